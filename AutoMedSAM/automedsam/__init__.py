@@ -1,0 +1,76 @@
+"""AutoMedSAM: a medical volume in, a segmentation on its own grid out, with no prompt drawn by hand.
+
+A detector finds boxes on the slices, boxes of neighbouring slices become objects, and SAM 2 follows each
+object through the volume. The names below load what they need when they are first used:
+
+    >>> from pathlib import Path
+    >>> import automedsam
+    >>> volume = automedsam.read_volume(Path("flair.nii.gz"))
+    >>> run = automedsam.Run(volume, automedsam.load_bundle("glioma"))
+    >>> for event in run.events():
+    ...     print(event)
+    >>> automedsam.write_segmentation(run.result(), Path("flair.seg.nrrd"))
+
+Research software: not for clinical use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from automedsam.backends import Backend
+    from automedsam.boxes import Box, Tracklet
+    from automedsam.bundle import Bundle, list_bundles, load_bundle
+    from automedsam.errors import AutoMedSAMError
+    from automedsam.pipeline import Run, segment
+    from automedsam.reading import read_volume
+    from automedsam.segmentation import Segment, Segmentation
+    from automedsam.volume import Plane, Volume
+    from automedsam.writing import write_segmentation
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AutoMedSAMError",
+    "Backend",
+    "Box",
+    "Bundle",
+    "Plane",
+    "Run",
+    "Segment",
+    "Segmentation",
+    "Tracklet",
+    "Volume",
+    "list_bundles",
+    "load_bundle",
+    "read_volume",
+    "segment",
+    "write_segmentation",
+]
+
+_HOMES = {
+    "automedsam.backends": ("Backend",),
+    "automedsam.boxes": ("Box", "Tracklet"),
+    "automedsam.bundle": ("Bundle", "list_bundles", "load_bundle"),
+    "automedsam.errors": ("AutoMedSAMError",),
+    "automedsam.pipeline": ("Run", "segment"),
+    "automedsam.reading": ("read_volume",),
+    "automedsam.segmentation": ("Segment", "Segmentation"),
+    "automedsam.volume": ("Plane", "Volume"),
+    "automedsam.writing": ("write_segmentation",),
+}
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _HOMES.items():
+        if name in names:
+            found = globals()[name] = getattr(import_module(module), name)
+            return found
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,5 @@
+"""`python -m automedsam`, for where the command is not on the path."""
+
+from automedsam.cli import main
+
+main()

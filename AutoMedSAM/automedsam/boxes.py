@@ -1,0 +1,74 @@
+"""Boxes on slices, and the tracklets that they form through a volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Box:
+    """A detected or drawn rectangle on one slice.
+
+    Attributes:
+        x: left edge, in pixels of the slice; 0 is the left edge of the first column.
+        y: top edge, in pixels; 0 is the top edge of the first row.
+        width: in pixels; the box is half-open, so `x + width` is the first column that is not in it.
+        height: in pixels.
+        score: the detector's confidence, 0 to 1; 1 for a box that a person drew.
+        label: the label value in the segmentation.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+    score: float = 1.0
+    label: int = 1
+
+    @property
+    def corners(self) -> tuple[float, float, float, float]:
+        """`x0, y0, x1, y1`, half-open, in pixels."""
+        return self.x, self.y, self.x + self.width, self.y + self.height
+
+    def iou(self, other: Box) -> float:
+        """Intersection over union with another box, 0 to 1; labels and slices are not looked at."""
+        ax0, ay0, ax1, ay1 = self.corners
+        bx0, by0, bx1, by1 = other.corners
+        overlap = max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0))
+        union = self.width * self.height + other.width * other.height - overlap
+        return overlap / union if union > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Tracklet:
+    """One object's boxes through neighbouring slices.
+
+    Attributes:
+        label: the label value that all its boxes share.
+        boxes: the box on each slice that has one, by slice index in ascending order.
+        seed: the slice from which the object is segmented; it has a box.
+    """
+
+    label: int
+    boxes: dict[int, Box] = field(default_factory=dict)
+    seed: int = 0
+
+    @property
+    def first(self) -> int:
+        """The first slice with a box."""
+        return min(self.boxes)
+
+    @property
+    def last(self) -> int:
+        """The last slice with a box."""
+        return max(self.boxes)
+
+    @property
+    def score(self) -> float:
+        """The highest score of its boxes, 0 to 1."""
+        return max(box.score for box in self.boxes.values())
+
+    @property
+    def gaps(self) -> list[int]:
+        """Slices between the first and the last that have no box."""
+        return [index for index in range(self.first, self.last + 1) if index not in self.boxes]

@@ -1,0 +1,222 @@
+"""Model bundles: a folder with `bundle.json` and model files, the only thing that passes from the lab to the engine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from automedsam.detector import DetectorSettings
+from automedsam.errors import AutoMedSAMError
+from automedsam.linking import LinkSettings
+from automedsam.segmentation import Segment
+from automedsam.segmenter.architecture import Sam2Architecture
+from automedsam.segmenter.propagation import SegmenterSettings
+from automedsam.volume import Plane
+
+MANIFEST_NAME = "bundle.json"
+SCHEMA_VERSION = 1
+BUILT_IN = Path(__file__).parent / "bundles"
+
+
+@dataclass(frozen=True)
+class FollowSettings:
+    """How tracklets become prompts.
+
+    Attributes:
+        fill: the share of the network's view, along each side, that the boxes of all objects fill together.
+        prompt_score: boxes of at least this score prompt on their own slice, too; above 1 only the seed does.
+        reach_mm: how far propagation goes beyond an object's first and last box.
+    """
+
+    fill: float
+    prompt_score: float
+    reach_mm: float
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A model for one task, as its manifest describes it.
+
+    Attributes:
+        folder: where the manifest lies.
+        manifest: the JSON of the manifest.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The short name that a person types."""
+        return str(self.manifest["name"])
+
+    @property
+    def version(self) -> str:
+        """The bundle's own version."""
+        return str(self.manifest["version"])
+
+    @property
+    def task(self) -> str:
+        """What it finds, in a few words."""
+        return str(self.manifest["task"])
+
+    @property
+    def licence(self) -> str:
+        """The terms of the weights, which those of the training data decide."""
+        return str(self.manifest["licence"])
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the volume's channels must be."""
+        return tuple(self.manifest["modalities"])
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """Held-out figures, with their cases."""
+        return dict(self.manifest.get("measured", {}))
+
+    @cached_property
+    def plane(self) -> Plane:
+        """The plane in which the detector learnt."""
+        return Plane(self.manifest["plane"])
+
+    @cached_property
+    def window(self) -> tuple[float, float] | None:
+        """The grey levels that become 0 and 255; None takes the volume's own percentiles."""
+        window = self.manifest["window"]
+        return None if window is None else (float(window[0]), float(window[1]))
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """The labels that it writes."""
+        return tuple(
+            Segment(int(s["value"]), str(s["name"]), (s["color"][0], s["color"][1], s["color"][2]), s["terminology"])
+            for s in self.manifest["segments"]
+        )
+
+    @cached_property
+    def detector(self) -> DetectorSettings:
+        """How the detector is fed and read."""
+        d = self.manifest["detector"]
+        rows, columns = d["input_size"]
+        return DetectorSettings(
+            (rows, columns), tuple(d["labels"]), d["context_mm"], d["score_threshold"], d["nms_iou"]
+        )
+
+    @cached_property
+    def linking(self) -> LinkSettings:
+        """How boxes become objects, at the detector's own threshold."""
+        return LinkSettings(threshold=self.detector.score_threshold, **self.manifest["linking"])
+
+    @cached_property
+    def following(self) -> FollowSettings:
+        """How objects become prompts."""
+        return FollowSettings(**self.manifest["following"])
+
+    @cached_property
+    def architecture(self) -> Sam2Architecture:
+        """The segmenter's network."""
+        return Sam2Architecture.from_manifest(self.manifest["segmenter"]["architecture"])
+
+    @property
+    def segmenter(self) -> SegmenterSettings:
+        """How the segmenter is run."""
+        a = self.architecture
+        box_as_mask = bool(self.manifest["segmenter"]["box_as_mask"])
+        return SegmenterSettings(a.image_size, a.num_maskmem, a.max_obj_ptrs_in_encoder, a.multimask, box_as_mask)
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of all its files that are here."""
+        paths = (self.folder / relative for relative in self.manifest["files"])
+        return sum(path.stat().st_size for path in paths if path.is_file())
+
+    def has(self, precision: str) -> bool:
+        """Whether the files of a precision ("int8", "fp32" or "torch") are here."""
+        return all((self.folder / relative).is_file() for relative in self._named(precision).values())
+
+    def files(self, precision: str) -> dict[str, Path]:
+        """The files of a precision by part, each checked against its hash.
+
+        Args:
+            precision: "int8" or "fp32" for ONNX, "torch" for the checkpoint and the FP32 detector.
+
+        Raises:
+            AutoMedSAMError: if a file is missing, or is not the one that the manifest names.
+        """
+        checked = {}
+        for part, relative in self._named(precision).items():
+            path = (self.folder / relative).resolve()
+            if not path.is_relative_to(self.folder.parent.resolve()):
+                message = f"The bundle {self.name} names a file outside its folder ({relative}): do not use it."
+                raise AutoMedSAMError(message)
+            if not path.is_file():
+                message = (
+                    f"The bundle {self.name} has no {precision.upper()} files here ({relative} is missing): choose "
+                    "the INT8 backend, or build them with 'automedsam-lab starter'."
+                )
+                raise AutoMedSAMError(message)
+            if file_hash(path) != self.manifest["files"][relative]["sha256"]:
+                message = f"The file {path} of bundle {self.name} is damaged or changed: install the bundle again."
+                raise AutoMedSAMError(message)
+            checked[part] = path
+        return checked
+
+    def _named(self, precision: str) -> dict[str, str]:
+        detector = self.manifest["detector"]["files"]
+        segmenter = self.manifest["segmenter"]["files"].get(precision)
+        found = detector.get("fp32" if precision == "torch" else precision)
+        if segmenter is None or found is None:
+            message = f"The bundle {self.name} has no {precision.upper()} model: choose another backend."
+            raise AutoMedSAMError(message)
+        return {"detector": found, **segmenter}
+
+
+def load_bundle(name_or_path: str | Path) -> Bundle:
+    """Loads a built-in bundle by its name, or any bundle by its folder.
+
+    Raises:
+        AutoMedSAMError: if there is none, or its manifest cannot be read.
+    """
+    folder = Path(name_or_path)
+    if not (folder / MANIFEST_NAME).is_file():
+        folder = BUILT_IN / str(name_or_path)
+    if Path(name_or_path).name in ("", "..") or not (folder / MANIFEST_NAME).is_file():
+        known = ", ".join(bundle.name for bundle in list_bundles())
+        message = f"There is no model {name_or_path}: choose one of {known}, or give a bundle's folder."
+        raise AutoMedSAMError(message)
+    return _read(folder)
+
+
+def list_bundles() -> list[Bundle]:
+    """The built-in bundles by name."""
+    return [_read(path.parent) for path in sorted(BUILT_IN.glob(f"*/{MANIFEST_NAME}"))]
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(folder: Path) -> Bundle:
+    try:
+        manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+        if manifest["schema"] != SCHEMA_VERSION:
+            message = (
+                f"The bundle in {folder} is of schema {manifest['schema']}, this version reads "
+                f"{SCHEMA_VERSION}: update AutoMedSAM."
+            )
+            raise AutoMedSAMError(message)
+        bundle = Bundle(folder, manifest)
+        # Reading every field now makes a faulty manifest fail here, not in the middle of a run.
+        _ = bundle.name, bundle.version, bundle.task, bundle.licence, bundle.modalities, bundle.plane, bundle.window
+        _ = bundle.segments, bundle.detector, bundle.linking, bundle.following, bundle.segmenter, bundle.size_bytes
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        message = f"The bundle in {folder} has a faulty {MANIFEST_NAME} ({error!r}): install it again."
+        raise AutoMedSAMError(message) from error
+    return bundle

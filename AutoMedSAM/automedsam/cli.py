@@ -1,0 +1,164 @@
+"""The command `automedsam`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from automedsam import __version__
+from automedsam.backends import Backend
+from automedsam.errors import AutoMedSAMError
+from automedsam.volume import Plane
+
+BAD_INPUT = 2
+
+
+class Device(str, Enum):
+    """Where the FP32 backend computes."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+app = typer.Typer(
+    name="automedsam",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="IN",
+        help="A NIfTI, NRRD, MetaImage, PNG or JPG file, or a folder with a DICOM series; several files are "
+        "the modalities of one volume, in the model's order.",
+    ),
+]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="A model of 'automedsam models', or a bundle's folder.")
+]
+BackendChoice = Annotated[
+    Backend, typer.Option(help="int8: ONNX Runtime; fp32: PyTorch; fp32-onnx: to check an export.")
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        help="The confidence, 0 to 1, from which an object is accepted.", show_default="the model's own"
+    ),
+]
+PlaneChoice = Annotated[
+    Plane | None,
+    typer.Option(help="The plane of the slices.", show_default="that of acquisition, else the model's own"),
+]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"automedsam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _automedsam(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave."),
+    ] = False,
+) -> None:
+    """Find and segment lesions in medical volumes, with nothing drawn by hand.
+
+    Research software: not for clinical use.
+    """
+
+
+@app.command()
+def segment(
+    inputs: Inputs,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help=".seg.nrrd for Slicer; .nii.gz, .nii, .nrrd, .mha; .png for 2-D."
+        ),
+    ],
+    model: Model = "glioma",
+    backend: BackendChoice = Backend.INT8,
+    threshold: Threshold = None,
+    plane: PlaneChoice = None,
+    device: Annotated[
+        Device, typer.Option(help="What computes; others than the CPU need fp32.")
+    ] = Device.AUTO,
+) -> None:
+    """Segment a volume on its own grid. Ctrl-C keeps the slices that are finished."""
+    from automedsam.cli_segment import segment_files
+
+    segment_files(
+        inputs, output, model=model, backend=backend, threshold=threshold, plane=plane, device=device.value
+    )
+
+
+@app.command()
+def detect(
+    inputs: Inputs,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A JSON file.", show_default="the terminal")
+    ] = None,
+    model: Model = "glioma",
+    backend: BackendChoice = Backend.INT8,
+    threshold: Threshold = None,
+    plane: PlaneChoice = None,
+) -> None:
+    """Find boxes on every slice, and give them as JSON."""
+    from automedsam.cli_detect import detect_files
+
+    detect_files(inputs, output, model=model, backend=backend, threshold=threshold, plane=plane)
+
+
+@app.command()
+def models() -> None:
+    """List the models that come with this package."""
+    from rich.console import Console
+
+    from automedsam.bundle import list_bundles
+    from automedsam.console import bundle_table
+
+    Console().print(bundle_table(list_bundles()))
+
+
+@app.command()
+def demo(
+    output_dir: Annotated[
+        Path, typer.Option(help="Where the volume, the segmentation and the picture go.")
+    ] = Path(),
+) -> None:
+    """Segment a made-up head, and hold the result against the known shape of its lesions."""
+    from rich.console import Console
+
+    from automedsam.console import RunProgress, report_table
+    from automedsam.demo import run_demo
+
+    with RunProgress() as progress:
+        result = run_demo(output_dir, progress.show)
+    Console().print(report_table(result.report, *result.files))
+    typer.echo(f"Dice against the known shape: {result.dice:.3f}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command; what a user can put right ends in one sentence on standard error and exit code 2.
+
+    Args:
+        arguments: After the program's name; those of the process if None.
+    """
+    try:
+        app(args=None if arguments is None else list(arguments))
+    except AutoMedSAMError as error:
+        print(f"automedsam: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)

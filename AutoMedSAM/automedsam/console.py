@@ -1,0 +1,114 @@
+"""What a run looks like on a terminal: a progress bar from its events, and tables at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from automedsam.bundle import Bundle
+from automedsam.events import (
+    Event,
+    Finished,
+    RunReport,
+    SliceDetected,
+    SliceSegmented,
+    Stage,
+    StageStarted,
+    TrackletsLinked,
+)
+
+_DOING = {Stage.DETECT: "Detecting", Stage.LINK: "Linking", Stage.SEGMENT: "Segmenting"}
+
+
+class RunProgress:
+    """Shows the events of a run on standard error while its `with` block lasts; no bar where it is a file."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("Loading the model", total=None)
+
+    def __enter__(self) -> RunProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, event: Event) -> None:
+        """Moves the bar on by one event."""
+        match event:
+            case StageStarted(stage=stage, total=total):
+                self._progress.remove_task(self._task)
+                self._task = self._progress.add_task(_DOING[stage], total=total)
+            case SliceDetected() | SliceSegmented():
+                self._progress.advance(self._task)
+            case TrackletsLinked(tracklets=tracklets):
+                self._progress.update(self._task, description=f"Found {len(tracklets)}")
+            case Finished():
+                self._progress.stop()
+
+
+def report_table(report: RunReport, *written: Path) -> Table:
+    """The closing table of a run; `written` are its files."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_row("Objects", str(report.objects))
+    for name, millilitres in report.volume_ml.items():
+        table.add_row(f"Volume of {name}", f"{millilitres:.2f} ml")
+    table.add_row("Slices", f"{report.segmented_slices} segmented of {report.slices}")
+    stages = [f"{stage} {seconds:.1f} s" for stage, seconds in report.seconds.items()]
+    table.add_row("Time", f"{sum(report.seconds.values()):.1f} s ({', '.join(stages)})")
+    if report.peak_memory_mb:
+        table.add_row("Peak memory", f"{report.peak_memory_mb:.0f} MB")
+    table.add_row("Device", report.device)
+    for path in written:
+        table.add_row("Written", str(path))
+    return table
+
+
+def bundle_table(bundles: list[Bundle]) -> Table:
+    """The models that are here, one a row."""
+    table = Table("Model", "Finds", "Takes", "Labels", "Size", "Licence", "Held-out Dice")
+    for bundle in bundles:
+        table.add_row(
+            f"{bundle.name} {bundle.version}",
+            bundle.task,
+            " + ".join(bundle.modalities),
+            ", ".join(segment.name for segment in bundle.segments),
+            f"{bundle.size_bytes / 1e6:.1f} MB",
+            bundle.licence,
+            measured_dice(bundle),
+        )
+    return table
+
+
+def measured_dice(bundle: Bundle) -> str:
+    """The Dice on held-out patients that a bundle's manifest tells, or a dash."""
+    measured = bundle.measured
+    figures = measured.get("int8", measured)
+    found = figures.get("dice") if isinstance(figures, dict) else None
+    if isinstance(found, dict):
+        return ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+    return f"{found:.3f}" if isinstance(found, int | float) else "-"

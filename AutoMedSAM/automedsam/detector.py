@@ -1,0 +1,117 @@
+"""Boxes on every slice: YOLO-NAS through ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automedsam.boxes import Box
+from automedsam.onnx_runtime import open_session
+from automedsam.resize import resize_linear
+
+SCORE_FLOOR = 0.05
+MOST_BOXES = 50
+BATCH = 4
+
+
+class Detector(Protocol):
+    """Finds boxes on frames `(N, H, W, 3)` uint8; yields one list a frame, in order, boxes in its pixels."""
+
+    def detect(self, frames: NDArray[np.uint8]) -> Iterator[list[Box]]: ...
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """How a bundle's detector is fed and read.
+
+    Attributes:
+        input_size: height and width in pixels that slices are stretched to.
+        labels: the segmentation's label value of each class.
+        context_mm: how far away the neighbouring slices lie that fill the first and the third channel.
+        score_threshold: the confidence, 0 to 1, from which an object is accepted.
+        nms_iou: of two boxes of one class that overlap more than this, the weaker goes.
+    """
+
+    input_size: tuple[int, int]
+    labels: tuple[int, ...]
+    context_mm: float
+    score_threshold: float
+    nms_iou: float
+
+
+class OnnxDetector:
+    """YOLO-NAS (Deci, 2023; super-gradients) exported without NMS, so that thresholds move without a new run."""
+
+    def __init__(self, path: Path, settings: DetectorSettings, threads: int | None = None) -> None:
+        self._session = open_session(path, threads)
+        self._settings = settings
+
+    def detect(self, frames: NDArray[np.uint8]) -> Iterator[list[Box]]:
+        """Every box of a score of 0.05 or more, after non-maximum suppression, by falling score."""
+        height, width = frames.shape[1:3]
+        rows, columns = self._settings.input_size
+        scale = np.array([width / columns, height / rows] * 2, np.float32)
+        for start in range(0, len(frames), BATCH):
+            planes = frames[start : start + BATCH].transpose(0, 3, 1, 2)
+            image = resize_linear(planes, (rows, columns)) / np.float32(255)
+            corners, scores = self._session.run(None, {"image": image})
+            for frame_corners, frame_scores in zip(corners * scale, scores, strict=True):
+                yield self._boxes(frame_corners, frame_scores, width, height)
+
+    def _boxes(self, corners: NDArray[Any], scores: NDArray[Any], width: int, height: int) -> list[Box]:
+        """Boxes of one frame from `(A, 4)` corners in its pixels and `(A, classes)` scores."""
+        corners = np.clip(corners, 0, [width, height, width, height])
+        found = []
+        for index, label in enumerate(self._settings.labels):
+            for kept in suppress(corners, scores[:, index], self._settings.nms_iou):
+                x0, y0, x1, y1 = (float(value) for value in corners[kept])
+                found.append(Box(x0, y0, x1 - x0, y1 - y0, float(scores[kept, index]), label))
+        return sorted(found, key=lambda box: -box.score)
+
+
+def suppress(corners: NDArray[Any], scores: NDArray[Any], iou: float) -> list[int]:
+    """Greedy non-maximum suppression.
+
+    Args:
+        corners: `(A, 4)` as `x0, y0, x1, y1`.
+        scores: `(A,)`, 0 to 1; those under 0.05 and boxes thinner than a pixel are left out.
+        iou: the overlap from which the weaker of two boxes goes.
+
+    Returns:
+        Indices of the boxes that stay, by falling score.
+    """
+    sides = corners[:, 2:] - corners[:, :2]
+    candidates = np.flatnonzero((scores >= SCORE_FLOOR) & (sides.min(1) >= 1))
+    order = candidates[np.argsort(-scores[candidates], kind="stable")]
+    areas = sides.prod(1)
+    kept: list[int] = []
+    while len(order) and len(kept) < MOST_BOXES:
+        best, order = int(order[0]), order[1:]
+        kept.append(best)
+        low = np.maximum(corners[best, :2], corners[order, :2])
+        high = np.minimum(corners[best, 2:], corners[order, 2:])
+        overlap = np.clip(high - low, 0, None).prod(1)
+        order = order[overlap <= iou * (areas[best] + areas[order] - overlap)]
+    return kept
+
+
+def context_frames(slices: NDArray[np.uint8], slice_spacing: float, context_mm: float) -> NDArray[np.uint8]:
+    """Gives each slice its neighbours as colour channels.
+
+    Args:
+        slices: `(N, H, W)` grey levels.
+        slice_spacing: distance between slices in mm.
+        context_mm: distance to the neighbours in mm; they are at least one slice away.
+
+    Returns:
+        `(N, H, W, 3)`: the slice below, the slice itself, the slice above; the end slices repeat.
+    """
+    offset = max(1, round(context_mm / slice_spacing)) if context_mm > 0 else 0
+    index = np.arange(len(slices))
+    picks: Sequence[NDArray[np.int_]] = [np.clip(index + shift, 0, len(slices) - 1) for shift in (-offset, 0, offset)]
+    return np.stack([slices[pick] for pick in picks], -1)

@@ -1,0 +1,86 @@
+"""What happens during a run, in order: the one stream that progress, streaming and cancelling are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from automedsam.boxes import Box, Tracklet
+    from automedsam.segmentation import Segmentation
+
+
+class Stage(str, Enum):
+    """The parts of a run that a person waits for."""
+
+    DETECT = "detect"
+    LINK = "link"
+    SEGMENT = "segment"
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    """A stage begins; `total` is the number of slices that it will report."""
+
+    stage: Stage
+    total: int
+
+
+@dataclass(frozen=True)
+class SliceDetected:
+    """The boxes of one slice, every score above the detector's floor, in the slice's pixels."""
+
+    index: int
+    boxes: list[Box]
+
+
+@dataclass(frozen=True)
+class TrackletsLinked:
+    """The objects that will be segmented."""
+
+    tracklets: list[Tracklet]
+
+
+@dataclass(frozen=True)
+class SliceSegmented:
+    """The labels `(H, W)` of one slice at native resolution; a later event for the same slice replaces it."""
+
+    index: int
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """The closing table of a run.
+
+    Attributes:
+        seconds: wall seconds by stage.
+        slices: slices in the volume along the plane.
+        segmented_slices: slices that were encoded and segmented.
+        objects: tracklets.
+        volume_ml: millilitres by segment name.
+        peak_memory_mb: the process's peak resident memory in MB.
+        device: what computed, and why, in words.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    slices: int = 0
+    segmented_slices: int = 0
+    objects: int = 0
+    volume_ml: dict[str, float] = field(default_factory=dict)
+    peak_memory_mb: float = 0.0
+    device: str = ""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run is over; the segmentation is on the volume's own grid."""
+
+    segmentation: Segmentation
+    report: RunReport
+
+
+Event = StageStarted | SliceDetected | TrackletsLinked | SliceSegmented | Finished

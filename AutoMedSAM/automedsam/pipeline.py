@@ -1,0 +1,226 @@
+"""The one road: a volume and a bundle in, events out, a segmentation on the volume's own grid at the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automedsam.backends import Backend, open_detector, open_engine
+from automedsam.boxes import Box, Tracklet
+from automedsam.bundle import Bundle
+from automedsam.detector import Detector, context_frames
+from automedsam.errors import AutoMedSAMError
+from automedsam.events import (
+    Event,
+    Finished,
+    RunReport,
+    SliceDetected,
+    SliceSegmented,
+    Stage,
+    StageStarted,
+    TrackletsLinked,
+)
+from automedsam.intensity import check_finite_and_varied, to_uint8
+from automedsam.linking import LinkSettings, link
+from automedsam.segmentation import Segmentation
+from automedsam.segmenter.propagation import Prompt, Region, Sam2Segmenter
+from automedsam.volume import Plane, Volume
+
+
+class Run:
+    """One volume through one bundle.
+
+    Iterate over `events()`. Stopping early, or closing the generator, cancels the run; `result()` then has
+    every slice that was finished.
+
+    Args:
+        volume: one channel for each of the bundle's modalities.
+        bundle: the model.
+        backend: what computes.
+        threshold: the confidence, 0 to 1, from which an object is accepted; the bundle's own if None.
+        plane: the plane of the slices; if None, that of acquisition, or the bundle's own if isotropic.
+        device: "auto", "cpu", "cuda" or "mps".
+
+    Raises:
+        AutoMedSAMError: if the volume is not what the bundle takes, or the threshold is not within 0 to 1.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        bundle: Bundle,
+        *,
+        backend: Backend = Backend.INT8,
+        threshold: float | None = None,
+        plane: Plane | None = None,
+        device: str = "auto",
+    ) -> None:
+        if threshold is not None and not 0 < threshold <= 1:
+            message = f"The threshold {threshold} is not a confidence: give a number above 0 and at most 1."
+            raise AutoMedSAMError(message)
+        _check_channels(volume, bundle)
+        check_finite_and_varied(volume)
+        self.volume, self.bundle, self.backend, self.device = volume, bundle, backend, device
+        self.plane = plane or volume.default_plane(bundle.plane)
+        self.spacing = volume.frame_spacing(self.plane)[0]
+        self.slices: NDArray[np.uint8] = np.ascontiguousarray(
+            to_uint8(volume.to_frames(self.plane)[0], bundle.window)
+        )
+        self.linking = bundle.linking if threshold is None else replace(bundle.linking, threshold=threshold)
+        self.detections: list[list[Box]] = []
+        self.tracklets: list[Tracklet] = []
+        self._labels = np.zeros(self.slices.shape, np.uint8)
+        self._seconds: dict[str, float] = {}
+        self._device_text = ""
+
+    def events(self) -> Iterator[Event]:
+        """Detects, links, segments; ends with `Finished`."""
+        began = time.perf_counter()
+        engine = open_engine(self.bundle, self.backend, self.device)
+        self._device_text = engine.device
+        self._seconds["load"] = time.perf_counter() - began
+
+        yield from self.detect(engine.detector)
+
+        began = time.perf_counter()
+        segmenter = Sam2Segmenter(
+            engine.parts, self.bundle.segmenter, self.slices, region_of_interest(self.tracklets, self._view_fill, self)
+        )
+        reach = self._prompt(segmenter)
+        yield StageStarted(Stage.SEGMENT, sum(last - first + 1 for first, last in reach))
+        strongest: dict[int, NDArray[np.float16]] = {}
+        touched = set()
+        for number, (tracklet, (first, last)) in enumerate(zip(self.tracklets, reach, strict=True)):
+            for index, logits in segmenter.propagate(number, tracklet.seed, first, last):
+                self._merge(index, tracklet.label, logits, strongest)
+                touched.add(index)
+                yield SliceSegmented(index, self._labels[index].copy())
+        self._seconds[Stage.SEGMENT.value] = time.perf_counter() - began
+        yield Finished(self.result(), self._report(len(touched)))
+
+    def detect(self, detector: Detector | None = None) -> Iterator[Event]:
+        """The first half of the road: boxes on every slice, linked to tracklets."""
+        began = time.perf_counter()
+        detector = detector or open_detector(self.bundle, self.backend)
+        frames = context_frames(self.slices, self.spacing, self.bundle.detector.context_mm)
+        yield StageStarted(Stage.DETECT, len(frames))
+        self.detections = []
+        for index, boxes in enumerate(detector.detect(frames)):
+            self.detections.append(boxes)
+            yield SliceDetected(index, boxes)
+        self._seconds[Stage.DETECT.value] = time.perf_counter() - began
+
+        began = time.perf_counter()
+        # A volume thinner than the shortest believable object, such as a single image, is not held against it.
+        extent = min(self.linking.min_extent_mm, self.spacing * len(self.slices))
+        settings: LinkSettings = replace(self.linking, min_extent_mm=extent)
+        self.tracklets = link(self.detections, self.spacing, settings)
+        self._seconds[Stage.LINK.value] = time.perf_counter() - began
+        yield TrackletsLinked(self.tracklets)
+
+    def result(self) -> Segmentation:
+        """What is finished so far, on the volume's own grid; empty if nothing was found."""
+        return Segmentation(
+            labels=self.volume.from_frames(self._labels, self.plane),
+            volume=self.volume,
+            segments=list(self.bundle.segments),
+            boxes={index: boxes for index, boxes in enumerate(self.detections) if boxes},
+            provenance={
+                "model": self.bundle.name,
+                "model_version": self.bundle.version,
+                "backend": self.backend.value,
+                "plane": self.plane.value,
+                "threshold": self.linking.threshold,
+                "licence": self.bundle.licence,
+            },
+            plane=self.plane,
+        )
+
+    @property
+    def _view_fill(self) -> float:
+        return self.bundle.following.fill
+
+    def _prompt(self, segmenter: Sam2Segmenter) -> list[tuple[int, int]]:
+        """Prompts each tracklet, and tells how far each may be followed."""
+        following = self.bundle.following
+        beyond = round(following.reach_mm / self.spacing)
+        reach = []
+        for number, tracklet in enumerate(self.tracklets):
+            for index, box in tracklet.boxes.items():
+                if index == tracklet.seed or box.score >= following.prompt_score:
+                    segmenter.prompt(index, number, Prompt(box=box))
+            reach.append((max(0, tracklet.first - beyond), min(len(self.slices) - 1, tracklet.last + beyond)))
+        return reach
+
+    def _merge(
+        self, index: int, label: int, logits: NDArray[np.float32], strongest: dict[int, NDArray[np.float16]]
+    ) -> None:
+        """Where objects overlap, the surer one has the voxel."""
+        before = strongest.setdefault(index, np.zeros(logits.shape, np.float16))
+        wins = logits > before
+        self._labels[index][wins] = label
+        before[wins] = logits[wins]
+
+    def _report(self, segmented: int) -> RunReport:
+        counts = np.bincount(self._labels.ravel(), minlength=256)
+        millilitres = self.volume.voxel_volume_ml
+        return RunReport(
+            seconds=dict(self._seconds),
+            slices=len(self.slices),
+            segmented_slices=segmented,
+            objects=len(self.tracklets),
+            volume_ml={s.name: float(counts[s.value]) * millilitres for s in self.bundle.segments},
+            peak_memory_mb=peak_memory_mb(),
+            device=self._device_text,
+        )
+
+
+def region_of_interest(tracklets: Sequence[Tracklet], fill: float, run: Run) -> Region | None:
+    """The part of the slices in which the boxes of all tracklets fill `fill` of each side; None if there are none."""
+    corners = np.array([box.corners for tracklet in tracklets for box in tracklet.boxes.values()])
+    if not len(corners):
+        return None
+    height, width = run.slices.shape[1:3]
+    low, high = corners[:, :2].min(0), corners[:, 2:].max(0)
+    centre, half = (low + high) / 2, (high - low) / (2 * fill)
+    left, top = np.floor(np.clip(centre - half, 0, None)).astype(int)
+    right, bottom = np.ceil(np.minimum(centre + half, [width, height])).astype(int)
+    return Region(int(top), int(left), int(bottom), int(right))
+
+
+def segment(
+    volume: Volume,
+    bundle: Bundle,
+    *,
+    backend: Backend = Backend.INT8,
+    threshold: float | None = None,
+    plane: Plane | None = None,
+    device: str = "auto",
+) -> Iterator[Event]:
+    """Segments a volume; see `Run` for the arguments and the errors. The last event is `Finished`."""
+    return Run(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device).events()
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has had in RAM, in MB; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+
+
+def _check_channels(volume: Volume, bundle: Bundle) -> None:
+    wanted = bundle.modalities
+    if volume.channels != len(wanted):
+        message = (
+            f"The model {bundle.name} takes {len(wanted)} modality ({', '.join(wanted)}), and the input has "
+            f"{volume.channels}: give just {'that one' if len(wanted) == 1 else 'those'}."
+        )
+        raise AutoMedSAMError(message)

@@ -1,0 +1,131 @@
+"""A segmentation out, to a file that is whole or not there at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from automedsam.errors import AutoMedSAMError
+from automedsam.quiet import quiet_simpleitk
+from automedsam.seg_nrrd import slicer_fields
+from automedsam.segmentation import Segmentation
+from automedsam.volume import Volume
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+SLICER_SUFFIX = ".seg.nrrd"
+PICTURE_SUFFIX = ".png"
+OUTPUT_SUFFIXES = (SLICER_SUFFIX, ".nii.gz", ".nii", ".nrrd", ".mha", PICTURE_SUFFIX)
+
+
+def check_output(path: Path, volume: Volume | None = None, inputs: Sequence[Path] = ()) -> None:
+    """Find out before a run whether its result can be written.
+
+    Args:
+        path: The file to write, existing or not.
+        volume: The volume to be segmented, if it is known already: PNG holds only one slice.
+        inputs: The files that the run reads, none of which may be overwritten.
+
+    Raises:
+        AutoMedSAMError: If the name says no known format, the folder is missing or cannot be written, or the
+            file is one of the inputs.
+    """
+    suffix = _suffix(path)
+    if suffix == PICTURE_SUFFIX and volume is not None and volume.shape[0] != 1:
+        message = (
+            f"{path} is a PNG, which holds one slice, and the volume has {volume.shape[0]}; "
+            f"name the output {SLICER_SUFFIX} or .nii.gz instead."
+        )
+        raise AutoMedSAMError(message)
+    try:
+        _check_place(path, inputs)
+    except OSError as error:
+        raise AutoMedSAMError(_cannot_write(path, error)) from error
+
+
+def write_segmentation(segmentation: Segmentation, path: Path) -> None:
+    """Write labels on the volume's own grid.
+
+    Args:
+        segmentation: What to write.
+        path: The suffix decides. `.seg.nrrd`: Slicer's segmentation, with names, colours, terminology and
+            provenance. `.nii.gz`, `.nii`, `.nrrd`, `.mha`: the label map alone (NIfTI keeps its grid in
+            single precision). `.png`: one slice at its own resolution, 0 and 255 for a single segment, else
+            the label values.
+
+    Raises:
+        AutoMedSAMError: If the file cannot be written; what was there before is then still there.
+    """
+    check_output(path, segmentation.volume)
+    suffix = _suffix(path)
+    unfinished = path.with_name(f".automedsam-{uuid.uuid4().hex}{suffix}")
+    try:
+        _write_whole(_image(segmentation, suffix), unfinished)
+        unfinished.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise AutoMedSAMError(_cannot_write(path, error)) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _image(segmentation: Segmentation, suffix: str) -> sitk.Image:
+    import SimpleITK as sitk
+
+    labels = segmentation.labels
+    if suffix == PICTURE_SUFFIX:
+        if len(segmentation.segments) == 1:
+            labels = np.where(labels == segmentation.segments[0].value, np.uint8(255), np.uint8(0))
+        return sitk.GetImageFromArray(labels[0])
+    image = segmentation.volume.to_image(labels)
+    if suffix == SLICER_SUFFIX:
+        for key, value in slicer_fields(segmentation).items():
+            image.SetMetaData(key, value)
+    return image
+
+
+def _write_whole(image: sitk.Image, path: Path) -> None:
+    """Write an image and read it again: on a full disk ITK's NIfTI writer drops voxels without an error."""
+    import SimpleITK as sitk
+
+    with quiet_simpleitk():
+        sitk.WriteImage(image, str(path), useCompression=True)
+        written = sitk.ReadImage(str(path))
+    if not np.array_equal(sitk.GetArrayViewFromImage(written), sitk.GetArrayViewFromImage(image)):
+        message = "only a part arrived on the disk"
+        raise OSError(message)
+
+
+def _check_place(path: Path, inputs: Sequence[Path]) -> None:
+    folder = path.parent
+    if not folder.is_dir():
+        message = f"The output folder {folder} does not exist; make it or choose another."
+        raise AutoMedSAMError(message)
+    if path.is_dir():
+        message = f"The output {path} is a folder; name a file in it, such as {path / 'lesions.seg.nrrd'}."
+        raise AutoMedSAMError(message)
+    if any(path.exists() and source.exists() and path.samefile(source) for source in inputs):
+        message = f"The output {path} is an input as well; give another name, so that the input is kept."
+        raise AutoMedSAMError(message)
+    # Permissions do not tell: the disk may be read-only, or the user root.
+    trial = folder / f".automedsam-{uuid.uuid4().hex}"
+    os.close(os.open(trial, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    trial.unlink()
+
+
+def _suffix(path: Path) -> str:
+    for suffix in OUTPUT_SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return suffix
+    message = f"{path} is of no format that can be written; let it end in {', '.join(OUTPUT_SUFFIXES)}."
+    raise AutoMedSAMError(message)
+
+
+def _cannot_write(path: Path, error: OSError | RuntimeError) -> str:
+    reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1].strip(" .")
+    return f"{path} cannot be written ({reason}); free space there or choose another folder."

@@ -1,0 +1,98 @@
+"""What the segmenter trains on: training patients of both tasks, and generated volumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from automedsam.intensity import to_uint8
+from automedsam.volume import Plane
+from automedsam_lab import datasets
+from automedsam_lab.clips import Clip, LabelledVolume, sample_clip
+from automedsam_lab.synthetic import generate
+
+HIPPOCAMPUS_SHARE, GLIOMA_SHARE = 0.45, 0.35
+SYNTHETIC_POOL = 64
+SAGITTAL_AXIS, AXIAL_AXIS = 2, 0
+
+
+def hippocampus_volumes(root: Path, *parts: str) -> list[LabelledVolume]:
+    """The T1 crops of a part of the split; a box may ask for the anterior, the posterior or the whole."""
+    volumes = []
+    for case in datasets.cases_of(datasets.HIPPOCAMPUS, root, *parts):
+        image, labels = _anatomical(case)
+        volumes.append(_volume(image, [labels == 1, labels == 2, labels > 0], SAGITTAL_AXIS, 1.6))
+    return volumes
+
+
+def glioma_volumes(root: Path, *parts: str) -> list[LabelledVolume]:
+    """FLAIR with the whole tumour, and the same patients' T1c with the core and the enhancing part."""
+    volumes = []
+    chosen = datasets.cases_of(datasets.GLIOMA, root, *parts)
+    patients = {case.patient for case in chosen}
+    for case in chosen:
+        image, labels = _anatomical(case)
+        volumes.append(_volume(image, [datasets.region_mask(labels, case.scheme)], AXIAL_AXIS, 4.0))
+    for case in datasets.t1c_cases(root):
+        if case.patient not in patients:
+            continue
+        image, labels = _anatomical(case)
+        regions = (datasets.Region.TUMOUR_CORE, datasets.Region.ENHANCING_TUMOUR)
+        masks = [datasets.region_mask(labels, case.scheme, region) for region in regions]
+        volumes.append(_volume(image, masks, AXIAL_AXIS, 3.0))
+    return volumes
+
+
+def _anatomical(case: datasets.Case) -> tuple[np.ndarray, np.ndarray]:
+    """A case's grey levels and stored labels, `(K, J, I)` uint8 in LPS order."""
+    volume, labels = datasets.load(case)
+    frames = volume.to_frames(Plane.AXIAL)[0]
+    from dataclasses import replace
+
+    ordered = replace(volume, array=labels).to_frames(Plane.AXIAL)[0]
+    return to_uint8(np.ascontiguousarray(frames)), np.ascontiguousarray(ordered)
+
+
+def _volume(image: np.ndarray, masks: list[np.ndarray], axis: int, max_step: float) -> LabelledVolume:
+    """Crops to the objects and their surroundings, so that a clip touches little memory."""
+    kept = [mask for mask in masks if mask.sum() > 50]
+    where = np.argwhere(np.any(kept, axis=0))
+    low, high = where.min(0), where.max(0) + 1
+    margin = (high - low) // 2 + 8
+    region = tuple(
+        slice(max(0, lo - m), min(n, hi + m)) for lo, hi, m, n in zip(low, high, margin, image.shape, strict=True)
+    )
+    objects = [torch.from_numpy(np.ascontiguousarray(mask[region])) for mask in kept]
+    return LabelledVolume(torch.from_numpy(np.ascontiguousarray(image[region])), objects, axis, max_step)
+
+
+class ClipSource:
+    """Draws training clips: 45 % hippocampus, 35 % glioma, 20 % generated; all generated without patients."""
+
+    def __init__(
+        self, hippocampus: list[LabelledVolume], glioma: list[LabelledVolume], rng: np.random.Generator
+    ) -> None:
+        self._hippocampus, self._glioma, self._rng = hippocampus, glioma, rng
+        self._generated = [generate(rng)]
+
+    def clip(self, frames: int, size: int) -> Clip:
+        """One clip of `frames` frames of `size` x `size` pixels."""
+        return sample_clip(self._volume(), frames, size, self._rng)
+
+    def _volume(self) -> LabelledVolume:
+        draw = self._rng.random()
+        if self._hippocampus and draw < HIPPOCAMPUS_SHARE:
+            return self._hippocampus[int(self._rng.integers(len(self._hippocampus)))]
+        if self._glioma and draw > 1 - GLIOMA_SHARE:
+            return self._glioma[int(self._rng.integers(len(self._glioma)))]
+        return self._synthetic()
+
+    def _synthetic(self) -> LabelledVolume:
+        """A fresh volume every fourth time; else one of the last few, cut along another plane."""
+        if len(self._generated) < SYNTHETIC_POOL or self._rng.random() < 0.25:
+            self._generated.append(generate(self._rng))
+            del self._generated[:-SYNTHETIC_POOL]
+            return self._generated[-1]
+        return self._generated[int(self._rng.integers(len(self._generated)))]
