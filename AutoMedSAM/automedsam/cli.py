@@ -43,17 +43,13 @@ Inputs = Annotated[
         "the modalities of one volume, in the model's order.",
     ),
 ]
-Model = Annotated[
-    str, typer.Option("--model", "-m", help="A model of 'automedsam models', or a bundle's folder.")
-]
+Model = Annotated[str, typer.Option("--model", "-m", help="A model of 'automedsam models', or a bundle's folder.")]
 BackendChoice = Annotated[
     Backend, typer.Option(help="int8: ONNX Runtime; fp32: PyTorch; fp32-onnx: to check an export.")
 ]
 Threshold = Annotated[
     float | None,
-    typer.Option(
-        help="The confidence, 0 to 1, from which an object is accepted.", show_default="the model's own"
-    ),
+    typer.Option(help="The confidence, 0 to 1, from which an object is accepted.", show_default="the model's own"),
 ]
 PlaneChoice = Annotated[
     Plane | None,
@@ -85,24 +81,18 @@ def segment(
     inputs: Inputs,
     output: Annotated[
         Path,
-        typer.Option(
-            "--output", "-o", help=".seg.nrrd for Slicer; .nii.gz, .nii, .nrrd, .mha; .png for 2-D."
-        ),
+        typer.Option("--output", "-o", help=".seg.nrrd for Slicer; .nii.gz, .nii, .nrrd, .mha; .png for 2-D."),
     ],
     model: Model = "glioma",
     backend: BackendChoice = Backend.INT8,
     threshold: Threshold = None,
     plane: PlaneChoice = None,
-    device: Annotated[
-        Device, typer.Option(help="What computes; others than the CPU need fp32.")
-    ] = Device.AUTO,
+    device: Annotated[Device, typer.Option(help="What computes; others than the CPU need fp32.")] = Device.AUTO,
 ) -> None:
     """Segment a volume on its own grid. Ctrl-C keeps the slices that are finished."""
     from automedsam.cli_segment import segment_files
 
-    segment_files(
-        inputs, output, model=model, backend=backend, threshold=threshold, plane=plane, device=device.value
-    )
+    segment_files(inputs, output, model=model, backend=backend, threshold=threshold, plane=plane, device=device.value)
 
 
 @app.command()
@@ -135,9 +125,7 @@ def models() -> None:
 
 @app.command()
 def demo(
-    output_dir: Annotated[
-        Path, typer.Option(help="Where the volume, the segmentation and the picture go.")
-    ] = Path(),
+    output_dir: Annotated[Path, typer.Option(help="Where the volume, the segmentation and the picture go.")] = Path(),
 ) -> None:
     """Segment a made-up head, and hold the result against the known shape of its lesions."""
     from rich.console import Console

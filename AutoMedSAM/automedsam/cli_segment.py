@@ -55,9 +55,7 @@ def segment_files(
         report = None
     write_segmentation(run.result(), output)
     if report is None:
-        typer.echo(
-            f"Stopped: {output} holds the {len(finished)} slices that were segmented so far.", err=True
-        )
+        typer.echo(f"Stopped: {output} holds the {len(finished)} slices that were segmented so far.", err=True)
         raise typer.Exit(STOPPED)
     Console().print(report_table(report, output))
     if not report.objects:

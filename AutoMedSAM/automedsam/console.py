@@ -19,7 +19,6 @@ from rich.table import Table
 from automedsam.bundle import Bundle
 from automedsam.events import (
     Event,
-    Finished,
     RunReport,
     SliceDetected,
     SliceSegmented,
@@ -44,18 +43,21 @@ class RunProgress:
             TimeElapsedColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
         )
         self._task = self._progress.add_task("Loading the model", total=None)
+        # In a file or a pipe, rich's start and stop would leave empty lines.
+        self._shown = console.is_interactive
 
     def __enter__(self) -> RunProgress:
-        self._progress.start()
+        if self._shown:
+            self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._shown:
+            self._progress.stop()
 
     def show(self, event: Event) -> None:
         """Moves the bar on by one event."""
@@ -67,8 +69,6 @@ class RunProgress:
                 self._progress.advance(self._task)
             case TrackletsLinked(tracklets=tracklets):
                 self._progress.update(self._task, description=f"Found {len(tracklets)}")
-            case Finished():
-                self._progress.stop()
 
 
 def report_table(report: RunReport, *written: Path) -> Table:

@@ -79,9 +79,7 @@ def phantom_head(seed: int = 0, lesions: Sequence[Lesion] = LESIONS) -> tuple[Vo
     noise = random.standard_normal((2, *SHAPE), dtype=np.float32) * np.float32(_NOISE)
     signal = np.hypot(signal + noise[0], noise[1])
     array = np.where(inside, np.maximum(signal, 1), 0).astype(np.int16)
-    corner = tuple(
-        -float(spacing) * (count - 1) / 2 for spacing, count in zip(SPACING, SHAPE[::-1], strict=True)
-    )
+    corner = tuple(-float(spacing) * (count - 1) / 2 for spacing, count in zip(SPACING, SHAPE[::-1], strict=True))
     origin: Triple = (corner[0], corner[1], corner[2])
     identity = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
     return Volume(array, SPACING, origin, identity, "phantom"), truth
@@ -126,9 +124,7 @@ def _ventricles(random: np.random.Generator, x: Field, y: Field, z: Field) -> Fi
     return _step(np.maximum.reduce([lateral, third, fourth]), 0.12)
 
 
-def _lesion(
-    random: np.random.Generator, lesion: Lesion, x: Field, y: Field, z: Field
-) -> tuple[Field, Field, Field]:
+def _lesion(random: np.random.Generator, lesion: Lesion, x: Field, y: Field, z: Field) -> tuple[Field, Field, Field]:
     """Depth in mm below the outline of the oedema, of the core in it, and of the necrosis in that."""
     across = [axis - centre for axis, centre in zip((x, y, z), lesion.centre, strict=True)]
     far = np.sqrt(across[0] ** 2 + across[1] ** 2 + across[2] ** 2)

@@ -68,9 +68,7 @@ class Run:
         self.volume, self.bundle, self.backend, self.device = volume, bundle, backend, device
         self.plane = plane or volume.default_plane(bundle.plane)
         self.spacing = volume.frame_spacing(self.plane)[0]
-        self.slices: NDArray[np.uint8] = np.ascontiguousarray(
-            to_uint8(volume.to_frames(self.plane)[0], bundle.window)
-        )
+        self.slices: NDArray[np.uint8] = np.ascontiguousarray(to_uint8(volume.to_frames(self.plane)[0], bundle.window))
         self.linking = bundle.linking if threshold is None else replace(bundle.linking, threshold=threshold)
         self.detections: list[list[Box]] = []
         self.tracklets: list[Tracklet] = []

@@ -107,8 +107,7 @@ def _volume(path: Path, image: sitk.Image, name: str, *, one_slice: bool = False
         return Volume(grey, volume.spacing, volume.origin, volume.direction, name)
     if min(volume.shape) < 2:
         message = (
-            f"{path} has only 1 slice; choose the file or folder with the whole volume, "
-            "or save a single image as PNG."
+            f"{path} has only 1 slice; choose the file or folder with the whole volume, or save a single image as PNG."
         )
         raise AutoMedSAMError(message)
     if volume.array.ndim == 4 and volume.channels == 1:

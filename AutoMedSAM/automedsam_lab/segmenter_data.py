@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def hippocampus_volumes(root: Path, *parts: str) -> list[LabelledVolume]:
     volumes = []
     for case in datasets.cases_of(datasets.HIPPOCAMPUS, root, *parts):
         image, labels = _anatomical(case)
-        volumes.append(_volume(image, [labels == 1, labels == 2, labels > 0], SAGITTAL_AXIS, 1.6))
+        volumes.append(_volume(image, [labels == 1, labels == 2, labels > 0], (0, 1, 2), SAGITTAL_AXIS, 1.6))
     return volumes
 
 
@@ -34,38 +35,59 @@ def glioma_volumes(root: Path, *parts: str) -> list[LabelledVolume]:
     patients = {case.patient for case in chosen}
     for case in chosen:
         image, labels = _anatomical(case)
-        volumes.append(_volume(image, [datasets.region_mask(labels, case.scheme)], AXIAL_AXIS, 4.0))
+        volumes.append(_volume(image, [datasets.region_mask(labels, case.scheme)], (3,), AXIAL_AXIS, 4.0))
     for case in datasets.t1c_cases(root):
         if case.patient not in patients:
             continue
         image, labels = _anatomical(case)
         regions = (datasets.Region.TUMOUR_CORE, datasets.Region.ENHANCING_TUMOUR)
         masks = [datasets.region_mask(labels, case.scheme, region) for region in regions]
-        volumes.append(_volume(image, masks, AXIAL_AXIS, 3.0))
+        volumes.append(_volume(image, masks, (4, 5), AXIAL_AXIS, 3.0))
     return volumes
+
+
+def training_clips(root: Path) -> ClipSource:
+    """Clips of the training patients of both tasks; each start draws others, so a resumed run repeats none."""
+    hippocampus = hippocampus_volumes(root, "train")
+    return ClipSource(hippocampus, glioma_volumes(root, "train", "train_silver"), np.random.default_rng())
+
+
+def validation_clips(root: Path, size: int, *, frames: int = 6, count: int = 32) -> list[Clip]:
+    """The same clips in every run, of hippocampus patients that are not trained on (no glioma can be spared).
+
+    Args:
+        root: the folder of datasets.
+        size: the side of a frame in pixels.
+        frames: the frames of a clip.
+        count: the number of clips.
+    """
+    rng = np.random.default_rng(5)
+    volumes = hippocampus_volumes(root, "validation")
+    return [sample_clip(volumes[int(rng.integers(len(volumes)))], frames, size, rng) for _ in range(count)]
 
 
 def _anatomical(case: datasets.Case) -> tuple[np.ndarray, np.ndarray]:
     """A case's grey levels and stored labels, `(K, J, I)` uint8 in LPS order."""
     volume, labels = datasets.load(case)
     frames = volume.to_frames(Plane.AXIAL)[0]
-    from dataclasses import replace
-
     ordered = replace(volume, array=labels).to_frames(Plane.AXIAL)[0]
     return to_uint8(np.ascontiguousarray(frames)), np.ascontiguousarray(ordered)
 
 
-def _volume(image: np.ndarray, masks: list[np.ndarray], axis: int, max_step: float) -> LabelledVolume:
+def _volume(
+    image: np.ndarray, masks: list[np.ndarray], kinds: tuple[int, ...], axis: int, max_step: float
+) -> LabelledVolume:
     """Crops to the objects and their surroundings, so that a clip touches little memory."""
-    kept = [mask for mask in masks if mask.sum() > 50]
-    where = np.argwhere(np.any(kept, axis=0))
+    kept = [(mask, kind) for mask, kind in zip(masks, kinds, strict=True) if mask.sum() > 50]
+    where = np.argwhere(np.any([mask for mask, _ in kept], axis=0))
     low, high = where.min(0), where.max(0) + 1
     margin = (high - low) // 2 + 8
     region = tuple(
         slice(max(0, lo - m), min(n, hi + m)) for lo, hi, m, n in zip(low, high, margin, image.shape, strict=True)
     )
-    objects = [torch.from_numpy(np.ascontiguousarray(mask[region])) for mask in kept]
-    return LabelledVolume(torch.from_numpy(np.ascontiguousarray(image[region])), objects, axis, max_step)
+    objects = [torch.from_numpy(np.ascontiguousarray(mask[region])) for mask, _ in kept]
+    pixels = torch.from_numpy(np.ascontiguousarray(image[region]))
+    return LabelledVolume(pixels, objects, axis, max_step, tuple(kind for _, kind in kept))
 
 
 class ClipSource:
@@ -90,8 +112,8 @@ class ClipSource:
         return self._synthetic()
 
     def _synthetic(self) -> LabelledVolume:
-        """A fresh volume every fourth time; else one of the last few, cut along another plane."""
-        if len(self._generated) < SYNTHETIC_POOL or self._rng.random() < 0.25:
+        """A fresh volume every tenth time; else one of the last few, cut along another plane."""
+        if len(self._generated) < SYNTHETIC_POOL or self._rng.random() < 0.1:
             self._generated.append(generate(self._rng))
             del self._generated[:-SYNTHETIC_POOL]
             return self._generated[-1]

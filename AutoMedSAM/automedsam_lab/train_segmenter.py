@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from torch import Tensor
 from automedsam.errors import AutoMedSAMError
 from automedsam.segmenter.architecture import Sam2Architecture
 from automedsam_lab.clips import Clip, jitter_box, normalise, tight_box
+from automedsam_lab.segmenter_losses import LOGIT_LIMIT, DenseHead, clip_loss, hard_dice
 from automedsam_lab.segmenter_model import STARTER, build_trainable
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
     from automedsam_lab.segmenter_data import ClipSource
 
-LOGIT_LIMIT = 30.0
 BOX_LABELS = (2, 3)
 
 
@@ -74,7 +75,13 @@ class ClipResult:
 
 
 def run_clips(
-    model: SAM2Base, clips: list[Clip], rng: np.random.Generator, *, prompts: float, jitter: bool = True
+    model: SAM2Base,
+    clips: list[Clip],
+    rng: np.random.Generator,
+    *,
+    prompts: float,
+    jitter: bool = True,
+    head: DenseHead | None = None,
 ) -> ClipResult:
     """Runs a batch of clips of equal length through the model, each started by a box on its first frame.
 
@@ -84,6 +91,7 @@ def run_clips(
         rng: jitters the boxes and chooses the frames that are prompted again.
         prompts: the probability that a later frame is prompted, too.
         jitter: draw the boxes as a detector would, a little off.
+        head: adds its loss to the clips' own.
     """
     device = model.device
     count, length = len(clips), clips[0].frames.shape[0]
@@ -114,8 +122,8 @@ def run_clips(
         )
         logits, _, ious, low, _, pointer, appearing = heads
         present = (masks[index].flatten(1).sum(1) > 8).float()
-        losses.append(_loss(logits, ious, appearing[:, 0], masks[index], present))
-        dices.append(_dice(low, masks[index], present))
+        losses.append(clip_loss(logits, ious, appearing[:, 0], masks[index], present))
+        dices.append(hard_dice(low, masks[index], present))
         if index < length - 1:
             output.update(pred_masks=low, obj_ptr=pointer)
             size = (model.image_size, model.image_size)
@@ -124,8 +132,11 @@ def run_clips(
                 current, sizes, boxes, True, high.clamp(-LOGIT_LIMIT, LOGIT_LIMIT), appearing, output
             )
             memory["cond_frame_outputs" if index == 0 else "non_cond_frame_outputs"][index] = output
-    later = dices[1:] or [math.nan]
-    return ClipResult(torch.stack(losses).mean(), dices[0], float(np.nanmean(later)) if length > 1 else math.nan)
+    loss = torch.stack(losses).mean()
+    if head is not None:
+        kinds = torch.tensor([clip.kind for clip in clips], device=device).repeat(length)
+        loss = loss + head.loss(features["backbone_fpn"], masks.flatten(0, 1), kinds)
+    return ClipResult(loss, dices[0], _mean(dices[1:]))
 
 
 def _boxes(masks: Tensor, rng: np.random.Generator | None) -> dict[str, Tensor]:
@@ -157,28 +168,6 @@ def filled_boxes(boxes: Tensor, size: int) -> Tensor:
     return share[:, 1, :, None] * share[:, 0, None, :]
 
 
-def _loss(logits: Tensor, ious: Tensor, appearing: Tensor, target: Tensor, present: Tensor) -> Tensor:
-    """Cross-entropy and Dice on the mask at half resolution, the IoU head's error, and presence."""
-    logits = F.interpolate(logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT), scale_factor=2, mode="bilinear")[:, 0]
-    target = F.interpolate(target, size=logits.shape[-2:], mode="area")[:, 0]
-    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((1, 2))
-    probability = logits.sigmoid()
-    overlap, total = (probability * target).sum((1, 2)), probability.sum((1, 2)) + target.sum((1, 2))
-    dice = 1 - (2 * overlap + 1) / (total + 1)
-    hard, true = logits > 0, target > 0.5
-    iou = (hard & true).sum((1, 2)) / (hard | true).sum((1, 2)).clamp(min=1)
-    mask_loss = 5 * entropy + dice + 0.5 * (ious[:, 0] - iou).abs()
-    return (mask_loss * present).mean() + 0.5 * F.binary_cross_entropy_with_logits(appearing, present)
-
-
-def _dice(low: Tensor, target: Tensor, present: Tensor) -> float:
-    with torch.no_grad():
-        hard = F.interpolate(low, size=target.shape[-2:], mode="bilinear")[:, 0] > 0
-        true = target[:, 0] > 0.5
-        dice = 2 * (hard & true).sum((1, 2)) / (hard.sum((1, 2)) + true.sum((1, 2))).clamp(min=1)
-        return float(dice[present > 0].mean()) if present.any() else math.nan
-
-
 def evaluate_clips(model: SAM2Base, clips: list[Clip], batch: int = 4) -> tuple[float, float]:
     """Mean Dice of the first, prompted frames and of the propagated ones, with exact boxes."""
     was_training = model.training
@@ -191,7 +180,7 @@ def evaluate_clips(model: SAM2Base, clips: list[Clip], batch: int = 4) -> tuple[
         ]
     model.train(was_training)
     prompted = float(np.mean([r.prompted_dice for r in results]))
-    return prompted, float(np.nanmean([r.propagated_dice for r in results]))
+    return prompted, _mean([r.propagated_dice for r in results])
 
 
 def train_segmenter(
@@ -235,11 +224,13 @@ def train_segmenter(
     model = build_trainable(architecture).to(chosen).train()
     if start_from is not None:
         model.load_state_dict(torch.load(start_from, map_location=chosen, weights_only=True)["model"])
-    optimiser = torch.optim.AdamW(model.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay)
+    head = DenseHead(architecture.d_model).to(chosen)
+    parameters = [*model.parameters(), *head.parameters()]
+    optimiser = torch.optim.AdamW(parameters, schedule.learning_rate, weight_decay=schedule.weight_decay)
     average = copy.deepcopy(model).eval()
     step, spent = 0, 0.0
     if resume:
-        step, spent = _restore(out / "checkpoint.pt", model, average, optimiser, chosen)
+        step, spent = _restore(out / "checkpoint.pt", model, head, average, optimiser, chosen)
     writer = _summary_writer(out)
     rng = np.random.default_rng(1000 + step)
     began = time.monotonic() - spent
@@ -253,17 +244,17 @@ def train_segmenter(
             group["lr"] = schedule.rate(step, progress)
         count, length = schedule.batch(progress)
         clips = [source.clip(length, architecture.image_size) for _ in range(count)]
-        result = run_clips(model, clips, rng, prompts=float(rng.choice([0.0, 0.0, 0.5, 1.0])))
+        result = run_clips(model, clips, rng, prompts=float(rng.choice([0.0, 0.0, 0.5, 1.0])), head=head)
         optimiser.zero_grad()
         result.loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         step += 1
         _average(average, model, min(schedule.ema_decay, (1 + step) / (10 + step)))
         recent.append((result.loss.item(), result.prompted_dice, result.propagated_dice))
 
         if step % log_every == 0:
-            loss, prompted, propagated = (float(np.nanmean(column)) for column in np.array(recent).T)
+            loss, prompted, propagated = (_mean(column) for column in zip(*recent, strict=True))
             minutes = (time.monotonic() - began) / 60
             print(
                 f"step {step} ({minutes:.1f} min, {progress:.0%}): loss {loss:.3f}, Dice of prompted frames "
@@ -278,10 +269,16 @@ def train_segmenter(
             print(f"  validation: prompted {prompted:.3f}, propagated {propagated:.3f}", flush=True)
             writer.add_scalar("validation/prompted", prompted, step)
             writer.add_scalar("validation/propagated", propagated, step)
-            _save(out, model, average, optimiser, step, time.monotonic() - began, architecture)
-    _save(out, model, average, optimiser, step, time.monotonic() - began, architecture)
+            _save(out, model, head, average, optimiser, step, time.monotonic() - began, architecture)
+    _save(out, model, head, average, optimiser, step, time.monotonic() - began, architecture)
     writer.close()
     return out / "segmenter.pt"
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean of the numbers among the values; not a number if there are none."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def _average(average: SAM2Base, model: SAM2Base, decay: float) -> None:
@@ -294,6 +291,7 @@ def _average(average: SAM2Base, model: SAM2Base, decay: float) -> None:
 def _save(
     out: Path,
     model: SAM2Base,
+    head: DenseHead,
     average: SAM2Base,
     optimiser: torch.optim.Optimizer,
     step: int,
@@ -301,7 +299,8 @@ def _save(
     architecture: Sam2Architecture,
 ) -> None:
     weights = {"model": average.state_dict(), "architecture": architecture.to_manifest()}
-    state = {"model": model.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
+    kept = {"model": model, "head": head, "average": average, "optimiser": optimiser}
+    state = {name: part.state_dict() for name, part in kept.items()}
     for name, content in (("segmenter.pt", weights), ("checkpoint.pt", {**state, "step": step, "spent": spent})):
         temporary = out / f"{name}.part"
         torch.save(content, temporary)
@@ -309,13 +308,19 @@ def _save(
 
 
 def _restore(
-    path: Path, model: SAM2Base, average: SAM2Base, optimiser: torch.optim.Optimizer, device: str
+    path: Path,
+    model: SAM2Base,
+    head: DenseHead,
+    average: SAM2Base,
+    optimiser: torch.optim.Optimizer,
+    device: str,
 ) -> tuple[int, float]:
     if not path.is_file():
         message = f"There is no checkpoint to resume from at {path}: start without --resume."
         raise AutoMedSAMError(message)
     state = torch.load(path, map_location=device, weights_only=True)
     model.load_state_dict(state["model"])
+    head.load_state_dict(state["head"])
     average.load_state_dict(state["average"])
     optimiser.load_state_dict(state["optimiser"])
     return int(state["step"]), float(state["spent"])

@@ -131,9 +131,7 @@ def test_file_that_may_not_be_read(a_volume: Volume, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_voxels_that_are_no_numbers(
-    a_volume: Volume, bad: float, dtype: type, suffix: str, tmp_path: Path
-) -> None:
+def test_voxels_that_are_no_numbers(a_volume: Volume, bad: float, dtype: type, suffix: str, tmp_path: Path) -> None:
     array = a_volume.array.astype(dtype)
     array[0, 0, 0] = array[-1, -1, -1] = bad
     with one_sentence("head has 2 voxels", "NaN or infinite"):
@@ -223,9 +221,7 @@ def test_folder_of_two_series(a_volume: Volume, write_dicom_series: WriteSeries,
         read_volume(tmp_path)
 
 
-def test_series_with_a_slice_missing(
-    a_volume: Volume, write_dicom_series: WriteSeries, tmp_path: Path
-) -> None:
+def test_series_with_a_slice_missing(a_volume: Volume, write_dicom_series: WriteSeries, tmp_path: Path) -> None:
     write_dicom_series(a_volume, tmp_path, skip=(2,))
     with one_sentence("slices are missing"):
         read_volume(tmp_path)

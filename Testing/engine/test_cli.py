@@ -163,9 +163,7 @@ def test_a_lower_threshold_gives_more_boxes(command: Command, few_slices: Path) 
     assert many > few
 
 
-def test_models_names_the_starter_bundles_and_their_licences(
-    command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_models_names_the_starter_bundles_and_their_licences(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "400")
     code, output, _ = command("models")
     assert code == 0

@@ -48,9 +48,7 @@ def terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Terminal:
 
 
 def test_unknown_model_names_the_known_ones(terminal: Terminal) -> None:
-    sentence = terminal.refuses(
-        "segment", terminal.head(), "-o", terminal.outputs / "a.nii.gz", "-m", "liver"
-    )
+    sentence = terminal.refuses("segment", terminal.head(), "-o", terminal.outputs / "a.nii.gz", "-m", "liver")
     assert "liver" in sentence and "glioma" in sentence and "hippocampus" in sentence
 
 
@@ -113,9 +111,7 @@ def test_output_that_is_a_folder(terminal: Terminal, verb: str) -> None:
     assert "folder" in terminal.refuses(verb, terminal.head(), "-o", terminal.inputs / "a.nii.gz")
 
 
-@pytest.mark.skipif(
-    not Path("/proc/self").is_dir(), reason="only Linux has a folder that root cannot write to"
-)
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="only Linux has a folder that root cannot write to")
 @pytest.mark.parametrize("verb", ["segment", "detect"])
 def test_output_folder_that_cannot_be_written(terminal: Terminal, verb: str) -> None:
     assert "cannot be written" in terminal.refuses(verb, terminal.head(), "-o", "/proc/a.nii.gz")

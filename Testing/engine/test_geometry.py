@@ -94,9 +94,7 @@ def test_world_agrees_with_simpleitk(placed: Volume) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".seg.nrrd", ".nii.gz", ".mha"])
-def test_labels_written_from_frames_land_on_the_same_points(
-    placed: Volume, suffix: str, tmp_path: Path
-) -> None:
+def test_labels_written_from_frames_land_on_the_same_points(placed: Volume, suffix: str, tmp_path: Path) -> None:
     frames = placed.to_frames(Plane.SAGITTAL)[0]
     labels = placed.from_frames((frames % 3).astype(np.uint8), Plane.SAGITTAL)
     segments = [Segment(value, f"label {value}", (1.0, 0.0, 0.0), "") for value in (1, 2)]

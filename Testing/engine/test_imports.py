@@ -27,17 +27,13 @@ def test_import_takes_no_more_than_a_third_of_a_second() -> None:
 
 def test_import_loads_nothing_heavy() -> None:
     program = "import sys, automedsam; print(*sorted({name.split('.')[0] for name in sys.modules}))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True
-    ).stdout
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     assert not HEAVY & set(loaded.split())
 
 
 def test_int8_road_needs_no_torch() -> None:
     program = "import sys, automedsam.pipeline, automedsam.demo, automedsam.cli; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True
-    ).stdout
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     assert not {"torch", "sam2", "onnxruntime"} & set(loaded.split())
 
 

@@ -50,9 +50,7 @@ def test_each_lesion_lies_where_it_was_put_and_is_as_large_as_told() -> None:
     assert len(main) == len(LESIONS), sizes
     found = [volume.world(ndimage.center_of_mass(parts == part + 1)) for part in main]
     for lesion in LESIONS:
-        nearest = min(
-            range(len(main)), key=lambda number: np.linalg.norm(np.subtract(found[number], lesion.centre))
-        )
+        nearest = min(range(len(main)), key=lambda number: np.linalg.norm(np.subtract(found[number], lesion.centre)))
         assert np.linalg.norm(np.subtract(found[nearest], lesion.centre)) < 0.3 * lesion.radius
         ball = 4 / 3 * np.pi * lesion.radius**3 / 1000
         assert sizes[main[nearest]] * volume.voxel_volume_ml == pytest.approx(ball, rel=0.35)

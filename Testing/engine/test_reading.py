@@ -73,9 +73,7 @@ def test_four_dimensional_file_holds_channels(a_volume: Volume, suffix: str, tmp
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
 def test_vector_voxels_are_channels(a_volume: Volume, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"all{suffix}"
-    sitk.WriteImage(
-        sitk.Compose([a_volume.to_image(a_volume.array + offset) for offset in (0, 1)]), str(path)
-    )
+    sitk.WriteImage(sitk.Compose([a_volume.to_image(a_volume.array + offset) for offset in (0, 1)]), str(path))
     assert_same(read_volume(path), replace(a_volume, array=np.stack([a_volume.array, a_volume.array + 1])))
 
 
@@ -123,9 +121,7 @@ def test_dicom_folder_is_read_in_order_of_position(
     assert volume.name == "series 1"
 
 
-def test_one_file_of_a_series_stands_for_it(
-    a_volume: Volume, write_dicom_series: WriteSeries, tmp_path: Path
-) -> None:
+def test_one_file_of_a_series_stands_for_it(a_volume: Volume, write_dicom_series: WriteSeries, tmp_path: Path) -> None:
     write_dicom_series(a_volume, tmp_path)
     other = replace(a_volume, array=a_volume.array[:4] + 1)
     write_dicom_series(other, tmp_path, number=2)

@@ -56,9 +56,7 @@ def test_slicer_finds_every_field_of_a_segmentation(a_segmentation: Segmentation
     assert "Segment2_ID" not in header
 
 
-def test_extent_of_the_first_segment_cuts_nothing_off_the_second(
-    a_segmentation: Segmentation, tmp_path: Path
-) -> None:
+def test_extent_of_the_first_segment_cuts_nothing_off_the_second(a_segmentation: Segmentation, tmp_path: Path) -> None:
     path = tmp_path / "lesions.seg.nrrd"
     write_segmentation(a_segmentation, path)
     header = nrrd_header(path)
@@ -136,9 +134,7 @@ def test_mask_of_several_labels_holds_their_values(a_picture: Volume, dtype: typ
     np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), labels[0])
 
 
-def test_file_that_was_there_is_replaced_and_nothing_else_left(
-    a_segmentation: Segmentation, tmp_path: Path
-) -> None:
+def test_file_that_was_there_is_replaced_and_nothing_else_left(a_segmentation: Segmentation, tmp_path: Path) -> None:
     path = tmp_path / "größe.nii.gz"
     path.write_text("old")
     write_segmentation(a_segmentation, path)

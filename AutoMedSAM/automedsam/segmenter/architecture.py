@@ -59,7 +59,8 @@ class Sam2Architecture:
                 "update AutoMedSAM."
             )
             raise AutoMedSAMError(message)
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**settings)
 
     def to_manifest(self) -> dict[str, Any]:
         """The same numbers as plain JSON values."""
@@ -78,8 +79,8 @@ def build_sam2(architecture: Sam2Architecture) -> SAM2Base:
         from sam2.modeling.memory_attention import MemoryAttention, MemoryAttentionLayer
         from sam2.modeling.memory_encoder import CXBlock, Fuser, MaskDownSampler, MemoryEncoder
         from sam2.modeling.position_encoding import PositionEmbeddingSine
-        from sam2.modeling.sam2_base import SAM2Base
         from sam2.modeling.sam.transformer import RoPEAttention
+        from sam2.modeling.sam2_base import SAM2Base
     except ImportError as error:
         message = (
             f"The FP32 backend needs PyTorch and sam2 ({error.name} is missing): "
@@ -134,9 +135,7 @@ def build_sam2(architecture: Sam2Architecture) -> SAM2Base:
     )
     return SAM2Base(
         image_encoder=ImageEncoder(trunk=trunk, neck=neck, scalp=1),
-        memory_attention=MemoryAttention(
-            d_model=width, pos_enc_at_input=True, layer=layer, num_layers=a.memory_layers
-        ),
+        memory_attention=MemoryAttention(d_model=width, pos_enc_at_input=True, layer=layer, num_layers=a.memory_layers),
         memory_encoder=memory_encoder,
         num_maskmem=a.num_maskmem,
         image_size=a.image_size,

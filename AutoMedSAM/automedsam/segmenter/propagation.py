@@ -230,7 +230,8 @@ def _filled(corners: Floats, side: int) -> Floats:
     edge = np.arange(side, dtype=np.float32)
     share = np.minimum(edge + 1, corners[1][:, None]) - np.maximum(edge, corners[0][:, None])
     columns, rows = np.clip(share, 0, 1)
-    return (rows[:, None] * columns[None, :])[None, None].astype(np.float32)
+    filled: Floats = (rows[:, None] * columns[None, :])[None, None].astype(np.float32)
+    return filled
 
 
 def _bfloat16(values: Floats) -> Floats:

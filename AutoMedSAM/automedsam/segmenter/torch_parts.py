@@ -64,9 +64,7 @@ class MemoryAttention(nn.Module):
         self.register_buffer("sine", turns.imag.contiguous())
         self.register_buffer("age_encoding", model.maskmem_tpos_enc.detach()[:, 0])
 
-    def forward(
-        self, features: Tensor, memories: Tensor, ages: Tensor, pointers: Tensor, distances: Tensor
-    ) -> Tensor:
+    def forward(self, features: Tensor, memories: Tensor, ages: Tensor, pointers: Tensor, distances: Tensor) -> Tensor:
         current = _tokens(features) + self.image_position
         memory = _tokens(memories)
         keys = memory + self.memory_position + self.age_encoding[ages]
@@ -83,9 +81,7 @@ class MemoryAttention(nn.Module):
             turned_k = self._turn(attention.k_proj(keys)).reshape(1, -1, self.width)
             all_keys = torch.cat([turned_k, attention.k_proj(pointer_keys)], 1)
             values = torch.cat([attention.v_proj(memory), attention.v_proj(pointer)], 1)
-            current = current + attention.out_proj(
-                _attend(self._turn(attention.q_proj(normed)), all_keys, values)
-            )
+            current = current + attention.out_proj(_attend(self._turn(attention.q_proj(normed)), all_keys, values))
             normed = layer.norm3(current)
             current = current + layer.linear2(layer.activation(layer.linear1(normed)))
         shape = (1, self.cells, self.cells, self.width)

@@ -1,0 +1,84 @@
+"""`automedsam-lab export`, `quantize` and `starter`: from checkpoints to bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from automedsam_lab.cli_train import Data, Task
+from automedsam_lab.extras import needs
+
+app = typer.Typer()
+export_app = typer.Typer(no_args_is_help=True, help="Write a checkpoint as ONNX, checked against torch.")
+quantize_app = typer.Typer(no_args_is_help=True, help="Write the INT8 files of exported models.")
+app.add_typer(export_app, name="export")
+app.add_typer(quantize_app, name="quantize")
+
+Checkpoint = Annotated[Path, typer.Argument(help="What training wrote.", exists=True, dir_okay=False)]
+Folder = Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")]
+
+
+@export_app.command("segmenter")
+def export_segmenter_command(checkpoint: Checkpoint, out: Folder) -> None:
+    """Write the four graphs of a segmenter."""
+    with needs("train", "Exporting the segmenter"):
+        from automedsam.segmenter.torch_parts import load_model
+        from automedsam_lab.export_segmenter import export_segmenter
+
+    model, _ = load_model(checkpoint)
+    for part, difference in export_segmenter(model, out).items():
+        typer.echo(f"{part}: at most {difference:.1e} from torch")
+
+
+@export_app.command("detector")
+def export_detector_command(checkpoint: Checkpoint, out: Folder) -> None:
+    """Write a detector as `detector.fp32.onnx`."""
+    with needs("train", "Exporting a detector"):
+        from automedsam_lab.export_detector import export_detector
+
+    check = export_detector(checkpoint, out / "detector.fp32.onnx")
+    typer.echo(f"detector: at most {check.boxes:.1e} pixels and {check.scores:.1e} in score from torch")
+
+
+@quantize_app.command("segmenter")
+def quantize_segmenter_command(
+    exported: Annotated[Path, typer.Argument(help="The folder that `export segmenter` wrote.", exists=True)],
+    out: Folder,
+) -> None:
+    """Write the INT8 file of each part: dynamic, per channel, matrix products alone."""
+    with needs("lab", "Quantizing"):
+        from automedsam.segmenter.onnx_parts import PART_NAMES
+        from automedsam_lab.quantize_segmenter import quantize_segmenter
+
+    for part, path in quantize_segmenter({part: exported / f"{part}.onnx" for part in PART_NAMES}, out).items():
+        typer.echo(f"{part}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+@quantize_app.command("detector")
+def quantize_detector_command(task: Task, exported: Checkpoint, data: Data, out: Folder) -> None:
+    """Write `detector.int8.onnx`: static, calibrated with slices of the task's training patients."""
+    with needs("train", "Quantizing a detector"):
+        from automedsam_lab.starter import quantize_with_training_slices
+
+    check = quantize_with_training_slices(task.value, exported, data, out / "detector.int8.onnx")
+    typer.echo(f"detector: {check.megabytes:.1f} MB, a box edge is off by {check.boxes:.2f} pixels on average")
+
+
+@app.command()
+def starter(
+    data: Data,
+    runs: Annotated[Path, typer.Option(help="Checkpoints; what is missing there is trained first.")],
+    bundles: Annotated[Path, typer.Option(help="The folder of the bundles that are written.")],
+    out: Annotated[Path, typer.Option(help="A folder for the archive of FP32 files and the evaluations.")],
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long each missing model is trained.")] = 60,
+) -> None:
+    """Rebuild the starter bundles, FP32 and INT8: train, export, quantize, measure on held-out patients."""
+    with needs("train", "Building the starter bundles"):
+        from automedsam_lab.starter import build_starter, write_release_asset
+
+    for bundle in build_starter(data, runs, bundles, out, minutes=minutes, tell=typer.echo):
+        typer.echo(f"{bundle.name} {bundle.version}: {bundle.folder}")
+    archive, digest = write_release_asset(bundles, out)
+    typer.echo(f"Release asset {archive} ({archive.stat().st_size / 1e6:.1f} MB), SHA-256 {digest}")

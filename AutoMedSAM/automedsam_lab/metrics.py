@@ -1,0 +1,153 @@
+"""How close a mask is to the truth, and which lesions were found at all.
+
+The definitions follow Metrics Reloaded (Maier-Hein, Reinke et al., Nature Methods 2024). Empty masks are not
+left out, so that a missed lesion costs its case: where truth and prediction are both empty the result is
+perfect (Dice 1, IoU 1, HD95 0 mm); where just one is empty it is the worst possible (Dice 0, IoU 0, HD95 the
+diagonal of the volume, as the BraTS challenge counts it).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automedsam.boxes import Box, Tracklet
+
+Mask = NDArray[np.bool_]
+
+LEAST_LESION_ML = 0.1
+_OUTLIERS = 95
+
+
+def dice(truth: Mask, found: Mask) -> float:
+    """Dice coefficient `2 |A and B| / (|A| + |B|)` of two masks of one shape, 0 to 1 (Dice, Ecology 1945)."""
+    total = np.count_nonzero(truth) + np.count_nonzero(found)
+    return 2 * np.count_nonzero(truth & found) / total if total else 1.0
+
+
+def iou(truth: Mask, found: Mask) -> float:
+    """Intersection over union `|A and B| / |A or B|` of two masks of one shape, 0 to 1 (Jaccard, 1912)."""
+    union = np.count_nonzero(truth | found)
+    return np.count_nonzero(truth & found) / union if union else 1.0
+
+
+def hd95(truth: Mask, found: Mask, spacing: Sequence[float]) -> float:
+    """The 95th percentile Hausdorff distance in mm.
+
+    The distances from each surface voxel of one mask to the nearest surface voxel of the other have a 95th
+    percentile in either direction, and the larger one counts (Huttenlocher et al., IEEE TPAMI 1993). A
+    surface voxel has one of its six neighbours outside the mask; what lies beyond the volume is outside.
+
+    Args:
+        truth: `(N, H, W)`.
+        found: `(N, H, W)`.
+        spacing: distance between voxel centres along each of the three axes in mm.
+    """
+    if not (truth.any() and found.any()):
+        extent = np.multiply(truth.shape, spacing)
+        return float(np.linalg.norm(extent)) if truth.any() or found.any() else 0.0
+    from scipy.spatial import KDTree
+
+    surfaces = [_surface(mask) * np.asarray(spacing, dtype=np.float64) for mask in (truth, found)]
+    there = KDTree(surfaces[1]).query(surfaces[0])[0]
+    back = KDTree(surfaces[0]).query(surfaces[1])[0]
+    return float(max(np.percentile(there, _OUTLIERS), np.percentile(back, _OUTLIERS)))
+
+
+@dataclass(frozen=True)
+class LesionScores:
+    """Which lesions of one label in one volume were found.
+
+    Attributes:
+        lesions: lesions of the truth that count.
+        hit_by_mask: those of which the predicted mask has at least one voxel.
+        hit_by_box: those of which a box of an accepted tracklet of the label has at least one pixel's centre.
+        false_masks: predicted lesions that have no voxel of the truth.
+        false_tracklets: accepted tracklets none of whose boxes has a pixel of the truth.
+    """
+
+    lesions: int
+    hit_by_mask: int
+    hit_by_box: int
+    false_masks: int
+    false_tracklets: int
+
+    @property
+    def recall(self) -> float:
+        """The share of lesions that the mask touches; NaN if the truth has none."""
+        return self.hit_by_mask / self.lesions if self.lesions else math.nan
+
+    @property
+    def box_recall(self) -> float:
+        """The share of lesions that a box touches; NaN if the truth has none."""
+        return self.hit_by_box / self.lesions if self.lesions else math.nan
+
+
+def score_lesions(
+    truth: Mask,
+    found: Mask,
+    tracklets: Sequence[Tracklet],
+    voxel_ml: float,
+    least_ml: float = LEAST_LESION_ML,
+) -> LesionScores:
+    """Compares the lesions of one label, which are voxels joined by a face, an edge or a corner.
+
+    Args:
+        truth: `(N, H, W)` on the frames of the boxes' plane.
+        found: the predicted mask `(N, H, W)`.
+        tracklets: the accepted ones of this label.
+        voxel_ml: a voxel's volume in millilitres.
+        least_ml: smaller lesions, true or predicted, do not count; crumbs of a label are no lesions.
+    """
+    lesions = _lesions(truth, voxel_ml, least_ml)
+    predicted = _lesions(found, voxel_ml, least_ml)
+    boxes = [(index, box) for tracklet in tracklets for index, box in tracklet.boxes.items()]
+    true_at = [_inside(truth, tracklet.boxes.items()) for tracklet in tracklets]
+    return LesionScores(
+        lesions=len(lesions),
+        hit_by_mask=sum(bool(found[lesion].any()) for lesion in lesions),
+        hit_by_box=sum(_inside(_mask_of(lesion, truth.shape), boxes) for lesion in lesions),
+        false_masks=sum(not truth[lesion].any() for lesion in predicted),
+        false_tracklets=sum(not hit for hit in true_at),
+    )
+
+
+def _surface(mask: Mask) -> NDArray[np.int_]:
+    """Indices `(n, 3)` of the voxels with a neighbour outside."""
+    from scipy.ndimage import binary_erosion
+
+    where = np.argwhere(mask)
+    low, high = where.min(0), where.max(0) + 1
+    cropped = mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    surface: NDArray[np.int_] = np.argwhere(cropped & ~binary_erosion(cropped)) + low
+    return surface
+
+
+def _lesions(mask: Mask, voxel_ml: float, least_ml: float) -> list[tuple[NDArray[np.int_], ...]]:
+    """The voxels of each connected component that is large enough."""
+    from scipy.ndimage import label
+
+    parts, count = label(mask, structure=np.ones((3, 3, 3)))
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+    return [np.nonzero(parts == part) for part in range(1, count + 1) if sizes[part - 1] * voxel_ml >= least_ml]
+
+
+def _mask_of(voxels: tuple[NDArray[np.int_], ...], shape: tuple[int, ...]) -> Mask:
+    mask = np.zeros(shape, dtype=np.bool_)
+    mask[voxels] = True
+    return mask
+
+
+def _inside(mask: Mask, boxes: Iterable[tuple[int, Box]]) -> bool:
+    """Whether a box has the centre of a pixel of the mask on its slice."""
+    return any(bool(mask[index][_pixels(box)].any()) for index, box in boxes)
+
+
+def _pixels(box: Box) -> tuple[slice, slice]:
+    """The rows and columns whose centres lie in a half-open box."""
+    x0, y0, x1, y1 = (max(0, math.ceil(edge - 0.5)) for edge in box.corners)
+    return slice(y0, y1), slice(x0, x1)

@@ -1,0 +1,93 @@
+"""What the segmenter does with boxes that are right: the half of the result that is not the detector's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from automedsam.boxes import Box, Tracklet
+from automedsam.pipeline import region_of_interest
+from automedsam.segmenter.propagation import Prompt, Sam2Segmenter
+from automedsam_lab.metrics import Mask, dice
+
+if TYPE_CHECKING:
+    from automedsam.pipeline import Run
+    from automedsam.segmenter.parts import Sam2Parts
+
+
+@dataclass(frozen=True)
+class PromptedScores:
+    """Dice of one label with prompts from the truth.
+
+    Attributes:
+        volume: of the whole volume, from one box on the seed slice.
+        seed_slice: of the seed slice alone, from that box.
+        all_boxes: of the whole volume, from the true box on every slice.
+    """
+
+    volume: float
+    seed_slice: float
+    all_boxes: float
+
+
+def true_tracklet(truth: Mask, label: int) -> Tracklet:
+    """The boxes that a perfect detector would draw around one label.
+
+    Args:
+        truth: `(N, H, W)` with at least one voxel.
+        label: the label's value.
+
+    Returns:
+        A tight box on every slice that shows the label; the seed is where its area is the largest.
+    """
+    areas = np.count_nonzero(truth, axis=(1, 2))
+    boxes = {int(index): tight_box(truth[index], label) for index in np.flatnonzero(areas)}
+    return Tracklet(label, boxes, int(areas.argmax()))
+
+
+def tight_box(mask: Mask, label: int = 1) -> Box:
+    """The smallest half-open box around a mask `(H, W)` with at least one pixel."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+    return Box(float(columns[0]), float(rows[0]), float(width), float(height), label=label)
+
+
+def score_prompted(run: Run, parts: Sam2Parts, truth: Mask, label: int) -> PromptedScores:
+    """Prompts the segmenter with the truth of one label, and follows it as far as a run would.
+
+    Args:
+        run: names the volume and the bundle; it need not have been run.
+        parts: the segmenter's networks.
+        truth: `(N, H, W)` on the run's frames.
+        label: the label's value.
+
+    Returns:
+        The scores; NaN if the label is not in the truth.
+    """
+    if not truth.any():
+        return PromptedScores(np.nan, np.nan, np.nan)
+    every = true_tracklet(truth, label)
+    one = Tracklet(label, {every.seed: every.boxes[every.seed]}, every.seed)
+    from_one = _follow(run, parts, one, every)
+    return PromptedScores(
+        volume=dice(truth, from_one),
+        seed_slice=dice(truth[every.seed], from_one[every.seed]),
+        all_boxes=dice(truth, _follow(run, parts, every, every)),
+    )
+
+
+def _follow(run: Run, parts: Sam2Parts, prompts: Tracklet, extent: Tracklet) -> Mask:
+    """The mask `(N, H, W)` from the boxes of `prompts`, propagated a run's reach beyond `extent`."""
+    following = run.bundle.following
+    region = region_of_interest([prompts], following.fill, run)
+    segmenter = Sam2Segmenter(parts, run.bundle.segmenter, run.slices, region)
+    for index, box in prompts.boxes.items():
+        segmenter.prompt(index, prompts.label, Prompt(box=box))
+    beyond = round(following.reach_mm / run.spacing)
+    first, last = max(0, extent.first - beyond), min(len(run.slices) - 1, extent.last + beyond)
+    mask = np.zeros(run.slices.shape, dtype=np.bool_)
+    for index, logits in segmenter.propagate(prompts.label, prompts.seed, first, last):
+        mask[index] = logits > 0
+    return mask

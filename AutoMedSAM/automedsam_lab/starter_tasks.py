@@ -1,0 +1,84 @@
+"""What the starter bundles find, and under which terms: everything in a manifest that is not measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from automedsam.segmentation import Segment
+from automedsam_lab import datasets
+
+MASTER_LIST = "Segmentation category and type - DICOM master list"
+REGION_LIST = "Anatomic codes - DICOM master list"
+
+SEGMENTER_LICENCE = (
+    "The segmenter was trained on BraTS data under CC BY-NC-SA 3.0 and on MSD Task04 under CC BY-SA 4.0: research "
+    "only, no commercial use, share alike."
+)
+
+
+@dataclass(frozen=True)
+class StarterTask:
+    """One starter bundle.
+
+    Attributes:
+        name: of the bundle and of the lab's task.
+        task: what it finds.
+        modalities: what the volume's channels must be.
+        segments: the labels, in the order of the detector's classes.
+        linking: what differs from the defaults of `automedsam.linking.LinkSettings`.
+        following: see `automedsam.bundle.FollowSettings`.
+        licence: the terms of the weights.
+        data: where the training cases come from.
+    """
+
+    name: str
+    task: str
+    modalities: tuple[str, ...]
+    segments: tuple[Segment, ...]
+    linking: dict[str, Any]
+    following: dict[str, float]
+    licence: str
+    data: str
+
+
+def _hippocampus(modifier: str) -> str:
+    """Slicer's serialized codes; the hippocampus is 5366008 in DICOM's CID 7140."""
+    return (
+        f"{MASTER_LIST}~SCT^123037004^Anatomical Structure~SCT^5366008^Hippocampus~SCT^{modifier}~{REGION_LIST}~^^~^^"
+    )
+
+
+STARTER_TASKS = {
+    datasets.HIPPOCAMPUS: StarterTask(
+        name=datasets.HIPPOCAMPUS,
+        task="Anterior and posterior hippocampus in a T1 MR crop around it",
+        modalities=("T1",),
+        segments=(
+            Segment(1, "Hippocampus, anterior", (0.90, 0.47, 0.33), _hippocampus("255549009^Anterior")),
+            Segment(2, "Hippocampus, posterior", (0.33, 0.67, 0.90), _hippocampus("255551008^Posterior")),
+        ),
+        linking={"member_share": 0.4, "max_objects": 1},
+        following={"fill": 0.6, "prompt_score": 0.4, "reach_mm": 2.0},
+        licence=f"CC BY-SA 4.0 (MSD Task04) for the detector. {SEGMENTER_LICENCE}",
+        data="Medical Segmentation Decathlon, Task04 Hippocampus",
+    ),
+    datasets.GLIOMA: StarterTask(
+        name=datasets.GLIOMA,
+        task="Whole tumour of a glioma in skull-stripped FLAIR MR",
+        modalities=("FLAIR",),
+        segments=(
+            Segment(
+                1,
+                "Glioma, whole tumour",
+                (0.95, 0.77, 0.06),
+                f"{MASTER_LIST}~SCT^49755003^Morphologically Altered Structure~SCT^108369006^Neoplasm~^^"
+                f"~{REGION_LIST}~SCT^12738006^Brain~^^",
+            ),
+        ),
+        linking={"max_gap_mm": 5.0, "min_extent_mm": 5.0},
+        following={"fill": 0.6, "prompt_score": 0.4, "reach_mm": 3.0},
+        licence=f"Research only (CC BY-NC-SA 3.0, as BraTS). {SEGMENTER_LICENCE}",
+        data="BraTS 2013 and 2015 patients (DeepMedic's examples) and one low-grade glioma with fused labels",
+    ),
+}

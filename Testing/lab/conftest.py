@@ -1,0 +1,45 @@
+"""A bundle without files, for tests that need its manifest alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from automedsam.bundle import Bundle, load_bundle
+
+
+@pytest.fixture
+def a_manifest(tmp_path: Path) -> Bundle:
+    """A bundle of one label whose model files are not there."""
+    files = {precision: {"parts": f"parts.{precision}.onnx"} for precision in ("int8", "fp32")}
+    manifest = {
+        "schema": 1,
+        "name": "glioma",
+        "version": "0.0.1",
+        "task": "a bright thing",
+        "licence": "none",
+        "modalities": ["FLAIR"],
+        "window": None,
+        "plane": "axial",
+        "segments": [{"value": 1, "name": "tumour", "color": [1.0, 0.5, 0.0], "terminology": ""}],
+        "detector": {
+            "input_size": [64, 64],
+            "labels": [1],
+            "context_mm": 2.0,
+            "score_threshold": 0.4,
+            "nms_iou": 0.5,
+            "files": {"int8": "detector.int8.onnx", "fp32": "detector.fp32.onnx"},
+        },
+        "linking": {"iou": 0.3, "max_gap_mm": 4.0, "min_extent_mm": 3.0},
+        "following": {"fill": 0.6, "prompt_score": 0.5, "reach_mm": 3.0},
+        "segmenter": {
+            "architecture": {"image_size": 128, "num_maskmem": 5, "multimask": False},
+            "box_as_mask": True,
+            "files": files,
+        },
+        "files": {},
+    }
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return load_bundle(folder)
