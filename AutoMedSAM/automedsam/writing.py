@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ from automedsam.quiet import quiet_simpleitk
 from automedsam.seg_nrrd import slicer_fields
 from automedsam.segmentation import Segmentation
 from automedsam.volume import Volume
+from automedsam.whole_file import check_place, whole_file
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -43,10 +42,7 @@ def check_output(path: Path, volume: Volume | None = None, inputs: Sequence[Path
             f"name the output {SLICER_SUFFIX} or .nii.gz instead."
         )
         raise AutoMedSAMError(message)
-    try:
-        _check_place(path, inputs)
-    except OSError as error:
-        raise AutoMedSAMError(_cannot_write(path, error)) from error
+    check_place(path, inputs)
 
 
 def write_segmentation(segmentation: Segmentation, path: Path) -> None:
@@ -64,14 +60,8 @@ def write_segmentation(segmentation: Segmentation, path: Path) -> None:
     """
     check_output(path, segmentation.volume)
     suffix = _suffix(path)
-    unfinished = path.with_name(f".automedsam-{uuid.uuid4().hex}{suffix}")
-    try:
+    with whole_file(path) as unfinished:
         _write_whole(_image(segmentation, suffix), unfinished)
-        unfinished.replace(path)
-    except (OSError, RuntimeError) as error:
-        raise AutoMedSAMError(_cannot_write(path, error)) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _image(segmentation: Segmentation, suffix: str) -> sitk.Image:
@@ -101,31 +91,9 @@ def _write_whole(image: sitk.Image, path: Path) -> None:
         raise OSError(message)
 
 
-def _check_place(path: Path, inputs: Sequence[Path]) -> None:
-    folder = path.parent
-    if not folder.is_dir():
-        message = f"The output folder {folder} does not exist; make it or choose another."
-        raise AutoMedSAMError(message)
-    if path.is_dir():
-        message = f"The output {path} is a folder; name a file in it, such as {path / 'lesions.seg.nrrd'}."
-        raise AutoMedSAMError(message)
-    if any(path.exists() and source.exists() and path.samefile(source) for source in inputs):
-        message = f"The output {path} is an input as well; give another name, so that the input is kept."
-        raise AutoMedSAMError(message)
-    # Permissions do not tell: the disk may be read-only, or the user root.
-    trial = folder / f".automedsam-{uuid.uuid4().hex}"
-    os.close(os.open(trial, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-    trial.unlink()
-
-
 def _suffix(path: Path) -> str:
     for suffix in OUTPUT_SUFFIXES:
         if path.name.lower().endswith(suffix):
             return suffix
     message = f"{path} is of no format that can be written; let it end in {', '.join(OUTPUT_SUFFIXES)}."
     raise AutoMedSAMError(message)
-
-
-def _cannot_write(path: Path, error: OSError | RuntimeError) -> str:
-    reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1].strip(" .")
-    return f"{path} cannot be written ({reason}); free space there or choose another folder."

@@ -265,7 +265,7 @@ def test_output_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytes
     def refuse(*_: object, **__: object) -> int:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("automedsam.writing.os.open", refuse)
+    monkeypatch.setattr(Path, "touch", refuse)
     with one_sentence("cannot be written", "Read-only file system"):
         check_output(tmp_path / "lesions.nii.gz")
 
