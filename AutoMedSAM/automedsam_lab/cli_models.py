@@ -45,14 +45,19 @@ def export_detector_command(checkpoint: Checkpoint, out: Folder) -> None:
 @quantize_app.command("segmenter")
 def quantize_segmenter_command(
     exported: Annotated[Path, typer.Argument(help="The folder that `export segmenter` wrote.", exists=True)],
+    data: Data,
     out: Folder,
 ) -> None:
-    """Write the INT8 file of each part: dynamic, per channel, matrix products alone."""
-    with needs("lab", "Quantizing"):
+    """Write the INT8 file of each part: dynamic matrix products, static convolutions in the image encoder."""
+    with needs("train", "Quantizing the segmenter"):
+        from automedsam.onnx_runtime import open_session
         from automedsam.segmenter.onnx_parts import PART_NAMES
         from automedsam_lab.quantize_segmenter import quantize_segmenter
+        from automedsam_lab.segmenter_data import calibration_slices
 
-    for part, path in quantize_segmenter({part: exported / f"{part}.onnx" for part in PART_NAMES}, out).items():
+    fp32 = {part: exported / f"{part}.onnx" for part in PART_NAMES}
+    size = open_session(fp32["image_encoder"]).get_inputs()[0].shape[-1]
+    for part, path in quantize_segmenter(fp32, out, calibration_slices(data, size)).items():
         typer.echo(f"{part}: {path.stat().st_size / 1e6:.1f} MB")
 
 

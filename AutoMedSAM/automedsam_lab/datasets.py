@@ -169,9 +169,7 @@ def region_mask(labels: np.ndarray, scheme: LabelScheme, region: Region = Region
         AutoMedSAMError: The scheme does not describe gliomas.
     """
     if scheme not in _REGION_VALUES:
-        message = (
-            f"The label scheme {scheme.value} has no tumour regions; declare the BraTS year of the case."
-        )
+        message = f"The label scheme {scheme.value} has no tumour regions; declare the BraTS year of the case."
         raise AutoMedSAMError(message)
     return np.isin(labels, _REGION_VALUES[scheme][region])
 

@@ -39,9 +39,7 @@ def box_iou(one: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.asarray(common / np.maximum(union, 1e-9))
 
 
-def suppress(
-    boxes: np.ndarray, scores: np.ndarray, least_score: float = 0.02, overlap: float = 0.5
-) -> np.ndarray:
+def suppress(boxes: np.ndarray, scores: np.ndarray, least_score: float = 0.02, overlap: float = 0.5) -> np.ndarray:
     """Non-maximum suppression, class by class, of one slice's raw output.
 
     Args:
@@ -64,9 +62,7 @@ def suppress(
     return np.array(rows, np.float32).reshape(-1, 6)
 
 
-def score_detections(
-    found: Sequence[np.ndarray], truth: Sequence[np.ndarray], classes: int
-) -> DetectionScores:
+def score_detections(found: Sequence[np.ndarray], truth: Sequence[np.ndarray], classes: int) -> DetectionScores:
     """Score the boxes of some slices.
 
     Args:
@@ -93,14 +89,12 @@ def score_detections(
     )
 
 
-def _match(
-    found: Sequence[np.ndarray], truth: Sequence[np.ndarray], label: int
-) -> tuple[np.ndarray, np.ndarray, int]:
+def _match(found: Sequence[np.ndarray], truth: Sequence[np.ndarray], label: int) -> tuple[np.ndarray, np.ndarray, int]:
     scores: list[float] = []
     ious: list[float] = []
     total = 0
-    for boxes, real in zip(found, truth, strict=True):
-        boxes, free = boxes[boxes[:, 0] == label], real[real[:, 0] == label, 1:]
+    for every, real in zip(found, truth, strict=True):
+        boxes, free = every[every[:, 0] == label], real[real[:, 0] == label, 1:]
         total += len(free)
         for box in boxes[np.argsort(-boxes[:, 1], kind="stable")]:
             overlap = box_iou(box[2:], free) if len(free) else np.zeros(1)

@@ -111,9 +111,7 @@ def read_stack(task: DetectorTask, case: Case) -> FrameStack:
         direction=volume.direction,
     )
     frames, labels = grid.to_frames(plane)
-    return make_stack(
-        task, case.patient, frames, labels, volume.frame_spacing(plane)[0], 1.0 if case.expert else 0.6
-    )
+    return make_stack(task, case.patient, frames, labels, volume.frame_spacing(plane)[0], 1.0 if case.expert else 0.6)
 
 
 def make_stack(

@@ -39,9 +39,7 @@ class QuantizationCheck:
     fp32_megabytes: float
 
 
-def calibration_frames(
-    task: DetectorTask, stacks: Sequence[FrameStack], count: int = 64, seed: int = 0
-) -> np.ndarray:
+def calibration_frames(task: DetectorTask, stacks: Sequence[FrameStack], count: int = 64, seed: int = 0) -> np.ndarray:
     """Slices of training patients to calibrate with, three quarters of them with label.
 
     Args:
@@ -81,10 +79,7 @@ def quantize_detector(fp32_onnx: Path, calibration: np.ndarray, out_onnx: Path) 
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     if len(calibration) < LEAST_CALIBRATION:
-        message = (
-            f"Calibration needs at least {LEAST_CALIBRATION} training slices, not {len(calibration)}; "
-            "give more."
-        )
+        message = f"Calibration needs at least {LEAST_CALIBRATION} training slices, not {len(calibration)}; give more."
         raise AutoMedSAMError(message)
     if not fp32_onnx.is_file():
         message = f"There is no exported detector {fp32_onnx}; export it first."

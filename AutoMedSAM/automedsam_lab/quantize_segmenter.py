@@ -1,42 +1,91 @@
-"""INT8 for the segmenter: dynamic quantization of matrix products, channel by channel.
+"""INT8 for the segmenter, each part by the scheme that suits its layers.
 
-The scheme is what measured best on SAM 2 (`shared/spikes/sam2_onnx`): activations are quantized as they come, so
-no calibration is needed and masks agreed best with FP32; dynamic convolutions were slower than FP32 ones.
+Matrix products are quantized dynamically, channel by channel: that measured best on SAM 2's transformers, while
+dynamic convolutions were slower than FP32 ones (`shared/spikes/sam2_onnx`). An image encoder of convolutions is
+quantized statically instead, with calibration slices, as the detector is.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from automedsam.segmenter.onnx_parts import PART_NAMES
 
+ENCODER = "image_encoder"
 
-def quantize_segmenter(fp32: Mapping[str, Path], out: Path) -> dict[str, Path]:
+
+def quantize_segmenter(fp32: Mapping[str, Path], out: Path, calibration: NDArray[np.float32]) -> dict[str, Path]:
     """Writes the INT8 file of each part.
 
     Args:
         fp32: the exported graph of each part.
         out: the folder to write `<part>.int8.onnx` to.
+        calibration: `(n, 3, S, S)` normalised slices of training patients, for an encoder of convolutions.
 
     Returns:
         The written file of each part.
     """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
     out.mkdir(parents=True, exist_ok=True)
-    logging.getLogger().setLevel(logging.ERROR)
     written = {}
     for name in PART_NAMES:
-        path, temporary = out / f"{name}.int8.onnx", out / f"{name}.int8.onnx.part"
-        quantize_dynamic(
-            str(fp32[name]),
-            str(temporary),
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=["MatMul", "Gemm"],
-        )
-        temporary.replace(path)
-        written[name] = path
+        written[name] = out / f"{name}.int8.onnx"
+        with tempfile.TemporaryDirectory(dir=out) as folder:
+            temporary = Path(folder) / "quantized.onnx"
+            if name == ENCODER and _is_convolutional(fp32[name]):
+                quantize_static_convolutions(fp32[name], temporary, calibration)
+            else:
+                quantize_dynamic_products(fp32[name], temporary)
+            temporary.replace(written[name])
     return written
+
+
+def quantize_dynamic_products(source: Path, out: Path) -> None:
+    """Writes a graph with INT8 matrix products, whose activations are quantized as they come."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        str(source),
+        str(out),
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=["MatMul", "Gemm"],
+    )
+
+
+def quantize_static_convolutions(source: Path, out: Path, calibration: NDArray[np.float32]) -> None:
+    """Writes a graph in QDQ form, with weights by channel and activation ranges from the calibration slices."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Slices(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left: Iterator[NDArray[np.float32]] = iter(calibration)
+
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            image = next(self._left, None)
+            return None if image is None else {"image": image[None]}
+
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(out),
+            Slices(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+
+
+def _is_convolutional(path: Path) -> bool:
+    import onnx
+
+    graph = onnx.load(path).graph
+    return not any(node.op_type in ("MatMul", "Gemm") for node in graph.node)

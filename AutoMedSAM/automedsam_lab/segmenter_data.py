@@ -11,7 +11,7 @@ import torch
 from automedsam.intensity import to_uint8
 from automedsam.volume import Plane
 from automedsam_lab import datasets
-from automedsam_lab.clips import Clip, LabelledVolume, sample_clip
+from automedsam_lab.clips import Clip, LabelledVolume, normalise, sample_clip
 from automedsam_lab.synthetic import generate
 
 HIPPOCAMPUS_SHARE, GLIOMA_SHARE = 0.45, 0.35
@@ -64,6 +64,14 @@ def validation_clips(root: Path, size: int, *, frames: int = 6, count: int = 32)
     rng = np.random.default_rng(5)
     volumes = hippocampus_volumes(root, "validation")
     return [sample_clip(volumes[int(rng.integers(len(volumes)))], frames, size, rng) for _ in range(count)]
+
+
+def calibration_slices(root: Path, size: int, count: int = 64) -> np.ndarray:
+    """Slices of training patients `(count, 3, size, size)` float32, normalised as the image encoder takes them."""
+    rng = np.random.default_rng(9)
+    volumes = [*hippocampus_volumes(root, "train")[::8], *glioma_volumes(root, "train")]
+    frames = [sample_clip(volumes[index % len(volumes)], 1, size, rng).frames for index in range(count)]
+    return np.ascontiguousarray(normalise(torch.cat(frames)).numpy())
 
 
 def _anatomical(case: datasets.Case) -> tuple[np.ndarray, np.ndarray]:

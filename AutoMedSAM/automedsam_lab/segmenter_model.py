@@ -11,10 +11,9 @@ if TYPE_CHECKING:
 
 STARTER = Sam2Architecture(
     image_size=192,
+    trunk="conv",
     embed_dim=32,
-    stages=(1, 2, 4, 1),
-    global_att_blocks=(4, 6),
-    window_spec=(8, 4, 12, 6),
+    stages=(1, 2, 3, 2),
     fpn_top_down_levels=(0, 1, 2, 3),
     d_model=128,
     memory_dim=32,

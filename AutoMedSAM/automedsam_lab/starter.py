@@ -24,11 +24,12 @@ SEGMENTERS = "segmenters"
 SEGMENTER_NAME = f"starter-{VERSION}"
 
 
-def build_segmenter(weights: Path, bundles: Path) -> dict[str, float]:
+def build_segmenter(weights: Path, data: Path, bundles: Path) -> dict[str, float]:
     """Exports and quantizes the shared segmenter into `bundles/segmenters/starter-<version>`.
 
     Args:
         weights: `segmenter.pt` of `train segmenter`.
+        data: the folder that holds the datasets, for calibration slices of training patients.
         bundles: the folder of all bundles.
 
     Returns:
@@ -37,12 +38,13 @@ def build_segmenter(weights: Path, bundles: Path) -> dict[str, float]:
     from automedsam.segmenter.torch_parts import load_model
     from automedsam_lab.export_segmenter import export_segmenter
     from automedsam_lab.quantize_segmenter import quantize_segmenter
+    from automedsam_lab.segmenter_data import calibration_slices
 
     folder = bundles / SEGMENTERS / SEGMENTER_NAME
-    model, _ = load_model(weights)
+    model, architecture = load_model(weights)
     differences = export_segmenter(model, folder)
     fp32 = {part: (folder / f"{part}.onnx").replace(folder / f"{part}.fp32.onnx") for part in PART_NAMES}
-    quantize_segmenter(fp32, folder)
+    quantize_segmenter(fp32, folder, calibration_slices(data, architecture.image_size))
     shutil.copyfile(weights, folder / "segmenter.pt")
     return differences
 
@@ -101,7 +103,7 @@ def build_starter(
         tell(f"Training the segmenter for {minutes:g} minutes")
         clips, fixed = training_clips(data), validation_clips(data, STARTER.image_size)
         train_segmenter(clips, fixed, weights.parent, schedule=Schedule(steps=10**9, minutes=minutes))
-    for part, difference in build_segmenter(weights, bundles).items():
+    for part, difference in build_segmenter(weights, data, bundles).items():
         tell(f"{part}: at most {difference:.1e} from torch")
 
     finished = []

@@ -7,6 +7,7 @@ by a plain one where torchvision was built for CUDA and torch for the CPU.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -23,17 +24,33 @@ import torch
 
 from automedsam.errors import AutoMedSAMError
 
-_UNUSED = (
-    "data_gradients boto3 botocore seaborn pandas onnxsim imagesize jsonschema einops requests treelib "
-    "tensorboard matplotlib onnx onnxruntime stringcase deprecated scipy rapidfuzz"
-).split()
+_UNUSED = [
+    "data_gradients",
+    "boto3",
+    "botocore",
+    "seaborn",
+    "pandas",
+    "onnxsim",
+    "imagesize",
+    "jsonschema",
+    "einops",
+    "requests",
+    "treelib",
+    "tensorboard",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "stringcase",
+    "deprecated",
+    "scipy",
+    "rapidfuzz",
+]
 _SETTINGS = {
     "CRASH_HANDLER": "FALSE",
     "UPLOAD_LOGS": "FALSE",
     "CONSOLE_LOG_LEVEL": "WARNING",
     "SUPER_GRADIENTS_LOG_DIR": tempfile.gettempdir(),
 }
-_installed = False
 
 
 class _AnyMeta(type):
@@ -81,7 +98,7 @@ class _StandInFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name.split(".")[0] in self._roots:
+        if name.partition(".")[0] in self._roots:
             return importlib.machinery.ModuleSpec(name, self, is_package=True)
         return None
 
@@ -92,15 +109,13 @@ class _StandInFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module.__path__ = []
 
 
+@functools.cache
 def install() -> None:
     """Make `import super_gradients` work in this process; calling it again does nothing.
 
     Raises:
         AutoMedSAMError: super-gradients is not installed.
     """
-    global _installed
-    if _installed:
-        return
     if not _present("super_gradients"):
         message = (
             "Training a detector needs super-gradients; install it with "
@@ -122,7 +137,6 @@ def install() -> None:
         sys.meta_path.remove(finder)
         for name in [name for name, module in sys.modules.items() if type(module) is _StandInModule]:
             del sys.modules[name]
-    _installed = True
 
 
 def _present(name: str) -> bool:
@@ -168,7 +182,7 @@ def _repair_torchvision() -> None:
     try:
         importlib.import_module("torchvision")
     except RuntimeError:
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
         library = torch.library.Library("torchvision", "DEF")
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -92,9 +92,7 @@ def train_detector(
         plan = replace(plan, input_size=input_size)
     train = [read_stack(plan, case) for case in cases_of(task, data_root, "train", "train_silver")]
     validation = [read_stack(plan, case) for case in cases_of(task, data_root, "validation")]
-    return train_on_stacks(
-        plan, train, validation, out, settings or TrainingSettings(), resume=resume, device=device
-    )
+    return train_on_stacks(plan, train, validation, out, settings or TrainingSettings(), resume=resume, device=device)
 
 
 def train_on_stacks(

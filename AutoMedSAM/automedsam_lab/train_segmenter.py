@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from automedsam.errors import AutoMedSAMError
 from automedsam.segmenter.architecture import Sam2Architecture
@@ -37,7 +37,8 @@ BOX_LABELS = (2, 3)
 class Schedule:
     """How long and how hard to train; the run ends at `steps` or after `minutes`, whichever comes first.
 
-    The first `image_share` of the run shows single frames, the last `long_share` clips of `long_frames`.
+    The first `image_share` of the run shows single frames, the last `long_share` clips of `long_frames`. For the
+    last `frozen_norm_share`, batch norms use their running statistics, as inference does.
     """
 
     steps: int = 20_000
@@ -52,6 +53,7 @@ class Schedule:
     clip_frames: int = 4
     long_share: float = 0.3
     long_frames: int = 5
+    frozen_norm_share: float = 0.4
 
     def batch(self, progress: float) -> tuple[int, int]:
         """The number of clips and of frames in each at a `progress` of 0..1."""
@@ -242,6 +244,8 @@ def train_segmenter(
             break
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate(step, progress)
+        if progress > 1 - schedule.frozen_norm_share:
+            _freeze_norms(model)
         count, length = schedule.batch(progress)
         clips = [source.clip(length, architecture.image_size) for _ in range(count)]
         result = run_clips(model, clips, rng, prompts=float(rng.choice([0.0, 0.0, 0.5, 1.0])), head=head)
@@ -273,6 +277,12 @@ def train_segmenter(
     _save(out, model, head, average, optimiser, step, time.monotonic() - began, architecture)
     writer.close()
     return out / "segmenter.pt"
+
+
+def _freeze_norms(model: SAM2Base) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 def _mean(values: Sequence[float]) -> float:

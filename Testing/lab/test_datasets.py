@@ -69,9 +69,7 @@ def test_a_label_on_another_grid_is_refused(tmp_path: Path) -> None:
     label.SetSpacing((1.0, 1.0, 3.0))
     sitk.WriteImage(image, str(tmp_path / "image.nii.gz"))
     sitk.WriteImage(label, str(tmp_path / "label.nii.gz"))
-    case = Case(
-        "one", (tmp_path / "image.nii.gz",), tmp_path / "label.nii.gz", LabelScheme.BRATS_2017_2021, "FLAIR"
-    )
+    case = Case("one", (tmp_path / "image.nii.gz",), tmp_path / "label.nii.gz", LabelScheme.BRATS_2017_2021, "FLAIR")
     with pytest.raises(AutoMedSAMError, match="does not lie on the grid"):
         datasets.load(case)
 

@@ -97,7 +97,7 @@ def test_batches_stay_in_range_and_repeat_with_their_seed(a_glioma_stack: FrameS
         images, boxes = next(first)
         again, _ = next(second)
         assert np.array_equal(images, again)
-        assert images.shape == (4, 3, 192, 192) and 0 <= images.min() and images.max() <= 1
+        assert images.shape == (4, 3, 192, 192) and images.min() >= 0 and images.max() <= 1
         assert (boxes[:, 4:] > 0).all() and (boxes[:, 2:4] + boxes[:, 4:] / 2 <= 192).all()
 
 

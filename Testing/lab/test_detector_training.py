@@ -53,9 +53,7 @@ def test_training_leaves_a_checkpoint_and_a_validation_curve(a_checkpoint: Path)
     assert all(np.isfinite(row["loss"]) and "validation_ap50" in row for row in rows)
 
 
-def test_training_goes_on_from_its_checkpoint(
-    a_checkpoint: Path, a_stack: FrameStack, tmp_path: Path
-) -> None:
+def test_training_goes_on_from_its_checkpoint(a_checkpoint: Path, a_stack: FrameStack, tmp_path: Path) -> None:
     (tmp_path / a_checkpoint.name).write_bytes(a_checkpoint.read_bytes())
     longer = replace(SETTINGS, steps=3)
     resumed = train_on_stacks(TASK, [a_stack], [], tmp_path, longer, resume=True, device="cpu")
@@ -92,7 +90,7 @@ def test_the_exported_and_the_quantized_detector_give_boxes_and_scores(
     for model in (fp32, int8):
         boxes, scores = onnx_predictor(model)(calibration[:3])
         assert boxes.shape == (3, 84, 4) and scores.shape == (3, 84, 1)
-        assert 0 <= scores.min() and scores.max() <= 1
+        assert scores.min() >= 0 and scores.max() <= 1
     assert 0 <= measure_detector(TASK, onnx_predictor(int8), [a_stack]).ap50 <= 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [fp32.name, int8.name]
 

@@ -21,10 +21,12 @@ class Sam2Architecture:
     """The numbers that shape a SAM 2 video model (Ravi et al., 2024, arXiv:2408.00714).
 
     The defaults are Meta's `sam2.1_hiera_t` at 512 px, which is also MedSAM2's network; names follow its YAML.
-    `image_size` is in pixels and a multiple of 32.
+    `image_size` is in pixels and a multiple of 32. `trunk` is "hiera", or "conv" for the small one of
+    `conv_trunk.py`, of which `embed_dim` and `stages` are the width and the blocks.
     """
 
     image_size: int = 512
+    trunk: str = "hiera"
     embed_dim: int = 96
     stages: tuple[int, ...] = (1, 2, 7, 2)
     global_att_blocks: tuple[int, ...] = (5, 7, 9)
@@ -90,14 +92,19 @@ def build_sam2(architecture: Sam2Architecture) -> SAM2Base:
 
     a = architecture
     width, cells = a.d_model, a.feature_size
-    trunk = Hiera(
-        embed_dim=a.embed_dim,
-        num_heads=1,
-        stages=a.stages,
-        global_att_blocks=a.global_att_blocks,
-        window_spec=a.window_spec,
-        window_pos_embed_bkg_spatial_size=(7, 7),
-    )
+    if a.trunk == "conv":
+        from automedsam.segmenter.conv_trunk import ConvTrunk
+
+        trunk = ConvTrunk(a.embed_dim, a.stages)
+    else:
+        trunk = Hiera(
+            embed_dim=a.embed_dim,
+            num_heads=1,
+            stages=a.stages,
+            global_att_blocks=a.global_att_blocks,
+            window_spec=a.window_spec,
+            window_pos_embed_bkg_spatial_size=(7, 7),
+        )
     neck = FpnNeck(
         position_encoding=PositionEmbeddingSine(num_pos_feats=width, normalize=True),
         d_model=width,

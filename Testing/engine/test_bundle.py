@@ -1,0 +1,94 @@
+"""Bundles are checked before they are believed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from automedsam.bundle import BUILT_IN, load_bundle
+from automedsam.errors import AutoMedSAMError
+
+
+@pytest.fixture
+def a_copy(tmp_path: Path) -> Path:
+    """The built-in bundles' folder, free to be damaged."""
+    shutil.copytree(BUILT_IN, tmp_path / "bundles")
+    return tmp_path / "bundles"
+
+
+def edit(folder: Path, **changes: object) -> None:
+    path = folder / "bundle.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("name", ["glioma", "hippocampus"])
+def test_built_in_bundles_are_whole_and_tell_their_terms(name: str) -> None:
+    bundle = load_bundle(name)
+    assert set(bundle.files("int8")) == {
+        "detector", "image_encoder", "memory_attention", "mask_decoder", "memory_encoder",
+    }  # fmt: skip
+    assert "esearch only" in bundle.licence
+    training = bundle.manifest["training"]["split"]
+    assert training["train"] and training["test"] and not set(training["train"]) & set(training["test"])
+    assert bundle.measured["int8"]["dice"]
+
+
+def test_bundles_share_one_segmenter() -> None:
+    glioma, hippocampus = (load_bundle(name).files("int8") for name in ("glioma", "hippocampus"))
+    assert glioma["image_encoder"] == hippocampus["image_encoder"]
+    assert glioma["detector"] != hippocampus["detector"]
+
+
+def test_all_starter_bundles_fit_into_thirty_megabytes() -> None:
+    shipped = [path for path in BUILT_IN.rglob("*") if path.suffix in (".onnx", ".json") and "fp32" not in path.name]
+    assert 1e6 < sum(path.stat().st_size for path in shipped) <= 30e6
+
+
+def test_changed_file_is_refused(a_copy: Path) -> None:
+    detector = a_copy / "glioma" / "detector.int8.onnx"
+    content = bytearray(detector.read_bytes())
+    content[len(content) // 2] ^= 1
+    detector.write_bytes(content)
+    with pytest.raises(AutoMedSAMError, match="damaged or changed"):
+        load_bundle(a_copy / "glioma").files("int8")
+
+
+def test_missing_file_is_told(a_copy: Path) -> None:
+    (a_copy / "glioma" / "detector.int8.onnx").unlink()
+    with pytest.raises(AutoMedSAMError, match=r"detector\.int8\.onnx is missing"):
+        load_bundle(a_copy / "glioma").files("int8")
+
+
+def test_file_outside_the_bundles_is_refused(a_copy: Path) -> None:
+    manifest = json.loads((a_copy / "glioma" / "bundle.json").read_text())
+    manifest["detector"]["files"]["int8"] = "../../outside.onnx"
+    edit(a_copy / "glioma", detector=manifest["detector"])
+    (a_copy.parent / "outside.onnx").write_bytes(b"x")
+    with pytest.raises(AutoMedSAMError, match="outside its folder"):
+        load_bundle(a_copy / "glioma").files("int8")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"plane": "diagonal"}, {"segments": None}, {"detector": {}}, {"linking": {"magic": 1}}, {"modalities": 3}],
+    ids=str,
+)
+def test_faulty_manifest_is_refused(a_copy: Path, changes: dict[str, object]) -> None:
+    edit(a_copy / "glioma", **changes)
+    with pytest.raises(AutoMedSAMError, match=r"faulty bundle\.json"):
+        load_bundle(a_copy / "glioma")
+
+
+def test_newer_schema_asks_for_an_update(a_copy: Path) -> None:
+    edit(a_copy / "glioma", schema=99)
+    with pytest.raises(AutoMedSAMError, match="update AutoMedSAM"):
+        load_bundle(a_copy / "glioma")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "nothing", "../glioma", "/"])
+def test_name_that_is_no_bundle(name: str) -> None:
+    with pytest.raises(AutoMedSAMError, match="choose one of glioma, hippocampus"):
+        load_bundle(name)

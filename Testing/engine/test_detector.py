@@ -1,0 +1,55 @@
+"""From the detector's raw output to boxes in a slice's own pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from automedsam.detector import DetectorSettings, OnnxDetector, context_frames, suppress
+
+SETTINGS = DetectorSettings(input_size=(32, 64), labels=(1, 2), context_mm=2.0, score_threshold=0.4, nms_iou=0.5)
+
+
+def test_weaker_of_two_overlapping_boxes_goes() -> None:
+    corners = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 40]], float)
+    assert suppress(corners, np.array([0.6, 0.9, 0.5]), 0.5) == [1, 2]
+
+
+def test_scores_under_the_floor_and_slivers_are_left_out() -> None:
+    corners = np.array([[0, 0, 10, 10], [20, 0, 20.5, 10]], float)
+    assert suppress(corners, np.array([0.04, 0.9]), 0.5) == []
+
+
+def test_context_is_measured_in_millimetres_and_clamped_at_the_ends() -> None:
+    slices = np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
+    assert context_frames(slices, 1.0, 2.0)[:, 0, 0].tolist() == [
+        [0, 0, 2], [0, 1, 3], [0, 2, 4], [1, 3, 5], [2, 4, 5], [3, 5, 5],
+    ]  # fmt: skip
+    assert context_frames(slices, 5.0, 2.0)[2, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_boxes_come_back_in_the_slices_own_pixels(tmp_path: Path) -> None:
+    """A model that answers with one fixed box of the second class, on slices twice and thrice its input."""
+    onnx = pytest.importorskip("onnx", reason="the lab is not installed")
+    from onnx import TensorProto, helper
+
+    def fixed(name: str, values: list[list[float]]) -> object:
+        array = np.array([values], np.float32)
+        return helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(array))
+
+    def free(name: str, shape: list[int | str]) -> object:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+    graph = helper.make_graph(
+        [fixed("boxes", [[8, 4, 24, 20]]), fixed("scores", [[0.0, 0.75]])],
+        "fixed",
+        [free("image", ["n", 3, 32, 64])],
+        [free("boxes", [1, 1, 4]), free("scores", [1, 1, 2])],
+    )
+    path = tmp_path / "fixed.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    detector = OnnxDetector(path, SETTINGS, threads=1)
+    ((box,),) = list(detector.detect(np.zeros((1, 96, 128, 3), np.uint8)))
+    assert (box.x, box.y, box.width, box.height, box.score, box.label) == (16, 12, 32, 48, 0.75, 2)
