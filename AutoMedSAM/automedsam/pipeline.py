@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +28,8 @@ from automedsam.events import (
 from automedsam.intensity import check_finite_and_varied, to_uint8
 from automedsam.linking import LinkSettings, link
 from automedsam.segmentation import Segmentation
-from automedsam.segmenter.propagation import Prompt, Region, Sam2Segmenter
+from automedsam.segmenter.propagation import Prompt, Sam2Segmenter
+from automedsam.views import Reach, share_views
 from automedsam.volume import Plane, Volume
 
 
@@ -86,20 +87,18 @@ class Run:
         yield from self.detect(engine.detector)
 
         began = time.perf_counter()
-        segmenter = Sam2Segmenter(
-            engine.parts, self.bundle.segmenter, self.slices, region_of_interest(self.tracklets, self._view_fill, self)
-        )
-        reach = self._prompt(segmenter)
-        yield StageStarted(Stage.SEGMENT, sum(last - first + 1 for first, last in reach))
+        views = share_views(self._reaches(), self.bundle.following.fill, self._size)
+        yield StageStarted(Stage.SEGMENT, sum(o.last - o.first + 1 for view in views for o in view.objects))
         strongest: dict[int, NDArray[np.float16]] = {}
-        touched = set()
-        for number, (tracklet, (first, last)) in enumerate(zip(self.tracklets, reach, strict=True)):
-            for index, logits in segmenter.propagate(number, tracklet.seed, first, last):
-                self._merge(index, tracklet.label, logits, strongest)
-                touched.add(index)
-                yield SliceSegmented(index, self._labels[index].copy())
+        for view in views:
+            segmenter = Sam2Segmenter(engine.parts, self.bundle.segmenter, self.slices, view.region)
+            for number, found in enumerate(view.objects):
+                self._prompt(segmenter, number, found.tracklet)
+                for index, logits in segmenter.propagate(number, found.tracklet.seed, found.first, found.last):
+                    self._merge(index, found.tracklet.label, logits, strongest)
+                    yield SliceSegmented(index, self._labels[index].copy())
         self._seconds[Stage.SEGMENT.value] = time.perf_counter() - began
-        yield Finished(self.result(), self._report(len(touched)))
+        yield Finished(self.result(), self._report(len(strongest)))
 
     def detect(self, detector: Detector | None = None) -> Iterator[Event]:
         """The first half of the road: boxes on every slice, linked to tracklets."""
@@ -140,20 +139,21 @@ class Run:
         )
 
     @property
-    def _view_fill(self) -> float:
-        return self.bundle.following.fill
+    def _size(self) -> tuple[int, int]:
+        height, width = self.slices.shape[1:]
+        return height, width
 
-    def _prompt(self, segmenter: Sam2Segmenter) -> list[tuple[int, int]]:
-        """Prompts each tracklet, and tells how far each may be followed."""
-        following = self.bundle.following
-        beyond = round(following.reach_mm / self.spacing)
-        reach = []
-        for number, tracklet in enumerate(self.tracklets):
-            for index, box in tracklet.boxes.items():
-                if index == tracklet.seed or box.score >= following.prompt_score:
-                    segmenter.prompt(index, number, Prompt(box=box))
-            reach.append((max(0, tracklet.first - beyond), min(len(self.slices) - 1, tracklet.last + beyond)))
-        return reach
+    def _reaches(self) -> list[Reach]:
+        """How far each tracklet may be followed: a little beyond its first and last box."""
+        beyond = round(self.bundle.following.reach_mm / self.spacing)
+        end = len(self.slices) - 1
+        return [Reach(t, max(0, t.first - beyond), min(end, t.last + beyond)) for t in self.tracklets]
+
+    def _prompt(self, segmenter: Sam2Segmenter, number: int, tracklet: Tracklet) -> None:
+        """The seed's box, and every other box that is sure enough."""
+        for index, box in tracklet.boxes.items():
+            if index == tracklet.seed or box.score >= self.bundle.following.prompt_score:
+                segmenter.prompt(index, number, Prompt(box=box))
 
     def _merge(
         self, index: int, label: int, logits: NDArray[np.float32], strongest: dict[int, NDArray[np.float16]]
@@ -176,19 +176,6 @@ class Run:
             peak_memory_mb=peak_memory_mb(),
             device=self._device_text,
         )
-
-
-def region_of_interest(tracklets: Sequence[Tracklet], fill: float, run: Run) -> Region | None:
-    """The part of the slices in which the boxes of all tracklets fill `fill` of each side; None if there are none."""
-    corners = np.array([box.corners for tracklet in tracklets for box in tracklet.boxes.values()])
-    if not len(corners):
-        return None
-    height, width = run.slices.shape[1:3]
-    low, high = corners[:, :2].min(0), corners[:, 2:].max(0)
-    centre, half = (low + high) / 2, (high - low) / (2 * fill)
-    left, top = np.floor(np.clip(centre - half, 0, None)).astype(int)
-    right, bottom = np.ceil(np.minimum(centre + half, [width, height])).astype(int)
-    return Region(int(top), int(left), int(bottom), int(right))
 
 
 def segment(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from automedsam.boxes import Box, Tracklet
-from automedsam.pipeline import region_of_interest
 from automedsam.segmenter.propagation import Prompt, Sam2Segmenter
+from automedsam.views import region_of_interest
 from automedsam_lab.metrics import Mask, dice
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def score_prompted(run: Run, parts: Sam2Parts, truth: Mask, label: int) -> Promp
 def _follow(run: Run, parts: Sam2Parts, prompts: Tracklet, extent: Tracklet) -> Mask:
     """The mask `(N, H, W)` from the boxes of `prompts`, propagated a run's reach beyond `extent`."""
     following = run.bundle.following
-    region = region_of_interest([prompts], following.fill, run)
+    height, width = run.slices.shape[1:]
+    region = region_of_interest([prompts], following.fill, (height, width))
     segmenter = Sam2Segmenter(parts, run.bundle.segmenter, run.slices, region)
     for index, box in prompts.boxes.items():
         segmenter.prompt(index, prompts.label, Prompt(box=box))

@@ -23,6 +23,13 @@ from automedsam.reading import read_volume
 
 Command = Callable[..., tuple[int, str, str]]
 
+WITHOUT_TORCH = """
+import sys
+sys.modules.update(dict.fromkeys(("torch", "sam2", "super_gradients", "automedsam_lab")))  # None: cannot be imported
+from automedsam.cli import main
+main()
+"""
+
 
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str]) -> Command:
@@ -39,12 +46,12 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
 
 @pytest.fixture(scope="module")
 def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the demo was run as a user runs it, with what it printed."""
+    """A folder in which the demo was run as a user without PyTorch runs it, with what it printed."""
     folder = tmp_path_factory.mktemp("demo")
     package = str(Path(automedsam.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": package}
     ran = subprocess.run(
-        [sys.executable, "-m", "automedsam", "demo", "--output-dir", str(folder)],
+        [sys.executable, "-c", WITHOUT_TORCH, "demo", "--output-dir", str(folder)],
         env=environment,
         capture_output=True,
         text=True,
