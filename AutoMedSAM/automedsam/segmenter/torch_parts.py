@@ -8,6 +8,7 @@ they change is the form, so that an ONNX exporter accepts it: rotary encodings w
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError  # what torch raises for a file that holds code; nothing is unpickled here
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -227,7 +228,7 @@ def load_model(path: Path) -> tuple[SAM2Base, Sam2Architecture]:
         architecture = Sam2Architecture.from_manifest(content["architecture"])
         model = build_sam2(architecture)
         model.load_state_dict(content["model"])
-    except (OSError, KeyError, TypeError, RuntimeError, ValueError) as error:
+    except (OSError, EOFError, KeyError, TypeError, RuntimeError, ValueError, UnpicklingError) as error:
         message = f"{path} is not a segmenter of the lab ({type(error).__name__}): train or install it again."
         raise AutoMedSAMError(message) from error
     return model.eval(), architecture
