@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class Box:
     def corners(self) -> tuple[float, float, float, float]:
         """`x0, y0, x1, y1`, half-open, in pixels."""
         return self.x, self.y, self.x + self.width, self.y + self.height
+
+    def grown(self, share: float) -> Box:
+        """The box with `share` of its width more on the left and right, and of its height at the top and bottom."""
+        dx, dy = share * self.width, share * self.height
+        return replace(self, x=self.x - dx, y=self.y - dy, width=self.width + 2 * dx, height=self.height + 2 * dy)
 
     def iou(self, other: Box) -> float:
         """Intersection over union with another box, 0 to 1; labels and slices are not looked at."""
@@ -72,3 +77,16 @@ class Tracklet:
     def gaps(self) -> list[int]:
         """Slices between the first and the last that have no box."""
         return [index for index in range(self.first, self.last + 1) if index not in self.boxes]
+
+    def box_at(self, index: int) -> Box:
+        """The object's box on any slice: its own, one between those of its neighbours, or that of the nearer end."""
+        before = max((at for at in self.boxes if at <= index), default=self.first)
+        after = min((at for at in self.boxes if at >= index), default=self.last)
+        if before >= after:
+            return self.boxes[before if before == after or index > self.last else after]
+        share = (index - before) / (after - before)
+        one, other = self.boxes[before], self.boxes[after]
+        edges = [a + share * (b - a) for a, b in zip(one.corners, other.corners, strict=True)]
+        return Box(
+            edges[0], edges[1], edges[2] - edges[0], edges[3] - edges[1], min(one.score, other.score), self.label
+        )

@@ -77,14 +77,14 @@ class Run:
         self._seconds: dict[str, float] = {}
         self._device_text = ""
 
-    def events(self) -> Iterator[Event]:
-        """Detects, links, segments; ends with `Finished`."""
+    def events(self, detector: Detector | None = None) -> Iterator[Event]:
+        """Detects, links, segments; ends with `Finished`. A detector other than the bundle's may be given."""
         began = time.perf_counter()
         engine = open_engine(self.bundle, self.backend, self.device)
         self._device_text = engine.device
         self._seconds["load"] = time.perf_counter() - began
 
-        yield from self.detect(engine.detector)
+        yield from self.detect(detector or engine.detector)
 
         began = time.perf_counter()
         views = share_views(self._reaches(), self.bundle.following.fill, self._size)
@@ -95,7 +95,8 @@ class Run:
             for number, found in enumerate(view.objects):
                 self._prompt(segmenter, number, found.tracklet)
                 for index, logits in segmenter.propagate(number, found.tracklet.seed, found.first, found.last):
-                    self._merge(index, found.tracklet.label, logits, strongest)
+                    near = found.tracklet.box_at(index).grown(self.bundle.following.margin)
+                    self._merge(index, near, logits, strongest)
                     yield SliceSegmented(index, self._labels[index].copy())
         self._seconds[Stage.SEGMENT.value] = time.perf_counter() - began
         yield Finished(self.result(), self._report(len(strongest)))
@@ -156,13 +157,15 @@ class Run:
                 segmenter.prompt(index, number, Prompt(box=box))
 
     def _merge(
-        self, index: int, label: int, logits: NDArray[np.float32], strongest: dict[int, NDArray[np.float16]]
+        self, index: int, near: Box, logits: NDArray[np.float32], strongest: dict[int, NDArray[np.float16]]
     ) -> None:
-        """Where objects overlap, the surer one has the voxel."""
-        before = strongest.setdefault(index, np.zeros(logits.shape, np.float16))
-        wins = logits > before
-        self._labels[index][wins] = label
-        before[wins] = logits[wins]
+        """Where objects overlap, the surer one has the pixel; outside its grown box none has any."""
+        left, top, right, bottom = (max(0, round(edge)) for edge in near.corners)
+        inside = (slice(top, bottom), slice(left, right))
+        before = strongest.setdefault(index, np.zeros(logits.shape, np.float16))[inside]
+        wins = logits[inside] > before
+        self._labels[index][inside][wins] = near.label
+        before[wins] = logits[inside][wins]
 
     def _report(self, segmented: int) -> RunReport:
         counts = np.bincount(self._labels.ravel(), minlength=256)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from automedsam.boxes import Box
 from automedsam.linking import LinkSettings, link, seed_slice
 
@@ -79,10 +77,3 @@ def test_seed_is_sure_and_large() -> None:
 
 def test_empty_volume_has_no_objects() -> None:
     assert link([[], [], []], 1.0, SETTINGS) == []
-
-
-@pytest.mark.parametrize(
-    ("other", "expected"), [(Box(0, 0, 10, 10), 1.0), (Box(5, 0, 10, 10), 1 / 3), (Box(10, 0, 10, 10), 0.0)]
-)
-def test_boxes_are_half_open(other: Box, expected: float) -> None:
-    assert Box(0, 0, 10, 10).iou(other) == pytest.approx(expected)

@@ -172,6 +172,23 @@ def test_detection_alone_keeps_every_score_for_later(parts: BrightParts, a_bundl
     assert run.tracklets == [] and sum(len(boxes) for boxes in run.detections) == 7
 
 
+def test_mask_does_not_flood_what_nobody_detected(parts: BrightParts, a_bundle: Bundle) -> None:
+    """Bright voxels far from the detected box, but in the same view, stay background."""
+    array = a_head([LESION])
+    run = Run(volume_of(array), a_bundle, plane=Plane.AXIAL)
+    list(run.detect(BrightBoxes()))
+    small = [[Box(18, 12, 7, 6, 0.9, 1)] if boxes else [] for boxes in run.detections]
+
+    class Small:
+        def detect(self, frames: np.ndarray) -> Iterator[list[Box]]:
+            yield from small
+
+    list(run.events(Small()))
+    found = np.argwhere(run.result().labels)
+    margin = a_bundle.following.margin
+    assert found[:, 2].max() < 25 + 7 * margin + 1 and found[:, 1].max() < 18 + 6 * margin + 1
+
+
 def test_single_slice_is_segmented(parts: BrightParts, a_bundle: Bundle) -> None:
     array = a_head([LESION])[10:11]
     run = Run(volume_of(array), a_bundle)
