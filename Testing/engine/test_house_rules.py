@@ -13,7 +13,7 @@ def lint_imports(folder: Path, *sources: Path) -> subprocess.CompletedProcess[st
     command = Path(sys.executable).with_name("lint-imports")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sources))}
     return subprocess.run(
-        [str(command), "--no-cache"], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        [str(command), "--no-cache"], cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False
     )
 
 

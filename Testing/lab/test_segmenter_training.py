@@ -88,7 +88,10 @@ def test_training_begins_with_the_weights_it_is_given(a_run: Path, a_source: Cli
     start = a_run / "segmenter.pt"
     train_segmenter(a_source, [], tmp_path, schedule=still, architecture=TINY, device="cpu", start_from=start)
     before, after = (torch.load(folder / "segmenter.pt", weights_only=True)["model"] for folder in (a_run, tmp_path))
-    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
+    # The batch norms' running statistics follow whatever is shown; what is learnt stays at a rate of 0.
+    learnt = [name for name in before if "running_" not in name and "num_batches" not in name]
+    assert len(learnt) > 100
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in learnt)
 
 
 def test_resuming_without_a_checkpoint_says_so(a_source: ClipSource, tmp_path: Path) -> None:
