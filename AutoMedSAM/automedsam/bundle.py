@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from automedsam.detector import DetectorSettings
+from automedsam.detector import DetectorSettings, Mirror
 from automedsam.errors import AutoMedSAMError
 from automedsam.linking import LinkSettings
 from automedsam.segmentation import Segment
@@ -106,8 +106,9 @@ class Bundle:
         """How the detector is fed and read."""
         d = self.manifest["detector"]
         rows, columns = d["input_size"]
+        mirror = None if d["mirror"] is None else Mirror(d["mirror"])
         return DetectorSettings(
-            (rows, columns), tuple(d["labels"]), d["context_mm"], d["score_threshold"], d["nms_iou"]
+            (rows, columns), tuple(d["labels"]), d["context_mm"], d["score_threshold"], d["nms_iou"], mirror
         )
 
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,12 +18,20 @@ from automedsam.resize import resize_linear
 SCORE_FLOOR = 0.05
 MOST_BOXES = 50
 BATCH = 4
+ANCHOR_STRIDES = (8, 16, 32)
 
 
 class Detector(Protocol):
     """Finds boxes on frames `(N, H, W, 3)` uint8; yields one list a frame, in order, boxes in its pixels."""
 
     def detect(self, frames: NDArray[np.uint8]) -> Iterator[list[Box]]: ...
+
+
+class Mirror(str, Enum):
+    """What of an input may be turned around without changing what is to be found."""
+
+    COLUMNS = "columns"
+    SLICES = "slices"
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,8 @@ class DetectorSettings:
         context_mm: how far away the neighbouring slices lie that fill the first and the third channel.
         score_threshold: the confidence, 0 to 1, from which an object is accepted.
         nms_iou: of two boxes of one class that overlap more than this, the weaker goes.
+        mirror: what is turned around for a second look, whose boxes and scores are averaged with the first's:
+            the columns, where left and right look alike, or the order of the slices; None looks once.
     """
 
     input_size: tuple[int, int]
@@ -42,6 +53,7 @@ class DetectorSettings:
     context_mm: float
     score_threshold: float
     nms_iou: float
+    mirror: Mirror | None = None
 
 
 class OnnxDetector:
@@ -59,9 +71,24 @@ class OnnxDetector:
         for start in range(0, len(frames), BATCH):
             planes = frames[start : start + BATCH].transpose(0, 3, 1, 2)
             image = resize_linear(planes, (rows, columns)) / np.float32(255)
-            corners, scores = self._session.run(None, {"image": image})
+            corners, scores = self._look(image)
             for frame_corners, frame_scores in zip(corners * scale, scores, strict=True):
                 yield self._boxes(frame_corners, frame_scores, width, height)
+
+    def _look(self, image: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Corners `(n, A, 4)` and scores `(n, A, classes)` of all anchors, seen once or twice."""
+        corners, scores = self._session.run(None, {"image": image})
+        mirror = self._settings.mirror
+        if mirror is None:
+            return corners, scores
+        turned = image[..., ::-1] if mirror is Mirror.COLUMNS else image[:, ::-1]
+        again, again_scores = self._session.run(None, {"image": np.ascontiguousarray(turned)})
+        if mirror is Mirror.COLUMNS:
+            rows, columns = image.shape[-2:]
+            same = mirrored_anchors(rows, columns)
+            again, again_scores = again[:, same], again_scores[:, same]
+            again = np.stack([columns - again[..., 2], again[..., 1], columns - again[..., 0], again[..., 3]], -1)
+        return (corners + again) / 2, (scores + again_scores) / 2
 
     def _boxes(self, corners: NDArray[Any], scores: NDArray[Any], width: int, height: int) -> list[Box]:
         """Boxes of one frame from `(A, 4)` corners in its pixels and `(A, classes)` scores."""
@@ -72,6 +99,20 @@ class OnnxDetector:
                 x0, y0, x1, y1 = (float(value) for value in corners[kept])
                 found.append(Box(x0, y0, x1 - x0, y1 - y0, float(scores[kept, index]), label))
         return sorted(found, key=lambda box: -box.score)
+
+
+def mirrored_anchors(rows: int, columns: int) -> NDArray[np.int_]:
+    """For each anchor of a YOLO-NAS input, the anchor at the mirrored place, left for right.
+
+    Anchors are the cells of the grids of strides 8, 16 and 32, one grid after the other, row by row.
+    """
+    order, first = [], 0
+    for stride in ANCHOR_STRIDES:
+        height, width = rows // stride, columns // stride
+        grid = first + np.arange(height * width).reshape(height, width)
+        order.append(grid[:, ::-1].ravel())
+        first += height * width
+    return np.concatenate(order)
 
 
 def suppress(corners: NDArray[Any], scores: NDArray[Any], iou: float) -> list[int]:

@@ -169,6 +169,7 @@ def write_manifest(
             "context_mm": detector.context_mm,
             "score_threshold": threshold,
             "nms_iou": 0.5,
+            "mirror": task.mirror.value,
             "files": detectors,
         },
         "linking": task.linking,

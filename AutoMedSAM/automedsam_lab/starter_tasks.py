@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from automedsam.detector import Mirror
 from automedsam.segmentation import Segment
 from automedsam_lab import datasets
 
@@ -27,6 +28,7 @@ class StarterTask:
         modalities: what the volume's channels must be.
         segments: the labels, in the order of the detector's classes.
         linking: what differs from the defaults of `automedsam.linking.LinkSettings`.
+        mirror: see `automedsam.detector.Mirror`.
         following: see `automedsam.bundle.FollowSettings`.
         licence: the terms of the weights.
         data: where the training cases come from.
@@ -36,6 +38,7 @@ class StarterTask:
     task: str
     modalities: tuple[str, ...]
     segments: tuple[Segment, ...]
+    mirror: Mirror
     linking: dict[str, Any]
     following: dict[str, float]
     licence: str
@@ -58,6 +61,7 @@ STARTER_TASKS = {
             Segment(1, "Hippocampus, anterior", (0.90, 0.47, 0.33), _hippocampus("255549009^Anterior")),
             Segment(2, "Hippocampus, posterior", (0.33, 0.67, 0.90), _hippocampus("255551008^Posterior")),
         ),
+        mirror=Mirror.SLICES,
         linking={"member_share": 0.4, "max_objects": 1},
         following={"fill": 0.6, "prompt_score": 0.4, "reach_mm": 2.0, "margin": 0.25},
         licence=f"CC BY-SA 4.0 (MSD Task04) for the detector. {SEGMENTER_LICENCE}",
@@ -76,6 +80,7 @@ STARTER_TASKS = {
                 f"~{REGION_LIST}~SCT^12738006^Brain~^^",
             ),
         ),
+        mirror=Mirror.COLUMNS,
         linking={"max_gap_mm": 5.0, "min_extent_mm": 8.0},
         following={"fill": 0.6, "prompt_score": 0.4, "reach_mm": 3.0, "margin": 0.25},
         licence=f"Research only (CC BY-NC-SA 3.0, as BraTS). {SEGMENTER_LICENCE}",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from automedsam.detector import DetectorSettings, OnnxDetector, context_frames, suppress
+from automedsam.detector import ANCHOR_STRIDES, DetectorSettings, Mirror, OnnxDetector, context_frames, suppress
 
 SETTINGS = DetectorSettings(input_size=(32, 64), labels=(1, 2), context_mm=2.0, score_threshold=0.4, nms_iou=0.5)
 
@@ -53,3 +53,37 @@ def test_boxes_come_back_in_the_slices_own_pixels(tmp_path: Path) -> None:
     detector = OnnxDetector(path, SETTINGS, threads=1)
     ((box,),) = list(detector.detect(np.zeros((1, 96, 128, 3), np.uint8)))
     assert (box.x, box.y, box.width, box.height, box.score, box.label) == (16, 12, 32, 48, 0.75, 2)
+
+
+class CellDetector:
+    """Stands for a session: each anchor's box lies around its own cell, and its score is the cell's brightness."""
+
+    def run(self, _: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        image = inputs["image"][:, 1]
+        corners, scores = [], []
+        for stride in ANCHOR_STRIDES:
+            rows, columns = image.shape[1] // stride, image.shape[2] // stride
+            cells = image.reshape(-1, rows, stride, columns, stride).mean((2, 4))
+            y, x = np.mgrid[:rows, :columns] * stride
+            # The box reaches further to the right than to the left, as a mirrored one must not.
+            corners.append(np.stack([x - 1, y - 2, x + stride + 5, y + stride + 2], -1).reshape(-1, 4))
+            scores.append(cells.reshape(len(image), -1, 1))
+        boxes = np.broadcast_to(np.concatenate(corners), (len(image), sum(map(len, corners)), 4))
+        return [boxes.astype(np.float32), np.concatenate(scores, 1).astype(np.float32)]
+
+
+@pytest.mark.parametrize("mirror", list(Mirror))
+def test_second_look_finds_the_same_place(mirror: Mirror) -> None:
+    """Scores of a bright cell stay what they are, and boxes become what both looks agree on."""
+    detector = OnnxDetector.__new__(OnnxDetector)
+    detector._session = CellDetector()
+    detector._settings = DetectorSettings((64, 96), (1,), 2.0, 0.4, 0.5, mirror)
+    frame = np.zeros((1, 64, 96, 3), np.uint8)
+    frame[0, 8:16, 16:24] = 255
+    best = next(iter(detector.detect(frame)))[0]
+    assert best.score == pytest.approx(1.0)
+    assert (best.y, best.height) == (6, 12)
+    if mirror is Mirror.COLUMNS:
+        assert (best.x, best.width) == (13, 14)
+    else:
+        assert (best.x, best.width) == (15, 14)
