@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from automedsam.segmenter.onnx_parts import PART_NAMES
 
 ENCODER = "image_encoder"
+TRUNK = "/trunk/"
 
 
 def quantize_segmenter(fp32: Mapping[str, Path], out: Path, calibration: NDArray[np.float32]) -> dict[str, Path]:
@@ -58,7 +59,13 @@ def quantize_dynamic_products(source: Path, out: Path) -> None:
 
 
 def quantize_static_convolutions(source: Path, out: Path, calibration: NDArray[np.float32]) -> None:
-    """Writes a graph in QDQ form, with weights by channel and activation ranges from the calibration slices."""
+    """Writes an image encoder in QDQ form, with weights by channel and activation ranges from calibration slices.
+
+    Only the trunk's convolutions are quantized, and not its first: with the neck and the sums of the residual
+    blocks left in FP32, the features were half as far from FP32's (1 to 2 % instead of 2 to 3.5 % of their norm,
+    on 19 validation slices), for 0.2 MB more.
+    """
+    import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -73,6 +80,7 @@ def quantize_static_convolutions(source: Path, out: Path, calibration: NDArray[n
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        names = [node.name for node in onnx.load(prepared).graph.node if node.op_type == "Conv"]
         quantize_static(
             str(prepared),
             str(out),
@@ -81,6 +89,8 @@ def quantize_static_convolutions(source: Path, out: Path, calibration: NDArray[n
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            op_types_to_quantize=["Conv"],
+            nodes_to_exclude=names[:1] + [name for name in names if TRUNK not in name],
         )
 
 
