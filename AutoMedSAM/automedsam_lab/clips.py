@@ -20,6 +20,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 SMALLEST_OBJECT = 30
 USUAL_SHARE = 0.8
+HOLLOW_SHARE = 0.4
 OBJECT_KINDS = (
     "anterior hippocampus",
     "posterior hippocampus",
@@ -28,6 +29,7 @@ OBJECT_KINDS = (
     "tumour core",
     "enhancing tumour",
 )
+WHOLE_TUMOUR = OBJECT_KINDS.index("whole tumour")
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ def _cut(volume: LabelledVolume, frames: int, size: int, rng: np.random.Generato
     image = F.grid_sample(volume.grey, grid, align_corners=True)[0, 0]
     target = F.grid_sample(volume.fields[chosen], grid, align_corners=True)[0, 0]
     kind = volume.kinds[chosen] if volume.kinds else -1
+    if kind == WHOLE_TUMOUR and rng.random() < HOLLOW_SHARE:
+        image = _hollow(image, target, rng)
     return Clip(_vary(image, rng)[:, None], (target > 0.5).float()[:, None], kind)
 
 
@@ -175,6 +179,15 @@ def _elastic(frames: int, size: int, crop: float, rng: np.random.Generator) -> T
     coarse = torch.from_numpy(rng.standard_normal((1, 3, 2, 5, 5)).astype(np.float32))
     smooth = F.interpolate(coarse, size=(frames, size, size), mode="trilinear", align_corners=True)
     return smooth[0].permute(1, 2, 3, 0) * amplitude
+
+
+def _hollow(image: Tensor, target: Tensor, rng: np.random.Generator) -> Tensor:
+    """A part of the tumour turned dark, as necrosis and cysts are; they belong to the whole tumour."""
+    shape = (image.shape[0], image.shape[1], image.shape[2])
+    field = _smooth(shape, int(rng.integers(2, 5)), rng)
+    core = torch.sigmoid((field - rng.uniform(-0.3, 0.6)) * 10) * target
+    texture = 1 + 0.2 * _smooth(shape, 12, rng)
+    return torch.lerp(image, rng.uniform(0.03, 0.45) * texture, core)
 
 
 def _smooth(shape: tuple[int, int, int], cells: int, rng: np.random.Generator) -> Tensor:

@@ -14,7 +14,7 @@ from automedsam.bundle import MANIFEST_NAME, SCHEMA_VERSION, Bundle, file_hash, 
 from automedsam.errors import AutoMedSAMError
 from automedsam.segmenter.onnx_parts import PART_NAMES
 from automedsam_lab import datasets
-from automedsam_lab.starter_tasks import STARTER_TASKS, StarterTask
+from automedsam_lab.starter_tasks import SEGMENTER_HISTORY, STARTER_TASKS, StarterTask
 
 if TYPE_CHECKING:
     from automedsam_lab.quantize_detector import QuantizationCheck
@@ -179,7 +179,12 @@ def write_manifest(
             path: {"sha256": file_hash(folder / path), "bytes": (folder / path).stat().st_size} for path in named
         },
         "release_asset": release_asset_name(),
-        "training": {"data": task.data, "split": datasets.split(task.name), "seed": datasets.SPLIT_SEED},
+        "training": {
+            "data": task.data,
+            "split": datasets.split(task.name),
+            "seed": datasets.SPLIT_SEED,
+            "history": SEGMENTER_HISTORY,
+        },
         "measured": dict(measured or {}),
     }
     _write_json(folder / MANIFEST_NAME, manifest)
