@@ -120,7 +120,10 @@ def models() -> None:
     from automedsam.bundle import list_bundles
     from automedsam.console import bundle_table
 
-    Console().print(bundle_table(list_bundles()))
+    console, bundles = Console(), list_bundles()
+    console.print(bundle_table(bundles))
+    for bundle in bundles:
+        console.print(f"Licence of {bundle.name}: {bundle.licence}", highlight=False)
 
 
 @app.command()

@@ -90,15 +90,13 @@ def report_table(report: RunReport, *written: Path) -> Table:
 
 def bundle_table(bundles: list[Bundle]) -> Table:
     """The models that are here, one a row."""
-    table = Table("Model", "Finds", "Takes", "Labels", "Size", "Licence", "Held-out Dice")
+    table = Table("Model", "Finds", "Takes", "Size", "Held-out Dice")
     for bundle in bundles:
         table.add_row(
             f"{bundle.name} {bundle.version}",
             bundle.task,
             " + ".join(bundle.modalities),
-            ", ".join(segment.name for segment in bundle.segments),
             f"{bundle.size_bytes / 1e6:.1f} MB",
-            bundle.licence,
             measured_dice(bundle),
         )
     return table

@@ -20,8 +20,8 @@ SEGMENTER_LICENCE = (
 SEGMENTER_HISTORY = (
     "The segmenter of version 0.1.0 was trained from scratch on two CPU cores on 2026-11-21, by the clock: about 20 "
     "minutes with a Hiera trunk; 54 minutes with the convolutional trunk, the other parts going on from there (3,900 "
-    "steps); 8 minutes at a lower rate with dark cores drawn into two in five of the tumours' clips. The dark cores were "
-    "added after a look at a held-out patient (brats_2013_pat0005_1), whose figure is to be read with that in mind."
+    "steps); 8 minutes at a lower rate with dark cores drawn into two in five of the tumours' clips. The dark cores "
+    "were added after a look at a held-out patient (brats_2013_pat0005_1): read that patient's figure with it in mind."
 )
 
 
