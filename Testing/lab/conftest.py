@@ -28,10 +28,11 @@ def a_manifest(tmp_path: Path) -> Bundle:
             "context_mm": 2.0,
             "score_threshold": 0.4,
             "nms_iou": 0.5,
+            "mirror": None,
             "files": {"int8": "detector.int8.onnx", "fp32": "detector.fp32.onnx"},
         },
         "linking": {"iou": 0.3, "max_gap_mm": 4.0, "min_extent_mm": 3.0},
-        "following": {"fill": 0.6, "prompt_score": 0.5, "reach_mm": 3.0},
+        "following": {"fill": 0.6, "prompt_score": 0.5, "reach_mm": 3.0, "margin": 0.25},
         "segmenter": {
             "architecture": {"image_size": 128, "num_maskmem": 5, "multimask": False},
             "box_as_mask": True,
