@@ -49,12 +49,12 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the demo was run as a user without PyTorch runs it, with what it printed."""
     folder = tmp_path_factory.mktemp("demo")
     package = str(Path(automedsam.__file__).parents[1])
-    environment = os.environ | {"PYTHONPATH": package}
+    environment = os.environ | {"PYTHONPATH": package, "PYTHONUTF8": "1"}
     ran = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, "demo", "--output-dir", str(folder)],
         env=environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
