@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from automedsam.bundle import MANIFEST_NAME, SCHEMA_VERSION, Bundle, file_hash, 
 from automedsam.errors import AutoMedSAMError
 from automedsam.segmenter.onnx_parts import PART_NAMES
 from automedsam_lab import datasets
+from automedsam_lab.evaluate_report import write_json
 from automedsam_lab.starter_tasks import SEGMENTER_HISTORY, STARTER_TASKS, StarterTask
 
 if TYPE_CHECKING:
@@ -127,17 +127,14 @@ def build_starter(
     return finished
 
 
-def write_manifest(
-    task: StarterTask, bundles: Path, weights: Path, threshold: float, measured: Mapping[str, Any] | None = None
-) -> Bundle:
-    """Writes `bundles/<task>/bundle.json` for the files that lie there, and reads it back.
+def write_manifest(task: StarterTask, bundles: Path, weights: Path, threshold: float) -> Bundle:
+    """Writes `bundles/<task>/bundle.json` for the files that lie there, not measured yet, and reads it back.
 
     Args:
         task: what the bundle finds.
         bundles: the folder of all bundles, with the built detector and segmenter.
         weights: `segmenter.pt`, for its architecture.
         threshold: the detector's confidence, 0 to 1, from which an object is accepted.
-        measured: held-out figures, if they are measured already.
     """
     import torch
 
@@ -185,16 +182,16 @@ def write_manifest(
             "seed": datasets.SPLIT_SEED,
             "history": SEGMENTER_HISTORY,
         },
-        "measured": dict(measured or {}),
+        "measured": {},
     }
-    _write_json(folder / MANIFEST_NAME, manifest)
+    write_json(manifest, folder / MANIFEST_NAME)
     return load_bundle(folder)
 
 
 def record_measured(folder: Path, measured: Mapping[str, Any]) -> None:
     """Puts held-out figures into a bundle's manifest."""
     manifest = load_bundle(folder).manifest
-    _write_json(folder / MANIFEST_NAME, {**manifest, "measured": dict(measured)})
+    write_json({**manifest, "measured": dict(measured)}, folder / MANIFEST_NAME)
 
 
 def release_asset_name() -> str:
@@ -235,9 +232,3 @@ def starter_task(name: str) -> StarterTask:
     """
     datasets.check_task(name)
     return STARTER_TASKS[name]
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
