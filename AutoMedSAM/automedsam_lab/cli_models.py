@@ -1,12 +1,14 @@
-"""`automedsam-lab export`, `quantize` and `starter`: from checkpoints to bundles."""
+"""`automedsam-lab convert`, `export`, `quantize` and `starter`: from checkpoints to bundles."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from automedsam.volume import Plane
 from automedsam_lab.cli_train import Data, Task
 from automedsam_lab.extras import needs
 
@@ -69,6 +71,67 @@ def quantize_detector_command(task: Task, exported: Checkpoint, data: Data, out:
 
     check = quantize_with_training_slices(task.value, exported, data, out / "detector.int8.onnx")
     typer.echo(f"detector: {check.megabytes:.1f} MB, a box edge is off by {check.boxes:.2f} pixels on average")
+
+
+@app.command()
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="MedSAM2, Medical SAM 2 or SAM 2.1, as published or trained on.")],
+    config: Annotated[str, typer.Option(help="Its network: sam2.1_hiera_t512 for MedSAM2, sam2.1_hiera_t, ...")],
+    calibration: Annotated[Path, typer.Option(help="A folder of your own volumes or images, at any depth.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="BUNDLE", help="The bundle's folder, a new one.")],
+    detector: Annotated[
+        str | None, typer.Option(help="A YOLO-NAS checkpoint, an ONNX export, or a model whose detector is taken.")
+    ] = None,
+    detector_size: Annotated[
+        tuple[int, int] | None,
+        typer.Option(help="Height and width of the detector's input.", show_default="its own, else 640 640"),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the segmenter's input in pixels.", show_default="the network's own")
+    ] = None,
+    slices: Annotated[int, typer.Option(min=1, help="How many slices to calibrate with.")] = 32,
+    only: Annotated[str, typer.Option(help="Calibrate with files of such names, as in '*flair*'.")] = "*",
+    name: Annotated[str | None, typer.Option(help="The bundle's name.", show_default="its folder's")] = None,
+    task: Annotated[str | None, typer.Option(help="What it finds, in a few words.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="A label; once for each class of the detector.")] = None,
+    modality: Annotated[str | None, typer.Option(help="What a volume must be: CT, FLAIR, US, any.")] = None,
+    window: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Grey levels that become black and white.", show_default="-160 240 for CT, else percentiles"),
+    ] = None,
+    plane: Annotated[Plane | None, typer.Option(help="The plane of the slices.", show_default="axial")] = None,
+    threshold: Annotated[float | None, typer.Option(help="The detector's confidence that counts, 0 to 1.")] = None,
+    licence: Annotated[str | None, typer.Option(help="The terms of the weights.")] = None,
+    int8_only: Annotated[bool, typer.Option("--int8-only", help="Leave the FP32 files out.")] = False,
+    list_keys: Annotated[bool, typer.Option("--list-keys", help="List every key that does not fit.")] = False,
+) -> None:
+    """Make an INT8 bundle of a published checkpoint. The README says where the files are."""
+    with needs("train", "Converting a checkpoint"):
+        from automedsam_lab.convert import DoesNotFitError, Request
+        from automedsam_lab.convert import convert as make_bundle
+        from automedsam_lab.convert_manifest import Description
+        from automedsam_lab.published import find_config
+
+    said = Description(name, task=task, labels=tuple(label or ()), modality=modality, window=window, plane=plane)
+    request = Request(
+        checkpoint=checkpoint,
+        config=find_config(config),
+        calibration=calibration,
+        image_size=image_size,
+        detector=detector,
+        detector_size=detector_size,
+        slices=slices,
+        only=only,
+        description=replace(said, licence=licence, threshold=threshold),
+        keep_fp32=not int8_only,
+    )
+    try:
+        bundle = make_bundle(request, out, tell=typer.echo)
+    except DoesNotFitError as error:
+        if list_keys:
+            typer.echo("\n".join(error.mismatch.lines()))
+        raise
+    typer.echo(f"{bundle.name} {bundle.version}: {bundle.folder}, {bundle.size_bytes / 1e6:.1f} MB")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""YOLO-NAS-S with scaled channel widths, always from scratch.
+"""YOLO-NAS, and its S with scaled channel widths, always from scratch.
 
 The published weights may not be redistributed or changed (LICENSE.YOLONAS.md), so none are ever loaded;
 the architecture's code is Apache-2.0.
@@ -31,12 +31,18 @@ def build_detector(classes: int, width: float) -> torch.nn.Module:
     Raises:
         AutoMedSAMError: super-gradients is not installed.
     """
+    return build_yolo_nas("s", classes, width)
+
+
+def build_yolo_nas(size: str, classes: int, width: float = 1.0) -> torch.nn.Module:
+    """A YOLO-NAS of size "s", "m" or "l" with random weights; see `build_detector`."""
     super_gradients_compat.install()
     from super_gradients.training.models.arch_params_factory import get_arch_params
     from super_gradients.training.models.detection_models.yolo_nas.yolo_nas_variants import YoloNAS
 
-    plan = copy.deepcopy(dict(get_arch_params("yolo_nas_s_arch_params")))
-    _scale(plan, width)
+    plan = copy.deepcopy(dict(get_arch_params(f"yolo_nas_{size}_arch_params")))
+    if width != 1:
+        _scale(plan, width)
     model: torch.nn.Module = YoloNAS(
         backbone=plan["backbone"],
         neck=plan["neck"],

@@ -63,6 +63,25 @@ def export_detector(checkpoint: Path, out_onnx: Path) -> ExportCheck:
     """
     model, settings = load_detector(checkpoint)
     height, width = settings["input_size"]
+    return export_model(model, (height, width), out_onnx, str(checkpoint))
+
+
+def export_model(model: torch.nn.Module, size: tuple[int, int], out_onnx: Path, called: str) -> ExportCheck:
+    """Write a YOLO-NAS as ONNX; see `export_detector`.
+
+    Args:
+        model: In evaluation mode; its blocks are fused in place.
+        size: Height and width of the input, multiples of 32.
+        out_onnx: The file to write.
+        called: What to call the model in an error.
+
+    Returns:
+        How closely ONNX Runtime agrees with torch.
+
+    Raises:
+        AutoMedSAMError: The exported file computes something else.
+    """
+    height, width = size
     images = torch.rand(3, 3, height, width, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         (boxes, scores), _ = model(images)
@@ -78,7 +97,7 @@ def export_detector(checkpoint: Path, out_onnx: Path) -> ExportCheck:
     if check.boxes > _BOX_TOLERANCE or check.scores > _SCORE_TOLERANCE:
         temporary.unlink()
         message = (
-            f"The export of {checkpoint} differs from torch by {check.boxes:.3g} px and {check.scores:.3g} "
+            f"The export of {called} differs from torch by {check.boxes:.3g} px and {check.scores:.3g} "
             "in score; check the versions of torch and onnx."
         )
         raise AutoMedSAMError(message)

@@ -17,6 +17,7 @@ import numpy as np
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.detector_data import DetectorTask, FrameStack, plain_input
 from automedsam_lab.measure_detector import onnx_predictor
+from automedsam_lab.quantization import ALL_OPERATORS, PartPlan, Quantizer, Scheme
 
 LEAST_CALIBRATION = 32
 _HEADS = ("/head1/", "/head2/", "/head3/")
@@ -74,10 +75,6 @@ def quantize_detector(fp32_onnx: Path, calibration: np.ndarray, out_onnx: Path) 
     Raises:
         AutoMedSAMError: There are too few slices to calibrate with, or the FP32 file is missing.
     """
-    import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
     if len(calibration) < LEAST_CALIBRATION:
         message = f"Calibration needs at least {LEAST_CALIBRATION} training slices, not {len(calibration)}; give more."
         raise AutoMedSAMError(message)
@@ -85,29 +82,14 @@ def quantize_detector(fp32_onnx: Path, calibration: np.ndarray, out_onnx: Path) 
         message = f"There is no exported detector {fp32_onnx}; export it first."
         raise AutoMedSAMError(message)
 
-    class Slices(CalibrationDataReader):
-        def __init__(self) -> None:
-            self._left = iter(calibration)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            image = next(self._left, None)
-            return None if image is None else {"image": image[None]}
-
     out_onnx.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out_onnx.parent) as folder:
-        prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
-        quant_pre_process(str(fp32_onnx), str(prepared), skip_symbolic_shape=True)
-        names = [node.name for node in onnx.load(prepared).graph.node if "/heads/" in node.name]
-        quantize_static(
-            str(prepared),
-            str(quantized),
-            Slices(),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=[name for name in names if not any(head in name for head in _HEADS)],
-        )
+        quantized = Path(folder) / "quantized.onnx"
+        feeds = [{"image": image[None]} for image in calibration]
+        quantizer = Quantizer(fp32_onnx, feeds, Path(folder))
+        names = [node.name for node in quantizer.graph(Scheme.STATIC).node if "/heads/" in node.name]
+        decoding = tuple(name for name in names if not any(head in name for head in _HEADS))
+        quantizer.write(quantized, PartPlan(Scheme.STATIC, operators=ALL_OPERATORS, fp32_nodes=decoding))
         os.replace(quantized, out_onnx)
     return _compare(fp32_onnx, out_onnx, calibration)
 

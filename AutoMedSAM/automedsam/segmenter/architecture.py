@@ -22,15 +22,18 @@ class Sam2Architecture:
 
     The defaults are Meta's `sam2.1_hiera_t` at 512 px, which is also MedSAM2's network; names follow its YAML.
     `image_size` is in pixels and a multiple of 32. `trunk` is "hiera", or "conv" for the small one of
-    `conv_trunk.py`, of which `embed_dim` and `stages` are the width and the blocks.
+    `conv_trunk.py`, of which `embed_dim` and `stages` are the width and the blocks. `num_heads` are those of the
+    Hiera's first stage, `window_pos_embed_bkg_spatial_size` is the grid of its global position embedding.
     """
 
     image_size: int = 512
     trunk: str = "hiera"
     embed_dim: int = 96
+    num_heads: int = 1
     stages: tuple[int, ...] = (1, 2, 7, 2)
     global_att_blocks: tuple[int, ...] = (5, 7, 9)
     window_spec: tuple[int, ...] = (8, 4, 14, 7)
+    window_pos_embed_bkg_spatial_size: tuple[int, int] = (7, 7)
     fpn_top_down_levels: tuple[int, ...] = (2, 3)
     d_model: int = 256
     memory_dim: int = 64
@@ -99,11 +102,11 @@ def build_sam2(architecture: Sam2Architecture) -> SAM2Base:
     else:
         trunk = Hiera(
             embed_dim=a.embed_dim,
-            num_heads=1,
+            num_heads=a.num_heads,
             stages=a.stages,
             global_att_blocks=a.global_att_blocks,
             window_spec=a.window_spec,
-            window_pos_embed_bkg_spatial_size=(7, 7),
+            window_pos_embed_bkg_spatial_size=a.window_pos_embed_bkg_spatial_size,
         )
     neck = FpnNeck(
         position_encoding=PositionEmbeddingSine(num_pos_feats=width, normalize=True),

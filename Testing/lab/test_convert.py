@@ -1,0 +1,324 @@
+"""One command from a published checkpoint to a bundle that the engine runs; bad input leaves nothing behind."""
+
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+torch = pytest.importorskip("torch", reason="the FP32 backend is not installed")
+pytest.importorskip("sam2", reason="the FP32 backend is not installed")
+onnx = pytest.importorskip("onnx", reason="the lab is not installed")
+
+from published_files import TINY, TINY_SAM2, random_weights, write_medical_sam2, write_medsam2  # noqa: E402
+
+from automedsam.backends import Backend, open_engine  # noqa: E402
+from automedsam.boxes import Box  # noqa: E402
+from automedsam.bundle import Bundle, load_bundle  # noqa: E402
+from automedsam.errors import AutoMedSAMError  # noqa: E402
+from automedsam.pipeline import Run  # noqa: E402
+from automedsam.reading import read_volume  # noqa: E402
+from automedsam.segmenter.parts import Sam2Parts  # noqa: E402
+from automedsam.segmenter.propagation import Prompt, Sam2Segmenter  # noqa: E402
+from automedsam_lab.cli import main  # noqa: E402
+from automedsam_lab.convert import Request, convert  # noqa: E402
+from automedsam_lab.convert_manifest import Description  # noqa: E402
+from automedsam_lab.published import CONFIGS, CT_WINDOW, PublishedFile  # noqa: E402
+
+DETECTOR_SIZE = (64, 96)
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder: two CT volumes of 40 slices."""
+    folder = tmp_path_factory.mktemp("volumes")
+    for seed in range(2):
+        array = np.random.default_rng(seed).integers(-1000, 1000, (40, 48, 40)).astype(np.int16)
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(folder / f"ct{seed}.nii.gz"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file as MedSAM2's, with a model that answers."""
+    weights = random_weights(TINY)
+    weights["sam_mask_decoder.pred_obj_score_head.layers.2.bias"].fill_(2.0)
+    return write_medsam2(tmp_path_factory.mktemp("published") / "MedSAM2_CTLesion.pt", weights)
+
+
+@pytest.fixture(scope="module")
+def exported_detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX file with a YOLO-NAS's inputs and outputs, and a convolution to quantize."""
+    return write_detector(tmp_path_factory.mktemp("detector") / "mine.onnx")
+
+
+def write_detector(path: Path, *, classes: int = 1, image: str = "image", boxes: int = 4) -> Path:
+    """A convolution at each of the strides 8, 16 and 32, reshaped to boxes and scores of all anchors."""
+
+    class Heads(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heads = torch.nn.ModuleList(
+                torch.nn.Conv2d(3, boxes + classes, stride, stride) for stride in (8, 16, 32)
+            )
+
+        def forward(self, image: object) -> tuple[object, object]:
+            found = torch.cat([head(image).flatten(2) for head in self.heads], 2).permute(0, 2, 1)
+            return found[..., :boxes] * 10 + 20, found[..., boxes:].sigmoid()
+
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            Heads().eval(),
+            (torch.zeros(1, 3, *DETECTOR_SIZE),),
+            str(path),
+            opset_version=17,
+            input_names=[image],
+            output_names=["boxes", "scores"],
+            dynamic_axes={name: {0: "n"} for name in (image, "boxes", "scores")},
+            dynamo=False,
+        )
+    return path
+
+
+@pytest.fixture(scope="module")
+def converted(
+    volumes: Path, checkpoint: Path, exported_detector: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Bundle, list[str]]:
+    """A bundle of both, and what was told on the way."""
+    told: list[str] = []
+    out = tmp_path_factory.mktemp("bundles") / "ct-lesion"
+    request = Request(checkpoint, TINY, volumes, detector=str(exported_detector))
+    return convert(request, out, told.append), told
+
+
+def answer(parts: Sam2Parts, bundle: Bundle) -> np.ndarray:
+    """Logits of a box's object over five slices of noise."""
+    slices = np.random.default_rng(1).integers(0, 255, (5, 40, 40)).astype(np.uint8)
+    segmenter = Sam2Segmenter(parts, replace(bundle.segmenter, empty_slices=99), slices)
+    segmenter.prompt(2, 1, Prompt(box=Box(10, 10, 20, 20)))
+    return np.stack([logits for _, logits in segmenter.propagate(1, 2, 0, 4)])
+
+
+def test_int8_and_fp32_answer_as_the_checkpoint_does(converted: tuple[Bundle, list[str]]) -> None:
+    bundle, _ = converted
+    stock, fp32, int8 = (
+        answer(open_engine(bundle, backend, "cpu").parts, bundle)
+        for backend in (Backend.FP32, Backend.FP32_ONNX, Backend.INT8)
+    )
+    assert np.abs(fp32 - stock).max() < 1e-3
+    assert np.corrcoef(int8.ravel(), stock.ravel())[0, 1] > 0.98
+
+
+def test_converted_weights_are_the_published_ones(converted: tuple[Bundle, list[str]], checkpoint: Path) -> None:
+    published = torch.load(checkpoint, weights_only=True)["model"]
+    kept = torch.load(converted[0].files("torch")["checkpoint"], weights_only=True)["model"]
+    assert kept.keys() == published.keys()
+    assert all(torch.equal(kept[key], published[key]) for key in kept)
+
+
+def test_bundle_takes_the_whole_road(converted: tuple[Bundle, list[str]], volumes: Path) -> None:
+    bundle, _ = converted
+    run = Run(read_volume(volumes / "ct0.nii.gz"), bundle, threshold=0.4)
+    assert [type(event).__name__ for event in run.events()][-1] == "Finished"
+
+
+def test_manifest_has_what_the_published_file_tells(converted: tuple[Bundle, list[str]]) -> None:
+    bundle, _ = converted
+    assert (bundle.name, bundle.modalities, bundle.window) == ("ct-lesion", ("CT",), CT_WINDOW)
+    assert [segment.name for segment in bundle.segments] == ["Lesion"]
+    assert bundle.segmenter.multimask and not bundle.segmenter.box_as_mask
+    assert "research and education" in bundle.licence
+    assert bundle.detector.input_size == DETECTOR_SIZE
+    assert bundle.manifest["conversion"]["calibration"]["slices"] == 32
+    assert bundle.manifest["conversion"]["checkpoint"]["name"] == "MedSAM2_CTLesion.pt"
+
+
+def test_every_file_of_the_bundle_is_in_the_manifest(converted: tuple[Bundle, list[str]]) -> None:
+    bundle, _ = converted
+    assert {path.name for path in bundle.folder.iterdir()} == {"bundle.json", *bundle.manifest["files"]}
+    for precision in ("int8", "fp32", "torch"):
+        assert bundle.has(precision) and bundle.files(precision)
+
+
+def test_both_models_are_quantized(converted: tuple[Bundle, list[str]]) -> None:
+    files = converted[0].files("int8")
+    operators = {part: {node.op_type for node in onnx.load(path).graph.node} for part, path in files.items()}
+    assert all("MatMulInteger" in operators[part] or "DequantizeLinear" in operators[part] for part in operators)
+
+
+def test_medical_sam2_is_converted(volumes: Path, tmp_path: Path) -> None:
+    path = write_medical_sam2(tmp_path / "MedSAM2_pretrain.pth", random_weights(TINY_SAM2))
+    bundle = convert(Request(path, TINY_SAM2, volumes, slices=4), tmp_path / "bundle", lambda _: None)
+    kept = torch.load(bundle.folder / "segmenter.pt", weights_only=True)
+    assert kept["architecture"]["temporal_pointers"] is False
+    assert not kept["model"]["no_obj_embed_spatial"].any()
+    assert kept["model"]["no_mem_embed"].dtype == torch.float32
+    assert "without stated terms" in bundle.licence
+
+
+def test_what_the_user_says_goes_before_what_the_file_tells(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
+    said = Description("lung", modality="any", window=(-1500.0, 100.0), labels=("Nodule",), licence="mine")
+    request = Request(checkpoint, TINY, volumes, description=said, slices=4, keep_fp32=False)
+    bundle = convert(request, tmp_path / "bundle", lambda _: None)
+    assert (bundle.name, bundle.modalities, bundle.window, bundle.licence) == ("lung", ("any",), (-1500, 100), "mine")
+    assert [segment.name for segment in bundle.segments] == ["Nodule"]
+    assert not any("fp32" in name or name.endswith(".pt") for name in bundle.manifest["files"])
+
+
+def test_bundle_without_a_detector_says_so(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    bundle = convert(Request(checkpoint, TINY, volumes, slices=4), tmp_path / "bundle", told.append)
+    assert any("no detector" in line for line in told)
+    with pytest.raises(AutoMedSAMError, match="has no INT8 model"):
+        open_engine(bundle)
+
+
+def test_detector_of_a_bundle_brings_its_settings(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
+    glioma = load_bundle("glioma")
+    request = Request(checkpoint, TINY, volumes, detector="glioma", slices=4, keep_fp32=False)
+    bundle = convert(request, tmp_path / "bundle", lambda _: None)
+    assert (bundle.detector, bundle.segments, bundle.linking) == (glioma.detector, glioma.segments, glioma.linking)
+    assert glioma.licence in bundle.licence
+    assert bundle.files("int8")["detector"].read_bytes() == glioma.files("int8")["detector"].read_bytes()
+
+
+def test_a_published_file_at_another_size_is_told(
+    checkpoint: Path, volumes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = replace(TINY, files=(PublishedFile(checkpoint.name, "page", "terms", sha256="0" * 64),))
+    monkeypatch.setattr("automedsam_lab.published.CONFIGS", {"tiny": known})
+    told: list[str] = []
+    convert(Request(checkpoint, known, volumes, image_size=96, slices=4), tmp_path / "bundle", told.append)
+    assert any("not the published file of this name" in line for line in told)
+    assert any("made for 64 px and is converted for 96 px" in line for line in told)
+
+
+def refused(request: Request, tmp_path: Path, said: str) -> None:
+    """Holds that a request fails with one sentence, and that nothing is left of it."""
+    place = tmp_path / "place"
+    place.mkdir()
+    with pytest.raises(AutoMedSAMError, match=said) as error:
+        convert(request, place / "bundle", lambda _: None)
+    assert "\n" not in str(error.value)
+    assert not list(place.iterdir())
+
+
+def trap(folder: Path) -> Path:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[Path]]:
+            return Path.touch, (folder / "ran",)
+
+    torch.save({"model": {"weight": Trap()}}, folder / "trap.pt")
+    return folder / "trap.pt"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (trap, "trap.pt holds code"),
+        (lambda folder: write_medsam2(folder / "old.pt", random_weights(TINY_SAM2)), "old.pt does not fit tiny"),
+        (lambda folder: folder / "absent.pt", "There is no checkpoint"),
+    ],
+)
+def test_bad_checkpoint_leaves_nothing(make: Callable[[Path], Path], said: str, volumes: Path, tmp_path: Path) -> None:
+    refused(Request(make(tmp_path), TINY, volumes), tmp_path, said)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_bad_calibration_leaves_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    refused(Request(checkpoint, TINY, tmp_path / "empty"), tmp_path, "holds no volumes or images")
+
+
+def test_too_few_slices_for_a_detector_leave_nothing(
+    checkpoint: Path, exported_detector: Path, volumes: Path, tmp_path: Path
+) -> None:
+    request = Request(checkpoint, TINY, volumes, detector=str(exported_detector), slices=8)
+    refused(request, tmp_path, "gives 8 slices, but a detector's INT8 needs 32")
+
+
+def test_failure_in_the_middle_leaves_nothing(
+    checkpoint: Path, volumes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        message = "a layer cannot be quantized"
+        raise AutoMedSAMError(message)
+
+    monkeypatch.setattr("automedsam_lab.convert.quantize_parts", fail)
+    refused(Request(checkpoint, TINY, volumes, slices=4), tmp_path, "a layer cannot be quantized")
+
+
+def test_labels_must_be_as_many_as_classes(
+    checkpoint: Path, exported_detector: Path, volumes: Path, tmp_path: Path
+) -> None:
+    said = Description(labels=("Core", "Edema"))
+    request = Request(checkpoint, TINY, volumes, detector=str(exported_detector), description=said)
+    refused(request, tmp_path, "knows 1 class, but 2 labels were given")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"image_size": 500}, "not a multiple of 32"),
+        ({"description": Description("a/b")}, "cannot be a bundle's name"),
+        ({"description": Description(window=(240.0, -160.0))}, "is empty"),
+        ({"description": Description(threshold=1.5)}, "not a confidence"),
+    ],
+)
+def test_options_out_of_range_leave_nothing(
+    changes: dict[str, object], said: str, checkpoint: Path, volumes: Path, tmp_path: Path
+) -> None:
+    refused(replace(Request(checkpoint, TINY, volumes), **changes), tmp_path, said)  # type: ignore[arg-type]
+
+
+def test_what_is_there_already_is_kept(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(AutoMedSAMError, match="is there already"):
+        convert(Request(checkpoint, TINY, volumes), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    with pytest.raises(AutoMedSAMError, match="does not exist"):
+        convert(Request(checkpoint, TINY, volumes), tmp_path / "absent" / "bundle")
+
+
+@pytest.fixture
+def a_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs `automedsam-lab convert` with the tiny network among the configurations."""
+    monkeypatch.setitem(CONFIGS, "tiny", TINY)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            main(["convert", *[str(argument) for argument in arguments]])
+        output, error = capsys.readouterr()
+        return int(left.value.code or 0), output, error
+
+    return run
+
+
+def test_command_makes_a_bundle(
+    a_command: Callable[..., tuple[int, str, str]], checkpoint: Path, volumes: Path, tmp_path: Path
+) -> None:
+    asked = (checkpoint, "--config", "tiny.yaml", "--calibration", volumes, "-o", tmp_path / "mine", "--slices", 4)
+    code, output, _ = a_command(*asked, "--window", -1000, 500, "--label", "Nodule", "--plane", "coronal")
+    assert code == 0 and "mine 0.1.0" in output
+    manifest = json.loads((tmp_path / "mine" / "bundle.json").read_text())
+    assert (manifest["window"], manifest["plane"]) == ([-1000, 500], "coronal")
+    assert manifest["segments"][0]["name"] == "Nodule"
+
+
+def test_command_lists_every_key_that_does_not_fit(
+    a_command: Callable[..., tuple[int, str, str]], volumes: Path, tmp_path: Path
+) -> None:
+    path = write_medsam2(tmp_path / "old.pt", random_weights(TINY_SAM2))
+    asked = (path, "--config", "tiny", "--calibration", volumes, "-o", tmp_path / "mine")
+    code, output, error = a_command(*asked, "--list-keys")
+    assert code == 2 and len(error.strip().splitlines()) == 1
+    assert "missing    obj_ptr_tpos_proj.weight" in output.splitlines()
+    assert not (tmp_path / "mine").exists()

@@ -1,0 +1,64 @@
+"""A random segmenter small enough to be exported in a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from automedsam.boxes import Box
+from automedsam.segmenter.architecture import Sam2Architecture, build_sam2
+from automedsam.segmenter.onnx_parts import PART_NAMES
+from automedsam_lab.agreement import PromptedClip, settings_of
+
+if TYPE_CHECKING:
+    from sam2.modeling.sam2_base import SAM2Base
+
+SIZE = 64
+TINY = Sam2Architecture(
+    image_size=SIZE,
+    trunk="conv",
+    embed_dim=8,
+    stages=(1, 1, 1, 1),
+    fpn_top_down_levels=(0, 1, 2, 3),
+    d_model=64,
+    memory_dim=16,
+    memory_layers=1,
+    memory_feedforward=64,
+    num_maskmem=3,
+    max_obj_ptrs_in_encoder=3,
+    temporal_pointers=False,
+    multimask=False,
+)
+SETTINGS = settings_of(TINY, box_as_mask=True)
+
+
+def tiny_model() -> SAM2Base:
+    """Random weights that find an object on every slice."""
+    import torch
+
+    torch.manual_seed(0)
+    model = build_sam2(TINY).eval()
+    with torch.no_grad():
+        model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(2.0)
+    return model
+
+
+def export(model: SAM2Base, folder: Path) -> dict[str, Path]:
+    """The exported graph of each part."""
+    from automedsam_lab.export_segmenter import export_segmenter
+
+    export_segmenter(model, folder)
+    return {part: folder / f"{part}.onnx" for part in PART_NAMES}
+
+
+def some_clips(count: int = 2, frames: int = 3) -> list[PromptedClip]:
+    """Noise with a bright square that is boxed."""
+    rng = np.random.default_rng(1)
+    clips = []
+    for _ in range(count):
+        grey = rng.integers(0, 90, (frames, 40, 40)).astype(np.uint8)
+        grey[:, 10:28, 12:26] += 120
+        clips.append(PromptedClip(grey, Box(12, 10, 14, 18)))
+    return clips
