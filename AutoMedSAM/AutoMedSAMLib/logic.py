@@ -16,6 +16,7 @@ from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.exchange import Exchange, VolumeCopy, VolumeIdentity
 from AutoMedSAMLib.geometry import check_volumes, grid_of, shape_of
 from AutoMedSAMLib.models import Model, built_in_models, find_model
+from AutoMedSAMLib.provenance import read_boxes
 from AutoMedSAMLib.request_check import check_request
 from AutoMedSAMLib.run import Message, RunListener, RunRequest
 from AutoMedSAMLib.run_control import RunControl
@@ -83,7 +84,10 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         Raises:
             AutoMedSAMError: As `start` does.
         """
-        self._begin(request, listener, {"op": "propagate", "boxes": boxes, "tracklets": tracklets}, again=True)
+        # What the engine saw of each object, so that those that have not changed come out as they did.
+        seen = {} if request.segmentation is None else read_boxes(request.segmentation).get("views", {})
+        message = {"op": "propagate", "boxes": boxes, "tracklets": tracklets, "views": seen}
+        self._begin(request, listener, message, again=True)
 
     def link(
         self,

@@ -37,10 +37,12 @@ class OutputNode:
         if not self.node.GetSegmentation().GetNumberOfSegments() and self.node.GetNodeReference(role) is None:
             self.node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
 
-    def describe(self, provenance: Mapping[str, Any], boxes: list[Message], tracklets: list[Message]) -> None:
-        """Writes where the run's segments come from, and the boxes behind them."""
+    def describe(
+        self, provenance: Mapping[str, Any], boxes: list[Message], tracklets: list[Message], views: Message
+    ) -> None:
+        """Writes where the run's segments come from, the boxes behind them, and what the engine saw of each object."""
         self.node.SetAttribute(PROVENANCE, encode(dict(provenance)))
-        self.node.SetAttribute(BOXES, encode({"boxes": boxes, "tracklets": tracklets}))
+        self.node.SetAttribute(BOXES, encode({"boxes": boxes, "tracklets": tracklets, "views": views}))
 
     def remove_if_new(self) -> None:
         """Removes a node that was made for the run, unless somebody has put something into it."""

@@ -55,8 +55,8 @@ def read_provenance(segmentation: slicer.vtkMRMLSegmentationNode) -> dict[str, A
     return decode(segmentation.GetAttribute(PROVENANCE)) or {}
 
 
-def read_boxes(segmentation: slicer.vtkMRMLSegmentationNode) -> dict[str, list[Message]]:
-    """The last run's `boxes` and `tracklets`; empty if there was none."""
+def read_boxes(segmentation: slicer.vtkMRMLSegmentationNode) -> dict[str, Any]:
+    """The last run's `boxes`, `tracklets` and `views`, as the engine told them; empty if there was none."""
     return decode(segmentation.GetAttribute(BOXES)) or {}
 
 

@@ -66,6 +66,7 @@ class RunControl:
         self._written: set[int] = set()
         self._boxes: list[Message] = []
         self._tracklets: list[Message] = []
+        self._views: Message = {}
         self._outcome: Outcome | None = None
         self._surfaces: Iterator[None] = iter(())
         self._progress = Progress()
@@ -179,6 +180,7 @@ class RunControl:
         self._tell_progress()
 
     def _on_finished(self, event: Message) -> None:
+        self._views = event["views"]
         self._on_tracklets(event)
         # Whatever the events said: in the end the segmentation holds what the engine holds.
         first, last = self._run.slices
@@ -186,6 +188,7 @@ class RunControl:
         self._finish_with(finished(event, self._run))
 
     def _on_cancelled(self, event: Message) -> None:
+        self._views = event.get("views", {})
         self._finish_with(cancelled(len(self._written | self._pending), event.get("confidence", [])))
 
     def _on_error(self, event: Message) -> None:
@@ -241,7 +244,7 @@ class RunControl:
         """Writes where the segments come from: without that, the next run would take them for a person's own."""
         if self.has_written:
             self._writer.finish(self._run.provenance)
-            self.output.describe(self._run.provenance, self._boxes, self._tracklets)
+            self.output.describe(self._run.provenance, self._boxes, self._tracklets, self._views)
 
     def _make_surfaces(self) -> None:
         if next(self._surfaces, self) is self:

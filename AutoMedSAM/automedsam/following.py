@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from automedsam.boxes import Box, Tracklet
 from automedsam.events import SliceFollowed, SliceSegmented, Stage, StageStarted
 from automedsam.segmenter.propagation import Prompt, Region, Sam2Segmenter
-from automedsam.views import Reach, share_views
+from automedsam.views import Reach, View, share_views
 from automedsam.volume import Triple
 
 if TYPE_CHECKING:
@@ -107,13 +108,19 @@ class ObjectFollower:
         self.objects: list[FollowedObject] = []
         self._known: list[FollowedObject] = []
 
+    @property
+    def views(self) -> dict[str, Region]:
+        """What of the slices the network saw of each object, by `object_key`."""
+        return {object_key(followed.tracklet): followed.region for followed in self.objects}
+
     def follow(
-        self, parts: Sam2Parts, tracklets: Sequence[Tracklet]
+        self, parts: Sam2Parts, tracklets: Sequence[Tracklet], views: Mapping[str, Region] | None = None
     ) -> Iterator[StageStarted | SliceSegmented | SliceFollowed]:
         """Segments these objects and no others; those that are as they were in an earlier call cost nothing.
 
         They keep their masks to the voxel, even where a neighbour in their view has changed or gone: nobody expects
-        another outline of what they have not touched. Objects that are new share views among themselves.
+        another outline of what they have not touched. Objects that are new share views among themselves, but for
+        those of which `views` of an earlier follower tells what was seen: they come out as they did there.
 
         An empty slice fills as the objects reach it. A slice that shows something keeps it until all that is new
         there is known, and is told of only if its labels are then others. Stopping early leaves every slice
@@ -124,13 +131,15 @@ class ObjectFollower:
             event for each that is computed, and one `SliceSegmented` for each other slice that changed.
         """
         untouched = not self._known and not self.labels.any()
-        height, width = self._slices.shape[1:]
+        size = (self._slices.shape[1], self._slices.shape[2])
         reaches = [self._reach(tracklet) for tracklet in tracklets]
         kept = [followed for followed in self._known if followed.reach in reaches]
         known = [followed.reach for followed in kept]
         new = [reach for reach in reaches if reach not in known]
-        views = share_views(new, self._following.fill, (height, width))
-        plan = [(view.region, [FollowedObject(reach, view.region) for reach in view.objects]) for view in views]
+        seen = [(view, reach) for reach in new if (view := (views or {}).get(object_key(reach.tracklet)))]
+        shared = share_views([reach for reach in new if reach not in [r for _, r in seen]], self._following.fill, size)
+        shared += [View(view, tuple(r for v, r in seen if v == view)) for view in dict.fromkeys(v for v, _ in seen)]
+        plan = [(view.region, [FollowedObject(reach, view.region) for reach in view.objects]) for view in shared]
         self.objects = kept + [followed for _, objects in plan for followed in objects]
 
         empty = [not shown.any() for shown in self.labels]
@@ -209,6 +218,12 @@ class ObjectFollower:
         between, rows, columns = self._spacing
         side = max(end.height * rows, end.width * columns) if end.drawn else 0.0
         return round(max(side, self._following.reach_mm) / between)
+
+
+def object_key(tracklet: Tracklet) -> str:
+    """The same for the same boxes, to a thousandth of a pixel, and the same seed: tells an object again later."""
+    boxes = [(at, [round(edge, 3) for edge in box.corners], box.drawn) for at, box in sorted(tracklet.boxes.items())]
+    return hashlib.sha256(repr((tracklet.label, tracklet.seed, boxes)).encode()).hexdigest()[:16]
 
 
 def _cut(logits: Floats, near: Box) -> ObjectMask:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +28,7 @@ from automedsam.following import ObjectFollower
 from automedsam.intensity import check_finite_and_varied, to_uint8
 from automedsam.linking import LinkSettings, link
 from automedsam.segmentation import Segmentation
+from automedsam.segmenter.propagation import Region
 from automedsam.volume import Plane, Volume
 
 
@@ -90,7 +91,7 @@ class Run:
         yield from self.detect(detector or self.engine.detector)
         yield from self._follow()
 
-    def propagate(self, tracklets: Sequence[Tracklet]) -> Iterator[Event]:
+    def propagate(self, tracklets: Sequence[Tracklet], views: Mapping[str, Region] | None = None) -> Iterator[Event]:
         """The second half of the road alone: segments these objects and no others; ends with `Finished`.
 
         What this run has computed already is not computed again: an object whose boxes, seed and reach are as they
@@ -98,10 +99,12 @@ class Run:
 
         Args:
             tracklets: the objects, with boxes and slices in frames of `plane`.
+            views: `follower.views` of an earlier run of the same volume and model, so that objects that have not
+                changed since come out as they did there.
         """
         self._load()
         self.tracklets = list(tracklets)
-        yield from self._follow()
+        yield from self._follow(views)
 
     @property
     def engine(self) -> Engine:
@@ -115,9 +118,9 @@ class Run:
         _ = self.engine
         self._seconds = {"load": time.perf_counter() - began}
 
-    def _follow(self) -> Iterator[Event]:
+    def _follow(self, views: Mapping[str, Region] | None = None) -> Iterator[Event]:
         began = time.perf_counter()
-        yield from self.follower.follow(self.engine.parts, self.tracklets)
+        yield from self.follower.follow(self.engine.parts, self.tracklets, views)
         self._seconds[Stage.SEGMENT.value] = time.perf_counter() - began
         yield Finished(self.result(), self._report())
 

@@ -18,6 +18,7 @@ from automedsam.backends import Backend
 from automedsam.boxes import Box, Tracklet
 from automedsam.errors import AutoMedSAMError
 from automedsam.linking import seed_slice
+from automedsam.segmenter.propagation import Region
 from automedsam.volume import Plane, Volume, Voxels
 from automedsam.voxel_boxes import VoxelBoxes
 
@@ -79,6 +80,19 @@ def read_plane(request: Mapping[str, Any]) -> Plane | None:
     """The plane that a request names, if it names one."""
     plane = request.get("plane")
     return None if plane is None else Plane(plane)
+
+
+def read_views(request: Mapping[str, Any]) -> dict[str, Region]:
+    """The "views" that an earlier "finished" or "cancelled" event told, given back as they came; see `ObjectFollower`.
+
+    Raises:
+        ProtocolError: if they are not what was told.
+    """
+    try:
+        return {str(key): Region(*(int(edge) for edge in region)) for key, region in request.get("views", {}).items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        message = f"The views are not what was told: {error!r}"
+        raise ProtocolError(message) from error
 
 
 def volume_stamp(fields: Mapping[str, Any]) -> tuple[object, ...]:

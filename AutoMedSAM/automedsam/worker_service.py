@@ -28,7 +28,16 @@ from automedsam.pipeline import Run, link_frames
 from automedsam.volume import Voxels
 from automedsam.voxel_boxes import VoxelBoxes
 from automedsam.worker_labels import new_labels, same_labels
-from automedsam.worker_protocol import ProtocolError, RunRequest, Wire, read_grid, read_plane, read_volume, volume_stamp
+from automedsam.worker_protocol import (
+    ProtocolError,
+    RunRequest,
+    Wire,
+    read_grid,
+    read_plane,
+    read_views,
+    read_volume,
+    volume_stamp,
+)
 
 # What each backend needs beyond numpy, by the names that are imported.
 _NEEDS = {
@@ -103,7 +112,7 @@ class Service:
             labels = new_labels(asked.labels, run.volume.shape)
         # The file says what is shown now, whoever has written it: this run, or one of a worker that is gone.
         run.follower.labels = np.array(_on_frames(run, labels), order="C")
-        self._perform(request, run, run.propagate(tracklets), wire, labels, cancelled)
+        self._perform(request, run, run.propagate(tracklets, read_views(request)), wire, labels, cancelled)
 
     def _perform(
         self,
@@ -155,11 +164,12 @@ class Service:
                         report=asdict(report),
                         tracklets=wire.tracklets(run.tracklets),
                         confidence=_confidence(run, wire.grid),
+                        views=run.follower.views,
                     )
                     return
             if cancelled.is_set():
                 break
-        self._send("cancelled", id=number, confidence=_confidence(run, wire.grid))
+        self._send("cancelled", id=number, confidence=_confidence(run, wire.grid), views=run.follower.views)
 
     def _link(self, request: Mapping[str, Any]) -> None:
         volume = read_grid(request["volume"])

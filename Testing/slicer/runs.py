@@ -102,7 +102,7 @@ class ScriptedEngine:
     def finish(self, objects: int = 1) -> None:
         report = {"seconds": {}, "slices": 1, "segmented_slices": 1, "objects": objects, "volume_ml": {}}
         report |= {"peak_memory_mb": 1.0, "device": "CPU"}
-        self.answer(event="finished", report=report, tracklets=[], confidence=[])
+        self.answer(event="finished", report=report, tracklets=[], confidence=[], views={})
 
     def write(self, line: str) -> None:
         self.sent.append(json.loads(line))
