@@ -30,6 +30,11 @@ class Box:
         """`x0, y0, x1, y1`, half-open, in pixels."""
         return self.x, self.y, self.x + self.width, self.y + self.height
 
+    @property
+    def drawn(self) -> bool:
+        """Whether a person drew it, or made it theirs: no detector is as sure as that."""
+        return self.score >= 1
+
     def grown(self, share: float) -> Box:
         """The box with `share` of its width more on the left and right, and of its height at the top and bottom."""
         dx, dy = share * self.width, share * self.height

@@ -133,6 +133,11 @@ class Bundle:
         box_as_mask = bool(self.manifest["segmenter"]["box_as_mask"])
         return SegmenterSettings(a.image_size, a.num_maskmem, a.max_obj_ptrs_in_encoder, a.multimask, box_as_mask)
 
+    @cached_property
+    def hash(self) -> str:
+        """The SHA-256 of its manifest, which names the SHA-256 of every other file: two bundles alike agree in it."""
+        return file_hash(self.folder / MANIFEST_NAME)
+
     @property
     def size_bytes(self) -> int:
         """The bytes of all its files that are here."""

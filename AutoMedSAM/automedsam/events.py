@@ -53,6 +53,13 @@ class SliceSegmented:
 
 
 @dataclass(frozen=True)
+class SliceFollowed:
+    """An object was followed through one slice again, and what the slice shows has not changed, or not yet."""
+
+    index: int
+
+
+@dataclass(frozen=True)
 class RunReport:
     """The closing table of a run.
 
@@ -83,4 +90,4 @@ class Finished:
     report: RunReport
 
 
-Event = StageStarted | SliceDetected | TrackletsLinked | SliceSegmented | Finished
+Event = StageStarted | SliceDetected | TrackletsLinked | SliceSegmented | SliceFollowed | Finished

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from automedsam.backends import Backend, open_detector, open_engine
+from automedsam.backends import Backend, Engine, open_detector, open_engine
 from automedsam.boxes import Box, Tracklet
 from automedsam.bundle import Bundle
 from automedsam.detector import Detector, context_frames
@@ -20,16 +20,15 @@ from automedsam.events import (
     Finished,
     RunReport,
     SliceDetected,
-    SliceSegmented,
     Stage,
     StageStarted,
     TrackletsLinked,
 )
+from automedsam.following import ObjectFollower
 from automedsam.intensity import check_finite_and_varied, to_uint8
 from automedsam.linking import LinkSettings, link
 from automedsam.segmentation import Segmentation
-from automedsam.segmenter.propagation import Prompt, Sam2Segmenter
-from automedsam.views import Reach, share_views
+from automedsam.segmenter.propagation import Region
 from automedsam.volume import Plane, Volume
 
 
@@ -46,9 +45,13 @@ class Run:
         threshold: the confidence, 0 to 1, from which an object is accepted; the bundle's own if None.
         plane: the plane of the slices; if None, that of acquisition, or the bundle's own if isotropic.
         device: "auto", "cpu", "cuda" or "mps".
+        slices: the first and the last frame of the plane in which to detect and segment, both included; all if
+            None. The neighbours that the detector looks at, and the grey levels, are the whole volume's.
+        engine: the bundle, already loaded for this backend and device; loaded when needed if None.
 
     Raises:
-        AutoMedSAMError: if the volume is not what the bundle takes, or the threshold is not within 0 to 1.
+        AutoMedSAMError: if the volume is not what the bundle takes, the threshold is not within 0 to 1, or the
+            slices are not in the volume.
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class Run:
         threshold: float | None = None,
         plane: Plane | None = None,
         device: str = "auto",
+        slices: tuple[int, int] | None = None,
+        engine: Engine | None = None,
     ) -> None:
         if threshold is not None and not 0 < threshold <= 1:
             message = f"The threshold {threshold} is not a confidence: give a number above 0 and at most 1."
@@ -70,61 +75,78 @@ class Run:
         self.plane = plane or volume.default_plane(bundle.plane)
         self.spacing = volume.frame_spacing(self.plane)[0]
         self.slices: NDArray[np.uint8] = np.ascontiguousarray(to_uint8(volume.to_frames(self.plane)[0], bundle.window))
+        self.frames = _frames_within(slices, len(self.slices))
         self.linking = bundle.linking if threshold is None else replace(bundle.linking, threshold=threshold)
         self.detections: list[list[Box]] = []
         self.tracklets: list[Tracklet] = []
-        self._labels = np.zeros(self.slices.shape, np.uint8)
+        self.follower = ObjectFollower(
+            self.slices, volume.frame_spacing(self.plane), bundle.segmenter, bundle.following, self.frames
+        )
+        self._engine = engine
         self._seconds: dict[str, float] = {}
-        self._device_text = ""
 
     def events(self, detector: Detector | None = None) -> Iterator[Event]:
         """Detects, links, segments; ends with `Finished`. A detector other than the bundle's may be given."""
-        began = time.perf_counter()
-        engine = open_engine(self.bundle, self.backend, self.device)
-        self._device_text = engine.device
-        self._seconds["load"] = time.perf_counter() - began
+        self._load()
+        yield from self.detect(detector or self.engine.detector)
+        yield from self._follow()
 
-        yield from self.detect(detector or engine.detector)
+    def propagate(self, tracklets: Sequence[Tracklet], views: Mapping[str, Region] | None = None) -> Iterator[Event]:
+        """The second half of the road alone: segments these objects and no others; ends with `Finished`.
 
+        What this run has computed already is not computed again: an object whose boxes, seed and reach are as they
+        were keeps its masks, voxel for voxel, whatever becomes of its neighbours. See `ObjectFollower.follow`.
+
+        Args:
+            tracklets: the objects, with boxes and slices in frames of `plane`.
+            views: `follower.views` of an earlier run of the same volume and model, so that objects that have not
+                changed since come out as they did there.
+        """
+        self._load()
+        self.tracklets = list(tracklets)
+        yield from self._follow(views)
+
+    @property
+    def engine(self) -> Engine:
+        """The loaded bundle; loads it when it is first asked for."""
+        if self._engine is None:
+            self._engine = open_engine(self.bundle, self.backend, self.device)
+        return self._engine
+
+    def _load(self) -> None:
         began = time.perf_counter()
-        views = share_views(self._reaches(), self.bundle.following.fill, self._size)
-        yield StageStarted(Stage.SEGMENT, sum(o.last - o.first + 1 for view in views for o in view.objects))
-        strongest: dict[int, NDArray[np.float16]] = {}
-        for view in views:
-            segmenter = Sam2Segmenter(engine.parts, self.bundle.segmenter, self.slices, view.region)
-            for number, found in enumerate(view.objects):
-                self._prompt(segmenter, number, found.tracklet)
-                for index, logits in segmenter.propagate(number, found.tracklet.seed, found.first, found.last):
-                    near = found.tracklet.box_at(index).grown(self.bundle.following.margin)
-                    self._merge(index, near, logits, strongest)
-                    yield SliceSegmented(index, self._labels[index].copy())
+        _ = self.engine
+        self._seconds = {"load": time.perf_counter() - began}
+
+    def _follow(self, views: Mapping[str, Region] | None = None) -> Iterator[Event]:
+        began = time.perf_counter()
+        yield from self.follower.follow(self.engine.parts, self.tracklets, views)
         self._seconds[Stage.SEGMENT.value] = time.perf_counter() - began
-        yield Finished(self.result(), self._report(len(strongest)))
+        yield Finished(self.result(), self._report())
 
     def detect(self, detector: Detector | None = None) -> Iterator[Event]:
         """The first half of the road: boxes on every slice, linked to tracklets."""
         began = time.perf_counter()
         detector = detector or open_detector(self.bundle, self.backend)
         frames = context_frames(self.slices, self.spacing, self.bundle.detector.context_mm)
-        yield StageStarted(Stage.DETECT, len(frames))
-        self.detections = []
-        for index, boxes in enumerate(detector.detect(frames)):
-            self.detections.append(boxes)
+        first, last = self.frames
+        yield StageStarted(Stage.DETECT, last - first + 1)
+        self.detections = [[] for _ in self.slices]
+        for index, boxes in enumerate(detector.detect(frames[first : last + 1]), first):
+            self.detections[index] = boxes
             yield SliceDetected(index, boxes)
         self._seconds[Stage.DETECT.value] = time.perf_counter() - began
 
         began = time.perf_counter()
-        # A volume thinner than the shortest believable object, such as a single image, is not held against it.
-        extent = min(self.linking.min_extent_mm, self.spacing * len(self.slices))
-        settings: LinkSettings = replace(self.linking, min_extent_mm=extent)
-        self.tracklets = link(self.detections, self.spacing, settings)
+        self.tracklets = link_frames(self.detections, self.spacing, self.linking, self.frames)
         self._seconds[Stage.LINK.value] = time.perf_counter() - began
         yield TrackletsLinked(self.tracklets)
 
     def result(self) -> Segmentation:
         """What is finished so far, on the volume's own grid; empty if nothing was found."""
         return Segmentation(
-            labels=self.volume.from_frames(self._labels, self.plane),
+            # A copy: the run may go on, and what it gave back stays as it was.
+            labels=self.volume.from_frames(self.follower.labels.copy(), self.plane),
             volume=self.volume,
             segments=list(self.bundle.segments),
             boxes={index: boxes for index, boxes in enumerate(self.detections) if boxes},
@@ -139,45 +161,17 @@ class Run:
             plane=self.plane,
         )
 
-    @property
-    def _size(self) -> tuple[int, int]:
-        height, width = self.slices.shape[1:]
-        return height, width
-
-    def _reaches(self) -> list[Reach]:
-        """How far each tracklet may be followed: a little beyond its first and last box."""
-        beyond = round(self.bundle.following.reach_mm / self.spacing)
-        end = len(self.slices) - 1
-        return [Reach(t, max(0, t.first - beyond), min(end, t.last + beyond)) for t in self.tracklets]
-
-    def _prompt(self, segmenter: Sam2Segmenter, number: int, tracklet: Tracklet) -> None:
-        """The seed's box, and every other box that is sure enough."""
-        for index, box in tracklet.boxes.items():
-            if index == tracklet.seed or box.score >= self.bundle.following.prompt_score:
-                segmenter.prompt(index, number, Prompt(box=box))
-
-    def _merge(
-        self, index: int, near: Box, logits: NDArray[np.float32], strongest: dict[int, NDArray[np.float16]]
-    ) -> None:
-        """Where objects overlap, the surer one has the pixel; outside its grown box none has any."""
-        left, top, right, bottom = (max(0, round(edge)) for edge in near.corners)
-        inside = (slice(top, bottom), slice(left, right))
-        before = strongest.setdefault(index, np.zeros(logits.shape, np.float16))[inside]
-        wins = logits[inside] > before
-        self._labels[index][inside][wins] = near.label
-        before[wins] = logits[inside][wins]
-
-    def _report(self, segmented: int) -> RunReport:
-        counts = np.bincount(self._labels.ravel(), minlength=256)
+    def _report(self) -> RunReport:
+        counts = np.bincount(self.follower.labels.ravel(), minlength=256)
         millilitres = self.volume.voxel_volume_ml
         return RunReport(
             seconds=dict(self._seconds),
             slices=len(self.slices),
-            segmented_slices=segmented,
+            segmented_slices=len({index for followed in self.follower.objects for index in followed.masks}),
             objects=len(self.tracklets),
             volume_ml={s.name: float(counts[s.value]) * millilitres for s in self.bundle.segments},
             peak_memory_mb=peak_memory_mb(),
-            device=self._device_text,
+            device=self.engine.device,
         )
 
 
@@ -194,6 +188,22 @@ def segment(
     return Run(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device).events()
 
 
+def link_frames(
+    detections: Sequence[list[Box]], spacing: float, settings: LinkSettings, frames: tuple[int, int]
+) -> list[Tracklet]:
+    """Links the boxes of a volume to objects.
+
+    Args:
+        detections: the boxes of each frame of the volume.
+        spacing: between slices in mm.
+        settings: thresholds.
+        frames: the first and the last frame that were looked at.
+    """
+    # A volume thinner than the shortest believable object, such as a single image, is not held against it.
+    extent = min(settings.min_extent_mm, spacing * (frames[1] - frames[0] + 1))
+    return link(detections, spacing, replace(settings, min_extent_mm=extent))
+
+
 def peak_memory_mb() -> float:
     """The most memory that this process has had in RAM, in MB; 0 where the system does not tell."""
     try:
@@ -202,6 +212,14 @@ def peak_memory_mb() -> float:
         return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+
+
+def _frames_within(slices: tuple[int, int] | None, count: int) -> tuple[int, int]:
+    first, last = slices or (0, count - 1)
+    if not 0 <= first <= last < count:
+        message = f"The slices {first} to {last} are not in the volume: choose among 0 to {count - 1}."
+        raise AutoMedSAMError(message)
+    return first, last
 
 
 def _check_channels(volume: Volume, bundle: Bundle) -> None:

@@ -178,7 +178,7 @@ class Volume:
             A view `(C, N, H, W)` of the array, `N` slices of `H` rows and `W` columns.
         """
         array = self.array if self.array.ndim == 4 else self.array[np.newaxis]
-        layout = self._layout(plane)
+        layout = self.frame_axes(plane)
         frames = array.transpose(0, *(1 + axis for axis, _ in layout))
         return frames[(slice(None), *_flips(layout))]
 
@@ -195,7 +195,7 @@ class Volume:
         Raises:
             ValueError: If the shape is not that of this volume's frames.
         """
-        layout = self._layout(plane)
+        layout = self.frame_axes(plane)
         axes = [axis for axis, _ in layout]
         self._require(labels.shape, tuple(self.shape[axis] for axis in axes))
         return np.ascontiguousarray(labels[_flips(layout)].transpose(np.argsort(axes)))
@@ -203,12 +203,29 @@ class Volume:
     def frame_spacing(self, plane: Plane) -> Triple:
         """Distances on the frames of a plane in mm: between slices, between rows, between columns."""
         spacing = self.spacing[::-1]
-        between, rows, columns = (spacing[axis] for axis, _ in self._layout(plane))
+        between, rows, columns = (spacing[axis] for axis, _ in self.frame_axes(plane))
         return between, rows, columns
+
+    def frame_axes(self, plane: Plane) -> tuple[tuple[int, bool], tuple[int, bool], tuple[int, bool]]:
+        """How the frames of a plane lie in the array.
+
+        Args:
+            plane: The plane that the frames are cut in.
+
+        Returns:
+            For the frames' slices, rows and columns: the axis of `(K, J, I)` that they follow, and whether they
+            run against its index.
+        """
+        patient = self._patient_axes()
+        slices, rows, columns = (
+            (2 - patient.index(axis), bool(self._matrix[axis, patient.index(axis)] * sense < 0))
+            for axis, sense in _FRAMES[plane]
+        )
+        return slices, rows, columns
 
     def slice_axis(self, plane: Plane) -> tuple[int, bool]:
         """Which axis of `(K, J, I)` the slices of a plane follow, and whether they run against its index."""
-        return self._layout(plane)[0]
+        return self.frame_axes(plane)[0]
 
     def world(self, voxel: Triple) -> Triple:
         """Where a voxel's centre is.
@@ -242,17 +259,8 @@ class Volume:
         matrix = np.abs(self._matrix)
         return max(permutations(range(3)), key=lambda axes: sum(matrix[a, i] for i, a in enumerate(axes)))
 
-    def _layout(self, plane: Plane) -> tuple[tuple[int, bool], tuple[int, bool], tuple[int, bool]]:
-        """For the frames' slices, rows and columns: the axis of `(K, J, I)`, and whether it is reversed."""
-        patient = self._patient_axes()
-        slices, rows, columns = (
-            (2 - patient.index(axis), bool(self._matrix[axis, patient.index(axis)] * sense < 0))
-            for axis, sense in _FRAMES[plane]
-        )
-        return slices, rows, columns
-
     def _plane_across(self, array_axis: int) -> Plane:
-        return next(plane for plane in Plane if self._layout(plane)[0][0] == array_axis)
+        return next(plane for plane in Plane if self.frame_axes(plane)[0][0] == array_axis)
 
     @staticmethod
     def _require(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:

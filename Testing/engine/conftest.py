@@ -1,12 +1,23 @@
-"""Small volumes that the engine's tests share."""
+"""Small volumes, and the engine's own process, that the engine's tests share."""
 
-from collections.abc import Callable
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from queue import Queue
+from threading import Thread
+from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from automedsam.bundle import Bundle, load_bundle
+from automedsam.phantom import phantom_head
+from automedsam.pipeline import Run
 from automedsam.segmentation import Segment, Segmentation
 from automedsam.volume import Volume
 
@@ -79,3 +90,124 @@ def _write_dicom_series(volume: Volume, folder: Path, number: int = 1, skip: tup
         # Names against the order of the slices: position decides, not the name.
         writer.SetFileName(str(folder / f"{number}_{99 - index:02d}.dcm"))
         writer.Execute(one_slice)
+
+
+Message = dict[str, Any]
+_LAST = ("finished", "cancelled", "error")
+_ANSWERS = {"link": "tracklets", "devices": "devices", "phantom": "phantom"}
+
+
+class Worker:
+    """A worker process; reading from it never waits for more than a minute."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "automedsam.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+        )
+        self._lines: Queue[str] = Queue()
+        self._number = 0
+        Thread(target=self._listen, daemon=True).start()
+        self.greeting = self.hear()
+
+    def say(self, line: str) -> None:
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def hear(self) -> Message:
+        return json.loads(self._lines.get(timeout=60))
+
+    def send(self, op: str, **fields: Any) -> None:
+        self._number += 1
+        self.say(json.dumps({"op": op, "id": self._number, **fields}))
+
+    def until(self, *kinds: str) -> list[Message]:
+        """Everything up to and with the first event of one of these kinds."""
+        heard = [self.hear()]
+        while heard[-1]["event"] not in kinds:
+            heard.append(self.hear())
+        assert all(event["id"] == self._number for event in heard)
+        return heard
+
+    def ask(self, op: str, **fields: Any) -> list[Message]:
+        """A request's events to its last; `link`, `devices` and `phantom` have one."""
+        self.send(op, **fields)
+        return self.until(*_LAST, _ANSWERS.get(op, "finished"))
+
+    def end(self) -> int:
+        """Waits for its end, a second at most beside what a busy machine needs."""
+        return self.process.wait(timeout=3)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(OSError):
+                stream.close()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(ValueError, OSError):
+            for line in self.process.stdout:
+                self._lines.put(line)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[], Worker]]:
+    """Starts workers, which end with the test."""
+    started: list[Worker] = []
+
+    def start_one() -> Worker:
+        started.append(Worker())
+        return started[-1]
+
+    yield start_one
+    for worker in started:
+        worker.close()
+
+
+@pytest.fixture
+def a_worker(start: Callable[[], Worker]) -> Worker:
+    return start()
+
+
+@pytest.fixture(scope="session")
+def glioma() -> Bundle:
+    """The built-in bundle, with its networks."""
+    return load_bundle("glioma")
+
+
+@pytest.fixture(scope="session")
+def a_head() -> Volume:
+    """The slices of the phantom that hold its three lesions, and a few more."""
+    whole, _ = phantom_head()
+    return replace(whole, array=whole.array[16:50].copy())
+
+
+@pytest.fixture(scope="session")
+def a_run(a_head: Volume, glioma: Bundle) -> Run:
+    """The whole road in this process, to compare with."""
+    run = Run(a_head, glioma)
+    list(run.events())
+    return run
+
+
+def described(volume: Volume, folder: Path) -> Message:
+    path = folder / "volume.npy"
+    if not path.exists():
+        np.save(path, volume.array)
+    place = {"spacing": volume.spacing, "origin": volume.origin, "direction": volume.direction}
+    return {"path": str(path), "name": volume.name, **place}
+
+
+@pytest.fixture
+def request_of(tmp_path: Path) -> Callable[..., Message]:
+    """The fields of a request to segment a volume."""
+
+    def fields(volume: Volume, **more: Any) -> Message:
+        labels = str(tmp_path / "labels.npy")
+        return {"volume": described(volume, tmp_path), "labels": labels, "model": "glioma", "backend": "int8", **more}
+
+    return fields

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from automedsam.bundle import BUILT_IN, load_bundle
+from automedsam.bundle import BUILT_IN, list_bundles, load_bundle
 from automedsam.errors import AutoMedSAMError
 
 
@@ -92,3 +92,10 @@ def test_newer_schema_asks_for_an_update(a_copy: Path) -> None:
 def test_name_that_is_no_bundle(name: str) -> None:
     with pytest.raises(AutoMedSAMError, match="choose one of glioma, hippocampus"):
         load_bundle(name)
+
+
+def test_hash_tells_bundles_apart(tmp_path: Path) -> None:
+    hashes = [bundle.hash for bundle in list_bundles()]
+    assert len(set(hashes)) == len(hashes) and {len(one) for one in hashes} == {64}
+    shutil.copy(BUILT_IN / "glioma" / "bundle.json", tmp_path)
+    assert load_bundle(tmp_path).hash == load_bundle("glioma").hash

@@ -1,12 +1,16 @@
-"""The engine never knows Slicer or the lab, and the lab never knows Slicer."""
+"""The engine never knows Slicer or the lab, the lab never knows Slicer, and Slicer's side knows neither."""
 
+import ast
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+# What is there in Slicer before anything is installed, and is quick to import.
+SLICER_HAS = {"AutoMedSAMLib", "ctk", "numpy", "qt", "slicer", "vtk"}
 
 
 def lint_imports(folder: Path, *sources: Path) -> subprocess.CompletedProcess[str]:
@@ -24,15 +28,45 @@ def test_nobody_imports_what_they_may_not_know() -> None:
 
 
 def test_a_forbidden_import_is_noticed(tmp_path: Path) -> None:
-    for package in ("automedsam", "automedsam_lab"):
+    for package in ("automedsam", "automedsam_lab", "AutoMedSAMLib"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").touch()
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
     (tmp_path / "automedsam" / "faulty.py").write_text("def late():\n    import slicer, automedsam_lab\n")
+    (tmp_path / "AutoMedSAMLib" / "faulty.py").write_text("def late():\n    import automedsam, scipy.ndimage\n")
     found = lint_imports(tmp_path, tmp_path)
     assert found.returncode != 0
     assert "automedsam.faulty -> slicer" in found.stdout
     assert "automedsam.faulty -> automedsam_lab" in found.stdout
+    assert "AutoMedSAMLib.faulty -> automedsam" in found.stdout
+    assert "AutoMedSAMLib.faulty -> scipy" in found.stdout
+
+
+def test_opening_the_module_in_slicer_imports_only_what_slicer_has() -> None:
+    files = [REPOSITORY / "AutoMedSAM" / "AutoMedSAM.py", *(REPOSITORY / "AutoMedSAM" / "AutoMedSAMLib").glob("*.py")]
+    foreign = {
+        f"{path.name}: {name}"
+        for path in files
+        for name in imported_at_once(ast.parse(path.read_text(encoding="utf-8")))
+        if name not in SLICER_HAS | sys.stdlib_module_names
+    }
+    assert len(files) > 1 and not foreign
+
+
+def test_a_foreign_import_is_noticed() -> None:
+    program = "import numpy.linalg\nif True:\n    from torch.nn import Linear\ndef late():\n    import scipy\n"
+    assert set(imported_at_once(ast.parse(program))) == {"numpy", "torch"}
+
+
+def imported_at_once(node: ast.AST) -> Iterator[str]:
+    """The top names of what a file imports when it is imported itself; what its functions import later is not."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            yield (child.module or "").split(".")[0]
+        elif not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from imported_at_once(child)
 
 
 def test_files_stay_small() -> None:

@@ -1,0 +1,76 @@
+"""The buttons below the box table: what each would do now, or why it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import qt
+
+_REJECT_TIP = "Leave the selected boxes, or a whole object, out of the segmentation (Delete)."
+_ACCEPT_TIP = "Take the selected boxes back into the segmentation (Delete)."
+_ADD_TIP = "Add a box on the slice that the view shows, then drag it into place."
+_PROPAGATE_TIP = "Segment the accepted boxes again; only what has changed is computed."
+
+
+@dataclass(frozen=True)
+class BoxState:
+    """What the buttons depend on.
+
+    Attributes:
+        running: whether a run goes on.
+        selected: how many boxes are selected.
+        one_row: whether exactly one box's own row is selected.
+        any_accepted: whether one of the selected boxes is accepted.
+        why_not_add: why no box can be added; empty if one can.
+        why_not_propagate: why nothing can be propagated; empty if it can.
+    """
+
+    running: bool
+    selected: int
+    one_row: bool
+    any_accepted: bool
+    why_not_add: str
+    why_not_propagate: str
+
+
+class BoxButtons:
+    """Enables, names and explains the buttons.
+
+    Args:
+        ui: the panel's widgets by name.
+        on_add: called with the label value of the box to add; None leaves it to the selection.
+    """
+
+    def __init__(self, ui: Any, on_add: Callable[[int | None], None]) -> None:
+        self._ui, self._on_add = ui, on_add
+        ui.addButton.connect("clicked(bool)", lambda *_: on_add(None))
+
+    def set_segments(self, segments: Iterable[dict[str, Any]]) -> None:
+        """Lets Add ask for the label where the model has several."""
+        segments = list(segments)
+        self._ui.addButton.setMenu(None)
+        if len(segments) < 2:
+            return
+        menu = qt.QMenu(self._ui.addButton)
+        for segment in segments:
+            menu.addAction(segment["name"]).connect("triggered(bool)", self._adder(segment["value"]))
+        self._ui.addButton.setMenu(menu)
+
+    def show(self, state: BoxState) -> None:
+        """Makes the buttons say what they would do now."""
+        ui, free = self._ui, not state.running
+        taking_back = state.selected > 0 and not state.any_accepted
+        ui.thresholdSlider.enabled = ui.thresholdResetButton.enabled = free
+        ui.rejectButton.text = "Accept" if taking_back else "Reject"
+        ui.rejectButton.toolTip = _ACCEPT_TIP if taking_back else _REJECT_TIP
+        ui.rejectButton.enabled = free and state.selected > 0
+        ui.editButton.enabled = ui.seedButton.enabled = free and state.one_row
+        ui.addButton.enabled = free and not state.why_not_add
+        ui.addButton.toolTip = state.why_not_add or _ADD_TIP
+        ui.propagateButton.enabled = not state.why_not_propagate
+        ui.propagateButton.toolTip = state.why_not_propagate or _PROPAGATE_TIP
+
+    def _adder(self, label: int) -> Callable[..., None]:
+        return lambda *_: self._on_add(label)

@@ -1,0 +1,346 @@
+"""The Boxes part of the panel: what was found, a person's corrections, and what is then segmented again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import qt
+
+from AutoMedSAMLib import slice_views
+from AutoMedSAMLib.box_buttons import BoxButtons, BoxState
+from AutoMedSAMLib.box_editor import BoxEditor
+from AutoMedSAMLib.box_linker import BoxLinker
+from AutoMedSAMLib.box_selection import BoxSelection
+from AutoMedSAMLib.box_table import BoxTable
+from AutoMedSAMLib.box_tree import BoxTree
+from AutoMedSAMLib.models import Model
+from AutoMedSAMLib.parameters import Parameters
+from AutoMedSAMLib.run import Message, Outcome, Run, RunRequest
+from AutoMedSAMLib.timers import single_shot
+
+_VOLUME_ROLE = "BoxesVolume"
+_PLAIN = (1.0, 0.85, 0.2)
+_EMPTY = "Click Apply: the boxes that the model finds appear here. Then untick, edit or add boxes and propagate again."
+
+
+class BoxesPanel:
+    """Joins the box table, its tree, the box in the slice views and the confidence slider.
+
+    Args:
+        ui: the panel's widgets by name.
+        parameters: where the table and the threshold are kept.
+        logic: what links boxes; an `AutoMedSAMLogic`.
+        request: what a run would be asked for now; None while something is missing.
+        propagate: starts a run over these boxes and tracklets.
+        say: shows a sentence in the status line.
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        parameters: Parameters,
+        logic: Any,
+        request: Callable[[], RunRequest | None],
+        propagate: Callable[[RunRequest, list[Message], list[Message]], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._ui, self._parameters, self._logic = ui, parameters, logic
+        self._request, self._propagate, self._say = request, propagate, say
+        self._model: Model | None = None
+        self._text = ""
+        self._running = self._updating = False
+        self.table = BoxTable()
+        self.tree = BoxTree(ui.boxTree, self._on_selected, self._on_ticked)
+        self._selection = BoxSelection(self.tree, lambda: self.table)
+        self._buttons = BoxButtons(ui, self._on_add)
+        self.editor = BoxEditor(self._on_box_moved, self._save)
+        # Ticks arrive from within the tree's own events, where it must not be filled anew.
+        self._refresh_soon = single_shot(0, self.refresh)
+        self._linker = BoxLinker(logic, self._question, self._on_linked, say)
+        self._connect()
+        self.refresh()
+
+    # From the widget
+
+    @property
+    def volume(self) -> Any:
+        """The volume that the boxes lie in; None if there is none, or if it was removed."""
+        volume = self._parameters.node.GetNodeReference(_VOLUME_ROLE)
+        return volume if volume is not None and volume.GetImageData() is not None else None
+
+    def set_model(self, model: Model | None) -> None:
+        """Takes the names and colours of the labels from the model, and its own threshold."""
+        self._model = model
+        segments = model.segments if model else []
+        self.tree.set_segments(segments)
+        self._buttons.set_segments(segments)
+        self.show_threshold()
+        self.refresh()
+
+    def show_threshold(self) -> None:
+        """Sets the slider to the threshold in the parameter node, or the model's own."""
+        chosen = self._parameters.threshold
+        value = chosen if chosen is not None else self._model.threshold if self._model else self.table.threshold
+        self._updating = True
+        self._ui.thresholdSlider.value = value
+        self._updating = False
+        if len(self.table) and abs(value - self.table.threshold) > 1e-6:
+            self.table.threshold = value
+            self._refresh_soon.start()
+            self._linker.link_soon()
+
+    def restore(self) -> bool:
+        """Shows the table that the parameter node holds; False if it is the one that is shown already."""
+        text = self._parameters.boxes
+        if text == self._text:
+            return False
+        try:
+            self.table = BoxTable.from_text(text)
+        except ValueError as error:
+            self.table = BoxTable()
+            self._say(str(error))
+        self._text = text
+        self.hide_box()
+        self.refresh()
+        return True
+
+    def clear(self) -> None:
+        """Forgets the boxes, but not those that are kept in the parameter node."""
+        self.table, self._text = BoxTable(), ""
+        self._linker.stop()
+        self.hide_box()
+        self.refresh()
+
+    def start(self, run: Run) -> None:
+        """A run begins that looks for boxes: forgets the old ones."""
+        self.hide_box()
+        self._parameters.node.SetNodeReferenceID(_VOLUME_ROLE, run.request.volumes[0].GetID())
+        self.table = BoxTable(run.axis, run.plane, run.slices, run.request.model.hash, run.threshold)
+        self.refresh()
+
+    def receive_boxes(self, boxes: list[Message]) -> None:
+        """Boxes of one more slice."""
+        self.table.receive_boxes(boxes)
+        if not self._refresh_soon.active:
+            self._refresh_soon.start()
+
+    def receive_tracklets(self, tracklets: list[Message]) -> None:
+        """Which boxes make up which object."""
+        self.table.receive_tracklets(tracklets)
+        self._refresh_soon.start()
+
+    def set_running(self, running: bool) -> None:
+        """While a run goes on, the boxes are not changed."""
+        self._running = running
+        if running:
+            self._linker.stop()
+            self._ui.editButton.checked = False
+        self._update_buttons()
+
+    def finish(self, outcome: Outcome) -> None:
+        """The run is over: what was segmented is noted, and saved."""
+        if outcome.confidence or outcome.status == "finished":
+            self.table.confidence = outcome.confidence
+        if outcome.status == "finished":
+            self.table.mark_segmented()
+        self._save()
+        self.refresh()
+
+    def show_best(self) -> None:
+        """Goes to the surest object, unless the views show one already."""
+        objects = [group for group in self.table.objects() if group.seed is not None]
+        volume = self.volume
+        if not objects or volume is None:
+            return
+        at = slice_views.current_slice(volume, self.table.axis)
+        if at is None or not any(group.first <= at <= group.last for group in objects):
+            best = objects[0]
+            self.tree.select(next(box.id for box in best.boxes if box.slice == best.seed and box.id in best.accepted))
+
+    def hide_box(self) -> None:
+        """Takes the box out of the slice views."""
+        self._ui.editButton.checked = False
+        self.editor.hide()
+
+    def stop(self) -> None:
+        """Nothing comes from here any more."""
+        self._refresh_soon.stop()
+        self._linker.stop()
+        self.editor.hide()
+
+    def refresh(self) -> None:
+        """Fills the tree and says how many there are."""
+        self.tree.fill(self.table)
+        self._ui.boxHintLabel.text = self._summary()
+        self._update_buttons()
+
+    # From a person
+
+    def _connect(self) -> None:
+        ui = self._ui
+        ui.thresholdSlider.connect("valueChanged(double)", self._on_threshold)
+        ui.thresholdResetButton.connect("clicked(bool)", lambda *_: self._reset_threshold())
+        ui.rejectButton.connect("clicked(bool)", lambda *_: self._on_reject())
+        ui.editButton.connect("toggled(bool)", lambda *_: self._show_selected())
+        delete = qt.QShortcut(qt.QKeySequence(qt.QKeySequence.Delete), ui.boxTree)
+        delete.setContext(qt.Qt.WidgetShortcut)
+        delete.connect("activated()", ui.rejectButton.click)
+        ui.seedButton.connect("clicked(bool)", lambda *_: self._on_seed())
+        ui.propagateButton.connect("clicked(bool)", lambda *_: self._on_propagate())
+
+    def _on_threshold(self, value: float) -> None:
+        if self._updating:
+            return
+        own = self._model.threshold if self._model else None
+        self._parameters.threshold = None if own is not None and abs(value - own) < 5e-3 else value
+        self.table.threshold = value if self._parameters.threshold is not None else own
+        self._refresh_soon.start()
+        self._linker.link_soon()
+
+    def _reset_threshold(self) -> None:
+        if self._model:
+            self._ui.thresholdSlider.value = self._model.threshold
+
+    def _on_selected(self) -> None:
+        volume, box = self.volume, self._selection.box()
+        if volume is not None and box is not None:
+            slice_views.jump_to_box(volume, box.bounds)
+        elif volume is not None and self.tree.selected_slice() is not None:
+            slice_views.jump_to_slice(volume, self.table.axis, self.tree.selected_slice())
+        self._show_selected()
+        self._update_buttons()
+
+    def _on_ticked(self, ids: list[int], accepted: bool) -> None:
+        if not self._running:
+            self._change(ids, accepted)
+        self._refresh_soon.start()
+
+    def _on_reject(self) -> None:
+        self._change(self._selection.ids(), accepted=not self._selection.any_accepted())
+        self.refresh()
+
+    def _change(self, ids: list[int], accepted: bool) -> None:
+        if accepted:
+            self.table.accept(ids)
+            self._linker.link_soon()
+        else:
+            self.table.reject(ids)
+        self._save()
+
+    def _on_box_moved(self, bounds: list[float]) -> None:
+        box = self._selection.box()
+        if box is not None:
+            self.table.edit(box.id, bounds)
+            self.tree.show_bounds_changed(self.table[box.id])
+            self._update_buttons()
+
+    def _on_seed(self) -> None:
+        box_id = self.tree.selected_box()
+        if box_id is not None:
+            self.table.choose_seed(box_id)
+            self._save()
+            self.refresh()
+
+    def _on_add(self, label: int | None) -> None:
+        volume = self.volume
+        if volume is None or self._model is None:
+            return
+        group = self._selection.group()
+        label = label or (group.label if group else 0) or self._model.segments[0]["value"]
+        at = slice_views.current_slice(volume, self.table.axis)
+        at = self.tree.selected_slice() if at is None else at
+        group = group if group and group.number and group.label == label else None
+        bounds = group.bounds_at(at) if group and at is not None else None
+        if bounds is None:
+            group, bounds = None, slice_views.box_in_view(volume, self.table.axis)
+        if bounds is None or at is None:
+            self._say(f"Open a view of {self.table.plane} slices first, then add the box there.")
+            return
+        box = self.table.add(at, bounds, label, group)
+        self._save()
+        self._linker.link_soon()
+        self.refresh()
+        self.tree.select(box.id)
+        self._ui.editButton.checked = True
+
+    def _on_propagate(self) -> None:
+        request = self._own_request()
+        if request is not None:
+            boxes, tracklets = self.table.propagation()
+            self._propagate(request, boxes, tracklets)
+
+    # Within
+
+    def _question(self) -> tuple[BoxTable, RunRequest] | None:
+        """What is to be linked; None during a run, or if the boxes belong to another volume or model."""
+        request = self._own_request()
+        return None if request is None or self._running or not len(self.table) else (self.table, request)
+
+    def _on_linked(self) -> None:
+        self._save()
+        self.refresh()
+
+    def _own_request(self) -> RunRequest | None:
+        """A request for the run that these boxes come from, with the other settings as they are now."""
+        request = self._request()
+        if request is None or self._foreign(request):
+            return None
+        table = self.table
+        return replace(request, plane=table.plane, slices=table.slices, threshold=table.threshold)
+
+    def _foreign(self, request: RunRequest) -> bool:
+        return request.model.hash != self.table.model or request.volumes[0] != self.volume
+
+    def _save(self) -> None:
+        self._text = self.table.to_text() if len(self.table) else ""
+        self._parameters.boxes = self._text
+
+    def _show_selected(self) -> None:
+        """Outlines the selected box in the slice views, with handles while Edit is down."""
+        volume, box = self.volume, self._selection.box()
+        if volume is None or box is None:
+            self.editor.hide()
+            return
+        segments = self._model.segments if self._model else []
+        color = next((one["color"] for one in segments if one["value"] == box.label), _PLAIN)
+        editing = bool(self._ui.editButton.checked) and self.tree.selected_box() is not None
+        self.editor.show(volume, self.table.axis, box.bounds, color, editing)
+
+    def _update_buttons(self) -> None:
+        state = BoxState(
+            running=self._running,
+            selected=len(self._selection.ids()),
+            one_row=self.tree.selected_box() is not None,
+            any_accepted=self._selection.any_accepted(),
+            why_not_add="" if self.volume is not None and self._model else "Click Apply first.",
+            why_not_propagate=self._why_not_propagate(),
+        )
+        self._buttons.show(state)
+
+    def _summary(self) -> str:
+        if not len(self.table):
+            return _EMPTY
+        objects = self.table.objects()
+        loose = self.table.loose(objects)
+        accepted = [len(group.accepted) for group in objects if group.accepted]
+        shown = sum(len(group.boxes) for group in [*objects, *([loose] if loose else [])])
+        text = f"{_count(len(accepted), 'object')} in {_count(sum(accepted), 'accepted box', 'accepted boxes')}"
+        return text + (f"; {shown - sum(accepted)} not accepted." if shown > sum(accepted) else ".")
+
+    def _why_not_propagate(self) -> str:
+        request = self._request()
+        if self._running:
+            return "Wait until the run is over, or cancel it."
+        if not len(self.table):
+            return "Click Apply first."
+        if request is None:
+            return "Choose a model and a volume first."
+        if self._foreign(request):
+            return "These boxes belong to another volume or model: choose that again, or click Apply for this one."
+        return "" if self.table.is_changed else "The segmentation shows these boxes already: change one first."
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"

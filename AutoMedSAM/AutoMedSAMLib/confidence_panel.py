@@ -1,0 +1,74 @@
+"""The strip and the Next doubtful button: where to look first when checking a result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from AutoMedSAMLib import slice_views
+from AutoMedSAMLib.box_table import BoxTable
+from AutoMedSAMLib.confidence_strip import ConfidenceStrip
+
+
+class ConfidencePanel:
+    """Joins the strip with the slice views.
+
+    Args:
+        ui: the panel's widgets by name.
+        table: gives the box table as it is now.
+        volume: gives the volume that it belongs to, or None.
+        say: shows a sentence in the status line.
+    """
+
+    def __init__(
+        self, ui: Any, table: Callable[[], BoxTable], volume: Callable[[], Any], say: Callable[[str], None]
+    ) -> None:
+        self._ui, self._table, self._volume, self._say = ui, table, volume, say
+        self.strip = ConfidenceStrip(ui.stripLabel, self._go_to)
+        self._views = slice_views.ViewObserver(self._show_current)
+        ui.doubtfulButton.connect("clicked(bool)", lambda *_: self._on_next())
+        self.update()
+
+    def update(self) -> None:
+        """Shows the slices and the confidence of the table."""
+        table = self._table()
+        self.strip.start(*table.slices)
+        self.strip.show_confidence(table.confidence)
+        count = len(self.strip.doubtful)
+        self._ui.doubtfulButton.enabled = count > 0
+        self._ui.doubtfulButton.text = f"Next of {count} doubtful" if count > 1 else "Next doubtful"
+        self._show_current()
+
+    def mark_written(self, slices: list[int]) -> None:
+        """Shows that these slices have been segmented just now."""
+        self.strip.mark_written(slices)
+
+    def watch(self) -> None:
+        """Follows the slice views, while the panel is open."""
+        self._views.start()
+        self._show_current()
+
+    def unwatch(self) -> None:
+        """Follows the slice views no more."""
+        self._views.stop()
+
+    def stop(self) -> None:
+        """Nothing comes from here any more."""
+        self._views.stop()
+        self.strip.stop()
+
+    def _show_current(self) -> None:
+        volume, table = self._volume(), self._table()
+        known = volume is not None and table.slices[1] >= table.slices[0]
+        self.strip.show_current(slice_views.current_slice(volume, table.axis) if known else None)
+
+    def _go_to(self, slice_index: int) -> None:
+        volume = self._volume()
+        if volume is not None:
+            slice_views.jump_to_slice(volume, self._table().axis, slice_index)
+
+    def _on_next(self) -> None:
+        index = self.strip.next_doubtful()
+        if index is not None:
+            self._go_to(index)
+            self._say(self.strip.describe(index) + ".")

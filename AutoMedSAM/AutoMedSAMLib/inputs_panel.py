@@ -1,0 +1,266 @@
+"""The upper part of the panel: which model, which image, where to, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+
+from AutoMedSAMLib.errors import AutoMedSAMError
+from AutoMedSAMLib.geometry import ijk_to_ras, shape_of
+from AutoMedSAMLib.models import Model, read_model
+from AutoMedSAMLib.parameters import Parameters
+from AutoMedSAMLib.planes import PLANES, default_plane, slice_axis
+from AutoMedSAMLib.run import RunRequest
+
+_BACKENDS = ("int8", "fp32")
+# The row of the form below which the volume selectors go, after the model and what it finds.
+_FIRST_VOLUME_ROW = 2
+
+
+class InputsPanel:
+    """Shows the settings of the parameter node and writes to it what a person chooses.
+
+    Args:
+        ui: the panel's widgets by name.
+        parameters: where the settings are kept.
+        logic: knows the models and the device; an `AutoMedSAMLogic`.
+        say: shows a sentence in the status line.
+    """
+
+    def __init__(self, ui: Any, parameters: Parameters, logic: Any, say: Callable[[str], None]) -> None:
+        self._ui, self._parameters, self._logic, self._say = ui, parameters, logic, say
+        self._models: list[Model] = logic.models()
+        self._model: Model | None = None
+        self._unreadable = ""
+        self._model_problem = "No model was found: install the extension again, or choose a model's folder."
+        self._updating = False
+        self._asked_device: tuple[str, int] | None = None
+        self._questions = 0
+        self.volume_selectors: list[Any] = []
+        ui.modelSelector.connect("activated(int)", self._on_model)
+        ui.modelFolderButton.connect("clicked(bool)", lambda *_: self._on_model_folder())
+        ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_segmentation)
+        ui.backendSelector.connect("currentIndexChanged(int)", self._on_backend)
+        ui.planeSelector.connect("currentIndexChanged(int)", self._on_plane)
+        ui.slicesRange.connect("valuesChanged(double,double)", self._on_slices)
+
+    @property
+    def model(self) -> Model | None:
+        """The chosen model; None if there is none at all."""
+        return self._model
+
+    def request(self) -> RunRequest | None:
+        """What a run is asked for; None while something is missing."""
+        if self.why_not():
+            return None
+        parameters = self._parameters
+        volumes = tuple(parameters.volume(index) for index in range(len(self._model.modalities)))
+        return RunRequest(
+            volumes,
+            parameters.segmentation,
+            self._model,
+            parameters.backend,
+            parameters.threshold,
+            parameters.plane,
+            parameters.slices,
+        )
+
+    def why_not(self) -> str:
+        """What is missing for a run, as a sentence that says what to do; empty if nothing is."""
+        if self._model is None:
+            return self._model_problem
+        for index, modality in enumerate(self._model.modalities):
+            if self._parameters.volume(index) is None:
+                if not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+                    return f"Load a {modality} image first: drop it on the window."
+                return f"Choose the {modality} volume."
+        if self._parameters.backend not in self._model.precisions:
+            missing = self._parameters.backend.upper()
+            return f"The model {self._model.name} has no {missing} files: choose the other backend."
+        return ""
+
+    def choose_defaults(self) -> None:
+        """Chooses the first model and a likely volume where none is chosen yet."""
+        parameters = self._parameters
+        if not parameters.model and self._models:
+            parameters.model = self._models[0].name
+        self.update()
+        modalities = self._model.modalities if self._model else ()
+        for index, modality in enumerate(modalities):
+            if parameters.volume(index) is None:
+                taken = [parameters.volume(other) for other in range(len(modalities))]
+                parameters.set_volume(index, _likely_volume(modality, taken, alone=len(modalities) == 1))
+
+    def update(self) -> None:
+        """Shows what the parameter node says."""
+        self._updating = True
+        try:
+            self._show_model()
+            for index, selector in enumerate(self.volume_selectors):
+                selector.setCurrentNode(self._parameters.volume(index))
+            self._ui.segmentationSelector.setCurrentNode(self._parameters.segmentation)
+            self._ui.backendSelector.currentIndex = _BACKENDS.index(self._parameters.backend)
+            plane = self._parameters.plane
+            self._ui.planeSelector.currentIndex = 0 if plane is None else 1 + PLANES.index(plane)
+            self._show_slices()
+        finally:
+            self._updating = False
+        self._ask_device()
+
+    def set_running(self, running: bool) -> None:
+        """While a run goes on, its settings are not changed."""
+        self._ui.inputsButton.enabled = self._ui.advancedButton.enabled = not running
+
+    def _show_model(self) -> None:
+        model = self._chosen_model()
+        selector = self._ui.modelSelector
+        if selector.count != len(self._models):
+            selector.clear()
+            for one in self._models:
+                selector.addItem(f"{one.name.capitalize()} {one.version}")
+        selector.currentIndex = -1 if model is None else self._models.index(model)
+        if model != self._model:
+            self._model = model
+            self._ui.modelTaskLabel.text = model.task if model else ""
+            self._make_volume_selectors(model.modalities if model else ())
+
+    def _chosen_model(self) -> Model | None:
+        """The model that the parameter node names; never another in its place, for that would go unnoticed."""
+        wanted = self._parameters.model
+        if not wanted:
+            return next(iter(self._models), None)
+        known = next((one for one in self._models if wanted in (one.name, str(one.folder))), None)
+        if known is None and wanted != self._unreadable:
+            try:
+                known = self._add_model(Path(wanted))
+            except AutoMedSAMError as error:
+                self._unreadable, self._model_problem = wanted, str(error)
+        return known
+
+    def _add_model(self, folder: Path) -> Model:
+        model = read_model(folder)
+        self._models.append(model)
+        return model
+
+    def _make_volume_selectors(self, modalities: tuple[str, ...]) -> None:
+        for selector in self.volume_selectors:
+            self._ui.inputsForm.removeRow(selector)
+        self.volume_selectors = []
+        for index, modality in enumerate(modalities):
+            selector = slicer.qMRMLNodeComboBox()
+            selector.objectName = f"volumeSelector{index}"
+            selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+            # A label map is a scalar volume too, but no image.
+            selector.showChildNodeTypes = False
+            selector.noneEnabled = True
+            selector.noneDisplay = "Choose a volume"
+            selector.addEnabled = selector.removeEnabled = selector.renameEnabled = False
+            selector.selectNodeUponCreation = False
+            selector.toolTip = f"The {modality} image to look at. It is never changed."
+            selector.setMRMLScene(slicer.mrmlScene)
+            selector.connect("currentNodeChanged(vtkMRMLNode*)", self._volume_chooser(index))
+            self._ui.inputsForm.insertRow(_FIRST_VOLUME_ROW + index, f"{modality}:", selector)
+            self.volume_selectors.append(selector)
+
+    def _show_slices(self) -> None:
+        slices = self._ui.slicesRange
+        volume = self._parameters.volume(0)
+        known = volume is not None and volume.GetImageData() is not None and self._model is not None
+        last, plane = 0, None
+        if known:
+            matrix, shape = ijk_to_ras(volume), shape_of(volume)
+            plane = self._parameters.plane or default_plane(shape, matrix, self._model.plane)
+            last = shape[slice_axis(plane, matrix)] - 1
+        chosen = self._parameters.slices or (0, last)
+        slices.enabled = known
+        slices.maximum = last
+        slices.setValues(min(chosen[0], last), min(chosen[1], last))
+        self._ui.planeSelector.setItemText(
+            0, f"As acquired ({default_plane(shape, matrix, self._model.plane)})" if known else "As acquired"
+        )
+
+    def _ask_device(self) -> None:
+        question = (self._parameters.backend, id(self._model))
+        if self._model is None or question == self._asked_device:
+            return
+        self._asked_device = question
+        self._questions += 1
+        number = self._questions
+
+        def answer(text: str) -> None:
+            if number == self._questions:
+                self._ui.deviceLabel.text = text
+
+        answer("Looking for a graphics card ...")
+        self._logic.describe_device(self._parameters.backend, answer)
+
+    # From a person
+
+    def _can_write(self) -> bool:
+        # While a scene is closed or loaded, selectors lose their nodes: that is no choice of a person's.
+        return not self._updating and not slicer.mrmlScene.IsBatchProcessing()
+
+    def _on_model(self, index: int) -> None:
+        if self._can_write() and 0 <= index < len(self._models):
+            model = self._models[index]
+            built_in = model.name if sum(one.name == model.name for one in self._models[: index + 1]) == 1 else ""
+            self._parameters.model = built_in or str(model.folder)
+            self._parameters.threshold = None
+            self.choose_defaults()
+
+    def _on_model_folder(self) -> None:
+        folder = qt.QFileDialog.getExistingDirectory(self._ui.modelFolderButton, "Choose a model's folder")
+        if folder:
+            self.use_model_folder(Path(folder))
+
+    def use_model_folder(self, folder: Path) -> None:
+        """Adds a model of a person's own and chooses it; says what is wrong if it cannot be read."""
+        try:
+            self._add_model(folder)
+        except AutoMedSAMError as error:
+            self._say(str(error))
+            return
+        self._parameters.model = str(folder)
+        self._parameters.threshold = None
+        self.choose_defaults()
+
+    def _volume_chooser(self, index: int) -> Callable[[Any], None]:
+        def choose(node: Any) -> None:
+            if self._can_write():
+                self._parameters.slices = None
+                self._parameters.set_volume(index, node)
+
+        return choose
+
+    def _on_segmentation(self, node: Any) -> None:
+        if self._can_write():
+            self._parameters.segmentation = node
+
+    def _on_backend(self, index: int) -> None:
+        if self._can_write():
+            self._parameters.backend = _BACKENDS[index]
+
+    def _on_plane(self, index: int) -> None:
+        if self._can_write():
+            self._parameters.slices = None
+            self._parameters.plane = None if index == 0 else PLANES[index - 1]
+
+    def _on_slices(self, first: float, last: float) -> None:
+        if self._can_write():
+            whole = first <= 0 and last >= self._ui.slicesRange.maximum
+            self._parameters.slices = None if whole else (round(first), round(last))
+
+
+def _likely_volume(modality: str, taken: list[Any], alone: bool) -> Any:
+    """A volume named like the modality; the one that is shown, or the first, where there is but one to choose."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    free = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode" and node not in taken]
+    named = [node for node in free if modality.lower() in (node.GetName() or "").lower()]
+    if named or not alone:
+        return next(iter(named), None)
+    shown = [node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
+    return next((node for node in free if node.GetID() in shown), next(iter(free), None))

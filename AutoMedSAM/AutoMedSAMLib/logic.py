@@ -1,0 +1,289 @@
+"""What the module does, with or without its panel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import slicer
+import vtk
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+from AutoMedSAMLib import dependencies
+from AutoMedSAMLib.engine import Engine, Request
+from AutoMedSAMLib.engine_process import QtEngineProcess, StartProcess
+from AutoMedSAMLib.errors import AutoMedSAMError
+from AutoMedSAMLib.exchange import Exchange, VolumeCopy, VolumeIdentity
+from AutoMedSAMLib.geometry import check_volumes, grid_of, shape_of
+from AutoMedSAMLib.models import Model, built_in_models, find_model
+from AutoMedSAMLib.provenance import read_boxes
+from AutoMedSAMLib.request_check import check_request
+from AutoMedSAMLib.run import Message, RunListener, RunRequest
+from AutoMedSAMLib.run_control import RunControl
+from AutoMedSAMLib.waiting import Waiting
+
+DEVICE_OF_INT8 = "CPU: INT8 needs no PyTorch"
+
+
+class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
+    """Segments volumes in the engine's own process. One run at a time; nothing here waits, but for `process`.
+
+    From the Python console, or a script:
+
+    ```python
+    from AutoMedSAM import AutoMedSAMLogic
+
+    logic = AutoMedSAMLogic()
+    segmentation = logic.process([slicer.util.getNode("FLAIR")], model="glioma", backend="INT8")
+    slicer.util.saveNode(segmentation, "lesions.seg.nrrd")
+    logic.close()
+    ```
+
+    Args:
+        parent: what Slicer gives a module's logic.
+        start_process: starts the engine's process; tests hand in another.
+    """
+
+    def __init__(self, parent: object = None, start_process: StartProcess = QtEngineProcess) -> None:
+        ScriptedLoadableModuleLogic.__init__(self, parent)
+        self.engine, self.exchange = Engine(start_process), Exchange()
+        self._run: RunControl | None = None
+        self._last: RunControl | None = None
+        self._linking: Request | None = None
+        scene = slicer.mrmlScene
+        self._scene_tags = [
+            scene.AddObserver(slicer.vtkMRMLScene.EndCloseEvent, lambda *_: self._forget()),
+            scene.AddObserver(slicer.vtkMRMLScene.NodeRemovedEvent, self._node_went),
+        ]
+        slicer.app.connect("aboutToQuit()", self.close)
+
+    def models(self) -> list[Model]:
+        """The built-in models, by name."""
+        return built_in_models()
+
+    def start(self, request: RunRequest, listener: RunListener) -> None:
+        """Detects and segments. Returns at once; the listener is told how it goes.
+
+        Raises:
+            AutoMedSAMError: If it is clear already that the run cannot be: a volume is missing, volumes do not share
+                a grid, a transform is not linear, another run goes on, or something needed was not installed.
+        """
+        self._begin(request, listener, {"op": "segment", "threshold": request.threshold}, again=False)
+
+    def propagate(
+        self, request: RunRequest, boxes: list[Message], tracklets: list[Message], listener: RunListener
+    ) -> None:
+        """Segments these objects, and no others, into the last run's segments; only changed slices are rewritten.
+
+        Args:
+            request: as for the last run; its threshold does not matter.
+            boxes: boxes as the listener of the last run was told, rejected ones left out, drawn ones added.
+            tracklets: `label`, `seed` and `boxes` (ids) of each object, such as `link` tells.
+            listener: whom to tell.
+
+        Raises:
+            AutoMedSAMError: As `start` does.
+        """
+        # What the engine saw of each object, so that those that have not changed come out as they did.
+        seen = {} if request.segmentation is None else read_boxes(request.segmentation).get("views", {})
+        message = {"op": "propagate", "boxes": boxes, "tracklets": tracklets, "views": seen}
+        self._begin(request, listener, message, again=True)
+
+    def link(
+        self,
+        request: RunRequest,
+        boxes: list[Message],
+        threshold: float | None,
+        done: Callable[[list[Message]], None],
+    ) -> None:
+        """Links boxes to objects without detecting again.
+
+        Args:
+            request: the volume, the model and the slices that the boxes belong to.
+            boxes: boxes as a listener was told.
+            threshold: the confidence from which a box is accepted; the model's own if None.
+            done: called with the tracklets; never, if another call comes first or the engine fails.
+
+        Raises:
+            AutoMedSAMError: If there is no volume.
+        """
+        check_volumes(request.volumes, request.model.modalities)
+        if self._linking is not None:
+            self.engine.abandon(self._linking)
+        volume = request.volumes[0]
+        message = {
+            "op": "link",
+            "volume": {"shape": list(shape_of(volume)), "name": volume.GetName(), **grid_of(volume)},
+            "model": str(request.model.folder),
+            "plane": request.plane,
+            "slices": request.slices,
+            "threshold": threshold,
+            "boxes": boxes,
+        }
+
+        def answered(event: Message) -> None:
+            if event["event"] == "tracklets":
+                done(event["tracklets"])
+
+        self._linking = self.engine.ask(message, answered, _nothing)
+
+    def describe_device(self, backend: str, done: Callable[[str], None]) -> None:
+        """Finds out what a backend would compute on, and why; the engine is asked only for FP32.
+
+        Args:
+            backend: "int8" or "fp32".
+            done: called with one line, such as "CPU: no CUDA GPU found".
+        """
+        if backend != "fp32":
+            done(DEVICE_OF_INT8)
+            return
+
+        def answered(event: Message) -> None:
+            if event["event"] == "devices":
+                missing = event["missing"]
+                done(f"Not installed yet: {', '.join(missing)} (Apply asks)" if missing else event["device"])
+
+        self.engine.ask({"op": "devices", "backend": backend}, answered, _nothing)
+
+    def cancel(self) -> None:
+        """Ends the run within a second; slices that are finished stay. Does nothing if none goes on."""
+        if self._run is not None:
+            self._run.cancel()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run goes on."""
+        return self._run is not None
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether the last run can be taken back."""
+        return self._run is None and self._last is not None and self._last.can_undo
+
+    def undo(self) -> bool:
+        """Takes back what the last run wrote, and nothing else.
+
+        Returns:
+            Whether there was anything to take back.
+        """
+        if not self.can_undo:
+            return False
+        last, self._last = self._last, None
+        last.undo()
+        self._discard(last, keep=None)
+        return True
+
+    def process(
+        self,
+        volumes: Sequence[slicer.vtkMRMLScalarVolumeNode] | slicer.vtkMRMLScalarVolumeNode,
+        segmentation: slicer.vtkMRMLSegmentationNode | None = None,
+        model: str | Path | Model = "glioma",
+        backend: str = "INT8",
+        threshold: float | None = None,
+        plane: str | None = None,
+        slices: tuple[int, int] | None = None,
+        onProgress: Callable[[float, str], None] | None = None,
+    ) -> slicer.vtkMRMLSegmentationNode:
+        """Segments and waits for the result; the window stays live meanwhile.
+
+        Args:
+            volumes: one volume for each of the model's modalities, in its order; a single one may stand alone.
+            segmentation: the node to write into; None makes a new one. Other segments in it are never touched.
+            model: a built-in model's name, a bundle's folder, or a model.
+            backend: "INT8" or "FP32".
+            threshold: the confidence, above 0 and at most 1, from which a box is accepted; the model's own if None.
+            plane: "axial", "coronal" or "sagittal"; that of the volume's acquisition if None.
+            slices: first and last slice to look at, voxel indices along the slice axis, inclusive; all if None.
+            onProgress: called with the share that is done, 0 to 1, and a line of text.
+
+        Returns:
+            The segmentation. Its segments are empty if nothing was found.
+
+        Raises:
+            AutoMedSAMError: If the run cannot be, fails, or is cancelled.
+        """
+        single = isinstance(volumes, slicer.vtkMRMLNode)
+        request = RunRequest(
+            volumes=(volumes,) if single else tuple(volumes),
+            segmentation=segmentation,
+            model=model if isinstance(model, Model) else find_model(model),
+            backend=backend.lower(),
+            threshold=threshold,
+            plane=plane,
+            slices=slices,
+        )
+        waiting = Waiting(onProgress)
+        self.start(request, waiting)
+        return waiting.wait()
+
+    def close(self) -> None:
+        """Ends a run that goes on, ends the engine, and removes the temporary files."""
+        if self._run is not None:
+            self._run.close()
+        # Its files can be removed everywhere only when it is gone.
+        self.engine.kill(wait_ms=1000)
+        self._last = None
+        self.exchange.close()
+        while self._scene_tags:
+            slicer.mrmlScene.RemoveObserver(self._scene_tags.pop())
+            if not self._scene_tags:
+                slicer.app.disconnect("aboutToQuit()", self.close)
+
+    def _begin(self, request: RunRequest, listener: RunListener, message: Message, *, again: bool) -> None:
+        if self._run is not None:
+            message = "A run goes on already; wait for its end, or cancel it."
+            raise AutoMedSAMError(message)
+        check_request(request)
+        dependencies.ensure(request.backend)
+        identity, last = VolumeIdentity.of(request.volumes), self._last
+        is_same = last is not None and last.copy.is_complete and last.copy.identity == identity
+        copy = last.copy if is_same else VolumeCopy(request.volumes, self.exchange.new_path("volume"))
+        # An engine that is still warm goes on from its own labels.
+        goes_on = again and is_same and last.request.model == request.model and last.can_undo
+        labels = last.labels if goes_on else self.exchange.new_path("labels")
+        scene = slicer.mrmlScene
+        if scene.GetUndoFlag():
+            scene.SaveStateForUndo()
+        message |= {
+            "labels": str(labels),
+            "model": str(request.model.folder),
+            "backend": request.backend,
+            "device": "auto",
+            "plane": request.plane,
+            "slices": request.slices,
+        }
+        self._run = RunControl(
+            self.engine, request, listener, copy, labels, message, again=again, ended=self._run_ended
+        )
+
+    def _run_ended(self, run: RunControl) -> None:
+        """The files of a run that has written something stay for Propagate again, and so does its undo."""
+        last, self._run = self._last, None
+        if not run.has_written:
+            self._discard(run, keep=last)
+            return
+        self._last = run
+        if last is not None:
+            self._discard(last, keep=run)
+
+    def _discard(self, run: RunControl, keep: RunControl | None) -> None:
+        kept = () if keep is None else (keep.copy.path, keep.labels)
+        for path in (run.copy.path, run.labels):
+            if path not in kept:
+                self.exchange.discard(path)
+
+    def _node_went(self, _scene: vtk.vtkObject, _event: str) -> None:
+        if self._last is not None and self._run is None:
+            nodes = (*self._last.request.volumes, self._last.output.node)
+            if not all(slicer.mrmlScene.IsNodePresent(node) for node in nodes):
+                self._forget()
+
+    def _forget(self) -> None:
+        """The scene is another: there is nothing to undo, and the files are of no use."""
+        last, self._last = self._last, None
+        if last is not None:
+            self._discard(last, keep=None)
+
+
+def _nothing(_: object) -> None:
+    pass

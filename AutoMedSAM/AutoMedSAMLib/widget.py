@@ -1,0 +1,185 @@
+"""The module's panel: joins its parts with the logic and the scene, and listens to a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
+from slicer.util import VTKObservationMixin
+
+from AutoMedSAMLib.boxes_panel import BoxesPanel
+from AutoMedSAMLib.confidence_panel import ConfidencePanel
+from AutoMedSAMLib.errors import AutoMedSAMError
+from AutoMedSAMLib.inputs_panel import InputsPanel
+from AutoMedSAMLib.logic import AutoMedSAMLogic
+from AutoMedSAMLib.parameters import Parameters
+from AutoMedSAMLib.run import Message, Outcome, Run, RunRequest
+from AutoMedSAMLib.run_panel import RunPanel
+from AutoMedSAMLib.timers import single_shot
+
+
+class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Choose a model and an image, click Apply, check the boxes. It is the listener of the runs that it starts."""
+
+    def __init__(self, parent: Any = None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+
+    def setup(self) -> None:
+        """Slicer calls this once, when the module is opened for the first time. Nothing is computed or installed."""
+        ScriptedLoadableModuleWidget.setup(self)
+        form = slicer.util.loadUI(self.resourcePath("UI/AutoMedSAM.ui"))
+        self.layout.addWidget(form)
+        self.ui = slicer.util.childWidgetVariables(form)
+        form.setMRMLScene(slicer.mrmlScene)
+
+        self.logic = AutoMedSAMLogic()
+        self.parameters = Parameters()
+        self._run: Run | None = None
+        self._propagating = self._scene_gone = False
+        self._boxes_before = ""
+        self.run_panel = RunPanel(self.ui, self.onApplyButton, self.onCancelButton, self.onUndoButton)
+        say = self.run_panel.say
+        self.inputs = InputsPanel(self.ui, self.parameters, self.logic, say)
+        self.boxes = BoxesPanel(self.ui, self.parameters, self.logic, self.inputs.request, self._propagate, say)
+        self.confidence = ConfidencePanel(self.ui, lambda: self.boxes.table, lambda: self.boxes.volume, say)
+
+        self._nodes_changed_soon = single_shot(0, self._on_nodes_changed)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
+        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
+            self.addObserver(scene, event, lambda *_: self._nodes_changed_soon.start())
+        self._unobserve = self.parameters.observe(self.update)
+        self.update()
+
+    def enter(self) -> None:
+        """A person opens the module."""
+        self.inputs.choose_defaults()
+        self.update()
+        self.confidence.watch()
+
+    def exit(self) -> None:
+        """A person goes to another module; a run goes on."""
+        self.confidence.unwatch()
+        self.boxes.hide_box()
+
+    def cleanup(self) -> None:
+        """The module is closed or reloaded."""
+        self._unobserve()
+        self.removeObservers()
+        self._nodes_changed_soon.stop()
+        self.logic.close()
+        self.confidence.stop()
+        self.boxes.stop()
+
+    def update(self) -> None:
+        """Shows what the parameter node says."""
+        if slicer.mrmlScene.IsBatchProcessing():
+            return
+        model = self.inputs.model
+        self.inputs.update()
+        if self.inputs.model is not model:
+            self.boxes.set_model(self.inputs.model)
+        if not self.logic.is_running:
+            self.boxes.show_threshold()
+            if self.boxes.restore():
+                self.confidence.update()
+        self._update_ready()
+
+    def onApplyButton(self) -> None:
+        """Looks for boxes and segments what they show."""
+        request = self.inputs.request()
+        if request is not None:
+            self._begin(lambda: self.logic.start(request, self), propagating=False)
+
+    def onCancelButton(self) -> None:
+        """Stops the run; finished slices stay."""
+        self.run_panel.show_cancelling()
+        self.logic.cancel()
+
+    def onUndoButton(self) -> None:
+        """Takes the last run back, its boxes too."""
+        if self.logic.undo():
+            self.parameters.boxes = self._boxes_before
+            self.boxes.restore()
+            self.confidence.update()
+            self.run_panel.say("The segmentation and the boxes are as they were before the last run.")
+        self._update_ready()
+
+    # What the run says; see `RunListener`
+
+    def on_started(self, run: Run) -> None:
+        if self._scene_gone:
+            return
+        self._run = run
+        self.parameters.segmentation = run.segmentation
+        self.ui.deviceLabel.text = run.device
+        if not self._propagating:
+            self.boxes.start(run)
+            self.confidence.update()
+
+    def on_progress(self, fraction: float, text: str) -> None:
+        self.run_panel.show_progress(fraction, text)
+
+    def on_boxes(self, boxes: list[Message]) -> None:
+        if not self._scene_gone and not self._propagating:
+            self.boxes.receive_boxes(boxes)
+
+    def on_tracklets(self, tracklets: list[Message]) -> None:
+        # Propagation only repeats the objects that it was given, without what was rejected from them.
+        if not self._scene_gone and not self._propagating:
+            self.boxes.receive_tracklets(tracklets)
+
+    def on_slices(self, slices: list[int]) -> None:
+        if not self._scene_gone:
+            self.confidence.mark_written(slices)
+
+    def on_finished(self, outcome: Outcome) -> None:
+        self._set_running(False)
+        self.run_panel.show_outcome(outcome)
+        if self._run is not None and not self._scene_gone:
+            self.boxes.finish(outcome)
+            self.confidence.update()
+            if outcome.status == "finished" and not self._propagating:
+                self.boxes.show_best()
+        self._run, self._scene_gone = None, False
+        self.update()
+
+    # Within
+
+    def _propagate(self, request: RunRequest, boxes: list[Message], tracklets: list[Message]) -> None:
+        self._begin(lambda: self.logic.propagate(request, boxes, tracklets, self), propagating=True)
+
+    def _begin(self, start: Callable[[], None], propagating: bool) -> None:
+        before, self._propagating = self.parameters.boxes, propagating
+        self._set_running(True)
+        self.run_panel.show_running()
+        try:
+            start()
+        except AutoMedSAMError as error:
+            self._set_running(False)
+            self.run_panel.show_outcome(Outcome("failed", str(error), error.details))
+            self._update_ready()
+        else:
+            self._boxes_before = before
+
+    def _set_running(self, running: bool) -> None:
+        self.inputs.set_running(running)
+        self.boxes.set_running(running)
+
+    def _update_ready(self) -> None:
+        self.run_panel.show_ready(self.inputs.why_not(), self.logic.can_undo)
+
+    def _on_nodes_changed(self) -> None:
+        if not slicer.mrmlScene.IsBatchProcessing():
+            self.inputs.choose_defaults()
+            self._update_ready()
+
+    def _on_scene_closing(self, *_: Any) -> None:
+        if self.logic.is_running:
+            self._scene_gone = True
+            self.logic.cancel()
+        self.boxes.clear()
+        self.confidence.update()

@@ -1,0 +1,132 @@
+"""Loads a scripted module from its file and opens its panel, in the order in which Slicer does."""
+
+import importlib.util
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import qt
+import shiboken6
+import slicer
+
+# By name, those of this process.
+LOADED: dict[str, "Module"] = {}
+
+
+class ModuleDescription:
+    """What Slicer knows of a module, and gives its constructor as `parent`. It takes no attributes but these."""
+
+    __slots__ = (
+        "acknowledgementText",
+        "associatedNodeTypes",
+        "categories",
+        "contributors",
+        "dependencies",
+        "helpText",
+        "hidden",
+        "icon",
+        "index",
+        "name",
+        "path",
+        "title",
+        "widgetRepresentationCreationEnabled",
+    )
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self.name = path.stem
+        self.title = self.helpText = self.acknowledgementText = ""
+        self.categories: list[str] = []
+        self.dependencies: list[str] = []
+        self.contributors: list[str] = []
+        self.associatedNodeTypes: list[str] = []
+        self.icon: Any = None
+        self.hidden = False
+        self.index = -1
+        self.widgetRepresentationCreationEnabled = True
+
+    def logic(self) -> None:
+        """None: the logic of a scripted module is Python's alone."""
+
+
+class Module:
+    """A loaded module.
+
+    Attributes:
+        python: the imported file.
+        description: what it told Slicer of itself.
+        instance: its `ScriptedLoadableModule`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        folder = str(path.parent)
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+        self.python = _import_file(path)
+        self.description = ModuleDescription(path)
+        setattr(slicer.modules, path.stem.lower(), self.description)
+        setattr(slicer.moduleNames, path.stem, path.stem)
+        self.instance = getattr(self.python, path.stem)(self.description)
+        setattr(slicer.modules, f"{path.stem}Instance", self.instance)
+        LOADED[path.stem] = self
+
+    def open_panel(self) -> "Panel":
+        return Panel(self)
+
+    def new_logic(self) -> Any:
+        return getattr(self.python, f"{self.description.name}Logic")()
+
+
+class Panel:
+    """A module's panel as a person has it before them, set up and entered.
+
+    Attributes:
+        window: the Qt widget that holds it.
+        widget: the module's own `...Widget` object.
+    """
+
+    def __init__(self, module: Module) -> None:
+        name = module.description.name
+        self.window = slicer.qMRMLWidget()
+        self.window.objectName = f"{name}ModuleWidget"
+        self.window.setLayout(qt.QVBoxLayout())
+        self.window.setMRMLScene(slicer.mrmlScene)
+        self.widget = getattr(module.python, f"{name}Widget")(self.window)
+        setattr(slicer.modules, f"{name}Widget", self.widget)
+        self.widget.setup()
+        self.enter()
+
+    def enter(self) -> None:
+        """A person comes to the module."""
+        if hasattr(self.widget, "enter"):
+            self.widget.enter()
+
+    def exit(self) -> None:
+        """A person goes to another module."""
+        if hasattr(self.widget, "exit"):
+            self.widget.exit()
+
+    def show(self, width: int = 420, height: int = 900) -> None:
+        """Shows the panel in a window of its own and lets it lay itself out."""
+        self.window.resize(width, height)
+        self.window.show()
+        slicer.app.processEvents()
+
+    def close(self) -> None:
+        """Slicer quits: the panel is left, cleaned up and deleted."""
+        self.exit()
+        self.widget.cleanup()
+        self.window.hide()
+        slicer.app.processEvents()
+        shiboken6.delete(self.window)
+
+
+def _import_file(path: Path) -> types.ModuleType:
+    if path.stem in sys.modules:
+        return sys.modules[path.stem]
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,75 @@
+"""A logic that segments nothing: it notes what the panel asks for, and tells what a test lets it tell."""
+
+from typing import Any
+
+import slicer
+
+from AutoMedSAMLib.models import built_in_models
+from AutoMedSAMLib.run import Outcome, Run
+
+
+class RecordedLogic:
+    """Stands in for `AutoMedSAMLogic` where a test is about the panel alone."""
+
+    def __init__(self, _parent: Any = None) -> None:
+        self.is_running = self.can_undo = self.closed = False
+        self.cancelled = 0
+        self.request: Any = None
+        self.listener: Any = None
+        self.propagated: tuple[list, list] | None = None
+        self.links: list[tuple[list, float, Any]] = []
+        self.devices: list[str] = []
+        self.refusal: Exception | None = None
+
+    def models(self) -> list:
+        return built_in_models()
+
+    def start(self, request: Any, listener: Any) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.request, self.listener, self.is_running = request, listener, True
+
+    def propagate(self, request: Any, boxes: list, tracklets: list, listener: Any) -> None:
+        self.propagated = (boxes, tracklets)
+        self.start(request, listener)
+
+    def link(self, _request: Any, boxes: list, threshold: float, done: Any) -> None:
+        self.links.append((boxes, threshold, done))
+
+    def describe_device(self, backend: str, done: Any) -> None:
+        self.devices.append(backend)
+        done(f"CPU: {backend}")
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+    def undo(self) -> bool:
+        had, self.can_undo = self.can_undo, False
+        return had
+
+    def close(self) -> None:
+        self.closed = True
+
+    # What a test lets it tell
+
+    def tell_started(self, axis: int = 0, plane: str = "axial", slices: tuple[int, int] = (0, 39)) -> Run:
+        node = self.request.segmentation or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Result")
+        threshold = self.request.threshold or self.request.model.threshold
+        run = Run(self.request, node, plane, axis, slices, threshold, "CPU: told by a test")
+        self.listener.on_started(run)
+        return run
+
+    def tell_finished(self, status: str = "finished", message: str = "Done.", confidence: tuple = (), **more: Any):
+        self.is_running, self.can_undo = False, True
+        self.listener.on_finished(Outcome(status, message, confidence=list(confidence), **more))
+
+
+def a_box(number, slice_index, score=0.9, label=1, at=10.0, side=20.0, drawn=False):
+    """A square box on an axial slice, as the engine sends it."""
+    bounds = [at, at + side, at, at + side, float(slice_index), float(slice_index + 1)]
+    return {"id": number, "slice": slice_index, "bounds": bounds, "score": score, "label": label, "drawn": drawn}
+
+
+def a_tracklet(numbers, seed, label=1):
+    """An object that is made up of these boxes, as the engine sends it."""
+    return {"label": label, "seed": seed, "score": 0.9, "boxes": list(numbers), "gaps": []}

@@ -1,0 +1,82 @@
+"""The views of the harness show what Slicer's would, so that its pictures can be believed."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+RED, GREY = (255, 0, 0), (128, 128, 128)
+
+
+@pytest.fixture
+def a_red_ball(scene: Any, add_volume: Any) -> Any:
+    """A grey volume of 40 mm, of which a red segment fills the ball of 10 mm about (20, 20, 20), in all views."""
+    import slicer
+
+    volume = add_volume(np.full((40, 40, 40), 50, np.uint8))
+    volume.CreateDefaultDisplayNodes()
+    volume.GetDisplayNode().AutoWindowLevelOff()
+    volume.GetDisplayNode().SetWindowLevelMinMax(0, 100)
+    segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    segmentation.CreateDefaultDisplayNodes()
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    segment = segmentation.GetSegmentation().AddEmptySegment("ball", "ball", [1, 0, 0])
+    distance = np.linalg.norm(np.indices((40, 40, 40)) - 20, axis=0)
+    slicer.util.updateSegmentBinaryLabelmapFromArray((distance <= 10).astype(np.uint8), segmentation, segment, volume)
+    segmentation.CreateClosedSurfaceRepresentation()
+    for name in slicer.app.layoutManager().sliceViewNames():
+        widget = slicer.app.layoutManager().sliceWidget(name)
+        widget.mrmlSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())
+        widget.mrmlSliceNode().JumpSliceByOffsetting(20, 20, 20)
+    return segmentation
+
+
+@pytest.mark.parametrize("name", ["Red", "Yellow", "Green"])
+def test_a_segment_is_drawn_over_the_volume(slicer_app: Any, a_red_ball: Any, name: str) -> None:
+    from harness.views import slice_picture
+
+    picture = slice_picture(slicer_app.layoutManager().sliceWidget(name), (200, 200)).astype(int)
+    inside, outside = picture[100, 100], picture[100, 20]
+    assert np.allclose(outside, GREY, atol=4)
+    # Slicer fills segments with half their colour.
+    assert np.allclose(inside, np.add(RED, GREY) / 2, atol=6)
+    reddish = picture[..., 0] - picture[..., 2] > 40
+    # The ball's disc: a radius of 10 mm where 40 mm are 200 pixels.
+    assert reddish.sum() == pytest.approx(np.pi * 50**2, rel=0.1)
+
+
+def test_another_slice_shows_another_disc(slicer_app: Any, a_red_ball: Any) -> None:
+    from harness.views import slice_picture
+
+    widget = slicer_app.layoutManager().sliceWidget("Red")
+    widget.mrmlSliceNode().JumpSliceByOffsetting(20, 20, 35)
+    picture = slice_picture(widget, (200, 200)).astype(int)
+    assert not (picture[..., 0] - picture[..., 2] > 40).any()
+
+
+def test_the_surface_is_drawn_in_the_3d_view(slicer_app: Any, a_red_ball: Any) -> None:
+    from harness.views import three_d_picture
+
+    widget = slicer_app.layoutManager().threeDWidget(0)
+    picture = three_d_picture(widget, (200, 200)).astype(int)
+    assert picture[100, 100, 0] > 150 and picture[100, 100, 1] < 90
+    a_red_ball.GetDisplayNode().SetVisibility3D(False)
+    assert three_d_picture(widget, (200, 200))[100, 100, 1] > 90
+
+
+def test_a_composition_is_sharp_and_whole(scene: Any, slicer_app: Any, a_red_ball: Any, tmp_path: Path) -> None:
+    import qt
+
+    from harness.pictures import SCALE, save_composition
+
+    panel = qt.QLabel("A panel")
+    panel.resize(300, 200)
+    panel.show()
+    save_composition(panel, tmp_path / "folder" / "composed.png", (220, 240))
+    image = qt.QImage(str(tmp_path / "folder" / "composed.png"))
+    assert (image.width(), image.height()) == (SCALE * (300 + 2 * 220), SCALE * 2 * 240)
+    # The bars above the slice views have their names' colours.
+    bars = [image.pixelColor(SCALE * x, SCALE * y).name() for x, y in ((510, 5), (510, 245), (730, 245))]
+    assert bars == ["#f34a33", "#6eb04b", "#edd54c"]
+    panel.hide()

@@ -1,0 +1,153 @@
+"""The panel over the real engine: what a person corrects in the box table is what the segmentation then shows."""
+
+import numpy as np
+import pytest
+
+from runs import labels_in
+
+SECONDS = 60
+
+
+@pytest.fixture
+def widget(module_widget, add_volume, slicer_app):
+    """The panel with the phantom head chosen."""
+    from automedsam.phantom import phantom_head
+
+    volume, _ = phantom_head()
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.diag([-1, -1, 1]) @ np.reshape(volume.direction, (3, 3)) * volume.spacing
+    matrix[:3, 3] = np.array([-1, -1, 1]) * volume.origin
+    add_volume(volume.array, matrix, "FLAIR")
+    slicer_app.processEvents()
+    return module_widget.widget
+
+
+@pytest.fixture
+def done(widget, wait_until):
+    """The panel after Apply."""
+    widget.ui.applyButton.click()
+    wait_until(lambda: not widget.logic.is_running, SECONDS)
+    assert len(widget.boxes.table.objects()) >= 2, widget.ui.statusLabel.text
+    return widget
+
+
+def propagate(widget, wait_until):
+    assert widget.ui.propagateButton.enabled, widget.ui.propagateButton.toolTip
+    widget.ui.propagateButton.click()
+    wait_until(lambda: not widget.logic.is_running, SECONDS)
+
+
+def mask(widget):
+    """The segmentation's voxels on the volume's grid (K, J, I)."""
+    segmentation = widget.parameters.segmentation
+    ids = {value + 1: one for value, one in enumerate(segmentation.GetSegmentation().GetSegmentIDs())}
+    return labels_in(segmentation, widget.boxes.volume, ids) > 0
+
+
+def middle_of(box):
+    """Voxels in the inner half of a box, as slices of (K, J, I)."""
+    low, high = np.array(box.bounds[0::2]), np.array(box.bounds[1::2])
+    centre, quarter = (low + high) / 2, (high - low) / 4
+    return tuple(slice(int(c - q), int(np.ceil(c + q))) for c, q in zip(centre[::-1], quarter[::-1], strict=True))
+
+
+def seed_box(group):
+    return next(box for box in group.boxes if box.slice == group.seed and box.id in group.accepted)
+
+
+def test_rejected_object_is_gone_and_the_others_stay(done, wait_until):
+    before = mask(done)
+    kept, gone = done.boxes.table.objects()[:2]
+    assert before[middle_of(seed_box(gone))].any()
+    done.boxes.tree.select(seed_box(gone).id)
+    done.ui.boxTree.setCurrentItem(done.ui.boxTree.currentItem().parent())
+    done.ui.rejectButton.click()
+    propagate(done, wait_until)
+    after = mask(done)
+    assert not after[middle_of(seed_box(gone))].any()
+    there = middle_of(seed_box(kept))
+    assert after[there].any() and (after[there] == before[there]).all()
+    assert not (after & ~before).any()
+    assert done.ui.propagateButton.toolTip.startswith("The segmentation shows these boxes already")
+
+
+def test_object_taken_back_looks_as_it_did(done, wait_until):
+    before = mask(done)
+    ids = [box.id for box in done.boxes.table.objects()[1].boxes]
+    done.boxes.table.reject(ids)
+    done.boxes.refresh()
+    propagate(done, wait_until)
+    assert (mask(done) != before).any()
+    done.boxes.table.accept(ids)
+    done.boxes.refresh()
+    propagate(done, wait_until)
+    assert (mask(done) == before).all()
+
+
+def test_box_drawn_by_hand_is_followed(done, wait_until):
+    drawn = seed_box(done.boxes.table.objects()[1])
+    done.boxes.table.reject(box.id for box in done.boxes.table.objects()[1].boxes)
+    done.boxes.refresh()
+    propagate(done, wait_until)
+    done.boxes.table.add(drawn.slice, drawn.bounds, drawn.label)
+    done.boxes._linker.link_soon()
+    done.boxes.refresh()
+    wait_until(lambda: not done.logic.is_running and linked(done), SECONDS)
+    propagate(done, wait_until)
+    assert mask(done)[middle_of(drawn)].any()
+
+
+def linked(widget):
+    """Whether the box that was drawn last belongs to an object of the engine's linking."""
+    return any(group.boxes[-1].drawn for group in widget.boxes.table.objects())
+
+
+def test_slider_and_engine_agree_on_the_objects(done, wait_until):
+    scores = [group.score for group in done.boxes.table.objects()]
+    done.ui.thresholdSlider.value = round(min(scores) + 0.02, 2)
+    at_once = None
+    asked = []
+    original = done.logic.link
+
+    def link(request, boxes, threshold, answer):
+        def noted(tracklets):
+            asked.append(tracklets)
+            answer(tracklets)
+
+        original(request, boxes, threshold, noted)
+
+    done.logic.link = link
+    at_once = [group.score for group in done.boxes.table.objects()]
+    wait_until(lambda: asked, SECONDS)
+    assert [group.score for group in done.boxes.table.objects()] == at_once
+    assert len(at_once) < len(scores)
+
+
+def test_undo_takes_the_run_back(done):
+    assert mask(done).any()
+    done.ui.undoButton.click()
+    segmentation = done.parameters.segmentation
+    assert segmentation is None or segmentation.GetSegmentation().GetNumberOfSegments() == 0
+    assert len(done.boxes.table) == 0
+
+
+@pytest.mark.parametrize("text", ["Detecting", "Segmenting"])
+def test_scene_closed_in_the_middle_of_a_run_leaves_a_panel_that_works(widget, scene, wait_until, slicer_app, text):
+    widget.ui.applyButton.click()
+    wait_until(lambda: text in widget.ui.statusLabel.text, SECONDS)
+    scene.Clear(False)
+    wait_until(lambda: not widget.logic.is_running, 2)
+    slicer_app.processEvents()
+    assert len(widget.boxes.table) == 0
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+    assert widget.ui.applyButton.text == "Apply" and not widget.ui.applyButton.enabled
+
+
+def test_cancel_keeps_what_is_finished_and_the_boxes(widget, wait_until):
+    widget.ui.applyButton.click()
+    wait_until(lambda: widget.confidence.strip._written, SECONDS)
+    widget.ui.applyButton.click()
+    wait_until(lambda: not widget.logic.is_running, 2)
+    assert mask(widget).any()
+    assert widget.boxes.table.objects()
+    assert widget.ui.propagateButton.enabled
