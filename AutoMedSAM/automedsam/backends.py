@@ -56,14 +56,15 @@ def open_engine(bundle: Bundle, backend: Backend = Backend.INT8, device: str = "
         device: "auto", "cpu", "cuda" or "mps"; only the FP32 backend knows others than the CPU.
 
     Raises:
-        AutoMedSAMError: if files are missing or damaged, PyTorch is missing, or the device is not there.
+        AutoMedSAMError: if files are missing or damaged, PyTorch is missing, the device is not there, or
+            a model answers otherwise here than where it was made.
     """
     if backend is not Backend.FP32:
         if device not in ("auto", "cpu"):
             message = f"The {backend.value} backend runs on the CPU: leave out the device {device}, or choose fp32."
             raise AutoMedSAMError(message)
         files = bundle.files(_precision(backend))
-        parts = OnnxParts(files, bundle.architecture.image_size)
+        parts = OnnxParts(files, bundle.architecture.image_size, golden=bundle.golden(_precision(backend)))
         reason = "INT8 needs no PyTorch" if backend is Backend.INT8 else "FP32 on ONNX Runtime"
         return Engine(OnnxDetector(files["detector"], bundle.detector), parts, f"CPU: {reason}")
 

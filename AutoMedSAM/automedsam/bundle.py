@@ -129,9 +129,21 @@ class Bundle:
     @property
     def segmenter(self) -> SegmenterSettings:
         """How the segmenter is run."""
-        a = self.architecture
-        box_as_mask = bool(self.manifest["segmenter"]["box_as_mask"])
-        return SegmenterSettings(a.image_size, a.num_maskmem, a.max_obj_ptrs_in_encoder, a.multimask, box_as_mask)
+        a, s = self.architecture, self.manifest["segmenter"]
+        return SegmenterSettings(
+            a.image_size,
+            a.num_maskmem,
+            a.max_obj_ptrs_in_encoder,
+            a.multimask,
+            bool(s["box_as_mask"]),
+            memories=s.get("memories"),
+            memory_stride=s.get("memory_stride", 1),
+        )
+
+    def golden(self, precision: str) -> dict[str, Any] | None:
+        """What the segmenter's files of a precision answered where they were made; None if nobody took it down."""
+        golden: dict[str, Any] | None = self.manifest["segmenter"].get("golden", {}).get(precision)
+        return golden
 
     @cached_property
     def hash(self) -> str:

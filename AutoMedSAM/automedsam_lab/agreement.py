@@ -168,10 +168,14 @@ def patient_clips(root: Path, size: int, count: int) -> list[PromptedClip]:
 
 
 def _bright_thing(image: NDArray[np.uint8]) -> Box | None:
-    """A tight box around the largest connected area above the 80th percentile of what is not black."""
+    """A tight box around the largest connected area above the 80th percentile of what is not black.
+
+    Where more than a fifth is at the window's upper end, that is the area.
+    """
     from scipy import ndimage
 
     if not image.any():
         return None
-    areas, found = ndimage.label(image > np.percentile(image[image > 0], 80))
+    dark = min(float(np.percentile(image[image > 0], 80)), float(image.max()) - 1)
+    areas, found = ndimage.label(image > dark)
     return tight_box(areas == 1 + int(np.bincount(areas.ravel())[1:].argmax())) if found else None

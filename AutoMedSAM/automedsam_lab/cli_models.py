@@ -102,6 +102,14 @@ def convert(
     plane: Annotated[Plane | None, typer.Option(help="The plane of the slices.", show_default="axial")] = None,
     threshold: Annotated[float | None, typer.Option(help="The detector's confidence that counts, 0 to 1.")] = None,
     licence: Annotated[str | None, typer.Option(help="The terms of the weights.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Quantize as usual, without measuring what suits this model best.")
+    ] = False,
+    memories: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many slices a slice remembers; fewer are faster.", show_default="all it learnt"),
+    ] = None,
+    memory_stride: Annotated[int, typer.Option(min=1, help="Slices from one remembered slice to the next.")] = 1,
     int8_only: Annotated[bool, typer.Option("--int8-only", help="Leave the FP32 files out.")] = False,
     list_keys: Annotated[bool, typer.Option("--list-keys", help="List every key that does not fit.")] = False,
 ) -> None:
@@ -124,6 +132,9 @@ def convert(
         only=only,
         description=replace(said, licence=licence, threshold=threshold),
         keep_fp32=not int8_only,
+        quick=quick,
+        memories=memories,
+        memory_stride=memory_stride,
     )
     try:
         bundle = make_bundle(request, out, tell=typer.echo)

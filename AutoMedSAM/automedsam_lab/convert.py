@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from automedsam.bundle import MANIFEST_NAME, Bundle, file_hash, load_bundle
 from automedsam.errors import AutoMedSAMError
+from automedsam.golden import record_golden
 from automedsam.segmenter.architecture import Sam2Architecture, build_sam2
 from automedsam.segmenter.onnx_parts import PART_NAMES, OnnxParts
+from automedsam.segmenter.propagation import SegmenterSettings
 from automedsam.volume import Plane
 from automedsam_lab.calibration import Calibration, View, read_calibration
 from automedsam_lab.checkpoint_keys import Mismatch, check_fits, read_state_dict, refusal
@@ -21,6 +23,7 @@ from automedsam_lab.convert_detector import DetectorSource, open_detector_source
 from automedsam_lab.convert_manifest import Description, files_of_manifest, head_of_manifest, segmenter_of_manifest
 from automedsam_lab.evaluate_report import write_json
 from automedsam_lab.published import Config, PublishedFile, find_file
+from automedsam_lab.quantization import Plan
 from automedsam_lab.quantize_detector import LEAST_CALIBRATION
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 INT8, FP32, TORCH = "int8", "fp32", "torch"
 CHECKPOINT = "segmenter.pt"
+# As many inputs of each part are kept to calibrate with as these clips have slices.
+MOST_CLIPS = 6
 
 
 class DoesNotFitError(AutoMedSAMError):
@@ -53,6 +58,9 @@ class Request:
         only: pattern of the calibration files' names.
         description: what the bundle is.
         keep_fp32: put the FP32 files beside the INT8 ones.
+        quick: quantize as usually suits such layers, without measuring this model.
+        memories: see `SegmenterSettings`.
+        memory_stride: see `SegmenterSettings`.
     """
 
     checkpoint: Path
@@ -65,6 +73,9 @@ class Request:
     only: str = "*"
     description: Description = field(default_factory=Description)
     keep_fp32: bool = True
+    quick: bool = False
+    memories: int | None = None
+    memory_stride: int = 1
 
 
 def convert(request: Request, out: Path, tell: Callable[[str], None] = print) -> Bundle:
@@ -81,6 +92,7 @@ def convert(request: Request, out: Path, tell: Callable[[str], None] = print) ->
     """
     _check_place(out)
     architecture = _architecture(request)
+    _settings(request, architecture)
     state = _read_segmenter(request.checkpoint, request.config)
     digest = file_hash(request.checkpoint)
     published = _recognise(request, digest, tell)
@@ -105,14 +117,30 @@ def convert(request: Request, out: Path, tell: Callable[[str], None] = print) ->
 
 
 def quantize_parts(
-    fp32: Mapping[str, Path], out: Path, calibration: Calibration, tell: Callable[[str], None]
-) -> dict[str, Any]:
-    """The one place that quantizes a segmenter: writes `<part>.int8.onnx`, and gives the plan for the manifest."""
-    from automedsam_lab.quantize_segmenter import default_plan, quantize_segmenter
+    fp32: Mapping[str, Path],
+    out: Path,
+    calibration: Calibration,
+    settings: SegmenterSettings,
+    quick: bool,
+    tell: Callable[[str], None],
+) -> Plan:
+    """The one place that quantizes a segmenter: writes `<part>.int8.onnx`.
 
-    plan = default_plan(fp32)
-    quantize_segmenter(fp32, out, calibration, plan, tell=tell)
-    return plan.to_manifest()
+    Returns:
+        The plan, with what stayed in FP32; its record has the files' golden outputs.
+    """
+    from automedsam_lab.agreement import clips_of_calibration
+    from automedsam_lab.quantize_segmenter import default_plan, quantize_by_plan
+    from automedsam_lab.sensitivity import choose_and_quantize
+
+    clips = [clip for clip in clips_of_calibration(calibration) if len(clip.frames) > 1]
+    if clips and not quick:
+        chosen = clips[:: -(-len(clips) // MOST_CLIPS)]
+        return choose_and_quantize(fp32, out, chosen, settings, tell=tell)[1]
+    if not quick:
+        tell("No two slices of the calibration are neighbours: INT8 is made without being measured, as with --quick.")
+    files, plan = quantize_by_plan(fp32, out, calibration, default_plan(fp32), tell=tell)
+    return Plan(plan.parts, {"golden": record_golden(files)})
 
 
 def _fill(
@@ -126,12 +154,14 @@ def _fill(
     tell: Callable[[str], None],
 ) -> None:
     """Writes the models into a folder, and what the manifest says of them into `manifest`."""
-    differences, plan = _write_segmenter(folder, architecture, state, calibration, tell)
+    differences, plan = _write_segmenter(folder, request, architecture, state, calibration, tell)
+    settings = _settings(request, architecture)
+    golden = {INT8: plan.measured["golden"]}
     _tell_sizes(folder, differences, tell)
     files: dict[str, dict[str, str]] = {INT8: {part: f"{part}.{INT8}.onnx" for part in PART_NAMES}}
     if request.keep_fp32:
         files |= {FP32: {part: f"{part}.{FP32}.onnx" for part in PART_NAMES}, TORCH: {"checkpoint": CHECKPOINT}}
-    manifest["segmenter"] = segmenter_of_manifest(architecture, files)
+    manifest["segmenter"] = segmenter_of_manifest(architecture, settings, files, golden)
     if detector is None:
         tell("There is no detector: the bundle follows prompts, and finds nothing by itself.")
     else:
@@ -141,7 +171,7 @@ def _fill(
         "config": request.config.name,
         "detector": detector.about if detector else None,
         "calibration": calibration.to_manifest(),
-        "quantization": plan,
+        "quantization": _without_golden(plan).to_manifest(),
         "difference_from_torch": differences,
         "versions": {name: version(name) for name in ("torch", "sam2", "onnx", "onnxruntime")},
     }
@@ -149,7 +179,19 @@ def _fill(
         if path.name not in manifest["files"]:
             path.unlink()
     # Loading them shows that the engine can run them.
-    OnnxParts({part: folder / name for part, name in files[INT8].items()}, architecture.image_size)
+    int8 = {part: folder / name for part, name in files[INT8].items()}
+    OnnxParts(int8, architecture.image_size, golden=golden[INT8])
+
+
+def _without_golden(plan: Plan) -> Plan:
+    return Plan(plan.parts, {key: value for key, value in plan.measured.items() if key != "golden"})
+
+
+def _settings(request: Request, architecture: Sam2Architecture) -> SegmenterSettings:
+    """How the bundle's segmenter is run; published models take a box as its two corners, not as a mask."""
+    from automedsam_lab.agreement import settings_of
+
+    return replace(settings_of(architecture), memories=request.memories, memory_stride=request.memory_stride)
 
 
 def _check_place(out: Path) -> None:
@@ -228,11 +270,12 @@ def _calibrate(
 
 def _write_segmenter(
     folder: Path,
+    request: Request,
     architecture: Sam2Architecture,
     state: Mapping[str, Tensor],
     calibration: Calibration,
     tell: Callable[[str], None],
-) -> tuple[dict[str, float], dict[str, Any]]:
+) -> tuple[dict[str, float], Plan]:
     """Writes `<part>.fp32.onnx`, `<part>.int8.onnx` and `segmenter.pt`.
 
     Returns:
@@ -248,7 +291,7 @@ def _write_segmenter(
     model.load_state_dict({**state, **fresh})
     differences = export_segmenter(model, folder)
     fp32 = {part: (folder / f"{part}.onnx").replace(folder / f"{part}.{FP32}.onnx") for part in PART_NAMES}
-    plan = quantize_parts(fp32, folder, calibration, tell)
+    plan = quantize_parts(fp32, folder, calibration, _settings(request, architecture), request.quick, tell)
     torch.save({"architecture": architecture.to_manifest(), "model": model.state_dict()}, folder / CHECKPOINT)
     return differences, plan
 

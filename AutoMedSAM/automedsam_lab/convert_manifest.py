@@ -12,6 +12,7 @@ from automedsam.bundle import SCHEMA_VERSION, file_hash
 from automedsam.errors import AutoMedSAMError
 from automedsam.segmentation import Segment
 from automedsam.segmenter.architecture import Sam2Architecture
+from automedsam.segmenter.propagation import SegmenterSettings
 from automedsam.volume import Plane
 from automedsam_lab.calibration_doubts import ANY_MODALITY
 from automedsam_lab.convert_detector import DetectorSource
@@ -86,9 +87,21 @@ def head_of_manifest(
     }
 
 
-def segmenter_of_manifest(architecture: Sam2Architecture, files: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """The segmenter's part; published models take a box as its two corners, not as a mask."""
-    return {"architecture": architecture.to_manifest(), "box_as_mask": False, "files": files}
+def segmenter_of_manifest(
+    architecture: Sam2Architecture,
+    settings: SegmenterSettings,
+    files: Mapping[str, Mapping[str, str]],
+    golden: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The segmenter's part: its network, how it is run, its files, and what they answer, by precision."""
+    return {
+        "architecture": architecture.to_manifest(),
+        "box_as_mask": settings.box_as_mask,
+        "memories": settings.memories,
+        "memory_stride": settings.memory_stride,
+        "files": files,
+        "golden": golden,
+    }
 
 
 def files_of_manifest(folder: Path, manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from automedsam.errors import AutoMedSAMError
 from automedsam.onnx_runtime import open_session
 from automedsam.segmenter.torch_parts import ImageEncoder, MaskDecoder, MemoryAttention, MemoryEncoder
+from automedsam_lab.export_hiera import for_export
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -51,7 +52,7 @@ def export_segmenter(model: SAM2Base, out: Path) -> dict[str, float]:
     """
     out.mkdir(parents=True, exist_ok=True)
     differences = {}
-    for name, graph in _graphs(model, memories=2, pointers=3, points=2).items():
+    for name, graph in _graphs(for_export(model), memories=2, pointers=3, points=2).items():
         path, temporary = out / f"{name}.onnx", out / f"{name}.onnx.part"
         with warnings.catch_warnings(), torch.inference_mode():
             # The legacy exporter says that it is old; it needs no onnxscript and knows every operator here.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,20 +66,33 @@ def quantize_segmenter(
     Raises:
         AutoMedSAMError: if a static scheme has no inputs to be calibrated with.
     """
+    return quantize_by_plan(fp32, out, calibration, plan or default_plan(fp32), recorded, tell)[0]
+
+
+def quantize_by_plan(
+    fp32: Mapping[str, Path],
+    out: Path,
+    calibration: Calibration | NDArray[np.float32],
+    plan: Plan,
+    recorded: Mapping[str, Sequence[Feed]] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> tuple[dict[str, Path], Plan]:
+    """As `quantize_segmenter`; gives the plan too, with the layers that could not be quantized in it."""
     out.mkdir(parents=True, exist_ok=True)
-    plan = plan or default_plan(fp32)
     slices = calibration if isinstance(calibration, np.ndarray) else calibration.slices
     feeds: dict[str, Sequence[Feed]] = {**(recorded or {}), ENCODER: [{"image": image[None]} for image in slices]}
-    written = {}
+    written, parts = {}, {}
     for name in PART_NAMES:
         written[name] = out / f"{name}.int8.onnx"
         with tempfile.TemporaryDirectory(dir=out) as folder:
             temporary = Path(folder) / "quantized.onnx"
             quantizer = Quantizer(fp32[name], feeds.get(name, ()), Path(folder))
-            for node in quantize_part(quantizer, fp32[name], temporary, plan.parts[name], feeds.get(name, ())):
+            left = quantize_part(quantizer, fp32[name], temporary, plan.parts[name], feeds.get(name, ()))
+            for node in left:
                 tell(f"{name}: {node} cannot be quantized and stays in FP32")
+            parts[name] = replace(plan.parts[name], unquantizable=left)
             temporary.replace(written[name])
-    return written
+    return written, Plan(parts, plan.measured)
 
 
 def default_plan(fp32: Mapping[str, Path]) -> Plan:

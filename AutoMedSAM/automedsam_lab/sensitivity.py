@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from automedsam.golden import record_golden
 from automedsam.onnx_runtime import open_session
 from automedsam.segmenter.onnx_parts import PART_NAMES, OnnxParts
 from automedsam.segmenter.propagation import SegmenterSettings
 from automedsam_lab.agreement import Agreement, EncodedOnce, PromptedClip, agreement, follow
-from automedsam_lab.golden import record_golden
 from automedsam_lab.quantization import CONVOLUTIONS, PRODUCTS, Feed, Method, PartPlan, Plan, Quantizer, Scheme
 from automedsam_lab.quantize_segmenter import (
     ENCODER,
     default_plan,
     is_convolutional,
+    quantize_by_plan,
     quantize_part,
-    quantize_segmenter,
 )
 from automedsam_lab.recording import record_inputs
 
@@ -262,7 +262,7 @@ def choose_and_quantize(
     recorded = record_inputs(fp32, clips, settings)
     plan = choose_plan(fp32, recorded, Comparison(fp32, clips, settings), scan=scan, most=most, tell=tell)
     slices = np.concatenate([feed["image"] for feed in recorded[ENCODER]])
-    files = quantize_segmenter(fp32, out, slices, plan, recorded, tell)
+    files, plan = quantize_by_plan(fp32, out, slices, plan, recorded, tell)
     return files, Plan(plan.parts, {**plan.measured, "golden": record_golden(files)})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 from automedsam.boxes import Box
+from automedsam.errors import AutoMedSAMError
 from automedsam.resize import resize_linear
 from automedsam.segmenter.architecture import Sam2Architecture, build_sam2
+from automedsam.segmenter.memory_bank import Memory, MemoryBank
 from automedsam.segmenter.onnx_parts import PART_NAMES, OnnxParts
 from automedsam.segmenter.parts import Sam2Parts
 from automedsam.segmenter.propagation import Prompt, Sam2Segmenter, SegmenterSettings
@@ -57,9 +60,11 @@ def settings_of(architecture: Sam2Architecture) -> SegmenterSettings:
     return SegmenterSettings(a.image_size, a.num_maskmem, a.max_obj_ptrs_in_encoder, a.multimask, empty_slices=99)
 
 
-def propagate(parts: Sam2Parts, architecture: Sam2Architecture, slices: np.ndarray, prompt: Prompt) -> np.ndarray:
+def propagate(
+    parts: Sam2Parts, architecture: Sam2Architecture, slices: np.ndarray, prompt: Prompt, **settings: int
+) -> np.ndarray:
     """Logits `(N, H, W)` of every slice."""
-    segmenter = Sam2Segmenter(parts, settings_of(architecture), slices)
+    segmenter = Sam2Segmenter(parts, replace(settings_of(architecture), **settings), slices)
     segmenter.prompt(SEED, 1, prompt)
     found = dict(segmenter.propagate(1, SEED, 0, SLICES - 1))
     return np.stack([found[index] for index in range(SLICES)])
@@ -107,8 +112,6 @@ def stock_logits(model: Any, slices: np.ndarray, prompt: Prompt) -> np.ndarray:
 )
 @pytest.mark.parametrize("multimask", [True, False])
 def test_propagation_equals_the_stock_predictor(slices: np.ndarray, prompt: Prompt, multimask: bool) -> None:
-    from dataclasses import replace
-
     from automedsam.segmenter.torch_parts import TorchParts
 
     architecture = replace(TINY, multimask=multimask)
@@ -119,11 +122,40 @@ def test_propagation_equals_the_stock_predictor(slices: np.ndarray, prompt: Prom
     np.testing.assert_allclose(ours, stock, atol=1e-3)
 
 
+@pytest.mark.parametrize("stride", [2, 3])
+def test_memory_stride_equals_the_stock_predictors(slices: np.ndarray, stride: int) -> None:
+    from automedsam.segmenter.torch_parts import TorchParts
+
+    model, prompt = a_model(TINY), Prompt(box=BOX)
+    ours = propagate(TorchParts(model), TINY, slices, prompt, memory_stride=stride)
+    usual = propagate(TorchParts(model), TINY, slices, prompt)
+    model.memory_temporal_stride_for_eval = stride
+    stock = stock_logits(model, slices, prompt)
+    apart = float(np.abs(stock - usual).max())
+    assert apart > 0, "the stride must matter"
+    assert float(np.abs(ours - stock).max()) < 0.01 * apart
+
+
+def test_fewer_memories_are_the_nearest_and_the_prompted_one() -> None:
+    memory = Memory(np.zeros((1, 2, 3, 3), np.float32), np.zeros((1, 4), np.float32))
+    for memories, ages in ((1, [6]), (3, [6, 1, 0]), (7, [6, 5, 4, 3, 2, 1, 0])):
+        bank = MemoryBank(num_maskmem=7, max_pointers=16, slices=20, memories=memories)
+        bank.conditioning[4] = memory
+        bank.tracked.update(dict.fromkeys(range(5, 12), memory))
+        recall = bank.recall(12, 1)
+        assert recall.ages.tolist() == ages
+        assert len(recall.pointers) == 8
+
+
+@pytest.mark.parametrize(("memories", "stride"), [(0, 1), (5, 1), (None, 0)])
+def test_memories_that_the_model_does_not_know_are_refused(memories: int | None, stride: int) -> None:
+    with pytest.raises(AutoMedSAMError, match=r"use 1 to 4|stride of 1 or more"):
+        replace(settings_of(TINY), memories=memories, memory_stride=stride)
+
+
 @pytest.mark.parametrize("temporal", [True, False])
 def test_onnx_logits_equal_torch(slices: np.ndarray, tmp_path: Path, temporal: bool) -> None:
     pytest.importorskip("onnx", reason="the lab is not installed")
-    from dataclasses import replace
-
     from automedsam.segmenter.torch_parts import TorchParts
     from automedsam_lab.export_segmenter import export_segmenter
 

@@ -24,10 +24,12 @@ from automedsam.pipeline import Run  # noqa: E402
 from automedsam.reading import read_volume  # noqa: E402
 from automedsam.segmenter.parts import Sam2Parts  # noqa: E402
 from automedsam.segmenter.propagation import Prompt, Sam2Segmenter  # noqa: E402
+from automedsam_lab import quantize_segmenter  # noqa: E402
 from automedsam_lab.cli import main  # noqa: E402
 from automedsam_lab.convert import Request, convert  # noqa: E402
 from automedsam_lab.convert_manifest import Description  # noqa: E402
 from automedsam_lab.published import CONFIGS, CT_WINDOW, PublishedFile  # noqa: E402
+from automedsam_lab.quantization import Feed, PartPlan, Plan, Quantizer  # noqa: E402
 
 DETECTOR_SIZE = (64, 96)
 
@@ -93,7 +95,7 @@ def converted(
     """A bundle of both, and what was told on the way."""
     told: list[str] = []
     out = tmp_path_factory.mktemp("bundles") / "ct-lesion"
-    request = Request(checkpoint, TINY, volumes, detector=str(exported_detector))
+    request = Request(checkpoint, TINY, volumes, detector=str(exported_detector), quick=True)
     return convert(request, out, told.append), told
 
 
@@ -152,9 +154,58 @@ def test_both_models_are_quantized(converted: tuple[Bundle, list[str]]) -> None:
     assert all("MatMulInteger" in operators[part] or "DequantizeLinear" in operators[part] for part in operators)
 
 
+def test_choice_is_measured_and_kept_in_the_manifest(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    bundle = convert(Request(checkpoint, TINY, volumes, slices=4), tmp_path / "bundle", told.append)
+    plan = Plan.from_manifest(bundle.manifest["conversion"]["quantization"])
+    assert {tried["scheme"] for tried in plan.measured["schemes"]["mask_decoder"]} == {"dynamic", "static"}
+    assert plan.measured["left_in_fp32"], "random weights lose enough somewhere"
+    for group in plan.measured["left_in_fp32"]:
+        assert plan.parts[group["part"]].fp32_nodes
+        assert f"{group['part']}: {group['group']} stays in FP32" in told
+
+
+def test_quick_bundle_says_what_could_not_be_quantized(
+    checkpoint: Path, volumes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works, stubborn = quantize_segmenter._works, "iou_prediction_head"
+
+    def fails(quantizer: Quantizer, out: Path, plan: PartPlan, only: list[str], feeds: list[Feed]) -> bool:
+        return not any(stubborn in name for name in only) and works(quantizer, out, plan, only, feeds)
+
+    monkeypatch.setattr(quantize_segmenter, "_works", fails)
+    bundle = convert(Request(checkpoint, TINY, volumes, slices=4, quick=True), tmp_path / "bundle", lambda _: None)
+    parts = bundle.manifest["conversion"]["quantization"]["parts"]
+    assert parts["mask_decoder"]["unquantizable"]
+    assert all(stubborn in name for name in parts["mask_decoder"]["unquantizable"])
+    assert not parts["image_encoder"]["unquantizable"]
+
+
+def test_images_without_neighbours_are_converted_without_a_measurement(checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for seed in range(4):
+        grey = np.random.default_rng(seed).integers(0, 255, (48, 40)).astype(np.uint8)
+        sitk.WriteImage(sitk.GetImageFromArray(grey), str(folder / f"{seed}.png"))
+    told: list[str] = []
+    request = Request(checkpoint, TINY, folder, slices=4, description=Description(modality="any"))
+    convert(request, tmp_path / "bundle", told.append)
+    assert any("without being measured" in line for line in told)
+
+
+def test_bundle_that_answers_otherwise_here_is_not_used(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
+    request = Request(checkpoint, TINY, volumes, detector="glioma", slices=4, quick=True)
+    bundle = convert(request, tmp_path / "bundle", lambda _: None)
+    open_engine(bundle)
+    golden = bundle.manifest["segmenter"]["golden"]["int8"]["mask_decoder"]
+    golden["logits"] = [value + 5 for value in golden["logits"]]
+    with pytest.raises(AutoMedSAMError, match="mask decoder answers otherwise here"):
+        open_engine(bundle)
+
+
 def test_medical_sam2_is_converted(volumes: Path, tmp_path: Path) -> None:
     path = write_medical_sam2(tmp_path / "MedSAM2_pretrain.pth", random_weights(TINY_SAM2))
-    bundle = convert(Request(path, TINY_SAM2, volumes, slices=4), tmp_path / "bundle", lambda _: None)
+    bundle = convert(Request(path, TINY_SAM2, volumes, slices=4, quick=True), tmp_path / "bundle", lambda _: None)
     kept = torch.load(bundle.folder / "segmenter.pt", weights_only=True)
     assert kept["architecture"]["temporal_pointers"] is False
     assert not kept["model"]["no_obj_embed_spatial"].any()
@@ -164,7 +215,7 @@ def test_medical_sam2_is_converted(volumes: Path, tmp_path: Path) -> None:
 
 def test_what_the_user_says_goes_before_what_the_file_tells(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
     said = Description("lung", modality="any", window=(-1500.0, 100.0), labels=("Nodule",), licence="mine")
-    request = Request(checkpoint, TINY, volumes, description=said, slices=4, keep_fp32=False)
+    request = Request(checkpoint, TINY, volumes, description=said, slices=4, keep_fp32=False, quick=True)
     bundle = convert(request, tmp_path / "bundle", lambda _: None)
     assert (bundle.name, bundle.modalities, bundle.window, bundle.licence) == ("lung", ("any",), (-1500, 100), "mine")
     assert [segment.name for segment in bundle.segments] == ["Nodule"]
@@ -173,7 +224,7 @@ def test_what_the_user_says_goes_before_what_the_file_tells(checkpoint: Path, vo
 
 def test_bundle_without_a_detector_says_so(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
     told: list[str] = []
-    bundle = convert(Request(checkpoint, TINY, volumes, slices=4), tmp_path / "bundle", told.append)
+    bundle = convert(Request(checkpoint, TINY, volumes, slices=4, quick=True), tmp_path / "bundle", told.append)
     assert any("no detector" in line for line in told)
     with pytest.raises(AutoMedSAMError, match="has no INT8 model"):
         open_engine(bundle)
@@ -181,7 +232,7 @@ def test_bundle_without_a_detector_says_so(checkpoint: Path, volumes: Path, tmp_
 
 def test_detector_of_a_bundle_brings_its_settings(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
     glioma = load_bundle("glioma")
-    request = Request(checkpoint, TINY, volumes, detector="glioma", slices=4, keep_fp32=False)
+    request = Request(checkpoint, TINY, volumes, detector="glioma", slices=4, keep_fp32=False, quick=True)
     bundle = convert(request, tmp_path / "bundle", lambda _: None)
     assert (bundle.detector, bundle.segments, bundle.linking) == (glioma.detector, glioma.segments, glioma.linking)
     assert glioma.licence in bundle.licence
@@ -194,7 +245,7 @@ def test_a_published_file_at_another_size_is_told(
     known = replace(TINY, files=(PublishedFile(checkpoint.name, "page", "terms", sha256="0" * 64),))
     monkeypatch.setattr("automedsam_lab.published.CONFIGS", {"tiny": known})
     told: list[str] = []
-    convert(Request(checkpoint, known, volumes, image_size=96, slices=4), tmp_path / "bundle", told.append)
+    convert(Request(checkpoint, known, volumes, image_size=96, slices=4, quick=True), tmp_path / "bundle", told.append)
     assert any("not the published file of this name" in line for line in told)
     assert any("made for 64 px and is converted for 96 px" in line for line in told)
 
@@ -251,7 +302,7 @@ def test_failure_in_the_middle_leaves_nothing(
         raise AutoMedSAMError(message)
 
     monkeypatch.setattr("automedsam_lab.convert.quantize_parts", fail)
-    refused(Request(checkpoint, TINY, volumes, slices=4), tmp_path, "a layer cannot be quantized")
+    refused(Request(checkpoint, TINY, volumes, slices=4, quick=True), tmp_path, "a layer cannot be quantized")
 
 
 def test_labels_must_be_as_many_as_classes(
@@ -266,6 +317,7 @@ def test_labels_must_be_as_many_as_classes(
     ("changes", "said"),
     [
         ({"image_size": 500}, "not a multiple of 32"),
+        ({"memories": 4}, "knows 3 memories: use 1 to 3, not 4"),
         ({"description": Description("a/b")}, "cannot be a bundle's name"),
         ({"description": Description(window=(240.0, -160.0))}, "is empty"),
         ({"description": Description(threshold=1.5)}, "not a confidence"),
@@ -306,11 +358,13 @@ def test_command_makes_a_bundle(
     a_command: Callable[..., tuple[int, str, str]], checkpoint: Path, volumes: Path, tmp_path: Path
 ) -> None:
     asked = (checkpoint, "--config", "tiny.yaml", "--calibration", volumes, "-o", tmp_path / "mine", "--slices", 4)
-    code, output, _ = a_command(*asked, "--window", -1000, 500, "--label", "Nodule", "--plane", "coronal")
+    said = ("--window", -1000, 500, "--label", "Nodule", "--plane", "coronal")
+    code, output, _ = a_command(*asked, *said, "--quick", "--memories", 2)
     assert code == 0 and "mine 0.1.0" in output
     manifest = json.loads((tmp_path / "mine" / "bundle.json").read_text())
     assert (manifest["window"], manifest["plane"]) == ([-1000, 500], "coronal")
     assert manifest["segments"][0]["name"] == "Nodule"
+    assert load_bundle(tmp_path / "mine").segmenter.memories == 2
 
 
 def test_command_lists_every_key_that_does_not_fit(

@@ -15,10 +15,10 @@ onnx = pytest.importorskip("onnx", reason="the lab is not installed")
 from tiny_segmenter import SETTINGS, SIZE, export, some_clips, tiny_model  # noqa: E402
 
 from automedsam.errors import AutoMedSAMError  # noqa: E402
+from automedsam.golden import record_golden  # noqa: E402
 from automedsam.onnx_runtime import open_session  # noqa: E402
 from automedsam.segmenter.onnx_parts import PART_NAMES, OnnxParts  # noqa: E402
 from automedsam_lab.agreement import agreement, follow  # noqa: E402
-from automedsam_lab.golden import check_golden, record_golden  # noqa: E402
 from automedsam_lab.quantization import (  # noqa: E402
     PRODUCTS,
     Feed,
@@ -217,7 +217,7 @@ def test_the_commands_say_what_they_take(command: str, said: str, capsys: pytest
 
 def test_golden_outputs_find_a_part_that_falls_silent(fp32: dict[str, Path], tmp_path: Path) -> None:
     golden = json.loads(json.dumps(record_golden(fp32)))
-    check_golden(fp32, golden)
+    OnnxParts(fp32, SIZE, golden=golden)
     model = onnx.load(fp32["memory_encoder"])
     for tensor in model.graph.initializer:
         if tensor.name == "encoder.out_proj.weight":
@@ -225,7 +225,7 @@ def test_golden_outputs_find_a_part_that_falls_silent(fp32: dict[str, Path], tmp
     silent = tmp_path / "silent.onnx"
     onnx.save(model, silent)
     with pytest.raises(AutoMedSAMError, match="memory encoder answers otherwise"):
-        check_golden({**fp32, "memory_encoder": silent}, golden)
+        OnnxParts({**fp32, "memory_encoder": silent}, SIZE, golden=golden)
 
 
 def test_int8_follows_what_fp32_follows(fp32: dict[str, Path], tmp_path: Path) -> None:

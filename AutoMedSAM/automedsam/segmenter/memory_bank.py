@@ -37,12 +37,15 @@ class MemoryBank:
     """The conditioning slices, and the slices tracked since in one direction.
 
     It chooses as `SAM2Base._prepare_memory_conditioned_features` does in evaluation: every conditioning slice,
-    the `num_maskmem - 1` nearest tracked ones, and the pointers of the past.
+    the `memories - 1` nearest tracked ones, `stride` slices apart (`memory_temporal_stride_for_eval`), and the
+    pointers of the past.
 
     Attributes:
         num_maskmem: memories of the model, the conditioning one included.
         max_pointers: the model's limit of object pointers.
         slices: the number of slices in the volume.
+        memories: how many of the model's are used.
+        stride: slices from one remembered slice to the next, but for the last slice, which always is.
         conditioning: memories of prompted slices, by slice.
         tracked: memories of propagated slices, by slice.
     """
@@ -50,6 +53,8 @@ class MemoryBank:
     num_maskmem: int
     max_pointers: int
     slices: int
+    memories: int
+    stride: int = 1
     conditioning: dict[int, Memory] = field(default_factory=dict)
     tracked: dict[int, Memory] = field(default_factory=dict)
 
@@ -61,11 +66,11 @@ class MemoryBank:
         """What slice `index` remembers when slices are walked through in steps of +1 or -1."""
         memories = [memory.features for memory in self.conditioning.values()]
         ages = [self.num_maskmem - 1] * len(memories)
-        for distance in range(self.num_maskmem - 1, 0, -1):
-            found = self.tracked.get(index - step * distance)
+        for age in range(self.memories - 2, -1, -1):
+            found = self.tracked.get(self._remembered(index, step, age))
             if found is not None:
                 memories.append(found.features)
-                ages.append(distance - 1)
+                ages.append(age)
 
         limit = min(self.slices, self.max_pointers)
         past = [
@@ -85,8 +90,14 @@ class MemoryBank:
             distances.astype(np.float32),
         )
 
+    def _remembered(self, index: int, step: int, age: int) -> int:
+        """The slice whose memory has this age: the last one, then multiples of the stride before it."""
+        if age == 0:
+            return index - step
+        return step * ((index * step - 2) // self.stride - age + 1) * self.stride
+
     def prune(self, index: int, step: int) -> None:
         """Drops tracked memories that no later slice of this direction will ask for."""
-        reach = max(self.num_maskmem, self.max_pointers)
+        reach = max(self.memories * self.stride, self.max_pointers)
         for at in [at for at in self.tracked if (index - at) * step > reach]:
             del self.tracked[at]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from automedsam.golden import check_golden
 from automedsam.onnx_runtime import open_session
 from automedsam.segmenter.parts import Decoded, Floats, ImageEmbedding, MaskPrompt
 
@@ -22,13 +23,22 @@ class OnnxParts:
         files: the path of each graph, by the names in `PART_NAMES`.
         image_size: the side S of the model's input in pixels.
         threads: threads within an operator; all cores if None.
+        golden: what the graphs answered where they were made, see `golden.record_golden`.
 
     Raises:
-        AutoMedSAMError: if a file cannot be run.
+        AutoMedSAMError: if a file cannot be run, or answers otherwise here.
     """
 
-    def __init__(self, files: Mapping[str, Path], image_size: int, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        files: Mapping[str, Path],
+        image_size: int,
+        threads: int | None = None,
+        golden: Mapping[str, Any] | None = None,
+    ) -> None:
         self._sessions = {name: open_session(files[name], threads) for name in PART_NAMES}
+        if golden is not None:
+            check_golden(self._sessions, golden)
         self._no_mask = np.zeros((1, 1, image_size, image_size), np.float32)
 
     def encode_image(self, image: Floats) -> ImageEmbedding:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.boxes import Box
+from automedsam.errors import AutoMedSAMError
 from automedsam.resize import resize_linear
 from automedsam.segmenter.memory_bank import Memory, MemoryBank
 from automedsam.segmenter.parts import (
@@ -73,11 +74,17 @@ class SegmenterSettings:
 
     Attributes:
         image_size: side S of the network's square input, in pixels.
-        num_maskmem: memories, the conditioning one included.
+        num_maskmem: memories that the model was trained with, the conditioning one included.
         max_pointers: object pointers.
         multimask: whether ambiguous prompts and tracking choose among three masks, as Meta's checkpoints do.
         box_as_mask: whether a box is also shown filled, as a mask prompt; the starter model was trained so.
         empty_slices: propagation stops after this many slices in a row without the object.
+        memories: how many a slice attends to, the conditioning one included; all of `num_maskmem` if None. Time
+            grows with them.
+        memory_stride: slices between the remembered ones, but for the last slice, which is always remembered.
+
+    Raises:
+        AutoMedSAMError: if there are more memories than the model was trained with, or less than one.
     """
 
     image_size: int
@@ -86,6 +93,17 @@ class SegmenterSettings:
     multimask: bool
     box_as_mask: bool = False
     empty_slices: int = 3
+    memories: int | None = None
+    memory_stride: int = 1
+
+    def __post_init__(self) -> None:
+        if self.memories is not None and not 1 <= self.memories <= self.num_maskmem:
+            most = self.num_maskmem
+            message = f"The segmenter knows {most} memories: use 1 to {most}, not {self.memories}."
+            raise AutoMedSAMError(message)
+        if self.memory_stride < 1:
+            message = f"A memory every {self.memory_stride} slices cannot be kept: choose a stride of 1 or more."
+            raise AutoMedSAMError(message)
 
 
 class Sam2Segmenter:
@@ -116,7 +134,13 @@ class Sam2Segmenter:
 
     def propagate(self, obj: int, seed: int, first: int, last: int) -> Iterator[tuple[int, Floats]]:
         settings, prompts = self._settings, self._prompts[obj]
-        bank = MemoryBank(settings.num_maskmem, settings.max_pointers, len(self._slices))
+        bank = MemoryBank(
+            settings.num_maskmem,
+            settings.max_pointers,
+            len(self._slices),
+            memories=settings.memories or settings.num_maskmem,
+            stride=settings.memory_stride,
+        )
         logits, memory = self._condition(seed, prompts[seed])
         bank.conditioning[seed] = memory
         yield seed, self._native(logits)
