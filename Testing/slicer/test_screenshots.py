@@ -28,6 +28,7 @@ def pictures(tmp_path_factory):
 def case(request, module_widget, load_volume, slicer_app):
     """The panel with an image in the views, as a person has it before Apply; and the name of the case."""
     import slicer
+
     from AutoMedSAMLib.sample_data import make_phantom
 
     if request.param == "phantom":
