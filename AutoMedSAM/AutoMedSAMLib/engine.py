@@ -6,11 +6,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import qt
-import slicer
-
 from AutoMedSAMLib.engine_process import EngineProcess, QtEngineProcess, StartProcess
 from AutoMedSAMLib.run import Message
+from AutoMedSAMLib.timers import single_shot
 
 PROTOCOL = 1
 DIED = "The engine stopped unexpectedly; what was finished is kept, and the next run starts it anew."
@@ -55,9 +53,9 @@ class Engine:
         self._waiting: deque[Request] = deque()
         self._lines: deque[str] = deque()
         self._number = 0
-        self._draining = make_timer(self._drain, 0)
-        self._losing_patience = make_timer(self._kill_current, _PATIENCE_MS)
-        self._burying, self._details = make_timer(self._bury, 0), ""
+        self._draining = single_shot(0, self._drain)
+        self._losing_patience = single_shot(_PATIENCE_MS, self._kill_current)
+        self._burying, self._details = single_shot(0, self._bury), ""
 
     @property
     def process(self) -> EngineProcess | None:
@@ -174,16 +172,6 @@ class Engine:
         self.kill()
         for request in requests:
             request.on_died(details)
-
-
-def make_timer(callback: Callable[[], None], milliseconds: int) -> qt.QTimer:
-    """A timer that fires once, so many milliseconds after each `start()`."""
-    # The application owns it: it must not be deleted with its user, in its own signal.
-    timer = qt.QTimer(slicer.app)
-    timer.setSingleShot(True)
-    timer.setInterval(milliseconds)
-    timer.connect("timeout()", callback)
-    return timer
 
 
 def _ignore(_: object) -> None:

@@ -195,6 +195,9 @@ class InputsPanel:
             if number == self._questions:
                 self._ui.deviceLabel.text = text
 
+        if self._parameters.backend not in self._model.precisions:
+            answer("Its files are not here")
+            return
         answer("Looking for a graphics card ...")
         self._logic.describe_device(self._parameters.backend, answer)
 

@@ -13,7 +13,7 @@ import numpy as np
 import slicer
 import vtk
 
-from AutoMedSAMLib.engine import DIED, Engine, Request, make_timer
+from AutoMedSAMLib.engine import DIED, Engine, Request
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.exchange import VolumeCopy
 from AutoMedSAMLib.geometry import ijk_to_segmentation, shape_of
@@ -24,6 +24,7 @@ from AutoMedSAMLib.provenance import provenance_of
 from AutoMedSAMLib.run import Message, Outcome, Run, RunListener, RunRequest
 from AutoMedSAMLib.segment_writer import SegmentWriter
 from AutoMedSAMLib.surface import surface_steps, wants_surfaces
+from AutoMedSAMLib.timers import single_shot
 
 _SHARE_OF_LOOP_SECONDS = 0.02
 _WRITE_EVERY_MS = 100
@@ -70,7 +71,7 @@ class RunControl:
         self._outcome: Outcome | None = None
         self._surfaces: Iterator[None] = iter(())
         self._progress = Progress()
-        self._timer, self._todo = make_timer(self._do, 0), self._copy_on
+        self._timer, self._todo = single_shot(0, self._do), self._copy_on
         scene = slicer.mrmlScene
         self._tags = [
             scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, self._scene_closes),

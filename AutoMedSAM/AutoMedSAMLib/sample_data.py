@@ -15,8 +15,9 @@ from AutoMedSAMLib.run import Message
 
 # Where the releases are, as owner/name on GitHub.
 REPOSITORY = "REPOSITORY"
-ASSET = "automedsam-phantom-flair.nrrd"
-ASSET_SHA256 = "ba4de784bfd93debce9be365d651667bc879b436221bc8fadca36343d460052a"
+# What `automedsam demo` writes as phantom.nii.gz.
+ASSET = "automedsam-phantom-flair.nii.gz"
+ASSET_SHA256 = "8386c2c555380c74dff15f7c6d7d3bad1b5c557e738384dcd66305e77db32ce6"
 
 _CATEGORY = "AutoMedSAM"
 _ICONS = Path(__file__).resolve().parents[1] / "Resources" / "Icons"

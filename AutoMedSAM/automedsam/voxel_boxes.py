@@ -36,7 +36,15 @@ class VoxelBoxes:
         return self._shape[axis] - 1 - frame if flipped else frame
 
     def frames_of(self, slices: Sequence[int]) -> tuple[int, int]:
-        """The first and the last frame of a range of voxel indices along `axis`, given first and last."""
+        """The first and the last frame of a range of voxel indices along `axis`, given first and last.
+
+        Raises:
+            AutoMedSAMError: if they are not in the volume.
+        """
+        count = self._shape[self.axis]
+        if not 0 <= min(slices) <= max(slices) < count:
+            message = f"The slices {slices[0]} to {slices[1]} are not in the volume: choose among 0 to {count - 1}."
+            raise AutoMedSAMError(message)
         first, last = (self.slice_of(index) for index in slices)
         return min(first, last), max(first, last)
 

@@ -59,7 +59,7 @@ def scene(slicer_app: Any) -> Iterator[Any]:
     from harness import faults
 
     _empty(slicer_app)
-    faults.take()
+    faults.begin()
     yield slicer_app.mrmlScene()
     slicer_app.processEvents()
     _empty(slicer_app)

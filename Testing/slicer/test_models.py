@@ -23,11 +23,11 @@ def test_the_panel_and_the_engine_read_the_same_models() -> None:
     from AutoMedSAMLib.models import built_in_models
 
     for model, bundle in zip(built_in_models(), list_bundles(), strict=True):
-        assert (model.name, model.version, model.task, model.folder) == (
+        assert (model.name, model.version, model.task, model.folder.name) == (
             bundle.name,
             bundle.version,
             bundle.task,
-            bundle.folder,
+            bundle.folder.name,
         )
         assert model.modalities == bundle.modalities and model.plane == bundle.plane.value
         assert model.threshold == bundle.detector.score_threshold and model.hash == bundle.hash

@@ -110,11 +110,20 @@ def test_model_of_two_modalities_asks_for_both_in_its_order(module, scene, monke
     opened.close()
 
 
-def test_device_is_asked_for_once_a_backend(ready):
-    assert ready.logic.devices == ["int8"]
-    ready.ui.backendSelector.currentIndex = 1
-    assert ready.logic.devices == ["int8", "fp32"]
-    assert ready.ui.deviceLabel.text == "CPU: fp32"
+def test_device_is_asked_for_once_a_backend(module, monkeypatch, scene):
+    from AutoMedSAMLib import widget
+    from AutoMedSAMLib.models import find_model
+
+    both = replace(find_model("glioma"), precisions=frozenset(("int8", "fp32")))
+    monkeypatch.setattr(RecordedLogic, "models", lambda _self: [both])
+    monkeypatch.setattr(widget, "AutoMedSAMLogic", RecordedLogic)
+    opened = module.open_panel()
+    logic, ui = opened.widget.logic, opened.widget.ui
+    assert logic.devices == ["int8"]
+    ui.backendSelector.currentIndex = 1
+    assert logic.devices == ["int8", "fp32"]
+    assert ui.deviceLabel.text == "CPU: fp32"
+    opened.close()
 
 
 def test_backend_without_its_files_cannot_be_applied(ready):
@@ -122,6 +131,7 @@ def test_backend_without_its_files_cannot_be_applied(ready):
     ready.ui.backendSelector.currentIndex = 1
     assert not ready.ui.applyButton.enabled
     assert "no FP32 files" in ready.ui.statusLabel.text
+    assert ready.ui.deviceLabel.text == "Its files are not here"
 
 
 def test_what_is_chosen_is_what_is_asked_for(ready):

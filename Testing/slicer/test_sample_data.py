@@ -28,7 +28,7 @@ def test_both_phantoms_are_offered_once_slicer_has_started(scene: Any, monkeypat
     sample_data.register()
     download, generated = SampleData.SampleDataLogic.registered
     assert download.category == generated.category == "AutoMedSAM"
-    assert download.uris[0].endswith("/automedsam-phantom-flair.nrrd")
+    assert download.uris[0].endswith("/automedsam-phantom-flair.nii.gz")
     assert download.checksums == [f"SHA256:{sample_data.ASSET_SHA256}"]
     (volume,) = generated.customDownloader(generated)
     assert volume.GetImageData().GetNumberOfPoints() == 60 * 240 * 240

@@ -23,6 +23,12 @@ def watch() -> None:
     QtCore.qInstallMessageHandler(_on_qt_message)
     _on_vtk_error.CallDataType = "string0"
     vtk.vtkOutputWindow.GetInstance().AddObserver("ErrorEvent", _on_vtk_error)
+    begin()
+
+
+def begin() -> None:
+    """Forgets what was recorded. A command line that has run in this process (typer) has put in its own hook."""
+    _recorded.clear()
     sys.excepthook = _on_exception
 
 
