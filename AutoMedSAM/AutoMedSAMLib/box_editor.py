@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 import vtk
 
-from AutoMedSAMLib.geometry import ijk_to_ras, shape_of, to_vtk_matrix
+from AutoMedSAMLib.geometry import ijk_to_ras, shape_of
 
 _NAME = "AutoMedSAM box"
 _OUTLINE = 1.0
@@ -127,7 +127,7 @@ class BoxEditor:
         self._own_change = True
         with slicer.util.NodeModify(self._node):
             self._node.SetAndObserveTransformNodeID(self._volume.GetTransformNodeID())
-            self._node.SetAndObserveObjectToNodeMatrix(to_vtk_matrix(axes))
+            self._node.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(axes))
             self._node.SetCenter(*centre)
             self._node.SetSize(*((high - low) * spacing))
         self._own_change = False

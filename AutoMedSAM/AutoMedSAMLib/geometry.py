@@ -10,6 +10,7 @@ import numpy as np
 import slicer
 import vtk
 from numpy.typing import NDArray
+from slicer.util import arrayFromVTKMatrix
 
 from AutoMedSAMLib.errors import AutoMedSAMError
 
@@ -32,7 +33,7 @@ def grid_of(volume: slicer.vtkMRMLScalarVolumeNode) -> dict[str, Any]:
     """
     directions = vtk.vtkMatrix4x4()
     volume.GetIJKToRASDirectionMatrix(directions)
-    direction = _RAS_LPS @ _numpy(directions)[:3, :3]
+    direction = _RAS_LPS @ arrayFromVTKMatrix(directions)[:3, :3]
     origin = _RAS_LPS @ np.array(volume.GetOrigin())
     # Adding 0 turns -0 into 0.
     return {
@@ -46,7 +47,7 @@ def ijk_to_ras(volume: slicer.vtkMRMLScalarVolumeNode) -> Matrix:
     """The 4 x 4 matrix from voxel indices (I, J, K) to mm in the volume's own RAS, before any parent transform."""
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
-    return _numpy(matrix)
+    return arrayFromVTKMatrix(matrix)
 
 
 def ijk_to_segmentation(volume: slicer.vtkMRMLScalarVolumeNode, segmentation: slicer.vtkMRMLSegmentationNode) -> Matrix:
@@ -117,15 +118,4 @@ def _to_world(node: slicer.vtkMRMLTransformableNode) -> Matrix:
             )
             raise AutoMedSAMError(message)
         transform.GetMatrixTransformToWorld(matrix)
-    return _numpy(matrix)
-
-
-def to_vtk_matrix(matrix: Matrix) -> vtk.vtkMatrix4x4:
-    """The same 4 x 4 matrix for VTK."""
-    converted = vtk.vtkMatrix4x4()
-    converted.DeepCopy(matrix.ravel().tolist())
-    return converted
-
-
-def _numpy(matrix: vtk.vtkMatrix4x4) -> Matrix:
-    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
+    return arrayFromVTKMatrix(matrix)

@@ -9,9 +9,10 @@ import numpy as np
 import slicer
 import vtk
 from numpy.typing import NDArray
+from slicer.util import arrayFromVTKMatrix, vtkMatrixFromArray
 from vtk.util.numpy_support import vtk_to_numpy
 
-from AutoMedSAMLib.geometry import Matrix, to_vtk_matrix
+from AutoMedSAMLib.geometry import Matrix
 
 BINARY_LABELMAP = "Binary labelmap"
 
@@ -35,7 +36,7 @@ class LabelLayer:
         self.image = slicer.vtkOrientedImageData()
         self.image.SetDimensions(*reversed(shape))
         self.image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
-        self.image.SetImageToWorldMatrix(to_vtk_matrix(matrix))
+        self.image.SetImageToWorldMatrix(vtkMatrixFromArray(matrix))
         self._cleared = 0
 
     def clear(self, seconds: float = math.inf) -> bool:
@@ -108,8 +109,7 @@ def _offset(image: slicer.vtkOrientedImageData, matrix: Matrix, shape: tuple[int
     """By how many voxels (K, J, I) an image's indices differ from a grid's; None if it is another lattice."""
     own = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(own)
-    own = np.array([[own.GetElement(row, column) for column in range(4)] for row in range(4)])
-    between = np.linalg.inv(matrix) @ own
+    between = np.linalg.inv(matrix) @ arrayFromVTKMatrix(own)
     drift = np.abs(between[:3, :3] - np.eye(3)) @ np.array(shape[::-1])
     offset = np.rint(between[:3, 3])
     if max(drift.max(), np.abs(between[:3, 3] - offset).max()) > _SAME_LATTICE:

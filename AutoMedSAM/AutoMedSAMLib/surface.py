@@ -8,7 +8,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from AutoMedSAMLib.geometry import Matrix, to_vtk_matrix
+from AutoMedSAMLib.geometry import Matrix
 from AutoMedSAMLib.label_layer import BINARY_LABELMAP
 from AutoMedSAMLib.segment_writer import CLOSED_SURFACE, Labels, SegmentWriter
 
@@ -61,7 +61,7 @@ def _image(voxels: Labels, first: tuple[int, int, int], matrix: Matrix) -> slice
     image = slicer.vtkOrientedImageData()
     image.SetExtent(*(end for pair in reversed(extent) for end in pair))
     image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
-    image.SetImageToWorldMatrix(to_vtk_matrix(matrix))
+    image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(matrix))
     vtk_to_numpy(image.GetPointData().GetScalars())[:] = voxels.ravel()
     return image
 

@@ -129,15 +129,12 @@ class Bundle:
     @property
     def segmenter(self) -> SegmenterSettings:
         """How the segmenter is run."""
-        a, s = self.architecture, self.manifest["segmenter"]
-        return SegmenterSettings(
-            a.image_size,
-            a.num_maskmem,
-            a.max_obj_ptrs_in_encoder,
-            a.multimask,
-            bool(s["box_as_mask"]),
-            memories=s.get("memories"),
-            memory_stride=s.get("memory_stride", 1),
+        segmenter = self.manifest["segmenter"]
+        return SegmenterSettings.of(
+            self.architecture,
+            box_as_mask=bool(segmenter["box_as_mask"]),
+            memories=segmenter.get("memories"),
+            memory_stride=segmenter.get("memory_stride", 1),
         )
 
     def golden(self, precision: str) -> dict[str, Any] | None:

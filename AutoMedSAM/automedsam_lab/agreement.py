@@ -18,7 +18,6 @@ from automedsam_lab.metrics import dice
 from automedsam_lab.prompted import tight_box
 
 if TYPE_CHECKING:
-    from automedsam.segmenter.architecture import Sam2Architecture
     from automedsam_lab.calibration import Calibration
 
 # Beyond this a sigmoid says 0 or 1, whatever the logit.
@@ -77,17 +76,6 @@ class EncodedOnce:
 
     def remember(self, features: Floats, logits: Floats, presence: Floats, *, binarise: bool) -> Floats:
         return self._parts.remember(features, logits, presence, binarise=binarise)
-
-
-def settings_of(architecture: Sam2Architecture, *, box_as_mask: bool = False) -> SegmenterSettings:
-    """How a network is run; `box_as_mask` as the bundle has it."""
-    return SegmenterSettings(
-        image_size=architecture.image_size,
-        num_maskmem=architecture.num_maskmem,
-        max_pointers=architecture.max_obj_ptrs_in_encoder,
-        multimask=architecture.multimask,
-        box_as_mask=box_as_mask,
-    )
 
 
 def follow(parts: Sam2Parts, settings: SegmenterSettings, clips: Iterable[PromptedClip]) -> list[Floats]:

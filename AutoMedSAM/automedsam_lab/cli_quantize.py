@@ -45,14 +45,14 @@ def sensitivity(
     """Measure every scheme of each part, then each group of layers; write the best plan and its INT8 files."""
     with needs("train", "The sensitivity scan"):
         from automedsam.segmenter.onnx_parts import PART_NAMES
+        from automedsam.segmenter.propagation import SegmenterSettings
         from automedsam.segmenter.torch_parts import load_model
-        from automedsam_lab.agreement import settings_of
         from automedsam_lab.evaluate_report import write_json
         from automedsam_lab.export_segmenter import export_segmenter
         from automedsam_lab.sensitivity import Comparison, choose_and_quantize
 
     model, architecture = load_model(checkpoint)
-    settings = settings_of(architecture, box_as_mask=box_as_mask)
+    settings = SegmenterSettings.of(architecture, box_as_mask=box_as_mask)
     chosen, judged = _clips(calibration, data, architecture, clips)
     export_segmenter(model, out)
     fp32 = {part: out / f"{part}.onnx" for part in PART_NAMES}
@@ -74,15 +74,15 @@ def ablation(
 ) -> None:
     """Compare INT8 with PTQ4SAM's bimodal integration and adaptive granularity, at 8 and 6 bits."""
     with needs("train", "The ablation"):
+        from automedsam.segmenter.propagation import SegmenterSettings
         from automedsam.segmenter.torch_parts import load_model
         from automedsam_lab.ablation import ablate, markdown
-        from automedsam_lab.agreement import settings_of
 
     model, architecture = load_model(checkpoint)
     chosen, judged = _clips(calibration, data, architecture, clips)
     result = ablate(
         model,
-        settings_of(architecture, box_as_mask=box_as_mask),
+        SegmenterSettings.of(architecture, box_as_mask=box_as_mask),
         chosen,
         judged,
         tell=lambda one: typer.echo(f"{one.scheme} ({one.runs_on}): Dice {one.found.dice:.4f}"),

@@ -189,9 +189,7 @@ def _without_golden(plan: Plan) -> Plan:
 
 def _settings(request: Request, architecture: Sam2Architecture) -> SegmenterSettings:
     """How the bundle's segmenter is run; published models take a box as its two corners, not as a mask."""
-    from automedsam_lab.agreement import settings_of
-
-    return replace(settings_of(architecture), memories=request.memories, memory_stride=request.memory_stride)
+    return SegmenterSettings.of(architecture, memories=request.memories, memory_stride=request.memory_stride)
 
 
 def _check_place(out: Path) -> None:

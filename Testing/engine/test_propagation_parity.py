@@ -56,8 +56,7 @@ def slices() -> np.ndarray:
 
 
 def settings_of(architecture: Sam2Architecture) -> SegmenterSettings:
-    a = architecture
-    return SegmenterSettings(a.image_size, a.num_maskmem, a.max_obj_ptrs_in_encoder, a.multimask, empty_slices=99)
+    return replace(SegmenterSettings.of(architecture), empty_slices=99)
 
 
 def propagate(

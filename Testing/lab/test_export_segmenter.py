@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,44 +10,24 @@ import pytest
 
 from automedsam.boxes import Box
 from automedsam.errors import AutoMedSAMError
-from automedsam.segmenter.architecture import Sam2Architecture, build_sam2
 from automedsam.segmenter.onnx_parts import PART_NAMES, OnnxParts
-from automedsam.segmenter.propagation import Prompt, Sam2Segmenter, SegmenterSettings
+from automedsam.segmenter.propagation import Prompt, Sam2Segmenter
 
 torch = pytest.importorskip("torch", reason="the FP32 backend is not installed")
 pytest.importorskip("sam2", reason="the FP32 backend is not installed")
 pytest.importorskip("onnx", reason="the lab is not installed")
 
-SIZE = 64
-CONV = Sam2Architecture(
-    image_size=SIZE,
-    trunk="conv",
-    embed_dim=8,
-    stages=(1, 1, 1, 1),
-    fpn_top_down_levels=(0, 1, 2, 3),
-    d_model=64,
-    memory_dim=16,
-    memory_layers=1,
-    memory_feedforward=64,
-    num_maskmem=3,
-    max_obj_ptrs_in_encoder=3,
-    temporal_pointers=False,
-    multimask=False,
-)
-
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random convolutional model, exported and quantized."""
+    from tiny_segmenter import SIZE, tiny_model
+
     from automedsam_lab.export_segmenter import export_segmenter
     from automedsam_lab.quantize_segmenter import quantize_segmenter
 
     folder = tmp_path_factory.mktemp("segmenter")
-    torch.manual_seed(0)
-    model = build_sam2(CONV).eval()
-    with torch.no_grad():
-        model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(2.0)
-    assert all(difference <= 1e-3 for difference in export_segmenter(model, folder).values())
+    assert all(difference <= 1e-3 for difference in export_segmenter(tiny_model(), folder).values())
     calibration = np.random.default_rng(0).normal(size=(8, 3, SIZE, SIZE)).astype(np.float32)
     quantize_segmenter({part: folder / f"{part}.onnx" for part in PART_NAMES}, folder, calibration)
     return folder
@@ -54,8 +35,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def logits(folder: Path, ending: str) -> np.ndarray:
     """What a segmenter answers to one box on noise."""
+    from tiny_segmenter import SETTINGS, SIZE
+
     parts = OnnxParts({part: folder / f"{part}{ending}" for part in PART_NAMES}, SIZE, threads=1)
-    settings = SegmenterSettings(SIZE, 3, 3, multimask=False, box_as_mask=True, empty_slices=99)
+    settings = replace(SETTINGS, empty_slices=99)
     slices = np.random.default_rng(1).integers(0, 255, (5, 40, 40)).astype(np.uint8)
     segmenter = Sam2Segmenter(parts, settings, slices)
     segmenter.prompt(2, 1, Prompt(box=Box(10, 10, 20, 20)))

@@ -10,7 +10,8 @@ import numpy as np
 from automedsam.boxes import Box
 from automedsam.segmenter.architecture import Sam2Architecture, build_sam2
 from automedsam.segmenter.onnx_parts import PART_NAMES
-from automedsam_lab.agreement import PromptedClip, settings_of
+from automedsam.segmenter.propagation import SegmenterSettings
+from automedsam_lab.agreement import PromptedClip
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -31,7 +32,7 @@ TINY = Sam2Architecture(
     temporal_pointers=False,
     multimask=False,
 )
-SETTINGS = settings_of(TINY, box_as_mask=True)
+SETTINGS = SegmenterSettings.of(TINY, box_as_mask=True)
 
 
 def tiny_model() -> SAM2Base:

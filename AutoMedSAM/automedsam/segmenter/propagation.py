@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from automedsam.boxes import Box
 from automedsam.errors import AutoMedSAMError
 from automedsam.resize import resize_linear
+from automedsam.segmenter.architecture import Sam2Architecture
 from automedsam.segmenter.memory_bank import Memory, MemoryBank
 from automedsam.segmenter.parts import (
     BOX_CORNER_LABELS,
@@ -95,6 +96,26 @@ class SegmenterSettings:
     empty_slices: int = 3
     memories: int | None = None
     memory_stride: int = 1
+
+    @classmethod
+    def of(
+        cls,
+        architecture: Sam2Architecture,
+        *,
+        box_as_mask: bool = False,
+        memories: int | None = None,
+        memory_stride: int = 1,
+    ) -> SegmenterSettings:
+        """How a network is run; the rest as the bundle has it."""
+        return cls(
+            image_size=architecture.image_size,
+            num_maskmem=architecture.num_maskmem,
+            max_pointers=architecture.max_obj_ptrs_in_encoder,
+            multimask=architecture.multimask,
+            box_as_mask=box_as_mask,
+            memories=memories,
+            memory_stride=memory_stride,
+        )
 
     def __post_init__(self) -> None:
         if self.memories is not None and not 1 <= self.memories <= self.num_maskmem:
