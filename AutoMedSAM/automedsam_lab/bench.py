@@ -36,11 +36,12 @@ _PATIENCE_SECONDS = 10
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure: slices, runs of each contender, and cores that they may use (all if None)."""
+    """How to measure: slices, runs of each contender, cores that they may use (all if None), and who takes part."""
 
     slices: int = 40
     repeats: int = 3
     threads: int | None = None
+    only: tuple[str, ...] = (STOCK, FP32, INT8)
 
     @property
     def cores(self) -> int:
@@ -156,7 +157,11 @@ def bench(bundle: Bundle, options: Options, tell: Callable[[str], None] = lambda
     if options.threads is not None and not hasattr(os, "sched_setaffinity"):
         message = "Only Linux can bind the contenders to a number of cores: leave --threads out."
         raise AutoMedSAMError(message)
-    names, absent = contenders(bundle)
+    there, absent = contenders(bundle)
+    names = [name for name in there if name in options.only]
+    if not names:
+        message = f"None of {', '.join(options.only)} can run {bundle.name}: leave --only out."
+        raise AutoMedSAMError(message)
     for sentence in absent:
         tell(sentence)
     clip = made_up_clip(options.slices, bundle.window)

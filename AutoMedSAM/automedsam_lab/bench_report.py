@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from automedsam.errors import AutoMedSAMError
 from automedsam.whole_file import whole_file
 from automedsam_lab.bench import TITLES, Benchmark, Result
 from automedsam_lab.bench_stages import FOLLOW, PART_STAGES, STAGES
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _DRAWN = (*PART_STAGES, "other")
+_BEGIN, _END = "<!-- bench -->", "<!-- end of bench -->"
 
 
 def markdown(benchmarks: Sequence[Benchmark], machine: dict[str, str | int]) -> str:
@@ -23,6 +25,27 @@ def markdown(benchmarks: Sequence[Benchmark], machine: dict[str, str | int]) -> 
     for benchmark in benchmarks:
         lines += [*_head(benchmark), *_contenders(benchmark), "", *_stages(benchmark), ""]
     return "\n".join(lines)
+
+
+def put_into(path: Path, text: str | None) -> None:
+    """Replaces what a Markdown file has between the lines `<!-- bench -->` and `<!-- end of bench -->`.
+
+    Args:
+        path: the file.
+        text: what stands there afterwards; None only looks whether it could.
+
+    Raises:
+        AutoMedSAMError: if the file is missing or has no such lines.
+    """
+    whole = path.read_text(encoding="utf-8") if path.is_file() else ""
+    before, begin, rest = whole.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not end:
+        message = f"{path} has no lines {_BEGIN} and {_END} to put the table between: add them where it shall stand."
+        raise AutoMedSAMError(message)
+    if text is not None:
+        with whole_file(path) as unfinished:
+            unfinished.write_text(f"{before}{begin}\n{text.strip()}\n{end}{after}", encoding="utf-8")
 
 
 def plot(benchmarks: Sequence[Benchmark], path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -38,6 +39,18 @@ def bench(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Cores that a contender may use.", show_default="all")
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Who runs, for a long run of one: stock, fp32 or int8; may be repeated.", show_default="all"),
+    ] = None,
+    readme: Annotated[
+        Path | None,
+        typer.Option(
+            help="A Markdown file: table and plot replace what is between its lines <!-- bench --> and "
+            "<!-- end of bench -->.",
+            show_default="none",
+        ),
+    ] = None,
     keep: Annotated[
         Path | None,
         typer.Option(help="Make the bundle of random weights here, or take it from here.", show_default="made anew"),
@@ -51,16 +64,22 @@ def bench(
         import matplotlib as _matplotlib  # noqa: F401  before anything is measured in vain
 
         from automedsam.bundle import list_bundles, load_bundle
-        from automedsam_lab.bench import Options
+        from automedsam_lab.bench import TITLES, Options
         from automedsam_lab.bench import bench as measure
-        from automedsam_lab.bench_report import markdown, plot
+        from automedsam_lab.bench_report import markdown, plot, put_into
         from automedsam_lab.evaluate_report import write_json
         from automedsam_lab.machine import describe_machine
 
     if not out.parent.is_dir():
         message = f"The folder {out.parent} does not exist; make it or choose another."
         raise AutoMedSAMError(message)
-    options = Options(slices, repeats, threads)
+    unknown = sorted(set(only or ()) - set(TITLES))
+    if unknown:
+        message = f"There is no contender {unknown[0]}: choose among {', '.join(TITLES)}."
+        raise AutoMedSAMError(message)
+    if readme is not None:
+        put_into(readme, None)
+    options = Options(slices, repeats, threads, tuple(only or TITLES))
     with ExitStack() as stack:
         if bundles:
             chosen = [load_bundle(name) for name in bundles]
@@ -73,6 +92,8 @@ def bench(
     table = markdown(benchmarks, machine)
     (out / TABLE).write_text(table, encoding="utf-8")
     plot(benchmarks, out / PLOT)
+    if readme is not None:
+        put_into(readme, f"{table}\n![Time of a slice by stage]({os.path.relpath(out / PLOT, readme.parent)})")
     typer.echo(table)
     typer.echo(f"Written: {out}")
 

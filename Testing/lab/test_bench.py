@@ -177,6 +177,33 @@ def test_command_writes_table_plot_and_figures(
     assert (tmp_path / "out" / "bench.md").read_text() in capsys.readouterr().out
 
 
+def test_one_contender_alone_may_run_through_many_slices(int8_alone: Bundle, tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("# Results\n<!-- bench -->\nold\n<!-- end of bench -->\nMore.\n", encoding="utf-8")
+    command = ["bench", str(int8_alone.folder), "-o", str(tmp_path / "out"), "--slices", "3", "--repeats", "1"]
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--only", "int8", "--readme", str(readme)])
+    assert not left.value.code
+    text = readme.read_text(encoding="utf-8")
+    assert (tmp_path / "out" / "bench.md").read_text().strip() in text and "(out/bench.png)" in text
+    assert text.startswith("# Results\n<!-- bench -->\n") and text.endswith("\n<!-- end of bench -->\nMore.\n")
+    assert "old" not in text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [(["--only", "fp16"], "stock, fp32, int8"), (["--only", "stock"], "leave --only out"), ([], "has no lines")],
+)
+def test_what_cannot_be_measured_or_written_is_told_before(
+    int8_alone: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: list[str], told: str
+) -> None:
+    place = [] if wrong else ["--readme", str(tmp_path / "README.md")]
+    with pytest.raises(SystemExit) as left:
+        main(["bench", str(int8_alone.folder), "-o", str(tmp_path / "out"), "--slices", "3", *wrong, *place])
+    assert left.value.code == 2
+    assert told in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "out").exists()
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux can bind a process to a core")
 def test_contenders_may_be_given_fewer_cores(int8_alone: Bundle) -> None:
     result = bench(int8_alone, Options(3, 1, threads=1))
