@@ -64,14 +64,14 @@ def load_detector(checkpoint: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
 
     Returns:
         The model in evaluation mode, and the settings that it was trained with: "task", "width",
-        "input_size" and "classes".
+        "input_size" and "classes", and "size" where it is not S.
 
     Raises:
         AutoMedSAMError: The file is missing or no such checkpoint.
     """
     stored = read_checkpoint(checkpoint)
     settings: dict[str, Any] = stored["settings"]
-    model = build_detector(len(settings["classes"]), settings["width"])
+    model = build_yolo_nas(settings.get("size", "s"), len(settings["classes"]), settings["width"])
     model.load_state_dict(stored["average"])
     return model.eval(), settings
 
