@@ -146,6 +146,21 @@ def convert(
 
 
 @app.command()
+def restore(
+    bundle: Annotated[str, typer.Argument(help="A starter model: hippocampus or glioma, or its folder.")],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="A folder of runs, as 'starter' has them.")],
+) -> None:
+    """Take the weights back from a bundle's INT8 files, rounded as they are there, to train on from."""
+    with needs("train", "Restoring weights"):
+        from automedsam.bundle import load_bundle
+        from automedsam_lab.restore_bundle import restore_bundle
+
+    for path in restore_bundle(load_bundle(bundle), data, out):
+        typer.echo(f"Written: {path}")
+
+
+@app.command()
 def starter(
     data: Data,
     runs: Annotated[Path, typer.Option(help="Checkpoints; what is missing there is trained first.")],

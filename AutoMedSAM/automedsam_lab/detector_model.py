@@ -7,6 +7,7 @@ the architecture's code is Apache-2.0.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def load_detector(checkpoint: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
 
     Returns:
         The model in evaluation mode, and the settings that it was trained with: "task", "width",
-        "input_size" and "classes", and "size" where it is not S.
+        "input_size" and "classes"; "size" where it is not S, and "fused" where its blocks were fused before.
 
     Raises:
         AutoMedSAMError: The file is missing or no such checkpoint.
@@ -72,8 +73,17 @@ def load_detector(checkpoint: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
     stored = read_checkpoint(checkpoint)
     settings: dict[str, Any] = stored["settings"]
     model = build_yolo_nas(settings.get("size", "s"), len(settings["classes"]), settings["width"])
+    if settings.get("fused"):
+        fuse(model, settings["input_size"])
     model.load_state_dict(stored["average"])
     return model.eval(), settings
+
+
+def fuse(model: torch.nn.Module, size: Sequence[int]) -> None:
+    """Makes each re-parametrized block one convolution, in place; `size` is the input's height and width."""
+    fused: Any = model
+    # Anchors are traced as constants of this one size: smaller and faster, and the batch stays free.
+    fused.prep_model_for_conversion(input_size=(1, 3, *size))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

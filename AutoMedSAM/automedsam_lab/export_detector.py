@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.detector_model import load_detector
+from automedsam_lab.detector_model import fuse, load_detector
 from automedsam_lab.measure_detector import onnx_predictor
 
 OPSET = 17
@@ -107,14 +107,12 @@ def export_model(model: torch.nn.Module, size: tuple[int, int], out_onnx: Path, 
 
 def _write(model: torch.nn.Module, size: tuple[int, int], path: Path) -> None:
     """Fuse the re-parametrized blocks of a model in place and trace it."""
-    fused: Any = model
-    # Anchors are traced as constants of this one size: smaller and faster, and the batch stays free.
-    fused.prep_model_for_conversion(input_size=(1, 3, *size))
+    fuse(model, size)
     with warnings.catch_warnings():
         # The legacy exporter is the one proven on YOLO-NAS, and needs no onnxscript; it says it is old.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
-            _RawOutput(fused).eval(),
+            _RawOutput(model).eval(),
             (torch.zeros(1, 3, *size),),
             str(path),
             opset_version=OPSET,

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from automedsam.errors import AutoMedSAMError
 from automedsam_lab import super_gradients_compat
 from automedsam_lab.datasets import cases_of, check_task
 from automedsam_lab.detector_data import (
@@ -27,7 +28,7 @@ from automedsam_lab.detector_data import (
     FrameStack,
     read_stack,
 )
-from automedsam_lab.detector_model import build_detector, read_checkpoint
+from automedsam_lab.detector_model import build_detector, load_detector, read_checkpoint
 from automedsam_lab.measure_detector import Predict, measure_detector
 from automedsam_lab.training_log import TrainingLog
 
@@ -68,6 +69,7 @@ def train_detector(
     input_size: tuple[int, int] | None = None,
     resume: bool = False,
     device: str = "auto",
+    start_from: Path | None = None,
 ) -> Path:
     """Train a task's detector on the training patients of its split.
 
@@ -79,6 +81,7 @@ def train_detector(
         input_size: Height and width of the input, multiples of 32; the task's own by default.
         resume: Go on from the checkpoint in `out`.
         device: "auto", "cpu", "cuda" or another torch device.
+        start_from: A checkpoint of the same task to begin with, as `restore` writes it; random weights if None.
 
     Returns:
         The checkpoint.
@@ -92,7 +95,8 @@ def train_detector(
         plan = replace(plan, input_size=input_size)
     train = [read_stack(plan, case) for case in cases_of(task, data_root, "train", "train_silver")]
     validation = [read_stack(plan, case) for case in cases_of(task, data_root, "validation")]
-    return train_on_stacks(plan, train, validation, out, settings or TrainingSettings(), resume=resume, device=device)
+    settings = settings or TrainingSettings()
+    return train_on_stacks(plan, train, validation, out, settings, resume=resume, device=device, start_from=start_from)
 
 
 def train_on_stacks(
@@ -104,6 +108,7 @@ def train_on_stacks(
     *,
     resume: bool = False,
     device: str = "auto",
+    start_from: Path | None = None,
 ) -> Path:
     """Train on slices that are in memory; see `train_detector`."""
     super_gradients_compat.install()
@@ -112,7 +117,17 @@ def train_on_stacks(
     out.mkdir(parents=True, exist_ok=True)
     target = torch.device(pick_device(device))
     torch.manual_seed(settings.seed)
-    model = build_detector(len(task.classes), settings.width).to(target)
+    # Weights that came back from INT8 are those of fused blocks, also in what is resumed.
+    begin = out / CHECKPOINT if resume else start_from
+    fused = False
+    if begin is None:
+        model = build_detector(len(task.classes), settings.width).to(target)
+    else:
+        model, known = load_detector(begin)
+        if known["classes"] != list(task.classes):
+            message = f"{begin} finds {', '.join(known['classes'])}, not {', '.join(task.classes)}: another task's."
+            raise AutoMedSAMError(message)
+        model, fused = model.to(target), bool(known.get("fused"))
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(_parameter_groups(model), lr=settings.rate)
     loss_of = PPYoloELoss(num_classes=len(task.classes), use_static_assigner=False)
@@ -152,7 +167,7 @@ def train_on_stacks(
                 scores = measure_detector(task, torch_predictor(average, target), validation)
                 row |= {f"validation_{name}": round(value, 4) for name, value in vars(scores).items()}
             log.write(row)
-            _save(out / CHECKPOINT, task, settings, model, average, optimizer, step, seconds)
+            _save(out / CHECKPOINT, task, settings, model, average, optimizer, step, seconds, fused=fused)
     return out / CHECKPOINT
 
 
@@ -205,6 +220,8 @@ def _save(
     optimizer: torch.optim.Optimizer,
     step: int,
     seconds: float,
+    *,
+    fused: bool,
 ) -> None:
     stored = {
         "settings": {
@@ -213,6 +230,7 @@ def _save(
             "width": settings.width,
             "input_size": list(task.input_size),
             "context_mm": task.context_mm,
+            "fused": fused,
         },
         "model": model.state_dict(),
         "average": average.state_dict(),
