@@ -65,7 +65,8 @@ def prepare_command(
     split: Annotated[
         str | None,
         typer.Option(
-            help="A JSON file with lists of patients under train, val and test; or hippocampus or glioma.",
+            help="A JSON file with lists of patients under train, val and test; a folder with the archive's own "
+            "train.txt, val.txt or test.txt (or train_val_list.txt); or hippocampus or glioma.",
             show_default="70, 20 and 10 % of the patients, drawn",
         ),
     ] = None,
@@ -219,8 +220,9 @@ def _show(summary: Summary, out: Path) -> None:
     if summary.skips > len(summary.skipped):
         others = summary.skips - len(summary.skipped)
         typer.echo(f"And {others} more, named in {out / 'manifest.json'}.", err=True)
+    entries = "entry" if summary.made == 1 else "entries"
     typer.echo(
-        f"{summary.made} entries made, {summary.kept} kept, {summary.skips} skipped in {summary.seconds:.1f} s; "
+        f"{summary.made} {entries} made, {summary.kept} kept, {summary.skips} skipped in {summary.seconds:.1f} s; "
         f"{summary.peak_mb:.0f} MB at most. Written: {out}"
     )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import groupby, islice
 from multiprocessing import get_context
@@ -19,7 +19,7 @@ from automedsam.errors import AutoMedSAMError
 from automedsam_lab.archives.archive import Choices, Flaw, Source
 from automedsam_lab.archives.opening import Layout, open_archive
 from automedsam_lab.prepare_picture import SIZE, Made, Setup, Worker, peak_mb, start_worker, work
-from automedsam_lab.prepare_split import PARTS, draw_parts, in_two_parts, read_parts
+from automedsam_lab.prepare_split import PARTS, draw_parts, place_patients, read_parts
 from automedsam_lab.prepare_state import State
 from automedsam_lab.prepare_tables import write_annotations, write_manifest
 
@@ -28,6 +28,8 @@ SEED = 20261121
 LEAST_SIDE = 4.0
 # Enough that no worker waits, and few enough that what they made does not pile up.
 _AHEAD = 4
+# Of what was skipped, where nothing else is to be told.
+_REASONS = 3
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -41,7 +43,7 @@ class Settings:
         out: where the dataset goes; a folder of an earlier run of the same settings is gone on with.
         choices: what of the archive to read, and how.
         seed: of the split.
-        split: a file with the parts, or a split of the lab's own; drawn with the seed if None.
+        split: a file or a folder of lists with the parts, or a split of the lab's own; drawn with the seed if None.
         least_side: boxes narrower or lower than so many of the 640 pixels are dropped.
         workers: processes; 1 works in this one.
         stop: at the first file that cannot be used, rather than skip it.
@@ -113,17 +115,17 @@ def prepare(
         planned, kept = state.counts()
         on_plan(planned, kept)
         peaks: dict[int, float] = {}
-        for source, part, made in _make_all(settings, state.to_do()):
-            peaks[made.process] = made.peak_mb
-            flaw = state.finish(source, part, made)
-            if flaw is not None:
-                flaws.take(flaw)
-            on_done()
+        # Closed before the state is, lest a worker write on after it.
+        with closing(_make_all(settings, state.to_do())) as results:
+            for source, part, made in results:
+                peaks[made.process] = made.peak_mb
+                flaw = state.finish(source, part, made)
+                if flaw is not None:
+                    flaws.take(flaw)
+                on_done()
         state.sweep()
         if not any(True for _ in state.read("SELECT 1 FROM pictures LIMIT 1")):
-            first = f" ({flaws.first[0].reason})" if flaws.first else ""
-            message = f"Nothing of {settings.root} could be prepared{first}; give the folder of an archive."
-            raise AutoMedSAMError(message)
+            raise AutoMedSAMError(_nothing(settings.root, flaws))
         for part in PARTS:
             _remove_if_empty(settings.out / "masks" / part)
         _remove_if_empty(settings.out / "masks")
@@ -154,7 +156,17 @@ class _Flaws:
             self.first.append(flaw)
 
 
-def _make_all(settings: Settings, to_do: Iterator[tuple[Source, str]]) -> Iterator[tuple[Source, str, Made]]:
+def _nothing(root: Path, flaws: _Flaws) -> str:
+    if not flaws.count:
+        return f"Nothing of {root} could be prepared: it holds no entry of this layout; give the folder of an archive."
+    shown = [flaw.reason for flaw in flaws.first[:_REASONS]]
+    more = f" And {flaws.count - len(shown)} more." if flaws.count > len(shown) else ""
+    return f"Nothing of {root} could be prepared, {flaws.count} skipped. {' '.join(shown)}{more}"
+
+
+def _make_all(
+    settings: Settings, to_do: Iterator[tuple[Source, str]]
+) -> Generator[tuple[Source, str, Made], None, None]:
     """Everything that is to be made, in its order; with several workers in as many processes."""
     setup = Setup(settings.layout, settings.root, settings.out, settings.choices, settings.least_side)
     if settings.workers == 1:
@@ -198,21 +210,19 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _parts(state: State, settings: Settings, written: dict[str, str] | None) -> Iterator[tuple[str, str | None]]:
-    """Each entry's part: that of its patient, be it named by the patient or by one of the entries."""
+    """Each entry's part, which is that of its patient."""
+    placed: dict[str, str | None]
     if written is None:
-        drawn = draw_parts([patient for patient, _ in groupby(state.patients(), key=lambda row: row[0])], settings.seed)
-        yield from ((name, drawn[patient]) for patient, name in state.patients())
-        return
-    twice, placed = [], []
-    for patient, rows in groupby(state.patients(), key=lambda row: row[0]):
-        names = [name for _, name in rows]
-        parts = {written[known] for known in (patient, *names) if known in written}
-        if len(parts) > 1:
-            twice.append(patient)
-        placed += [(name, next(iter(parts), None)) for name in names]
-    if twice:
-        raise AutoMedSAMError(in_two_parts(str(settings.split), twice))
-    yield from placed
+        patients = [patient for patient, _ in groupby(state.patients(), key=_of)]
+        placed = {**draw_parts(patients, settings.seed)}
+    else:
+        entries = [(patient, [name for _, name in rows]) for patient, rows in groupby(state.patients(), key=_of)]
+        placed = dict(place_patients(entries, written, str(settings.split), settings.seed))
+    yield from ((name, placed[patient]) for patient, name in state.patients())
+
+
+def _of(row: tuple[str, str]) -> str:
+    return row[0]
 
 
 def _deciding(settings: Settings, written_split: dict[str, str] | None) -> dict[str, Any]:

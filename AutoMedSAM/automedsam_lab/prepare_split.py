@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,16 @@ FRACTIONS = (0.7, 0.2, 0.1)
 # What the lab's own splits call them; what no expert labelled trains and is never reported.
 _ALSO_CALLED = {"validation": "val", "train_silver": "train"}
 _FEWEST = 3
+# Of an archive that holds out a test and leaves the rest to its user: shared out as 70 to 20.
+TRAIN_OR_VAL = "train_val"
+# An archive's own lists, ChestX-ray14's `train_val_list.txt` and `test_list.txt` and Kvasir-SEG's `train.txt` and
+# `val.txt` among them: a name a line.
+_LISTS = {
+    f"{called}{ending}.txt": part
+    for called, part in (("train", "train"), ("val", "val"), ("test", "test"), (TRAIN_OR_VAL, TRAIN_OR_VAL))
+    for ending in ("", "_list")
+}
+_IMAGE_SUFFIX = re.compile(r"\.(?:png|jpe?g|nii|nii\.gz|mha|npz|dcm|mp4|avi)$", re.IGNORECASE)
 
 
 def draw_parts(patients: Sequence[str], seed: int) -> dict[str, str]:
@@ -39,21 +50,21 @@ def read_parts(split: str) -> dict[str, str]:
     """The part of each patient or case as a file says.
 
     Args:
-        split: a JSON file `{"train": [...], "val": [...], "test": [...]}`, those under `parts` as well; or the name of
-            a split of the lab's own.
+        split: a JSON file `{"train": [...], "val": [...], "test": [...]}`, those under `parts` as well; a folder of
+            text files such as `train.txt`; or the name of a split of the lab's own.
 
     Returns:
-        "train", "val" or "test" by name.
+        "train", "val", "test" or `TRAIN_OR_VAL` by name.
 
     Raises:
-        AutoMedSAMError: if the file is none such, or has a name in two parts.
+        AutoMedSAMError: if the file or the folder is none such, or has a name in two parts.
     """
     stored = _stored(split)
     parts: dict[str, str] = {}
     twice = []
     for called, members in stored.items():
         part = _ALSO_CALLED.get(called, called)
-        if part not in PARTS or not isinstance(members, list):
+        if part not in (*PARTS, TRAIN_OR_VAL) or not isinstance(members, list):
             message = f"The split {split} has a part {called!r}; write lists of patients under {', '.join(PARTS)}."
             raise AutoMedSAMError(message)
         for member in map(str, members):
@@ -62,6 +73,38 @@ def read_parts(split: str) -> dict[str, str]:
     if twice:
         raise AutoMedSAMError(in_two_parts(split, twice))
     return parts
+
+
+def place_patients(
+    patients: Sequence[tuple[str, Sequence[str]]], written: Mapping[str, str], split: str, seed: int
+) -> Iterator[tuple[str, str | None]]:
+    """The part of each patient by a written split, which may name the patient or any of the entries.
+
+    Args:
+        patients: each once, with the names of the entries.
+        written: what `read_parts` returned.
+        split: what the split is called.
+        seed: to share out those whom the split leaves to train or val.
+
+    Yields:
+        Each patient's part, None where the split names neither patient nor entry.
+
+    Raises:
+        AutoMedSAMError: if it puts a patient's entries in two parts.
+    """
+    named = {
+        patient: {written[known] for known in (patient, *entries) if known in written} for patient, entries in patients
+    }
+    twice = [patient for patient, parts in named.items() if len(parts) > 1]
+    if twice:
+        raise AutoMedSAMError(in_two_parts(split, twice))
+    left = [patient for patient, parts in named.items() if TRAIN_OR_VAL in parts]
+    val = max(1, round(len(left) * FRACTIONS[1] / (FRACTIONS[0] + FRACTIONS[1]))) if len(left) > 1 else 0
+    drawn = draw_split(left, (val / max(1, len(left)), 0.0), seed)
+    in_val = set(drawn["validation"])
+    for patient, parts in named.items():
+        part = next(iter(parts), None)
+        yield patient, ("val" if patient in in_val else "train") if part == TRAIN_OR_VAL else part
 
 
 def in_two_parts(split: str, patients: Sequence[str]) -> str:
@@ -76,6 +119,8 @@ def in_two_parts(split: str, patients: Sequence[str]) -> str:
 def _stored(split: str) -> Mapping[str, Any]:
     if split in TASKS:
         text = resources.files("automedsam_lab").joinpath("splits", f"{split}.json").read_text("utf-8")
+    elif Path(split).is_dir():
+        return _listed(Path(split))
     else:
         try:
             text = Path(split).read_text(encoding="utf-8")
@@ -92,3 +137,22 @@ def _stored(split: str) -> Mapping[str, Any]:
         message = f"The split {split} is no JSON object; write lists of patients under {', '.join(PARTS)}."
         raise AutoMedSAMError(message)
     return stored
+
+
+def _listed(folder: Path) -> dict[str, list[str]]:
+    """The names in a folder's lists, without the endings of files."""
+    found: dict[str, list[str]] = {}
+    for name, part in _LISTS.items():
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            lines = path.read_text(encoding="utf-8-sig").split()
+        except (OSError, UnicodeDecodeError) as error:
+            message = f"The list {path} cannot be read ({error}); write a name a line."
+            raise AutoMedSAMError(message) from error
+        found.setdefault(part, []).extend(_IMAGE_SUFFIX.sub("", line) for line in lines)
+    if not found:
+        message = f"The split {folder} is a folder without lists; name one that holds train.txt, val.txt or test.txt."
+        raise AutoMedSAMError(message)
+    return found

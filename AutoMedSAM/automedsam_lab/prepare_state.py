@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -26,6 +28,7 @@ CREATE INDEX IF NOT EXISTS pictures_of ON pictures (name);
 CREATE TABLE IF NOT EXISTS skipped (path TEXT, reason TEXT, PRIMARY KEY (path, reason)) WITHOUT ROWID;
 """
 _A_PAGE = 500
+_STATE = ".prepare"
 
 
 class State:
@@ -41,7 +44,7 @@ class State:
 
     def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
         self._out = out
-        place = out / ".prepare" / "state.sqlite"
+        place = out / _STATE / "state.sqlite"
         try:
             if not place.exists() and out.exists() and any(out.iterdir()):
                 message = f"The folder {out} holds other files; name a new folder for the prepared dataset."
@@ -57,13 +60,23 @@ class State:
                 f"The folder {out} cannot be worked in ({error}); wait for another run to end, or choose another one."
             )
             raise AutoMedSAMError(message) from error
-        self._check_settings(settings)
+        try:
+            self._check_settings(settings)
+        except AutoMedSAMError:
+            self._base.close()
+            raise
 
     def __enter__(self) -> State:
         return self
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        nothing_done = error is not None and not self._is_begun()
+        if nothing_done:
+            with contextlib.suppress(OSError, sqlite3.Error):
+                self.sweep()
         self._base.close()
+        if nothing_done:
+            self._leave()
         if isinstance(error, sqlite3.Error):
             message = f"The state of {self._out} cannot be kept ({error}); free space there, and call again to go on."
             raise AutoMedSAMError(message) from error
@@ -232,6 +245,22 @@ class State:
             return (self._out / folder / part / file).stat().st_size == size
         except OSError:
             return False
+
+    def _is_begun(self) -> bool:
+        """Whether an entry is done; taken as so where the database does not tell."""
+        try:
+            return self._base.execute("SELECT 1 FROM done LIMIT 1").fetchone() is not None
+        except sqlite3.Error:
+            return True
+
+    def _leave(self) -> None:
+        """Takes away the empty folders of a run that made nothing, and its state: the next may have other settings."""
+        folders = sorted((path for path in self._out.rglob("*") if path.is_dir()), reverse=True)
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        if self._out.is_dir() and [path.name for path in self._out.iterdir()] == [_STATE]:
+            shutil.rmtree(self._out / _STATE, ignore_errors=True)
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         stored = self._base.execute("SELECT text FROM settings").fetchone()

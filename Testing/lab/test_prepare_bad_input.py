@@ -92,6 +92,26 @@ def test_a_listed_radiograph_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert summary.made == 3 and "00000002_000.png" in summary.skipped[0].reason and "00000002_000.png" in refusal
 
 
+def test_a_box_list_of_none_of_the_radiographs_there_says_what_to_do(tmp_path: Path) -> None:
+    rows = [f"{n:08d}_000.png,Mass,1,2,300,400" for n in range(1, 3)]
+    root = archive_files.chestxray14(tmp_path / "a", rows)
+    for path in root.glob("*/images/*.png"):
+        path.rename(path.with_name(path.name.replace("_000", "_001")))
+    with pytest.raises(AutoMedSAMError, match=r"None of the 2 radiographs .* \(2 other .*--unboxed all"):
+        prepare(Settings(Layout.CHESTXRAY14, root, tmp_path / "o"))
+
+
+def test_where_nothing_can_be_used_every_reason_is_counted_and_the_folder_is_free_again(tmp_path: Path) -> None:
+    root = archive_files.brats(tmp_path / "a", 2020, cases=5)
+    for path in root.glob("*/*_flair.nii.gz"):
+        path.unlink()
+    with pytest.raises(AutoMedSAMError, match=r"5 skipped.*_001 has no FLAIR.*name another --modality.*And 2 more"):
+        prepare(Settings(Layout.BRATS, root, tmp_path / "o"))
+    assert not any((tmp_path / "o").iterdir())
+    assert prepare(Settings(Layout.BRATS, root, tmp_path / "o", Choices(modality="T1c"))).made == 5
+    checks.check(tmp_path / "o")
+
+
 def test_label_values_outside_the_scheme_are_named_with_the_file(tmp_path: Path) -> None:
     root = archive_files.brats(tmp_path / "a", 2020, cases=3)
     label = root / "BraTS20_Training_002" / "BraTS20_Training_002_seg.nii.gz"

@@ -65,6 +65,17 @@ def test_a_cut_run_goes_on_where_it_was_cut_and_ends_as_an_uncut_one(settings: S
     checks.check(settings.out)
 
 
+def test_a_run_cut_before_its_first_entry_leaves_nothing_in_the_way_of_another(settings: Settings) -> None:
+    def on_plan(*_counts: int) -> None:
+        (settings.out / "images" / "train" / ".half-written.png").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(settings, on_plan=on_plan)
+    assert not any(settings.out.iterdir())
+    assert prepare(replace(settings, seed=1)).made == 10
+
+
 def test_a_killed_process_leaves_no_half_picture(settings: Settings) -> None:
     program = (
         "import os; from pathlib import Path; from automedsam_lab.archives.opening import Layout; "

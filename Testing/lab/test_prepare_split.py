@@ -67,6 +67,39 @@ def test_a_patient_whose_examinations_a_given_split_tears_apart_is_refused(tmp_p
         prepare(Settings(Layout.BRATS, root, tmp_path / "o", split=split))
 
 
+def lists(folder: Path, **names: list[str]) -> str:
+    folder.mkdir()
+    for name, lines in names.items():
+        (folder / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(folder)
+
+
+def test_chestxray14_s_own_lists_hold_its_test_out_and_share_the_rest_by_patient(tmp_path: Path) -> None:
+    names = [f"{patient:08d}_{image:03d}.png" for patient in range(1, 13) for image in range(2)]
+    root = archive_files.chestxray14(tmp_path / "a", [f"{name},Mass,1,2,300,400" for name in names])
+    split = lists(tmp_path / "own", train_val_list=names[:18], test_list=names[18:])
+    summary = prepare(Settings(Layout.CHESTXRAY14, root, tmp_path / "o", split=split))
+    images = checks.check(tmp_path / "o")
+    assert {name for name, image in images.items() if image["part"] == "test"} == set(names[18:])
+    assert [summary.counts[part]["patients"] for part in ("train", "val", "test")] == [7, 2, 3]
+
+
+def test_a_list_that_tears_a_patient_apart_is_refused_by_name(tmp_path: Path) -> None:
+    names = [f"{patient:08d}_{image:03d}.png" for patient in range(1, 5) for image in range(2)]
+    root = archive_files.chestxray14(tmp_path / "a", [f"{name},Mass,1,2,300,400" for name in names])
+    split = lists(tmp_path / "own", train_val_list=names[:5], test_list=names[5:])
+    with pytest.raises(AutoMedSAMError, match="own puts 00000003 in two parts"):
+        prepare(Settings(Layout.CHESTXRAY14, root, tmp_path / "o", split=split))
+    twice = lists(tmp_path / "twice", train=["a", "b.jpg"], val=["b"])
+    with pytest.raises(AutoMedSAMError, match="twice puts b in two parts"):
+        read_parts(twice)
+
+
+def test_a_folder_without_lists_is_no_split(tmp_path: Path) -> None:
+    with pytest.raises(AutoMedSAMError, match=r"holds train\.txt"):
+        read_parts(str(tmp_path))
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"training": []}', '{"train": "a"}'])
 def test_a_split_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "split.json").write_text(content, encoding="utf-8")

@@ -105,8 +105,11 @@ class Brats:
         image = next((files[part] for part in _MODALITIES[self._modality] if part in files), None)
         label = next((files[part] for part in _LABEL_PARTS if part in files), None)
         if image is None or label is None:
-            lacking = f"{self._modality} image" if image is None else "label"
-            return Flaw(where, f"{folder} has no {lacking} of {name}; it has {', '.join(sorted(files))}.")
+            lacking, otherwise = (
+                (f"{self._modality} image", "name another --modality") if image is None else ("label", "add it")
+            )
+            has = ", ".join(sorted(files))
+            return Flaw(where, f"{folder} has no {lacking} of {name} but {has}; {otherwise} to prepare it.")
         try:
             scheme = self._scheme(label, where=folder)
         except AutoMedSAMError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -61,17 +61,17 @@ class ChestXray14:
             else:
                 rows.append(row)
         rows.sort()
-        boxed = set()
+        boxed = {name: self._find(name) for name, _ in rows}
+        if self._choices.unboxed == "none" and boxed and not any(boxed.values()):
+            raise AutoMedSAMError(self._none_boxed(len(boxed)))
         for name, of_image in groupby(rows, key=lambda row: row[0]):
-            boxed.add(name)
-            path = self._find(name)
+            path = boxed[name]
             if path is None:
                 yield Flaw(name, f"{name} is in the box list but not among the images of {self._root}.")
             else:
                 yield self._source(path, tuple(box for _, box in of_image))
         if self._choices.unboxed != "none":
-            for row in self._without_boxes(boxed):
-                yield row
+            yield from self._without_boxes(boxed.keys())
 
     def pictures(self, source: Source) -> Iterator[Picture]:
         pixels = read_still(self._root / source.images[0])
@@ -107,7 +107,16 @@ class ChestXray14:
             read = _box(row, *at)
             yield Flaw(relative(path, self._root), f"Line {line} of {path}: {read}.") if isinstance(read, str) else read
 
-    def _without_boxes(self, boxed: set[str]) -> Iterator[Source | Flaw]:
+    def _none_boxed(self, boxed: int) -> str:
+        """What to say where none of the images with boxes is there: most likely they are in parts not yet unpacked."""
+        there = {path.name for folder in self._folders for path in folder.iterdir() if _IMAGE_NAME.match(path.name)}
+        other = f"{len(there)} other radiographs lie there" if there else "no radiographs lie there"
+        return (
+            f"None of the {boxed} radiographs that the box list names is in {self._root} ({other}); unpack the "
+            "archive's images_001 to images_012 into it, or take radiographs without boxes with --unboxed all."
+        )
+
+    def _without_boxes(self, boxed: Container[str]) -> Iterator[Source | Flaw]:
         path = _first_there(self._root, _DATA_ENTRY)
         rows = _rows(path)
         _, header = next(rows, (1, []))

@@ -14,7 +14,7 @@ from automedsam.video_dicom import DicomCine, is_cine
 from automedsam.video_file import VideoFile
 from automedsam_lab.archives.archive import Choices, Flaw, Picture, Source, files_below, relative, safe_name
 from automedsam_lab.archives.outlines import outlines
-from automedsam_lab.archives.stills import read_mask
+from automedsam_lab.archives.stills import as_grey, read_mask
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", "")
 
@@ -75,8 +75,7 @@ def _frames(path: Path) -> Iterator[np.ndarray]:
         # More than 8 bits are scaled over the whole file, lest each frame be shown in a brightness of its own.
         found = iter(stack if stack.dtype == np.uint8 else to_uint8(stack))
     for frame in found:
-        grey = frame.ndim == 3 and bool((frame[..., :1] == frame[..., 1:]).all())
-        yield np.ascontiguousarray(frame[..., 0] if grey else frame)
+        yield np.ascontiguousarray(as_grey(frame))
 
 
 def _masks_of(video: Path) -> dict[int, Path] | None:
