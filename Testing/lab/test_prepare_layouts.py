@@ -15,6 +15,7 @@ from automedsam.volume import Plane
 from automedsam_lab.archives.archive import Choices
 from automedsam_lab.archives.npz import read_npz
 from automedsam_lab.archives.opening import Layout
+from automedsam_lab.archives.stills import as_grey
 from automedsam_lab.prepare import Settings, prepare
 
 pytest.importorskip("PIL", reason="pictures need Pillow, of the extra train")
@@ -218,6 +219,14 @@ def test_frames_of_a_video_come_with_the_masks_beside_it(tmp_path: Path, name: s
         assert image["patient"] == "patient_7"
         red, green, blue = checks.pixels(tmp_path / "o", image)[320, 10 * (16 + 4 * image["slice"])]
         assert red > green + 80 and red > blue + 80, "channels are in the order red, green, blue"
+
+
+@pytest.mark.parametrize(("red", "shape"), [(0, (40, 50)), (1, (40, 50, 3))])
+def test_a_picture_saved_as_colour_is_grey_unless_a_single_pixel_is_not(red: int, shape: tuple[int, ...]) -> None:
+    pixels = np.repeat(archive_files.still((40, 50))[..., None] // 2, 3, axis=2)
+    pixels[33, 47, 0] += red
+    np.testing.assert_array_equal(as_grey(pixels), pixels if red else pixels[..., 0])
+    assert as_grey(pixels).shape == shape
 
 
 def test_every_second_frame_of_a_video_without_masks(tmp_path: Path) -> None:
