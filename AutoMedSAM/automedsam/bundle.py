@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from automedsam.detector import DetectorSettings, Mirror
+from automedsam.detector import DetectorSettings, Fit, Mirror
 from automedsam.errors import AutoMedSAMError
 from automedsam.linking import LinkSettings
 from automedsam.segmentation import Segment
@@ -20,6 +20,10 @@ from automedsam.volume import Plane
 MANIFEST_NAME = "bundle.json"
 SCHEMA_VERSION = 1
 BUILT_IN = Path(__file__).parent / "bundles"
+
+# By precision: the backend that a person asks for, and which of the detector's files it takes.
+_BACKENDS = {"int8": "int8", "fp32": "fp32-onnx", "torch": "fp32"}
+_DETECTOR_OF = {"int8": "int8", "fp32": "fp32", "torch": "fp32"}
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,13 @@ class Bundle:
         rows, columns = d["input_size"]
         mirror = None if d["mirror"] is None else Mirror(d["mirror"])
         return DetectorSettings(
-            (rows, columns), tuple(d["labels"]), d["context_mm"], d["score_threshold"], d["nms_iou"], mirror
+            (rows, columns),
+            tuple(d["labels"]),
+            d["context_mm"],
+            d["score_threshold"],
+            d["nms_iou"],
+            mirror,
+            Fit(d.get("fit", Fit.STRETCH.value)),
         )
 
     @cached_property
@@ -173,9 +183,13 @@ class Bundle:
                 message = f"The bundle {self.name} names a file outside its folder ({relative}): do not use it."
                 raise AutoMedSAMError(message)
             if not path.is_file():
+                todo = (
+                    "install the bundle again"
+                    if precision == "int8"
+                    else "choose the INT8 backend, or build them with 'automedsam-lab starter'"
+                )
                 message = (
-                    f"The bundle {self.name} has no {precision.upper()} files here ({relative} is missing): choose "
-                    "the INT8 backend, or build them with 'automedsam-lab starter'."
+                    f"The bundle {self.name} has no {precision.upper()} files here ({relative} is missing): {todo}."
                 )
                 raise AutoMedSAMError(message)
             if file_hash(path) != self.manifest["files"][relative]["sha256"]:
@@ -185,13 +199,24 @@ class Bundle:
         return checked
 
     def _named(self, precision: str) -> dict[str, str]:
-        detector = self.manifest["detector"]["files"]
-        segmenter = self.manifest["segmenter"]["files"].get(precision)
-        found = detector.get("fp32" if precision == "torch" else precision)
-        if segmenter is None or found is None:
-            message = f"The bundle {self.name} has no {precision.upper()} model: choose another backend."
+        detectors, segmenters = self.manifest["detector"]["files"], self.manifest["segmenter"]["files"]
+        detector = detectors.get(_DETECTOR_OF[precision])
+        segmenter = segmenters.get(precision)
+        if not detectors:
+            message = (
+                f"The bundle {self.name} has no detector (its {MANIFEST_NAME} names no file under detector.files), so "
+                "it finds nothing by itself: convert the checkpoint again with --detector, or choose another model."
+            )
             raise AutoMedSAMError(message)
-        return {"detector": found, **segmenter}
+        if segmenter is None or detector is None:
+            lacks = "detector" if segmenter is not None else "segmenter" if detector is not None else "model"
+            others = [
+                name for other, name in _BACKENDS.items() if other in segmenters and _DETECTOR_OF[other] in detectors
+            ]
+            todo = f"choose the backend {' or '.join(others)}" if others else "install the bundle again"
+            message = f"The bundle {self.name} has no {_BACKENDS[precision].upper()} {lacks}: {todo}."
+            raise AutoMedSAMError(message)
+        return {"detector": detector, **segmenter}
 
 
 def load_bundle(name_or_path: str | Path) -> Bundle:

@@ -78,21 +78,58 @@ def _automedsam(
 
 @app.command()
 def segment(
-    inputs: Inputs,
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IN",
+            help="A NIfTI, NRRD, MetaImage, PNG or JPG file, or a folder with a DICOM series; several files are "
+            "the modalities of one volume, in the model's order. Or a video: an mp4, mov or AVI file, a multi-frame "
+            "DICOM file, or a folder of PNG or JPG frames.",
+        ),
+    ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help=".seg.nrrd for Slicer; .nii.gz, .nii, .nrrd, .mha; .png for 2-D."),
+        typer.Option(
+            "--output",
+            "-o",
+            help=".seg.nrrd for Slicer; .nii.gz, .nii, .nrrd, .mha; .png for a single image; for a video a folder.",
+        ),
     ],
     model: Model = "glioma",
     backend: BackendChoice = Backend.INT8,
     threshold: Threshold = None,
     plane: PlaneChoice = None,
     device: Annotated[Device, typer.Option(help="What computes; others than the CPU need fp32.")] = Device.AUTO,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(help="Draw what was found: a .png for a single image, an .mp4 for a video.", show_default="none"),
+    ] = None,
+    frames: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIRST:LAST",
+            help="Only these frames of a video, both included, counted from 0; either may be left out.",
+            show_default="all",
+        ),
+    ] = None,
 ) -> None:
-    """Segment a volume on its own grid. Ctrl-C keeps the slices that are finished."""
+    """Segment a volume on its own grid, or an image or a video in its own pixels. Ctrl-C keeps what is finished.
+
+    In a video, what the model's settings say in mm counts frames: one frame is 1 mm from the next.
+    """
     from automedsam.cli_segment import segment_files
 
-    segment_files(inputs, output, model=model, backend=backend, threshold=threshold, plane=plane, device=device.value)
+    segment_files(
+        inputs,
+        output,
+        model=model,
+        backend=backend,
+        threshold=threshold,
+        plane=plane,
+        device=device.value,
+        overlay=overlay,
+        frames=frames,
+    )
 
 
 @app.command()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -26,6 +28,8 @@ from automedsam.events import (
     StageStarted,
     TrackletsLinked,
 )
+
+_T = TypeVar("_T")
 
 _DOING = {Stage.DETECT: "Detecting", Stage.LINK: "Linking", Stage.SEGMENT: "Segmenting"}
 
@@ -59,25 +63,45 @@ class RunProgress:
         if self._shown:
             self._progress.stop()
 
+    def count(self, doing: str, things: Iterable[_T], total: int | None) -> Iterator[_T]:
+        """Gives things on one by one, under a bar of their own; `total` is None where nobody knows how many come."""
+        self._begin(doing, total)
+        for thing in things:
+            yield thing
+            self._progress.advance(self._task)
+
     def show(self, event: Event) -> None:
         """Moves the bar on by one event."""
         match event:
             case StageStarted(stage=stage, total=total):
-                self._progress.remove_task(self._task)
-                self._task = self._progress.add_task(_DOING[stage], total=total)
+                self._begin(_DOING[stage], total)
             case SliceDetected() | SliceSegmented():
                 self._progress.advance(self._task)
             case TrackletsLinked(tracklets=tracklets):
                 self._progress.update(self._task, description=f"Found {len(tracklets)}")
 
+    def _begin(self, doing: str, total: int | None) -> None:
+        self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(doing, total=total)
 
-def report_table(report: RunReport, *written: Path) -> Table:
-    """The closing table of a run; `written` are its files."""
+
+def report_table(
+    report: RunReport, *written: Path, found: Mapping[str, str] | None = None, unit: str = "Slices"
+) -> Table:
+    """The closing table of a run.
+
+    Args:
+        report: of the run.
+        written: its files.
+        found: what to tell of it where there are no millilitres, in single images and videos.
+        unit: what its slices are called.
+    """
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_row("Objects", str(report.objects))
-    for name, millilitres in report.volume_ml.items():
-        table.add_row(f"Volume of {name}", f"{millilitres:.2f} ml")
-    table.add_row("Slices", f"{report.segmented_slices} segmented of {report.slices}")
+    volumes = {f"Volume of {name}": f"{millilitres:.2f} ml" for name, millilitres in report.volume_ml.items()}
+    for name, told in (volumes if found is None else found).items():
+        table.add_row(name, told)
+    table.add_row(unit, f"{report.segmented_slices} segmented of {report.slices}")
     stages = [f"{stage} {seconds:.1f} s" for stage, seconds in report.seconds.items()]
     table.add_row("Time", f"{sum(report.seconds.values()):.1f} s ({', '.join(stages)})")
     if report.peak_memory_mb:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.boxes import Box
+from automedsam.letterbox import Letterbox
 from automedsam.onnx_runtime import open_session
 from automedsam.resize import resize_linear
 
@@ -34,18 +35,26 @@ class Mirror(str, Enum):
     SLICES = "slices"
 
 
+class Fit(str, Enum):
+    """How a slice of any shape becomes the input: its sides stretched, or kept in proportion on a dark ground."""
+
+    STRETCH = "stretch"
+    LETTERBOX = "letterbox"
+
+
 @dataclass(frozen=True)
 class DetectorSettings:
     """How a bundle's detector is fed and read.
 
     Attributes:
-        input_size: height and width in pixels that slices are stretched to.
+        input_size: height and width in pixels that slices are brought to.
         labels: the segmentation's label value of each class.
         context_mm: how far away the neighbouring slices lie that fill the first and the third channel.
         score_threshold: the confidence, 0 to 1, from which an object is accepted.
         nms_iou: of two boxes of one class that overlap more than this, the weaker goes.
         mirror: what is turned around for a second look, whose boxes and scores are averaged with the first's:
             the columns, where left and right look alike, or the order of the slices; None looks once.
+        fit: how slices are brought to that size, which is how the training images were.
     """
 
     input_size: tuple[int, int]
@@ -54,6 +63,7 @@ class DetectorSettings:
     score_threshold: float
     nms_iou: float
     mirror: Mirror | None = None
+    fit: Fit = Fit.STRETCH
 
 
 class OnnxDetector:
@@ -66,13 +76,11 @@ class OnnxDetector:
     def detect(self, frames: NDArray[np.uint8]) -> Iterator[list[Box]]:
         """Every box of a score of 0.05 or more, after non-maximum suppression, by falling score."""
         height, width = frames.shape[1:3]
-        rows, columns = self._settings.input_size
-        scale = np.array([width / columns, height / rows] * 2, np.float32)
+        size, fit = self._settings.input_size, self._settings.fit
         for start in range(0, len(frames), BATCH):
-            planes = frames[start : start + BATCH].transpose(0, 3, 1, 2)
-            image = resize_linear(planes, (rows, columns)) / np.float32(255)
-            corners, scores = self._look(image)
-            for frame_corners, frame_scores in zip(corners * scale, scores, strict=True):
+            corners, scores = self._look(detector_input(frames[start : start + BATCH], size, fit))
+            native = corners_to_native(corners, (height, width), size, fit)
+            for frame_corners, frame_scores in zip(native, scores, strict=True):
                 yield self._boxes(frame_corners, frame_scores, width, height)
 
     def _look(self, image: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -99,6 +107,45 @@ class OnnxDetector:
                 x0, y0, x1, y1 = (float(value) for value in corners[kept])
                 found.append(Box(x0, y0, x1 - x0, y1 - y0, float(scores[kept, index]), label))
         return sorted(found, key=lambda box: -box.score)
+
+
+def detector_input(frames: NDArray[np.uint8], size: tuple[int, int], fit: Fit) -> NDArray[np.float32]:
+    """What the network is fed: the one way for the engine, for calibration and for measurements.
+
+    Args:
+        frames: `(n, H, W, 3)`.
+        size: height and width of the input in pixels.
+        fit: how frames are brought to it. A letterboxed frame is rounded to whole grey levels, as the PNG that a
+            detector learnt from is.
+
+    Returns:
+        `(n, 3, *size)`, 0 to 1.
+    """
+    if fit is Fit.LETTERBOX:
+        place = Letterbox.fit((frames.shape[1], frames.shape[2]), size)
+        placed = np.stack([place.image(frame) for frame in frames])
+        return placed.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+    return resize_linear(frames.transpose(0, 3, 1, 2), size) / np.float32(255)
+
+
+def corners_to_native(corners: NDArray[Any], native: tuple[int, int], size: tuple[int, int], fit: Fit) -> NDArray[Any]:
+    """Undoes `detector_input` for corners.
+
+    Args:
+        corners: `(..., 4)` as `x0, y0, x1, y1` in pixels of the input.
+        native: height and width of the frames in pixels.
+        size: height and width of the input in pixels.
+        fit: how the frames were brought to it.
+
+    Returns:
+        `(..., 4)` in pixels of the frames; corners beside a letterboxed picture come to lie outside the frame.
+    """
+    if fit is Fit.LETTERBOX:
+        place = Letterbox.fit(native, size)
+        down, across = place.ratio
+        native_corners: NDArray[Any] = (corners - np.array([place.left, place.top] * 2)) / np.array([across, down] * 2)
+        return native_corners
+    return corners * np.array([native[1] / size[1], native[0] / size[0]] * 2, np.float32)
 
 
 def mirrored_anchors(rows: int, columns: int) -> NDArray[np.int_]:
@@ -150,9 +197,12 @@ def context_frames(slices: NDArray[np.uint8], slice_spacing: float, context_mm: 
         context_mm: distance to the neighbours in mm; they are at least one slice away.
 
     Returns:
-        `(N, H, W, 3)`: the slice below, the slice itself, the slice above; the end slices repeat.
+        `(N, H, W, 3)`: the slice below, the slice itself, the slice above; the end slices repeat. It is a view to
+        read from, of one copy of the slices, so that a long video takes no more than that.
     """
     offset = max(1, round(context_mm / slice_spacing)) if context_mm > 0 else 0
-    index = np.arange(len(slices))
-    picks: Sequence[NDArray[np.int_]] = [np.clip(index + shift, 0, len(slices) - 1) for shift in (-offset, 0, offset)]
-    return np.stack([slices[pick] for pick in picks], -1)
+    padded = np.pad(slices, ((offset, offset), (0, 0), (0, 0)), mode="edge")
+    between, rows, columns = padded.strides
+    return np.lib.stride_tricks.as_strided(
+        padded, (*slices.shape, 3), (between, rows, columns, offset * between), writeable=False
+    )

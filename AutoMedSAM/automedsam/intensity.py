@@ -108,10 +108,13 @@ def _scale(array: Voxels, low: float, high: float, darkest: int) -> NDArray[np.u
     """Clip to `low`..`high` and stretch to `darkest`..255; where the two are equal all becomes 255."""
     if low == high:
         return np.full(array.shape, 255, dtype=np.uint8)
-    work = array.astype(np.result_type(array.dtype, np.float32))
-    np.clip(work, low, high, out=work)
-    work -= low
-    work *= (255 - darkest) / (high - low)
-    work += darkest
-    np.rint(work, out=work)
-    return work.astype(np.uint8)
+    scaled = np.empty(array.shape, np.uint8)
+    # Slice by slice: a long film as floats would be four times as large as it is.
+    for index, part in enumerate(array):
+        work = part.astype(np.result_type(array.dtype, np.float32))
+        np.clip(work, low, high, out=work)
+        work -= low
+        work *= (255 - darkest) / (high - low)
+        work += darkest
+        scaled[index] = np.rint(work, out=work)
+    return scaled

@@ -162,7 +162,8 @@ class Run:
         )
 
     def _report(self) -> RunReport:
-        counts = np.bincount(self.follower.labels.ravel(), minlength=256)
+        # Slice by slice, since `bincount` makes integers of eight bytes of what it counts.
+        counts = np.sum([np.bincount(labels.ravel(), minlength=256) for labels in self.follower.labels], axis=0)
         millilitres = self.volume.voxel_volume_ml
         return RunReport(
             seconds=dict(self._seconds),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ NIFTI_SUFFIXES = (".nii.gz", ".nii")
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd")
 SLICE_SUFFIXES = (".png", *JPEG_SUFFIXES)
+# Read by `automedsam.video`.
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi")
 
 # Red, green and blue as ITU-R BT.601 weighs them.
 _LUMINANCE = (0.299, 0.587, 0.114)
@@ -60,14 +63,25 @@ def read_volume(
 
 
 def _read_one(path: Path) -> Volume:
-    try:
-        if not path.exists():
-            message = f"{path} does not exist; check its spelling and folder."
-            raise AutoMedSAMError(message)
+    with reading(path):
         if path.is_dir() or is_dicom_file(path):
             image, description = read_series(path)
             return _volume(path, image, description or path.name)
         return _read_file(path)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Wraps what reads a file with Python or SimpleITK.
+
+    Raises:
+        AutoMedSAMError: One sentence for what they say of it.
+    """
+    try:
+        if not path.exists():
+            message = f"{path} does not exist; check its spelling and folder."
+            raise AutoMedSAMError(message)
+        yield
     except OSError as error:
         message = f"{path} cannot be read ({error.strerror or error}); check its permissions."
         raise AutoMedSAMError(message) from error
@@ -75,9 +89,39 @@ def _read_one(path: Path) -> Volume:
         raise AutoMedSAMError(_unreadable(path, error)) from error
 
 
+def read_picture(path: Path) -> Voxels:
+    """Read a PNG or JPEG with its colours.
+
+    Args:
+        path: A file named so.
+
+    Returns:
+        `(h, w)`, or `(h, w, c)` with red, green, blue and perhaps alpha, of the file's own type.
+
+    Raises:
+        AutoMedSAMError: If it cannot be read.
+    """
+    import SimpleITK as sitk
+
+    with reading(path):
+        jpeg = path.name.lower().endswith(JPEG_SUFFIXES)
+        if jpeg:
+            check_jpeg_is_whole(path)
+        with quiet_simpleitk(output=jpeg):
+            return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is named as a single image."""
+    return path.name.lower().endswith(SLICE_SUFFIXES)
+
+
 def _read_file(path: Path) -> Volume:
     import SimpleITK as sitk
 
+    if path.name.lower().endswith(VIDEO_SUFFIXES):
+        message = f"{path} is a video, which is no volume; 'automedsam segment' takes it, alone."
+        raise AutoMedSAMError(message)
     known = VOLUME_SUFFIXES + SLICE_SUFFIXES
     suffix = next((suffix for suffix in known if path.name.lower().endswith(suffix)), None)
     if suffix is None:
@@ -103,7 +147,7 @@ def _volume(path: Path, image: sitk.Image, name: str, *, one_slice: bool = False
         raise AutoMedSAMError(message)
     volume = Volume.from_image(image, name)
     if one_slice:
-        grey = _luminance(volume.array)
+        grey = luminance(volume.array)
         return Volume(grey, volume.spacing, volume.origin, volume.direction, name)
     if min(volume.shape) < 2:
         message = (
@@ -115,8 +159,15 @@ def _volume(path: Path, image: sitk.Image, name: str, *, one_slice: bool = False
     return volume
 
 
-def _luminance(array: Voxels) -> Voxels:
-    """One slice `(1, J, I)` from grey, grey and alpha, RGB or RGBA pixels; alpha is left out."""
+def luminance(array: Voxels) -> Voxels:
+    """Grey levels as ITU-R BT.601 weighs red, green and blue; alpha is left out.
+
+    Args:
+        array: `(1, J, I)` grey, or `(c, 1, J, I)`: grey and alpha, RGB or RGBA.
+
+    Returns:
+        `(1, J, I)` of the same type.
+    """
     if array.ndim == 3:
         return array
     grey: Voxels = array[0]
@@ -124,6 +175,11 @@ def _luminance(array: Voxels) -> Voxels:
         weights = np.asarray(_LUMINANCE, dtype=np.float32)
         grey = np.rint(np.tensordot(weights, array[:3].astype(np.float32), axes=1)).astype(array.dtype)
     return grey
+
+
+def picture_luminance(picture: Voxels) -> Voxels:
+    """`luminance` of a picture `(h, w)` or `(h, w, c)`, as `(h, w)`."""
+    return picture if picture.ndim == 2 else luminance(np.moveaxis(picture, -1, 0)[:, np.newaxis])[0]
 
 
 def _stack(sources: list[Path], volumes: list[Volume]) -> Volume:

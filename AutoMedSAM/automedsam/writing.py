@@ -11,8 +11,8 @@ import numpy as np
 from automedsam.errors import AutoMedSAMError
 from automedsam.quiet import quiet_simpleitk
 from automedsam.seg_nrrd import slicer_fields
-from automedsam.segmentation import Segmentation
-from automedsam.volume import Volume
+from automedsam.segmentation import Segment, Segmentation
+from automedsam.volume import Volume, Voxels
 from automedsam.whole_file import check_place, whole_file
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 SLICER_SUFFIX = ".seg.nrrd"
 PICTURE_SUFFIX = ".png"
-OUTPUT_SUFFIXES = (SLICER_SUFFIX, ".nii.gz", ".nii", ".nrrd", ".mha", PICTURE_SUFFIX)
+LABEL_MAP_SUFFIXES = (SLICER_SUFFIX, ".nii.gz", ".nii", ".nrrd", ".mha")
+OUTPUT_SUFFIXES = (*LABEL_MAP_SUFFIXES, PICTURE_SUFFIX)
 
 
 def check_output(path: Path, volume: Volume | None = None, inputs: Sequence[Path] = ()) -> None:
@@ -61,17 +62,13 @@ def write_segmentation(segmentation: Segmentation, path: Path) -> None:
     check_output(path, segmentation.volume)
     suffix = _suffix(path)
     with whole_file(path) as unfinished:
-        _write_whole(_image(segmentation, suffix), unfinished)
+        write_whole(_image(segmentation, suffix), unfinished)
 
 
 def _image(segmentation: Segmentation, suffix: str) -> sitk.Image:
-    import SimpleITK as sitk
-
     labels = segmentation.labels
     if suffix == PICTURE_SUFFIX:
-        if len(segmentation.segments) == 1:
-            labels = np.where(labels == segmentation.segments[0].value, np.uint8(255), np.uint8(0))
-        return sitk.GetImageFromArray(labels[0])
+        return mask_image(labels[0], segmentation.segments)
     image = segmentation.volume.to_image(labels)
     if suffix == SLICER_SUFFIX:
         for key, value in slicer_fields(segmentation).items():
@@ -79,7 +76,16 @@ def _image(segmentation: Segmentation, suffix: str) -> sitk.Image:
     return image
 
 
-def _write_whole(image: sitk.Image, path: Path) -> None:
+def mask_image(labels: Voxels, segments: Sequence[Segment]) -> sitk.Image:
+    """Labels `(h, w)` as the image of a PNG: 0 and 255 for a single segment, so that it is seen, else their values."""
+    import SimpleITK as sitk
+
+    if len(segments) == 1:
+        labels = np.where(labels == segments[0].value, np.uint8(255), np.uint8(0))
+    return sitk.GetImageFromArray(labels)
+
+
+def write_whole(image: sitk.Image, path: Path) -> None:
     """Write an image and read it again: on a full disk ITK's NIfTI writer drops voxels without an error."""
     import SimpleITK as sitk
 

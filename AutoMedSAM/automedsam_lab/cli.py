@@ -9,7 +9,16 @@ import typer
 
 from automedsam.cli import BAD_INPUT
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab import cli_bench, cli_evaluate, cli_memories, cli_models, cli_quantize, cli_train
+from automedsam_lab import (
+    cli_bench,
+    cli_evaluate,
+    cli_memories,
+    cli_models,
+    cli_prepare,
+    cli_quantize,
+    cli_rivals,
+    cli_train,
+)
 
 app = typer.Typer(
     name="automedsam-lab",
@@ -24,6 +33,8 @@ app.add_typer(cli_models.app)
 app.add_typer(cli_quantize.app)
 app.add_typer(cli_bench.app)
 app.add_typer(cli_memories.app)
+app.add_typer(cli_prepare.app)
+app.add_typer(cli_rivals.app, name="rival")
 
 
 @app.callback()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +14,22 @@ from automedsam.errors import AutoMedSAMError
 app = typer.Typer()
 
 
+class OnError(str, Enum):
+    """What to do about a case that cannot be used."""
+
+    SKIP = "skip"
+    STOP = "stop"
+
+
 @app.command()
 def evaluate(
     bundle: Annotated[str, typer.Argument(help="A model of 'automedsam models', or a bundle's folder.")],
-    cases: Annotated[Path, typer.Option("--cases", help="The folder that holds the datasets.")],
+    cases: Annotated[
+        Path | None, typer.Option("--cases", help="The folder that holds the datasets; a task's split is used.")
+    ] = None,
+    prepared: Annotated[
+        Path | None, typer.Option("--prepared", help="Instead: a dataset of 'automedsam-lab prepare'.")
+    ] = None,
     part: Annotated[
         str,
         typer.Option(help="Of the task's split: test, validation or train; unseen: all that is in no part but test."),
@@ -29,30 +42,74 @@ def evaluate(
             show_default="int8, and fp32-onnx where its files are here",
         ),
     ] = None,
+    rivals: Annotated[
+        list[Path] | None,
+        typer.Option("--rival", help="A rival's folder, with rival.json and a label map a case; as often as wanted."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="A folder for the results.", show_default="evaluation-BUNDLE"),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many cases.", show_default="all")] = None,
+    tolerance_mm: Annotated[float, typer.Option(min=0, help="Of the surface Dice, in mm.")] = 1.0,
+    jitter: Annotated[float, typer.Option(help="Of the manual box: the share of a side that an edge moves.")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Of jitter, bootstrap and timed slices.")] = 2025,
+    resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap by patient.")] = 2000,
+    timed_images: Annotated[int, typer.Option(min=0, help="Slices to time alone; 0 leaves that out.")] = 100,
+    pictures: Annotated[bool, typer.Option(help="Whether the report shows slices of the data.")] = True,
+    on_error: Annotated[
+        OnError, typer.Option(help="What to do about a case that cannot be used, or that the model has seen.")
+    ] = OnError.STOP,
 ) -> None:
-    """Measure Dice, IoU, HD95, recall by lesion, time and memory; write tables and plots."""
+    """Measure a model, with and without a prompt and beside rivals; write tables, plots and an HTML report."""
     from rich.console import Console
 
     from automedsam.bundle import load_bundle
-    from automedsam_lab.evaluate import available_backends, choose_cases
+    from automedsam_lab.evaluate import available_backends, held_out_cases, prepared_cases
     from automedsam_lab.evaluate import evaluate as run_evaluation
     from automedsam_lab.evaluate_report import summary_tables
+    from automedsam_lab.evaluate_rivals import RivalFolder
+    from automedsam_lab.evaluate_settings import EvaluationSettings
 
+    if (cases is None) == (prepared is None):
+        message = "Give either --cases with the folder of datasets, or --prepared with a prepared dataset."
+        raise AutoMedSAMError(message)
+    skip_bad = on_error is OnError.SKIP
+    settings = EvaluationSettings(
+        tolerance_mm=tolerance_mm,
+        jitter=jitter,
+        seed=seed,
+        resamples=resamples,
+        timed_images=timed_images,
+        pictures=pictures,
+        skip_bad=skip_bad,
+    )
     model = load_bundle(bundle)
-    task = task or model.name
+    opened = [RivalFolder.open(folder) for folder in rivals or ()]
     chosen = available_backends(model) if backends is None else _backends(backends)
-    picked = choose_cases(task, cases, part, limit)
+    if prepared is not None:
+        picked, left_out, data = prepared_cases(model, prepared, part, limit, skip_bad=skip_bad)
+    else:
+        assert cases is not None
+        picked, left_out, data = held_out_cases(model, task or model.name, cases, part, limit, skip_bad=skip_bad)
     folder = output or Path(f"evaluation-{model.name}")
-    data = f"{part} part of the {task} split, {len(picked)} cases in {cases}"
     with _Bar(len(picked) * len(chosen)) as bar:
-        rows = run_evaluation(model, picked, folder, chosen, data=data, on_done=lambda done: bar.advance())
+        rows = run_evaluation(
+            model,
+            picked,
+            folder,
+            chosen,
+            data=data,
+            rivals=opened,
+            settings=settings,
+            left_out=left_out,
+            on_done=lambda done: bar.advance(),
+        )
     Console().print(*summary_tables(rows))
-    typer.echo(f"Means over {data}. Written: {folder}")
+    kept = len({row.case for row in rows})
+    if missing := len(left_out) + len(picked) - kept:
+        typer.echo(f"Left out: {missing} of {missing + kept} cases; the report says why.")
+    typer.echo(f"Means over {data}. Report: {folder / 'report.html'}")
 
 
 class _Bar:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,15 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.backends import Backend, open_engine
+from automedsam.boxes import Box
 from automedsam.events import Finished, RunReport
 from automedsam.pipeline import Run
+from automedsam_lab.evaluate_boxes import BoxRule, SliceBoxes, jittered, mean_box_iou, slice_boxes, true_boxes
+from automedsam_lab.evaluate_scores import JITTERED_BOX, NO_PROMPT, TRUE_BOX, MaskScores, MethodRow, score_mask
+from automedsam_lab.evaluate_settings import EvaluationSettings
 from automedsam_lab.machine import forget_peak_memory
-from automedsam_lab.metrics import dice, hd95, iou, score_lesions
-from automedsam_lab.prompted import score_prompted
+from automedsam_lab.metrics import dice, score_lesions
+from automedsam_lab.prompted import PromptedMasks, prompted_masks
 
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle
-    from automedsam.segmentation import Segmentation
+    from automedsam.segmentation import Segment, Segmentation
     from automedsam.volume import Volume
 
 
@@ -27,7 +33,7 @@ class Row:
     """One label of one case by one backend; see `automedsam_lab.metrics` for empty masks.
 
     Attributes:
-        case: the patient.
+        case: the case, by the patient's name where that has but one.
         backend: what computed.
         label: the segment's name.
         dice: of the automatic result, 0 to 1.
@@ -51,6 +57,12 @@ class Row:
         link_ms: linking, over the slices.
         segment_ms: segmenting, over the slices.
         peak_memory_mb: the most that the evaluating process had in RAM during the automatic run.
+        patient: whose case it is.
+        nsd: normalised surface Dice of the automatic result at the evaluation's tolerance, 0 to 1.
+        box_iou: the mean IoU of the true boxes with the accepted boxes; NaN without true boxes.
+        jittered_dice: of the whole volume from the jittered box on one slice; NaN without truth, as the next two.
+        consistency: Dice between the automatic mask and that from the true box on one slice.
+        jittered_consistency: Dice between the automatic mask and that from the jittered box.
     """
 
     case: str
@@ -64,7 +76,7 @@ class Row:
     lesions: int
     lesion_recall: float
     box_recall: float
-    false_positives: int
+    false_positives: float
     false_tracklets: int
     prompted_dice: float
     prompted_slice_dice: float
@@ -77,73 +89,208 @@ class Row:
     link_ms: float
     segment_ms: float
     peak_memory_mb: float
+    patient: str
+    nsd: float
+    box_iou: float
+    jittered_dice: float
+    consistency: float
+    jittered_consistency: float
+
+
+@dataclass(frozen=True, eq=False)
+class CaseResult:
+    """What came of one case by one backend.
+
+    Attributes:
+        rows: one a label.
+        methods: one a label and kind of prompt; none where the case has boxes alone.
+        boxes: the detector's boxes beside the true ones.
+    """
+
+    rows: list[Row]
+    methods: list[MethodRow]
+    boxes: SliceBoxes
+
+
+def method_name(backend: Backend, prompt: str = NO_PROMPT) -> str:
+    """What tables call our own road by a backend and a kind of prompt."""
+    called = {Backend.INT8: "INT8", Backend.FP32_ONNX: "FP32 (ONNX)", Backend.FP32: "FP32 (PyTorch)"}[backend]
+    return f"AutoMedSAM {called}" + ("" if prompt == NO_PROMPT else f", {prompt}")
 
 
 def evaluate_case(
-    name: str, volume: Volume, truth: NDArray[np.uint8], bundle: Bundle, backend: Backend
-) -> tuple[list[Row], Segmentation]:
+    name: str,
+    volume: Volume,
+    truth: NDArray[np.uint8],
+    bundle: Bundle,
+    backend: Backend,
+    settings: EvaluationSettings | None = None,
+    patient: str | None = None,
+) -> tuple[CaseResult, Segmentation]:
     """Runs one case and scores it on the frames of the run's plane, where the voxels are those of the volume.
 
     Args:
-        name: the patient.
+        name: the case.
         volume: what the bundle takes.
         truth: `(K, J, I)`, the values of the bundle's segments, 0 outside.
         bundle: the model.
         backend: what computes.
+        settings: tolerance, jitter and seed; the defaults if None.
+        patient: whose case it is; the case's name if None.
 
     Returns:
-        A row for each of the bundle's segments, and the automatic result.
+        What is reported, and the automatic result.
 
     Raises:
         AutoMedSAMError: if the bundle and the volume do not go together, or the backend cannot run.
     """
+    settings, patient = settings or EvaluationSettings(), patient or name
+    run, report = _run(volume, bundle, backend)
+    segmentation = run.result()
+    parts = open_engine(bundle, backend).parts
+    true_frames = replace(volume, array=truth).to_frames(run.plane)[0]
+    found_frames = replace(volume, array=segmentation.labels).to_frames(run.plane)[0]
+    spacing, voxel_ml = volume.frame_spacing(run.plane), volume.voxel_volume_ml
+    asked = true_boxes(true_frames, [segment.value for segment in bundle.segments], BoxRule.of(bundle))
+
+    rows: list[Row] = []
+    methods: list[MethodRow] = []
+    for segment in bundle.segments:
+        true, found = true_frames == segment.value, found_frames == segment.value
+
+        def jitter(box: Box, segment: Segment = segment) -> Box:
+            # The same box for every backend, whatever else was drawn before.
+            rng = np.random.default_rng([settings.seed, zlib.crc32(f"{name}/{segment.name}".encode())])
+            return jittered(box, run.slices.shape[1:3], rng, settings.jitter, settings.jitter_pixels)
+
+        prompted = prompted_masks(run, parts, true, segment.value, jitter)
+        masks = {NO_PROMPT: found}
+        if prompted is not None:
+            masks |= {TRUE_BOX: prompted.one_box, JITTERED_BOX: prompted.jittered}
+        scores = {
+            prompt: score_mask(true, mask, spacing, voxel_ml, settings.tolerance_mm) for prompt, mask in masks.items()
+        }
+        agreed = {prompt: dice(found, mask) for prompt, mask in masks.items() if prompt != NO_PROMPT}
+        methods += [
+            MethodRow(method_name(backend, prompt), name, patient, segment.name, scored, agreed.get(prompt, math.nan))
+            for prompt, scored in scores.items()
+        ]
+        tracklets = [tracklet for tracklet in run.tracklets if tracklet.label == segment.value]
+        lesions = score_lesions(true, found, tracklets, voxel_ml)
+        row = Row(
+            case=name,
+            backend=backend.value,
+            label=segment.name,
+            **_automatic(scores[NO_PROMPT]),
+            box_recall=lesions.box_recall,
+            false_tracklets=lesions.false_tracklets,
+            **_with_prompts(prompted, true, scores, agreed),
+            **_cost(report),
+            patient=patient,
+            box_iou=mean_box_iou(tracklets, asked, segment.value),
+        )
+        rows.append(row)
+    return CaseResult(rows, methods, slice_boxes(patient, run.detections, asked)), segmentation
+
+
+def evaluate_boxes_alone(
+    name: str, volume: Volume, truth: Mapping[int, Sequence[Box]], bundle: Bundle, backend: Backend, patient: str
+) -> tuple[CaseResult, Segmentation]:
+    """Runs one case that has true boxes and no masks: only what concerns boxes and time is defined.
+
+    Args:
+        name: the case.
+        volume: what the bundle takes.
+        truth: the true boxes of every frame that was looked at, in its pixels.
+        bundle: the model.
+        backend: what computes.
+        patient: whose case it is.
+
+    Returns:
+        What is reported, and the automatic result.
+
+    Raises:
+        AutoMedSAMError: as `evaluate_case`.
+    """
+    run, report = _run(volume, bundle, backend)
+    of_masks = ("dice", "iou", "nsd", "hd95_mm", "truth_ml", "found_ml", "lesion_recall", "false_positives")
+    rows = []
+    for segment in bundle.segments:
+        tracklets = [tracklet for tracklet in run.tracklets if tracklet.label == segment.value]
+        given = [(index, box) for tracklet in tracklets for index, box in tracklet.boxes.items()]
+        real = [(index, box) for index, boxes in truth.items() for box in boxes if box.label == segment.value]
+        hit = sum(any(at == index and box.iou(true) > 0 for at, box in given) for index, true in real)
+        false = sum(
+            not any(at == index and box.iou(true) > 0 for at, box in tracklet.boxes.items() for index, true in real)
+            for tracklet in tracklets
+        )
+        row = Row(
+            case=name,
+            backend=backend.value,
+            label=segment.name,
+            **dict.fromkeys(of_masks, math.nan),
+            lesions=len(real),
+            box_recall=hit / len(real) if real else math.nan,
+            false_tracklets=false,
+            **_with_prompts(None, np.zeros(0, np.bool_), {}, {}),
+            **_cost(report),
+            patient=patient,
+            box_iou=mean_box_iou(tracklets, truth, segment.value),
+        )
+        rows.append(row)
+    return CaseResult(rows, [], slice_boxes(patient, run.detections, truth)), run.result()
+
+
+def _run(volume: Volume, bundle: Bundle, backend: Backend) -> tuple[Run, RunReport]:
     forget_peak_memory()
     run = Run(volume, bundle, backend=backend)
     report = RunReport()
     for event in run.events():
         if isinstance(event, Finished):
             report = event.report
-    segmentation = run.result()
-
-    parts = open_engine(bundle, backend).parts
-    true_frames = replace(volume, array=truth).to_frames(run.plane)[0]
-    found_frames = replace(volume, array=segmentation.labels).to_frames(run.plane)[0]
-    spacing, voxel_ml = volume.frame_spacing(run.plane), volume.voxel_volume_ml
-    rows = []
-    for segment in bundle.segments:
-        true, found = true_frames == segment.value, found_frames == segment.value
-        tracklets = [tracklet for tracklet in run.tracklets if tracklet.label == segment.value]
-        lesions = score_lesions(true, found, tracklets, voxel_ml)
-        prompted = score_prompted(run, parts, true, segment.value)
-        row = Row(
-            case=name,
-            backend=backend.value,
-            label=segment.name,
-            dice=dice(true, found),
-            iou=iou(true, found),
-            hd95_mm=hd95(true, found, spacing),
-            truth_ml=np.count_nonzero(true) * voxel_ml,
-            found_ml=np.count_nonzero(found) * voxel_ml,
-            lesions=lesions.lesions,
-            lesion_recall=lesions.recall,
-            box_recall=lesions.box_recall,
-            false_positives=lesions.false_masks,
-            false_tracklets=lesions.false_tracklets,
-            prompted_dice=prompted.volume,
-            prompted_slice_dice=prompted.seed_slice,
-            boxes_dice=prompted.all_boxes,
-            slices=report.slices,
-            seconds=math.fsum(report.seconds.values()),
-            ms_per_slice=1000 * math.fsum(report.seconds.values()) / report.slices,
-            load_ms=_stage_ms(report, "load"),
-            detect_ms=_stage_ms(report, "detect"),
-            link_ms=_stage_ms(report, "link"),
-            segment_ms=_stage_ms(report, "segment"),
-            peak_memory_mb=report.peak_memory_mb,
-        )
-        rows.append(row)
-    return rows, segmentation
+    return run, report
 
 
-def _stage_ms(report: RunReport, stage: str) -> float:
-    return 1000 * report.seconds[stage] / report.slices
+def _automatic(scores: MaskScores) -> dict[str, float]:
+    return {
+        "dice": scores.dice,
+        "iou": scores.iou,
+        "nsd": scores.nsd,
+        "hd95_mm": scores.hd95_mm,
+        "truth_ml": scores.truth_ml,
+        "found_ml": scores.found_ml,
+        "lesions": scores.lesions,
+        "lesion_recall": scores.lesion_recall,
+        "false_positives": scores.false_positives,
+    }
+
+
+def _with_prompts(
+    prompted: PromptedMasks | None,
+    true: NDArray[np.bool_],
+    scores: Mapping[str, MaskScores],
+    agreed: Mapping[str, float],
+) -> dict[str, float]:
+    if prompted is None:
+        names = ("prompted_dice", "prompted_slice_dice", "boxes_dice", "jittered_dice", "consistency")
+        return dict.fromkeys((*names, "jittered_consistency"), math.nan)
+    return {
+        "prompted_dice": scores[TRUE_BOX].dice,
+        "prompted_slice_dice": dice(true[prompted.seed], prompted.one_box[prompted.seed]),
+        "boxes_dice": dice(true, prompted.all_boxes),
+        "jittered_dice": scores[JITTERED_BOX].dice,
+        "consistency": agreed[TRUE_BOX],
+        "jittered_consistency": agreed[JITTERED_BOX],
+    }
+
+
+def _cost(report: RunReport) -> dict[str, float]:
+    seconds = math.fsum(report.seconds.values())
+    return {
+        "slices": report.slices,
+        "seconds": seconds,
+        "ms_per_slice": 1000 * seconds / report.slices,
+        **{f"{stage}_ms": 1000 * report.seconds[stage] / report.slices for stage in ("load", "detect", "link")},
+        "segment_ms": 1000 * report.seconds["segment"] / report.slices,
+        "peak_memory_mb": report.peak_memory_mb,
+    }

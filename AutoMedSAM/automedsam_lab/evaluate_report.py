@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from automedsam.backends import Backend
 from automedsam.whole_file import whole_file
 from automedsam_lab.evaluate_case import Row
+from automedsam_lab.evaluate_scores import MaskScores, MethodRow
 from automedsam_lab.machine import describe_machine
 from automedsam_lab.metrics import LEAST_LESION_ML
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from automedsam.bundle import Bundle
 
 ALL_LABELS = "all labels"
-FIGURES = tuple(field.name for field in fields(Row) if field.name not in ("case", "backend", "label"))
+FIGURES = tuple(field.name for field in fields(Row) if field.name not in ("case", "backend", "label", "patient"))
 _DICES = ("dice", "prompted_dice", "prompted_slice_dice", "boxes_dice")
+_METHOD_COLUMNS = ("method", "case", "patient", "label", "consistency")
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
@@ -39,6 +41,21 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer.writeheader()
         for row in rows:
             writer.writerow({name: _short(value) for name, value in asdict(row).items()})
+
+
+def write_methods_csv(rows: Sequence[MethodRow], path: Path) -> None:
+    """Writes one line for each case, label and method; what is not defined (NaN) is left empty.
+
+    Raises:
+        AutoMedSAMError: if the file cannot be written.
+    """
+    columns = [*_METHOD_COLUMNS[:-1], *(field.name for field in fields(MaskScores)), _METHOD_COLUMNS[-1]]
+    with whole_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        for row in rows:
+            values = {name: getattr(row, name) for name in _METHOD_COLUMNS} | asdict(row.scores)
+            writer.writerow({name: _short(value) for name, value in values.items()})
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:
@@ -110,6 +127,7 @@ def summary_tables(rows: Sequence[Row]) -> tuple[Table, Table]:
         {
             "Dice": ("dice", 3),
             "IoU": ("iou", 3),
+            "NSD": ("nsd", 3),
             "HD95 mm": ("hd95_mm", 1),
             "hit": ("lesion_recall", 2),
             "boxed": ("box_recall", 2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,26 +11,28 @@ import numpy as np
 from automedsam.boxes import Box, Tracklet
 from automedsam.segmenter.propagation import Prompt, Sam2Segmenter
 from automedsam.views import region_of_interest
-from automedsam_lab.metrics import Mask, dice
+from automedsam_lab.metrics import Mask
 
 if TYPE_CHECKING:
     from automedsam.pipeline import Run
     from automedsam.segmenter.parts import Sam2Parts
 
 
-@dataclass(frozen=True)
-class PromptedScores:
-    """Dice of one label with prompts from the truth.
+@dataclass(frozen=True, eq=False)
+class PromptedMasks:
+    """What the segmenter makes of one label with prompts from the truth, each `(N, H, W)` on the run's frames.
 
     Attributes:
-        volume: of the whole volume, from one box on the seed slice.
-        seed_slice: of the seed slice alone, from that box.
-        all_boxes: of the whole volume, from the true box on every slice.
+        seed: the slice where the label is the largest.
+        one_box: from the true box on that slice alone.
+        jittered: from the jittered box on that slice alone.
+        all_boxes: from the true box on every slice.
     """
 
-    volume: float
-    seed_slice: float
-    all_boxes: float
+    seed: int
+    one_box: Mask
+    jittered: Mask
+    all_boxes: Mask
 
 
 def true_tracklet(truth: Mask, label: int) -> Tracklet:
@@ -54,7 +57,9 @@ def tight_box(mask: Mask, label: int = 1) -> Box:
     return Box(float(columns[0]), float(rows[0]), float(width), float(height), label=label)
 
 
-def score_prompted(run: Run, parts: Sam2Parts, truth: Mask, label: int) -> PromptedScores:
+def prompted_masks(
+    run: Run, parts: Sam2Parts, truth: Mask, label: int, jitter: Callable[[Box], Box]
+) -> PromptedMasks | None:
     """Prompts the segmenter with the truth of one label, and follows it as far as a run would.
 
     Args:
@@ -62,19 +67,21 @@ def score_prompted(run: Run, parts: Sam2Parts, truth: Mask, label: int) -> Promp
         parts: the segmenter's networks.
         truth: `(N, H, W)` on the run's frames.
         label: the label's value.
+        jitter: makes of the true box one as a reader draws it.
 
     Returns:
-        The scores; NaN if the label is not in the truth.
+        The masks; None if the label is not in the truth.
     """
     if not truth.any():
-        return PromptedScores(np.nan, np.nan, np.nan)
+        return None
     every = true_tracklet(truth, label)
-    one = Tracklet(label, {every.seed: every.boxes[every.seed]}, every.seed)
-    from_one = _follow(run, parts, one, every)
-    return PromptedScores(
-        volume=dice(truth, from_one),
-        seed_slice=dice(truth[every.seed], from_one[every.seed]),
-        all_boxes=dice(truth, _follow(run, parts, every, every)),
+    box = every.boxes[every.seed]
+    one, shaken = (Tracklet(label, {every.seed: drawn}, every.seed) for drawn in (box, jitter(box)))
+    return PromptedMasks(
+        every.seed,
+        one_box=_follow(run, parts, one, every),
+        jittered=_follow(run, parts, shaken, every),
+        all_boxes=_follow(run, parts, every, every),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from automedsam_lab.clips import OBJECT_KINDS
 
 LOGIT_LIMIT = 30.0
+FOCAL_WEIGHT, FOCAL_ALPHA = 20.0, 0.25
 
 
 class DenseHead(nn.Module):
@@ -73,6 +75,62 @@ def _mask_terms(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     probability = logits.sigmoid()
     overlap, total = (probability * target).sum((1, 2)), probability.sum((1, 2)) + target.sum((1, 2))
     return entropy, 1 - (2 * overlap + 1) / (total + 1)
+
+
+@dataclass(frozen=True)
+class MaskLoss:
+    """The four terms of SAM 2's loss, each the mean over the objects.
+
+    Attributes:
+        focal: of the mask's pixels (Lin et al., 2017; alpha 0.25, gamma 2).
+        dice: soft Dice of the mask.
+        iou: the error of the IoU that the model expects, L1.
+        presence: cross-entropy of whether the object is on the frame.
+    """
+
+    focal: Tensor
+    dice: Tensor
+    iou: Tensor
+    presence: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """Weighted 20 : 1 : 1 : 1, as SAM 2 and MedSAM2 are trained."""
+        return FOCAL_WEIGHT * self.focal + self.dice + self.iou + self.presence
+
+
+def candidates_loss(logits: Tensor, ious: Tensor, appearing: Tensor, target: Tensor) -> MaskLoss:
+    """SAM 2's loss of one to three candidate masks of each object (Ravi et al., 2024, appendix D.2).
+
+    The mask of least focal and Dice loss is taught its pixels, every mask its IoU; objects that are not on the frame
+    teach their absence alone.
+
+    Args:
+        logits: `(O, M, H, W)`.
+        ious: `(O, M)`, the model's own estimates.
+        appearing: `(O, 1)` presence logits.
+        target: `(O, H, W)` bool.
+    """
+    truth = target[:, None].expand_as(logits)
+    wanted = truth.to(logits.dtype)
+    entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    probability = logits.sigmoid()
+    right = torch.where(truth, probability, 1 - probability)
+    weight = torch.where(truth, FOCAL_ALPHA, 1 - FOCAL_ALPHA)
+    focal = (weight * (1 - right) ** 2 * entropy).mean((2, 3))
+    overlap, total = (probability * wanted).sum((2, 3)), probability.sum((2, 3)) + wanted.sum((2, 3))
+    dice = 1 - (2 * overlap + 1) / (total + 1)
+    hard = logits > 0
+    iou = (hard & truth).sum((2, 3)) / (hard | truth).sum((2, 3)).clamp(min=1)
+    error = (ious - iou).abs().mean(1)
+    best = (FOCAL_WEIGHT * focal + dice).argmin(1, keepdim=True)
+    present = target.flatten(1).any(1).to(logits.dtype)
+    return MaskLoss(
+        (focal.gather(1, best)[:, 0] * present).mean(),
+        (dice.gather(1, best)[:, 0] * present).mean(),
+        (error * present).mean(),
+        F.binary_cross_entropy_with_logits(appearing[:, 0], present),
+    )
 
 
 def hard_dice(low: Tensor, target: Tensor, present: Tensor) -> float:

@@ -7,7 +7,6 @@ varifocal classification, GIoU and distribution focal loss.
 from __future__ import annotations
 
 import copy
-import json
 import math
 import os
 import time
@@ -31,6 +30,7 @@ from automedsam_lab.detector_data import (
 )
 from automedsam_lab.detector_model import build_detector, load_detector, read_checkpoint
 from automedsam_lab.measure_detector import Predict, measure_detector
+from automedsam_lab.training_log import TrainingLog
 
 CHECKPOINT = "detector.pt"
 _WARM_UP = 60
@@ -140,7 +140,7 @@ def train_on_stacks(
         step, spent = int(stored["step"]), float(stored["seconds"])
     # A resumed run must not see the batches of the first part again.
     batches = iter(BatchStream(task, train, settings.batch, settings.seed + step))
-    log, losses, progress = _Log(out), [], 0.0
+    log, losses, progress = TrainingLog(out), [], 0.0
     started = time.monotonic() - spent
     while progress < 1:
         used = (time.monotonic() - started) / 60
@@ -241,26 +241,3 @@ def _save(
     temporary = path.with_suffix(".part")
     torch.save(stored, temporary)
     os.replace(temporary, path)
-
-
-class _Log:
-    """Writes each row to `log.jsonl`, to the terminal, and to TensorBoard where that is installed."""
-
-    def __init__(self, out: Path) -> None:
-        self._path = out / "log.jsonl"
-        self._board: Any = None
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            return
-        self._board = SummaryWriter(str(out))  # type: ignore[no-untyped-call]
-
-    def write(self, row: dict[str, Any]) -> None:
-        line = json.dumps(row)
-        print(line, flush=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-        if self._board is not None:
-            for name, value in row.items():
-                if name != "step":
-                    self._board.add_scalar(name, value, row["step"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from automedsam.bundle import BUILT_IN, list_bundles, load_bundle
+from automedsam.detector import Fit
 from automedsam.errors import AutoMedSAMError
 
 
@@ -80,6 +81,38 @@ def test_faulty_manifest_is_refused(a_copy: Path, changes: dict[str, object]) ->
     edit(a_copy / "glioma", **changes)
     with pytest.raises(AutoMedSAMError, match=r"faulty bundle\.json"):
         load_bundle(a_copy / "glioma")
+
+
+def test_unknown_fit_is_refused(a_copy: Path) -> None:
+    edit(a_copy / "glioma", detector={**load_bundle("glioma").manifest["detector"], "fit": "crop"})
+    with pytest.raises(AutoMedSAMError, match=r"faulty bundle\.json .*'crop'"):
+        load_bundle(a_copy / "glioma")
+
+
+def test_slices_are_stretched_unless_the_bundle_says_otherwise(a_copy: Path) -> None:
+    assert "fit" not in load_bundle("glioma").manifest["detector"]
+    assert load_bundle("glioma").detector.fit is Fit.STRETCH
+    detector = load_bundle("glioma").manifest["detector"]
+    edit(a_copy / "glioma", detector={**detector, "fit": "letterbox"})
+    assert load_bundle(a_copy / "glioma").detector.fit is Fit.LETTERBOX
+
+
+def test_bundle_without_a_detector_says_what_is_missing(a_copy: Path) -> None:
+    detector = load_bundle("glioma").manifest["detector"]
+    edit(a_copy / "glioma", detector={**detector, "files": {}})
+    with pytest.raises(AutoMedSAMError, match=r"has no detector .*bundle\.json.* convert .* with --detector, or"):
+        load_bundle(a_copy / "glioma").files("int8")
+
+
+def test_precision_that_is_not_there_names_those_that_are(a_copy: Path) -> None:
+    manifest = load_bundle("glioma").manifest
+    edit(a_copy / "glioma", detector={**manifest["detector"], "files": {"fp32": "detector.fp32.onnx"}})
+    with pytest.raises(AutoMedSAMError, match="has no INT8 detector: choose the backend fp32-onnx or fp32"):
+        load_bundle(a_copy / "glioma").files("int8")
+    segmenter = {**manifest["segmenter"], "files": {"int8": manifest["segmenter"]["files"]["int8"]}}
+    edit(a_copy / "glioma", detector=manifest["detector"], segmenter=segmenter)
+    with pytest.raises(AutoMedSAMError, match="has no FP32 segmenter: choose the backend int8"):
+        load_bundle(a_copy / "glioma").files("torch")
 
 
 def test_newer_schema_asks_for_an_update(a_copy: Path) -> None:

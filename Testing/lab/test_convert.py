@@ -226,7 +226,7 @@ def test_bundle_without_a_detector_says_so(checkpoint: Path, volumes: Path, tmp_
     told: list[str] = []
     bundle = convert(Request(checkpoint, TINY, volumes, slices=4, quick=True), tmp_path / "bundle", told.append)
     assert any("no detector" in line for line in told)
-    with pytest.raises(AutoMedSAMError, match="has no INT8 model"):
+    with pytest.raises(AutoMedSAMError, match="has no detector"):
         open_engine(bundle)
 
 

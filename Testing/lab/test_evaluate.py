@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,83 +12,39 @@ import SimpleITK as sitk
 
 pytest.importorskip("matplotlib", reason="the extra 'lab' is not installed")
 
-from automedsam.backends import Backend, Engine
-from automedsam.boxes import Box
+from bright_engine import SHAPE, draw_head, draw_truth, use_bright_engine
+
+from automedsam.backends import Backend
 from automedsam.bundle import BUILT_IN, Bundle, load_bundle
 from automedsam.console import measured_dice
 from automedsam.errors import AutoMedSAMError
-from automedsam.resize import resize_linear
-from automedsam.segmenter.parts import Decoded, Floats, ImageEmbedding, MaskPrompt
-from automedsam.segmenter.propagation import IMAGENET_MEAN, IMAGENET_STD
 from automedsam.volume import Volume
 from automedsam_lab.datasets import Case, LabelScheme, cases, split
 from automedsam_lab.evaluate import available_backends, choose_cases, evaluate
 from automedsam_lab.evaluate_case import Row, evaluate_case
 from automedsam_lab.evaluate_report import manifest_figures, summarise, summary_tables, write_csv
-from automedsam_lab.prompted import tight_box, true_tracklet
+from automedsam_lab.evaluate_settings import EvaluationSettings
+from automedsam_lab.prompted import true_tracklet
 
 BOTH = (Backend.INT8, Backend.FP32_ONNX)
-SHAPE = (16, 60, 60)
-LESION = ((5, 12), (20, 40), (24, 48))
-
-
-class BrightDetector:
-    """Boxes whatever is bright."""
-
-    def detect(self, frames: np.ndarray) -> Iterator[list[Box]]:
-        for frame in frames[..., 1]:
-            bright = frame > 150
-            yield [replace(tight_box(bright), score=0.9)] if bright.any() else []
-
-
-class BrightParts:
-    """The object is whatever is bright in the network's view."""
-
-    def encode_image(self, image: Floats) -> ImageEmbedding:
-        side = image.shape[-1]
-        grey = (image[0] * IMAGENET_STD + IMAGENET_MEAN)[None, :1]
-        cells = np.zeros((1, 4, side // 16, side // 16), np.float32)
-        return ImageEmbedding(resize_linear(grey, (side // 4, side // 4)), cells, cells)
-
-    def attend(self, features: Floats, *_memories: object) -> Floats:
-        return features
-
-    def decode(self, features: Floats, embedding: ImageEmbedding, prompt: MaskPrompt, *, remembered: bool) -> Decoded:
-        logits = np.repeat(40 * (embedding.high_res_0 - 0.6), 4, axis=1)
-        presence = np.full((1, 1), float(logits.max()), np.float32)
-        return Decoded(logits, np.ones((1, 4), np.float32), np.zeros((1, 4, 4), np.float32), presence)
-
-    def remember(self, features: Floats, logits: Floats, presence: Floats, *, binarise: bool) -> Floats:
-        return features
+QUICK = EvaluationSettings(resamples=20, timed_images=2)
 
 
 @pytest.fixture
 def a_bundle(a_manifest: Bundle, monkeypatch: pytest.MonkeyPatch) -> Bundle:
     """A bundle that takes brightness for tumour, whatever the backend."""
-
-    def open_engine(*_arguments: object) -> Engine:
-        return Engine(BrightDetector(), BrightParts(), "nothing")  # type: ignore[arg-type]
-
-    monkeypatch.setattr("automedsam.pipeline.open_engine", open_engine)
-    monkeypatch.setattr("automedsam_lab.evaluate_case.open_engine", open_engine)
+    use_bright_engine(monkeypatch)
     return a_manifest
 
 
 @pytest.fixture
 def a_truth() -> np.ndarray:
-    truth = np.zeros(SHAPE, np.uint8)
-    truth[tuple(slice(*side) for side in LESION)] = 1
-    return truth
+    return draw_truth()
 
 
 @pytest.fixture
 def a_head(a_truth: np.ndarray) -> Volume:
-    """A grey block with a bright one in it, on a background of 0, in voxels of 1 x 1 x 2 mm."""
-    rng = np.random.default_rng(0)
-    array = np.zeros(SHAPE, np.float32)
-    array[:, 5:55, 5:55] = rng.normal(100, 5, (SHAPE[0], 50, 50))
-    array[a_truth > 0] = rng.normal(300, 2, int(a_truth.sum()))
-    return Volume(array, (1.0, 1.0, 2.0), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1), "head")
+    return draw_head(a_truth)
 
 
 @pytest.fixture
@@ -102,15 +57,22 @@ def a_case(a_head: Volume, a_truth: np.ndarray, tmp_path: Path) -> Case:
 
 def a_row(**changes: object) -> Row:
     values = dict.fromkeys(Row.__annotations__, 1.0)
-    return replace(Row(**{**values, "case": "a", "backend": "int8", "label": "one"}), **changes)  # type: ignore
+    return replace(Row(**{**values, "case": "a", "backend": "int8", "label": "one", "patient": "a"}), **changes)  # type: ignore
 
 
 def test_a_found_lesion_scores_high_by_every_kind_of_prompt(
     a_bundle: Bundle, a_head: Volume, a_truth: np.ndarray
 ) -> None:
-    [row], segmentation = evaluate_case("a", a_head, a_truth, a_bundle, Backend.INT8)
+    result, segmentation = evaluate_case("a", a_head, a_truth, a_bundle, Backend.INT8)
+    [row] = result.rows
     assert segmentation.labels.shape == SHAPE
-    assert min(row.dice, row.prompted_dice, row.prompted_slice_dice, row.boxes_dice) > 0.95
+    assert min(row.dice, row.prompted_dice, row.prompted_slice_dice, row.boxes_dice, row.jittered_dice) > 0.95
+    assert min(row.consistency, row.jittered_consistency, row.box_iou, row.nsd) > 0.95
+    assert [(m.method, m.scores.dice) for m in result.methods] == [
+        ("AutoMedSAM INT8", row.dice),
+        ("AutoMedSAM INT8, true box", row.prompted_dice),
+        ("AutoMedSAM INT8, jittered box", row.jittered_dice),
+    ]
     assert 0.9 < row.iou < row.dice
     assert row.hd95_mm <= 1
     assert (row.lesions, row.lesion_recall, row.box_recall) == (1, 1, 1)
@@ -124,9 +86,12 @@ def test_a_found_lesion_scores_high_by_every_kind_of_prompt(
 def test_a_label_that_is_not_there_has_no_prompted_dice_and_its_finding_is_false(
     a_bundle: Bundle, a_head: Volume, a_truth: np.ndarray
 ) -> None:
-    [row], _ = evaluate_case("a", a_head, 0 * a_truth, a_bundle, Backend.INT8)
+    result, _ = evaluate_case("a", a_head, 0 * a_truth, a_bundle, Backend.INT8)
+    [row] = result.rows
     assert (row.dice, row.lesions, row.false_positives, row.false_tracklets) == (0, 0, 1, 1)
     assert math.isnan(row.prompted_dice) and math.isnan(row.boxes_dice) and math.isnan(row.lesion_recall)
+    assert math.isnan(row.consistency) and math.isnan(row.box_iou)
+    assert [method.method for method in result.methods] == ["AutoMedSAM INT8"]
 
 
 def test_the_truth_is_boxed_tightly_on_each_of_its_slices_and_seeded_where_it_is_largest(
@@ -143,7 +108,7 @@ def test_an_evaluation_leaves_tables_and_pictures(a_bundle: Bundle, a_case: Case
     told: list[list[Row]] = []
     out = tmp_path / "deep" / "results"
     again = replace(a_case, patient="another")
-    rows = evaluate(a_bundle, [a_case, again], out, BOTH, data="two blocks", on_done=told.append)
+    rows = evaluate(a_bundle, [a_case, again], out, BOTH, data="two blocks", settings=QUICK, on_done=told.append)
     assert [row for some in told for row in some] == rows
     assert [(row.case, row.backend) for row in rows] == [
         (patient, backend.value) for patient in ("somebody", "another") for backend in BOTH
@@ -158,7 +123,12 @@ def test_an_evaluation_leaves_tables_and_pictures(a_bundle: Bundle, a_case: Case
     pictures = ("dice.png", "overview.png", "cases/somebody.png", "cases/another.png")
     for picture in pictures:
         assert min(sitk.ReadImage(str(out / picture)).GetSize()) > 50
-    assert len([path for path in out.rglob("*") if path.is_file()]) == 2 + len(pictures)
+    tables = ("results.csv", "methods.csv", "summary.json", "report.html")
+    assert {path.name for path in out.iterdir() if path.is_file()} == {*tables, *pictures[:2]}
+    with (out / "methods.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 2 * 2 * 3
+    assert summary["detection"][0]["ap50"]["mean"] == pytest.approx(1)
+    assert summary["speed"]["AutoMedSAM INT8"]["none"]["images"] == 2
 
 
 def test_no_cases_or_no_folder_is_one_sentence(a_bundle: Bundle, a_case: Case, tmp_path: Path) -> None:
@@ -246,6 +216,6 @@ def test_the_starter_bundle_is_measured_on_a_patient_it_never_saw(shared_data: P
     if not (BUILT_IN / "hippocampus" / "bundle.json").is_file():
         pytest.skip("the starter bundles are not built")
     [case] = choose_cases("hippocampus", shared_data, limit=1)
-    rows = evaluate(load_bundle("hippocampus"), [case], tmp_path, [Backend.INT8])
+    rows = evaluate(load_bundle("hippocampus"), [case], tmp_path, [Backend.INT8], settings=QUICK)
     assert len({row.label for row in rows}) == len(rows) == 2
     assert all(row.dice > 0.5 and row.prompted_dice > 0.5 and row.box_recall == 1 for row in rows)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from automedsam.boxes import Box, Tracklet
-from automedsam_lab.metrics import dice, hd95, iou, score_lesions
+from automedsam_lab.metrics import dice, hd95, iou, score_lesions, surface_dice
 
 SHAPE = (8, 20, 20)
 
@@ -55,14 +55,47 @@ def test_distance_agrees_with_all_pairs_of_surface_voxels() -> None:
     assert hd95(one, other, spacing.tolist()) == pytest.approx(expected)
 
 
+def test_surface_within_the_tolerance_counts_as_found() -> None:
+    mask = block((2, 4), (5, 15), (5, 15))
+    moved = np.roll(mask, 2, axis=0)
+    # Two slices of ten by ten are nothing but surface; moved by two slices none of it is where it was.
+    assert surface_dice(mask, moved, (2.5, 1, 1), 5) == 1
+    # The inner slice of each is 2.5 mm from the other's.
+    assert surface_dice(mask, moved, (2.5, 1, 1), 2.5) == pytest.approx(0.5)
+    assert surface_dice(mask, moved, (2.5, 1, 1), 2.4) == 0
+    assert surface_dice(mask, mask, (1, 1, 1), 0) == 1
+
+
+def test_surface_dice_by_hand_on_a_picture() -> None:
+    truth, found = np.zeros((1, 9, 9), bool), np.zeros((1, 9, 9), bool)
+    truth[0, 2:6, 2:6] = True
+    found[0, 2:6, 2:8] = True
+    # Of the truth's 12 edge pixels 10 are the other's too, and 2 lie 1 px inside it. Of the other's 16 edge pixels 10
+    # are the truth's, 2 are 1 px away, and the 4 of its right edge are 2 px away.
+    assert surface_dice(truth, found, (1, 1, 1), 0) == pytest.approx((10 + 10) / 28)
+    assert surface_dice(truth, found, (1, 1, 1), 1) == pytest.approx((12 + 12) / 28)
+    assert surface_dice(truth, found, (1, 1, 1), 2) == 1
+
+
+def test_a_picture_has_edges_and_no_surface_above_and_below() -> None:
+    disc, ring = np.zeros((1, 20, 20), bool), np.zeros((1, 20, 20), bool)
+    disc[0, 4:16, 4:16] = True
+    ring[0, 4:16, 4:16] = True
+    ring[0, 9:11, 9:11] = False
+    assert hd95(disc, disc, (1, 1, 1)) == 0
+    # The hole's rim is 3 px or more from the outline; were all pixels surface, the two would not differ by it.
+    assert surface_dice(disc, ring, (1, 1, 1), 1) < 0.95
+
+
 def test_nothing_found_where_nothing_is_is_perfect() -> None:
     empty = np.zeros(SHAPE, dtype=bool)
     assert (dice(empty, empty), iou(empty, empty), hd95(empty, empty, (1, 1, 1))) == (1, 1, 0)
+    assert surface_dice(empty, empty, (1, 1, 1), 1) == 1
 
 
 def test_a_missed_lesion_costs_the_diagonal_of_the_volume() -> None:
     empty, lesion = np.zeros(SHAPE, dtype=bool), block((0, 1), (0, 1), (0, 1))
-    assert (dice(lesion, empty), iou(empty, lesion)) == (0, 0)
+    assert (dice(lesion, empty), iou(empty, lesion), surface_dice(lesion, empty, (2, 1, 1), 9)) == (0, 0, 0)
     assert hd95(lesion, empty, (2, 1, 1)) == hd95(empty, lesion, (2, 1, 1)) == pytest.approx(math.hypot(16, 20, 20))
 
 

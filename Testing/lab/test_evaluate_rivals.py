@@ -1,0 +1,166 @@
+"""Rivals are scored as ours are, or refused in one sentence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+pytest.importorskip("matplotlib", reason="the extra 'lab' is not installed")
+
+from bright_engine import draw_head, draw_truth, use_bright_engine
+
+from automedsam.backends import Backend
+from automedsam.bundle import Bundle
+from automedsam.errors import AutoMedSAMError
+from automedsam_lab.evaluate import evaluate
+from automedsam_lab.evaluate_rivals import RivalFolder, machine_words
+from automedsam_lab.evaluate_settings import EvaluationSettings
+from automedsam_lab.evaluate_subjects import Loaded, Subject
+
+QUICK = EvaluationSettings(resamples=20, timed_images=0, pictures=False)
+TRUTH = draw_truth()
+HEAD = draw_head(TRUTH)
+CASES = [Subject(name, name, "FLAIR", lambda: Loaded(HEAD, TRUTH)) for name in ("one", "two")]
+
+
+@pytest.fixture
+def a_bundle(a_manifest: Bundle, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    use_bright_engine(monkeypatch)
+    return a_manifest
+
+
+@pytest.fixture
+def a_rival(tmp_path: Path) -> Path:
+    """A rival that misses half of the slices of each case."""
+    found = TRUTH.copy()
+    found[::2] = 0
+    return write_rival(tmp_path / "rival", found)
+
+
+def write_rival(folder: Path, found: np.ndarray, **told: Any) -> Path:
+    folder.mkdir()
+    described = {
+        "schema": 1,
+        "name": "Rival",
+        "version": "2.1",
+        "licence": "free",
+        "prompted": "none",
+        "weights": "trained here",
+        "size_mb": 12.5,
+        "machine": {"cpu": "a processor", "cores": 2},
+        "cpu_minutes_training": 30,
+        "cases": {case.name: {"seconds": 0.8, "images": 16} for case in CASES},
+        "note": "a <b>note</b>",
+    }
+    (folder / "rival.json").write_text(json.dumps({**described, **told}), encoding="utf-8")
+    for case in CASES:
+        sitk.WriteImage(HEAD.to_image(found), str(folder / f"{case.name}.nii.gz"))
+    return folder
+
+
+def run(bundle: Bundle, folder: Path, rivals: list[Path], **settings: Any) -> dict[str, Any]:
+    opened = [RivalFolder.open(rival) for rival in rivals]
+    chosen = EvaluationSettings(**{**vars(QUICK), **settings})
+    evaluate(bundle, CASES, folder, [Backend.INT8], rivals=opened, settings=chosen)
+    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+
+
+def test_a_rival_stands_in_the_same_table_with_the_same_figures(
+    a_bundle: Bundle, a_rival: Path, tmp_path: Path
+) -> None:
+    summary = run(a_bundle, tmp_path / "out", [a_rival])
+    ours, rival, *manual = summary["methods"]
+    assert (ours["name"], rival["name"]) == ("AutoMedSAM INT8", "Rival 2.1")
+    assert [method["prompt"] for method in manual] == ["true box", "jittered box"]
+    # Of the slices 5 to 11 the odd ones are left: 4 of 7.
+    assert rival["figures"]["tumour"]["dice"]["mean"] == pytest.approx(8 / 11)
+    assert rival["figures"]["tumour"]["iou"]["mean"] == pytest.approx(4 / 7)
+    assert rival["figures"].keys() == ours["figures"].keys()
+    apart = rival["figures"]["tumour"]["dice"]["mean"] - ours["figures"]["tumour"]["dice"]["mean"]
+    assert rival["dice_apart"]["mean"] == pytest.approx(apart)
+    assert (rival["ms_per_image"], rival["images"], rival["size_mb"]) == (50, 32, 12.5)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Rival 2.1" in page and "30 CPU minutes" in page and "a &lt;b&gt;note&lt;/b&gt;" in page
+    lines = (tmp_path / "out" / "methods.csv").read_text().splitlines()
+    assert sum(line.startswith("Rival 2.1,") for line in lines) == len(CASES)
+
+
+def test_random_weights_have_speed_and_size_and_no_accuracy(a_bundle: Bundle, tmp_path: Path) -> None:
+    folder = write_rival(tmp_path / "random", TRUTH, weights="random")
+    for case in CASES:
+        (folder / f"{case.name}.nii.gz").unlink()
+    rival = run(a_bundle, tmp_path / "out", [folder])["methods"][1]
+    assert rival["figures"] == {} and rival["dice_apart"] is None and rival["ms_per_image"] == 50
+    assert "random weights" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Rival" not in (tmp_path / "out" / "methods.csv").read_text()
+
+
+def test_a_missing_label_map_is_told_before_anything_is_run(a_bundle: Bundle, a_rival: Path, tmp_path: Path) -> None:
+    (a_rival / "two.nii.gz").unlink()
+    with pytest.raises(AutoMedSAMError, match=r"Rival 2\.1 has no label map of two"):
+        run(a_bundle, tmp_path / "out", [a_rival])
+    assert not (tmp_path / "out" / "results.csv").exists()
+
+
+def test_a_label_map_on_another_grid_is_refused(a_bundle: Bundle, a_rival: Path, tmp_path: Path) -> None:
+    path = a_rival / "one.nii.gz"
+    image = sitk.ReadImage(str(path))
+    image.SetSpacing((1, 1, 3))
+    sitk.WriteImage(image, str(path))
+    with pytest.raises(AutoMedSAMError, match=r"one\.nii\.gz does not lie on the grid of the case one"):
+        run(a_bundle, tmp_path / "out", [a_rival])
+
+
+def test_labels_that_the_task_has_not_are_refused(a_bundle: Bundle, tmp_path: Path) -> None:
+    folder = write_rival(tmp_path / "strange", 3 * TRUTH)
+    with pytest.raises(AutoMedSAMError, match=r"one\.nii\.gz has the value 3, and the task's are 0, 1"):
+        run(a_bundle, tmp_path / "out", [folder])
+
+
+def test_a_faulty_case_is_left_out_and_told_where_that_was_asked_for(
+    a_bundle: Bundle, a_rival: Path, tmp_path: Path
+) -> None:
+    (a_rival / "two.nii.gz").unlink()
+    summary = run(a_bundle, tmp_path / "out", [a_rival], skip_bad=True)
+    assert summary["cases"] == ["one"]
+    assert [(left["name"], "no label map" in left["reason"]) for left in summary["left_out"]] == [("two", True)]
+    assert "Left out: 1 case<" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_two_rivals_of_one_name_are_refused(a_bundle: Bundle, a_rival: Path, tmp_path: Path) -> None:
+    with pytest.raises(AutoMedSAMError, match=r"Two rivals are called Rival 2\.1"):
+        run(a_bundle, tmp_path / "out", [a_rival, a_rival])
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"schema": 2}, "is of schema 2"),
+        ({"weights": "borrowed"}, "tells of 'borrowed' weights"),
+        ({"cases": {"one": {}}}, "lacks or garbles"),
+        ({"size_mb": "large"}, "lacks or garbles"),
+    ],
+)
+def test_a_rival_that_tells_nonsense_is_refused(told: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(AutoMedSAMError, match=said):
+        RivalFolder.open(write_rival(tmp_path / "rival", TRUTH, **told))
+
+
+def test_a_folder_without_a_rival_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AutoMedSAMError, match=r"rival\.json cannot be read"):
+        RivalFolder.open(tmp_path)
+
+
+def test_what_our_own_adapters_write_is_read(tmp_path: Path) -> None:
+    prediction = pytest.importorskip("automedsam_lab.rivals.prediction")
+    from automedsam_lab.machine import describe_machine
+
+    cases = {"one": {"seconds": 1.0, "images": 4}}
+    told = prediction.Rival("X", "1", "free", "box", "given", 3.0, describe_machine(), cases=cases)
+    prediction.write_rival(told, tmp_path)
+    opened = RivalFolder.open(tmp_path)
+    assert (opened.method, opened.prompted, opened.ms_per_image(["one"])) == ("X 1", "box", 250)
+    assert opened.machine == machine_words(describe_machine())
