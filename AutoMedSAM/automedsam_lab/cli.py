@@ -9,7 +9,7 @@ import typer
 
 from automedsam.cli import BAD_INPUT
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab import cli_bench, cli_evaluate, cli_models, cli_quantize, cli_train
+from automedsam_lab import cli_bench, cli_evaluate, cli_models, cli_quantize, cli_runtimes, cli_train
 
 app = typer.Typer(
     name="automedsam-lab",
@@ -23,6 +23,7 @@ app.add_typer(cli_evaluate.app)
 app.add_typer(cli_models.app)
 app.add_typer(cli_quantize.app)
 app.add_typer(cli_bench.app)
+app.add_typer(cli_runtimes.app)
 
 
 @app.callback()
