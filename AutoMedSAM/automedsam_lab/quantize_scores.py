@@ -50,20 +50,24 @@ def score_products(model: ModelProto) -> list[NodeProto]:
     for node in model.graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    shapes = {value.name: value.type.tensor_type for value in shape_inference.infer_shapes(model).graph.value_info}
+    graph = shape_inference.infer_shapes(model).graph
+    shapes = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.output)}
 
     def is_score(node: NodeProto) -> bool:
         followers = readers.get(node.output[0], [])
         # A mask or a scale may come in between.
-        nearer = [after for one in followers if one.op_type in ("Add", "Mul") for after in readers[one.output[0]]]
+        between = [one.output[0] for one in followers if one.op_type in ("Add", "Mul")]
+        nearer = [after for name in between for after in readers.get(name, [])]
         return any(one.op_type == "Softmax" for one in (*followers, *nearer))
 
     def keys(node: NodeProto) -> int:
         axes = shapes[node.output[0]].shape.dim if node.output[0] in shapes else ()
         return (axes[-1].dim_value if axes else 0) or LEAST_KEYS
 
-    found = [node for node in model.graph.node if node.op_type == "MatMul" and is_score(node)]
-    return [node for node in found if keys(node) >= LEAST_KEYS]
+    # A layer's weights are not keys, though a softmax may follow it.
+    weights = {tensor.name for tensor in model.graph.initializer}
+    products = [node for node in model.graph.node if node.op_type == "MatMul" and weights.isdisjoint(node.input)]
+    return [node for node in products if is_score(node) and keys(node) >= LEAST_KEYS]
 
 
 class _Rewriting:
