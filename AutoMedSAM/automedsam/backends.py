@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from automedsam.detector import Detector, OnnxDetector
 from automedsam.errors import AutoMedSAMError
 from automedsam.segmenter.onnx_parts import OnnxParts
+from automedsam.threads import said_threads, threads_for
 
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle
@@ -42,13 +43,13 @@ def open_detector(bundle: Bundle, backend: Backend) -> Detector:
     """Loads only the detector.
 
     Raises:
-        AutoMedSAMError: if the bundle's files are not here or damaged.
+        AutoMedSAMError: if the bundle's files are not here or damaged, or AUTOMEDSAM_THREADS is no number.
     """
-    return OnnxDetector(bundle.files(_precision(backend))["detector"], bundle.detector)
+    return OnnxDetector(bundle.files(_precision(backend))["detector"], bundle.detector, said_threads())
 
 
 def open_engine(bundle: Bundle, backend: Backend = Backend.INT8, device: str = "auto") -> Engine:
-    """Loads a bundle's files.
+    """Loads a bundle's files, for as many threads as suit this machine (see `threads`).
 
     Args:
         bundle: the model.
@@ -56,17 +57,18 @@ def open_engine(bundle: Bundle, backend: Backend = Backend.INT8, device: str = "
         device: "auto", "cpu", "cuda" or "mps"; only the FP32 backend knows others than the CPU.
 
     Raises:
-        AutoMedSAMError: if files are missing or damaged, PyTorch is missing, the device is not there, or
-            a model answers otherwise here than where it was made.
+        AutoMedSAMError: if files are missing or damaged, PyTorch is missing, the device is not there, a model
+            answers otherwise here than where it was made, or AUTOMEDSAM_THREADS is no number.
     """
     if backend is not Backend.FP32:
         if device not in ("auto", "cpu"):
             message = f"The {backend.value} backend runs on the CPU: leave out the device {device}, or choose fp32."
             raise AutoMedSAMError(message)
         files = bundle.files(_precision(backend))
-        parts = OnnxParts(files, bundle.architecture.image_size, golden=bundle.golden(_precision(backend)))
+        threads = threads_for(files["memory_attention"])
+        parts = OnnxParts(files, bundle.architecture.image_size, threads, bundle.golden(_precision(backend)))
         reason = "INT8 needs no PyTorch" if backend is Backend.INT8 else "FP32 on ONNX Runtime"
-        return Engine(OnnxDetector(files["detector"], bundle.detector), parts, f"CPU: {reason}")
+        return Engine(OnnxDetector(files["detector"], bundle.detector, threads), parts, f"CPU: {reason}")
 
     try:
         from automedsam.segmenter import torch_parts
@@ -79,7 +81,7 @@ def open_engine(bundle: Bundle, backend: Backend = Backend.INT8, device: str = "
     chosen, reason = torch_parts.choose_device(device)
     files = bundle.files("torch")
     model, _ = torch_parts.load_model(files["checkpoint"])
-    detector = OnnxDetector(files["detector"], bundle.detector)
+    detector = OnnxDetector(files["detector"], bundle.detector, said_threads())
     return Engine(detector, torch_parts.TorchParts(model, chosen), reason)
 
 

@@ -65,10 +65,14 @@ def check_golden(sessions: Mapping[str, ort.InferenceSession], golden: Mapping[s
                 raise AutoMedSAMError(message)
 
 
+def example_inputs(session: ort.InferenceSession) -> dict[str, NDArray[Any]]:
+    """Inputs of a graph that are the same everywhere; free axes have two entries."""
+    return {node.name: _example(node.name, node.type, node.shape) for node in session.get_inputs()}
+
+
 def _answers(session: ort.InferenceSession) -> dict[str, NDArray[Any]]:
-    feed = {node.name: _example(node.name, node.type, node.shape) for node in session.get_inputs()}
     names = [node.name for node in session.get_outputs()]
-    return dict(zip(names, session.run(None, feed), strict=True))
+    return dict(zip(names, session.run(None, example_inputs(session)), strict=True))
 
 
 def _example(name: str, kind: str, shape: list[Any]) -> NDArray[Any]:

@@ -17,6 +17,7 @@ from automedsam_lab import (
     cli_prepare,
     cli_quantize,
     cli_rivals,
+    cli_runtimes,
     cli_train,
 )
 
@@ -35,6 +36,7 @@ app.add_typer(cli_bench.app)
 app.add_typer(cli_memories.app)
 app.add_typer(cli_prepare.app)
 app.add_typer(cli_rivals.app, name="rival")
+app.add_typer(cli_runtimes.app)
 
 
 @app.callback()

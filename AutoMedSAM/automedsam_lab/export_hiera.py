@@ -1,34 +1,39 @@
-"""SAM 2's Hiera in a form that runs faster in ONNX Runtime and computes the same.
+"""SAM 2's image encoder with a Hiera, in a form that runs faster in ONNX Runtime and computes the same.
 
-Three things change (Ryali et al., 2023, arXiv:2306.00989, as in `sam2.modeling.backbones.hieradet`):
+Four things change (Ryali et al., 2023, arXiv:2306.00989, as in `sam2.modeling.backbones.hieradet`):
 
-- Queries, keys and values come from layers of their own, before windows are made: cutting one result in three
-  copies all of it.
+- Cells are a list in which the windows lie side by side (`cell_order`), and are put into another order only where a
+  stage has other windows: no window is cut out of a grid and put back, and pooling takes four neighbours together.
+- Queries, keys and values come from layers of their own: cutting one result in three copies all of it.
 - A grid that is no multiple of the window is not padded: at 512 px, windows of 14 cells would pad 32 x 32 cells to
   42 x 42, 1.7 times as many. Padded cells are zero before the projection, so that each one's key and value are the
   biases: n of them in a softmax are one key whose logit is raised by log n.
-- Of the neck's levels that get nothing from the level below, the 1 x 1 convolution and the mask decoder's own one
-  that follows it are one.
+- The neck's 1 x 1 convolutions are products of cells and weights, as all else here is. Of its levels that get nothing
+  from the level below, it and the mask decoder's own one that follows it are one.
 """
 
 from __future__ import annotations
 
 import math
 from copy import deepcopy
-from itertools import pairwise, product
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from automedsam_lab.cell_order import Region, pooled_order, regions, window_order
 
 if TYPE_CHECKING:
     from sam2.modeling.backbones.hieradet import MultiScaleAttention, MultiScaleBlock
+    from sam2.modeling.backbones.image_encoder import ImageEncoder
     from sam2.modeling.sam2_base import SAM2Base
 
 
 def for_export(model: SAM2Base) -> SAM2Base:
-    """A copy whose Hiera blocks have the faster form; a model with another trunk is given back as it is.
+    """A copy whose image encoder has the faster form; a model with another trunk is given back as it is.
 
     Args:
         model: a SAM 2 model in evaluation mode.
@@ -38,13 +43,14 @@ def for_export(model: SAM2Base) -> SAM2Base:
     if not isinstance(model.image_encoder.trunk, Hiera):
         return model
     model = deepcopy(model)
-    trunk, neck, decoder = model.image_encoder.trunk, model.image_encoder.neck, model.sam_mask_decoder
-    trunk.blocks = nn.ModuleList(_Block(block) for block in trunk.blocks)
+    neck, decoder = model.image_encoder.neck, model.sam_mask_decoder
     for level, name in enumerate(("conv_s0", "conv_s1")):
         if level not in neck.fpn_top_down_levels:
             holder = neck.convs[len(neck.convs) - 1 - level]
             holder.conv = _merged(holder.conv, getattr(decoder, name))
             setattr(decoder, name, nn.Identity())
+    # 4 pixels a side are a cell of the patch embedding.
+    model.image_encoder = _Encoder(model.image_encoder, model.image_size // 4)
     return model.eval()
 
 
@@ -58,75 +64,155 @@ def _merged(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
     return merged
 
 
-class _Block(nn.Module):
-    """`MultiScaleBlock.forward` on cells `(B, H, W, C)`."""
+class _Encoder(nn.Module):
+    """`ImageEncoder` on square images of `4 * side` pixels; of what it gives, what `forward_image` takes."""
 
-    def __init__(self, block: MultiScaleBlock) -> None:
+    def __init__(self, encoder: ImageEncoder, side: int) -> None:
         super().__init__()
-        self.norm1, self.norm2, self.mlp, self.pool = block.norm1, block.norm2, block.mlp, block.pool
-        self.proj = block.proj if block.dim != block.dim_out else None
-        self.attn = _WindowAttention(block.attn, block.window_size)
+        self.trunk, self.neck, self.scalp = _Trunk(encoder.trunk, side), encoder.neck, encoder.scalp
+        convolutions = [holder.conv for holder in encoder.neck.convs][::-1]
+        self.laterals = nn.ModuleList(
+            _Lateral(conv, order) for conv, order in zip(convolutions, self.trunk.orders, strict=True)
+        )
+
+    def forward(self, image: Tensor) -> dict[str, list[Tensor]]:
+        """`(B, 3, S, S)` to the maps of all levels but the last ones that are left out."""
+        neck, levels = self.neck, self.trunk(image)
+        maps: list[Tensor] = []
+        for level in reversed(range(len(levels))):
+            lateral = self.laterals[level](levels[level])
+            if maps and level in neck.fpn_top_down_levels:
+                lateral = lateral + F.interpolate(maps[0], scale_factor=2.0, mode=neck.fpn_interp_model)
+            maps.insert(0, lateral)
+        return {"backbone_fpn": maps[: len(maps) - self.scalp]}
+
+
+class _Lateral(nn.Module):
+    """A 1 x 1 convolution of cells in some order, to maps."""
+
+    back: Tensor
+
+    def __init__(self, convolution: nn.Conv2d, order: NDArray[np.int64]) -> None:
+        super().__init__()
+        self.layer = nn.Linear(convolution.in_channels, convolution.out_channels)
+        values = convolution.state_dict()
+        self.layer.load_state_dict({"weight": values["weight"][:, :, 0, 0], "bias": values["bias"]})
+        self.side = math.isqrt(len(order))
+        self.register_buffer("back", torch.from_numpy(np.argsort(order)))
 
     def forward(self, cells: Tensor) -> Tensor:
+        """`(B, N, in)` to `(B, out, side, side)`."""
+        found = self.layer(cells).index_select(1, self.back)
+        return found.reshape(-1, self.side, self.side, self.layer.out_features).permute(0, 3, 1, 2)
+
+
+class _Trunk(nn.Module):
+    """`Hiera` on a square of `side * side` cells; `orders` has that of each stage's cells."""
+
+    def __init__(self, trunk: Any, side: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.ends = set(trunk.stage_ends)
+        order = np.arange(side * side)
+        self.blocks, self.orders = nn.ModuleList(), []
+        for index, block in enumerate(trunk.blocks):
+            wanted = window_order(side, side, block.window_size)
+            # To a block that sees everything, the order only matters if it pools.
+            anything = not block.window_size and not block.pool
+            move = None if anything or np.array_equal(order, wanted) else np.argsort(order)[wanted]
+            order = order if anything else wanted
+            self.blocks.append(_Block(block, side, move))
+            if block.pool:
+                order, side = pooled_order(order, side), side // 2
+            if index in self.ends:
+                self.orders.append(order)
+        del trunk.blocks
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """`(B, 3, S, S)` to the cells `(B, N, C)` at the end of each stage."""
+        grid = self.trunk.patch_embed(image)
+        batch, height, width, channels = (int(size) for size in grid.shape)
+        cells, levels = (grid + self._position(height, width)).reshape(batch, height * width, channels), []
+        for index, block in enumerate(self.blocks):
+            cells = block(cells)
+            if index in self.ends:
+                levels.append(cells)
+        return levels
+
+    def _position(self, height: int, width: int) -> Tensor:
+        """The position embedding `(1, height, width, C)`."""
+        whole, window = self.trunk.pos_embed, self.trunk.pos_embed_window
+        tiled = window.repeat(1, 1, height // int(window.shape[2]), width // int(window.shape[3]))
+        spread = F.interpolate(whole, size=(height, width), mode="bicubic")
+        return cast(Tensor, (spread + tiled).permute(0, 2, 3, 1))
+
+
+class _Block(nn.Module):
+    """`MultiScaleBlock.forward` on cells `(B, N, C)`, which it first puts into its own order."""
+
+    move: Tensor | None
+
+    def __init__(self, block: MultiScaleBlock, side: int, move: NDArray[np.int64] | None) -> None:
+        super().__init__()
+        self.norm1, self.norm2, self.mlp = block.norm1, block.norm2, block.mlp
+        self.proj = block.proj if block.dim != block.dim_out else None
+        self.pools = block.pool is not None
+        self.attn = _WindowAttention(block.attn, regions(side, side, block.window_size))
+        self.register_buffer("move", None if move is None else torch.from_numpy(move))
+
+    def forward(self, cells: Tensor) -> Tensor:
+        cells = cells if self.move is None else cells.index_select(1, self.move)
         normed = self.norm1(cells)
-        shortcut = cells if self.proj is None else _pooled(self.proj(normed), self.pool)
-        cells = shortcut + self.attn(normed)
+        shortcut = cells if self.proj is None else self.proj(normed)
+        cells = (_pooled(shortcut) if self.pools else shortcut) + self.attn(normed)
         return cast(Tensor, cells + self.mlp(self.norm2(cells)))
 
 
 class _WindowAttention(nn.Module):
-    """`MultiScaleAttention` within windows of `side` cells; of all cells if `side` is 0."""
+    """`MultiScaleAttention` within windows that lie side by side."""
 
-    def __init__(self, attention: MultiScaleAttention, side: int) -> None:
+    def __init__(self, attention: MultiScaleAttention, windows: list[Region]) -> None:
         super().__init__()
         self.query, self.key, self.value = _cut_in_three(attention.qkv)
-        self.proj, self.pool = attention.proj, attention.q_pool
-        self.heads, self.side = attention.num_heads, side
+        self.proj, self.pools = attention.proj, attention.q_pool is not None
+        self.heads, self.windows = attention.num_heads, windows
+        self.channels = attention.proj.in_features
+        self.width = self.channels // self.heads
 
     def forward(self, cells: Tensor) -> Tensor:
-        height, width = int(cells.shape[1]), int(cells.shape[2])
-        queries, keys, values = _pooled(self.query(cells), self.pool), self.key(cells), self.value(cells)
-        shrink = height // int(queries.shape[1])
-        rows, columns = (_strips(length, self.side or length) for length in (height, width))
-        regions = [
-            self._attend(queries, keys, values, (top, bottom, left, right), shrink)
-            for (top, bottom), (left, right) in product(rows, columns)
-        ]
-        bands = [torch.cat(regions[at : at + len(columns)], 2) for at in range(0, len(regions), len(columns))]
-        return cast(Tensor, self.proj(torch.cat(bands, 1)))
+        queries, keys, values = self.query(cells), self.key(cells), self.value(cells)
+        queries = _pooled(queries) if self.pools else queries
+        answers = [self._attend(queries, keys, values, region) for region in self.windows]
+        return cast(Tensor, self.proj(answers[0] if len(answers) == 1 else torch.cat(answers, 1)))
 
-    def _attend(
-        self, queries: Tensor, keys: Tensor, values: Tensor, region: tuple[int, int, int, int], shrink: int
-    ) -> Tensor:
-        """The answers `(B, h, w, C)` of a region of whole windows, or of windows cut alike."""
-        top, bottom, left, right = region
-        shape = (bottom - top, right - left)
-        if self.side:
-            shape = (min(self.side, shape[0]), min(self.side, shape[1]))
-        keys, values = (self._windows(part[:, top:bottom, left:right], shape) for part in (keys, values))
-        mask, absent = None, max(self.side**2 - shape[0] * shape[1], 0)
-        if absent:
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, region: Region) -> Tensor:
+        """The answers `(B, n, C)` of a region."""
+        asked = self._of_windows(queries, region, 4 if self.pools else 1)
+        keys, values = self._of_windows(keys, region), self._of_windows(values, region)
+        if region.absent:
             keys, values = self._with_absent(keys, self.key.bias), self._with_absent(values, self.value.bias)
-            mask = torch.zeros(1, keys.shape[2])
-            mask[:, -1] = math.log(absent)
-        asked = queries[:, top // shrink : bottom // shrink, left // shrink : right // shrink]
-        small = (shape[0] // shrink, shape[1] // shrink)
-        answers = F.scaled_dot_product_attention(self._windows(asked, small), keys, values, attn_mask=mask)
-        down, across = (bottom - top) // shape[0], (right - left) // shape[1]
-        grid = answers.reshape(-1, down, across, self.heads, *small, answers.shape[-1])
-        return grid.permute(0, 1, 4, 2, 5, 3, 6).reshape(-1, down * small[0], across * small[1], asked.shape[-1])
+        # ONNX Runtime takes a scale that comes last into the product.
+        scores = asked @ (keys.transpose(-1, -2) * (1 / math.sqrt(self.width)))
+        if region.absent:
+            scores = scores + torch.tensor([0.0] * region.cells + [math.log(region.absent)])
+        answers = scores.softmax(-1) @ values
+        answers = answers.transpose(1, 2) if self.heads > 1 else answers
+        return answers.reshape(int(queries.shape[0]), -1, self.channels)
+
+    def _of_windows(self, cells: Tensor, region: Region, shrink: int = 1) -> Tensor:
+        """`(B, N, C)` to `(windows, heads, cells of a window, C / heads)`; N and all else are `shrink` times fewer."""
+        first, count = region.first // shrink, region.cells // shrink
+        # What is an int here is a number in the graph, of which `quantize_scores` learns how many keys there are.
+        if region.windows * count < int(cells.shape[1]):
+            cells = cells[:, first : first + region.windows * count]
+        if self.heads == 1:
+            return cells.reshape(-1, 1, count, self.width)
+        return cells.reshape(-1, count, self.heads, self.width).transpose(1, 2)
 
     def _with_absent(self, cells: Tensor, bias: Tensor) -> Tensor:
         """One more cell in each window: what all that is not there gives."""
-        absent = bias.reshape(1, self.heads, 1, -1).expand(cells.shape[0], -1, -1, -1)
-        return torch.cat([cells, absent], 2)
-
-    def _windows(self, cells: Tensor, shape: tuple[int, int]) -> Tensor:
-        """`(B, h, w, C)` to `(windows, heads, cells of a window, C / heads)`."""
-        height, width, channels = (int(size) for size in cells.shape[1:])
-        down, across = height // shape[0], width // shape[1]
-        grid = cells.reshape(-1, down, shape[0], across, shape[1], self.heads, channels // self.heads)
-        return grid.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, self.heads, shape[0] * shape[1], channels // self.heads)
+        absent = bias.reshape(1, self.heads, 1, self.width)
+        return torch.cat([cells, torch.cat([absent] * int(cells.shape[0]))], 2)
 
 
 def _cut_in_three(layer: nn.Linear) -> list[nn.Linear]:
@@ -139,12 +225,6 @@ def _cut_in_three(layer: nn.Linear) -> list[nn.Linear]:
     return layers
 
 
-def _strips(length: int, side: int) -> list[tuple[int, int]]:
-    """Where whole windows end, and the rest."""
-    return list(pairwise(sorted({0, length - length % side, length})))
-
-
-def _pooled(cells: Tensor, pool: nn.Module | None) -> Tensor:
-    if pool is None:
-        return cells
-    return cast(Tensor, pool(cells.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+def _pooled(cells: Tensor) -> Tensor:
+    """`(B, N, C)` to the greatest of each four, `(B, N / 4, C)`."""
+    return cells.reshape(int(cells.shape[0]), -1, 4, int(cells.shape[2])).amax(2)

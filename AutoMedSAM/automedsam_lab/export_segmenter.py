@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from automedsam.errors import AutoMedSAMError
 from automedsam.onnx_runtime import open_session
 from automedsam.segmenter.torch_parts import ImageEncoder, MaskDecoder, MemoryAttention, MemoryEncoder
+from automedsam_lab.export_attention import FasterMemoryAttention
 from automedsam_lab.export_hiera import for_export
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def export_segmenter(model: SAM2Base, out: Path) -> dict[str, float]:
     """
     out.mkdir(parents=True, exist_ok=True)
     differences = {}
-    for name, graph in _graphs(for_export(model), memories=2, pointers=3, points=2).items():
+    graphs = _graphs(for_export(model), FasterMemoryAttention, memories=2, pointers=3, points=2)
+    for name, graph in graphs.items():
         path, temporary = out / f"{name}.onnx", out / f"{name}.onnx.part"
         with warnings.catch_warnings(), torch.inference_mode():
             # The legacy exporter says that it is old; it needs no onnxscript and knows every operator here.
@@ -84,7 +86,7 @@ def _difference(model: SAM2Base, name: str, path: Path) -> float:
     wanted = [node.name for node in session.get_inputs()]
     worst = 0.0
     for memories, pointers, points in ((1, 1, 1), (2, 3, 2), (5, 4, 6)):
-        graph = _graphs(model, memories=memories, pointers=pointers, points=points)[name]
+        graph = _graphs(model, MemoryAttention, memories=memories, pointers=pointers, points=points)[name]
         with torch.inference_mode():
             expected = graph.module.eval()(*graph.inputs.values())
         expected = expected if isinstance(expected, tuple) else (expected,)
@@ -97,8 +99,10 @@ def _apart(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
 
 
-def _graphs(model: SAM2Base, *, memories: int, pointers: int, points: int) -> dict[str, Graph]:
-    """The four parts with random example inputs of the given numbers."""
+def _graphs(
+    model: SAM2Base, attention: type[MemoryAttention], *, memories: int, pointers: int, points: int
+) -> dict[str, Graph]:
+    """The four parts, with memory attention in the given form, and random example inputs of the given numbers."""
     generator = torch.Generator().manual_seed(memories)
 
     def random(*shape: int) -> Tensor:
@@ -114,7 +118,7 @@ def _graphs(model: SAM2Base, *, memories: int, pointers: int, points: int) -> di
             {},
         ),
         "memory_attention": Graph(
-            MemoryAttention(model),
+            attention(model),
             {
                 "features": features,
                 "memories": random(memories, model.mem_dim, cells, cells),

@@ -17,7 +17,7 @@ def describe_machine() -> dict[str, str | int]:
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
     }
-    for package in ("onnxruntime", "torch"):
+    for package in ("onnxruntime", "openvino", "torch"):
         try:
             described[package] = version(package)
         except PackageNotFoundError:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.quantize_scores import quantize_scores
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
@@ -68,6 +69,7 @@ class PartPlan:
         operators: the ONNX operators to quantize; all that ONNX Runtime can if empty.
         fp32_nodes: names of nodes that stay in FP32 by choice.
         unquantizable: names of layers that had to stay in FP32.
+        scores: whether an attention's products of queries and many keys are quantized too, of a dynamic scheme.
     """
 
     scheme: Scheme
@@ -75,6 +77,7 @@ class PartPlan:
     operators: tuple[str, ...] = PRODUCTS
     fp32_nodes: tuple[str, ...] = ()
     unquantizable: tuple[str, ...] = ()
+    scores: bool = False
 
     def to_manifest(self) -> dict[str, Any]:
         """Plain JSON values; the method only where it matters."""
@@ -86,6 +89,8 @@ class PartPlan:
         described["operators"] = list(self.operators)
         described["fp32_nodes"] = list(self.fp32_nodes)
         described["unquantizable"] = list(self.unquantizable)
+        if self.scheme is Scheme.DYNAMIC:
+            described["scores"] = self.scores
         return described
 
     @classmethod
@@ -97,6 +102,7 @@ class PartPlan:
             operators=tuple(values.get("operators", PRODUCTS)),
             fp32_nodes=tuple(values.get("fp32_nodes", ())),
             unquantizable=tuple(values.get("unquantizable", ())),
+            scores=bool(values.get("scores", False)),
         )
 
 
@@ -184,6 +190,8 @@ class Quantizer:
         with _quiet():
             if plan.scheme is Scheme.DYNAMIC:
                 _write_dynamic(self._source, out, plan.operators, excluded)
+                if plan.scores:
+                    quantize_scores(out)
             else:
                 _write_static(self._graph_file(plan.scheme), out, plan.operators, excluded, self._calibrated(plan))
 

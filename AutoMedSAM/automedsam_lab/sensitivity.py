@@ -150,7 +150,7 @@ def scan_sensitivity(
             quantizer = Quantizer(fp32[part], recorded[part], Path(folder))
             for group, nodes in layer_groups(quantizer.graph(how.scheme), quantizer.layers(how)).items():
                 others = [node.name for node in quantizer.layers(how) if node.name not in nodes]
-                alone = replace(how, fp32_nodes=(*how.fp32_nodes, *others))
+                alone = replace(how, fp32_nodes=(*how.fp32_nodes, *others), scores=False)
                 if set(quantize_part(quantizer, fp32[part], out, alone, recorded[part])) >= set(nodes):
                     losses.append(GroupLoss(part, group, nodes, 1.0, 0.0))
                 else:
@@ -274,9 +274,11 @@ def describe(loss: GroupLoss) -> str:
 def _candidates(fp32: Path, usual: PartPlan) -> Iterator[PartPlan]:
     """The usual plan of a part, then the other schemes and calibrations of the same kind of layers."""
     yield usual
+    if usual.scores:
+        yield replace(usual, scores=False)
     operators = usual.operators if is_convolutional(fp32) else (*PRODUCTS, *CONVOLUTIONS)
     for method in Method:
-        other = replace(usual, scheme=Scheme.STATIC, method=method, operators=operators)
+        other = replace(usual, scheme=Scheme.STATIC, method=method, operators=operators, scores=False)
         if other != usual:
             yield other
 
@@ -295,13 +297,14 @@ def _milliseconds(path: Path, feeds: Sequence[Feed]) -> float:
 
 def _line(part: str, how: PartPlan, found: Agreement, milliseconds: float, megabytes: float) -> str:
     scheme = how.scheme.value + (f" {how.method.value}" if how.scheme is Scheme.STATIC else "")
+    scheme += " with scores" if how.scores else ""
     return (
         f"{part}: {scheme}: Dice {found.dice:.4f} (worst {found.worst:.4f}), {milliseconds:.1f} ms, {megabytes:.1f} MB"
     )
 
 
 def _record(how: PartPlan, found: Agreement, milliseconds: float, megabytes: float) -> dict[str, Any]:
-    described = {key: value for key, value in how.to_manifest().items() if key in ("scheme", "calibration")}
+    described = {key: value for key, value in how.to_manifest().items() if key in ("scheme", "calibration", "scores")}
     return _rounded({**described, **found._asdict(), "milliseconds": milliseconds, "megabytes": megabytes})
 
 

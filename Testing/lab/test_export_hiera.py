@@ -1,6 +1,7 @@
 """The exported Hiera computes what sam2's does, also where windows are cut by the edge of the grid."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ pytest.importorskip("sam2", reason="the FP32 backend is not installed")
 
 from automedsam.segmenter.architecture import Sam2Architecture, build_sam2  # noqa: E402
 from automedsam_lab.export_hiera import for_export  # noqa: E402
+from automedsam_lab.export_segmenter import export_segmenter  # noqa: E402
 
 # At 128 px the grids have 32, 16, 8 and 4 cells a side: windows of 6 and 3 cells fit none of theirs.
 CUT = Sam2Architecture(
@@ -24,6 +26,24 @@ CUT = Sam2Architecture(
 )
 
 
+# The published networks' blocks and windows with an eighth of their width, on grids that are no multiple of 14 cells.
+NARROW = Sam2Architecture(
+    image_size=256, embed_dim=16, d_model=64, memory_dim=16, memory_layers=1, memory_feedforward=32
+)
+PUBLISHED = {
+    "tiny": NARROW,
+    "small": replace(NARROW, stages=(1, 2, 11, 2), global_att_blocks=(7, 10, 13)),
+    "base-plus": replace(
+        NARROW,
+        image_size=192,
+        num_heads=2,
+        stages=(2, 3, 16, 3),
+        global_att_blocks=(12, 16, 20),
+        window_pos_embed_bkg_spatial_size=(14, 14),
+    ),
+}
+
+
 @pytest.mark.parametrize("top_down", [(2, 3), (0, 1, 2, 3)], ids=["published", "all levels"])
 def test_embeddings_equal_sam2s(top_down: tuple[int, ...]) -> None:
     torch.manual_seed(0)
@@ -37,6 +57,18 @@ def test_embeddings_equal_sam2s(top_down: tuple[int, ...]) -> None:
         wanted, found = (m.forward_image(image)["backbone_fpn"] for m in (model, for_export(model)))
     for before, after in zip(wanted, found, strict=True):
         torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_graphs_of_the_published_networks_answer_as_torch_does(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="the lab is not installed")
+    torch.manual_seed(0)
+    model = build_sam2(PUBLISHED[name]).eval()
+    with torch.no_grad():
+        for block in model.image_encoder.trunk.blocks:
+            block.attn.qkv.bias.normal_()
+    differences = export_segmenter(model, tmp_path)
+    assert len(differences) == 4 and max(differences.values()) < 1e-4
 
 
 def test_model_itself_is_left_as_it_was() -> None:
