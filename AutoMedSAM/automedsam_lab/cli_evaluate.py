@@ -10,6 +10,7 @@ import typer
 
 from automedsam.backends import Backend
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.progress import progress
 
 app = typer.Typer()
 
@@ -93,7 +94,8 @@ def evaluate(
         assert cases is not None
         picked, left_out, data = held_out_cases(model, task or model.name, cases, part, limit, skip_bad=skip_bad)
     folder = output or Path(f"evaluation-{model.name}")
-    with _Bar(len(picked) * len(chosen)) as bar:
+    with progress() as bar:
+        task_bar = bar.add_task("Evaluating", total=len(picked) * len(chosen))
         rows = run_evaluation(
             model,
             picked,
@@ -103,39 +105,13 @@ def evaluate(
             rivals=opened,
             settings=settings,
             left_out=left_out,
-            on_done=lambda done: bar.advance(),
+            on_done=lambda done: bar.advance(task_bar),
         )
     Console().print(*summary_tables(rows))
     kept = len({row.case for row in rows})
     if missing := len(left_out) + len(picked) - kept:
         typer.echo(f"Left out: {missing} of {missing + kept} cases; the report says why.")
     typer.echo(f"Means over {data}. Report: {folder / 'report.html'}")
-
-
-class _Bar:
-    """A progress bar on standard error; none where that is a file."""
-
-    def __init__(self, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        console = Console(stderr=True)
-        self._progress = Progress(console=console, transient=True)
-        self._task = self._progress.add_task("Evaluating", total=total)
-        self._shown = console.is_interactive
-
-    def __enter__(self) -> _Bar:
-        if self._shown:
-            self._progress.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self._shown:
-            self._progress.stop()
-
-    def advance(self) -> None:
-        """One case by one backend is done."""
-        self._progress.advance(self._task)
 
 
 def _backends(names: str) -> list[Backend]:

@@ -14,6 +14,7 @@ from automedsam.volume import Plane
 from automedsam_lab.archives.archive import Choices
 from automedsam_lab.archives.opening import Layout
 from automedsam_lab.prepare import LEAST_SIDE, SEED, Settings, Summary, prepare
+from automedsam_lab.progress import progress
 
 app = typer.Typer()
 
@@ -170,40 +171,14 @@ def prepare_command(
         workers=workers or available_cores(),
         stop=on_error is OnError.STOP,
     )
-    with _Bar() as bar:
-        summary = prepare(settings, bar.begin, bar.advance)
+    with progress() as bar:
+        task = bar.add_task("Listing", total=None)
+        summary = prepare(
+            settings,
+            lambda total, done: bar.update(task, description="Preparing", total=total, completed=done),
+            lambda: bar.advance(task),
+        )
     _show(summary, out)
-
-
-class _Bar:
-    """A progress bar on standard error; none where that is a file."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console, transient=True)
-        self._task = self._progress.add_task("Listing", total=None)
-        self._shown = console.is_interactive
-
-    def __enter__(self) -> _Bar:
-        if self._shown:
-            self._progress.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self._shown:
-            self._progress.stop()
-
-    def begin(self, total: int, done: int) -> None:
-        """The archive is listed."""
-        self._progress.update(self._task, description="Preparing", total=total, completed=done)
-
-    def advance(self) -> None:
-        """One entry is made."""
-        self._progress.advance(self._task)
 
 
 def _show(summary: Summary, out: Path) -> None:

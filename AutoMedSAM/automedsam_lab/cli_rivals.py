@@ -11,6 +11,7 @@ import typer
 
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.datasets import GLIOMA, HIPPOCAMPUS
+from automedsam_lab.progress import progress
 
 if TYPE_CHECKING:
     from automedsam_lab import datasets
@@ -267,12 +268,8 @@ def _check_device(device: str) -> None:
 
 @contextmanager
 def _progress(title: str, total: int) -> Iterator[Callable[[str, float], None]]:
-    """A progress bar on standard error, moved on by each case; none where that is a file."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_interactive) as bar:
+    """A progress bar that each case moves on."""
+    with progress() as bar:
         task = bar.add_task(title, total=total)
         yield lambda _case, _seconds: bar.advance(task)
 
