@@ -19,7 +19,7 @@ from automedsam_lab.starter_tasks import SEGMENTER_HISTORY, STARTER_TASKS, Start
 if TYPE_CHECKING:
     from automedsam_lab.quantize_detector import QuantizationCheck
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 SEGMENTERS = "segmenters"
 SEGMENTER_NAME = f"starter-{VERSION}"
 
