@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from automedsam.detector import context_frames
+from automedsam.detector import Fit, context_frames, detector_input
 from automedsam.errors import AutoMedSAMError
 from automedsam.intensity import to_uint8
 from automedsam.reading import SLICE_SUFFIXES, VOLUME_SUFFIXES, read_volume
@@ -37,6 +37,7 @@ class View:
         plane: the plane where a volume does not tell its own.
         detector_size: height and width of the detector's input; None without a detector.
         context_mm: distance of the slices in the detector's first and third channel.
+        fit: how slices are brought to the detector's input.
     """
 
     image_size: int
@@ -45,6 +46,7 @@ class View:
     plane: Plane = Plane.AXIAL
     detector_size: tuple[int, int] | None = None
     context_mm: float = 0.0
+    fit: Fit = Fit.STRETCH
 
 
 @dataclass(frozen=True)
@@ -222,8 +224,8 @@ def _clip(source: Path, grey: NDArray[np.uint8], run: slice, between_mm: float, 
     frames = grey[run].copy()
     if view.detector_size is None:
         return CalibrationClip(source, frames)
-    with_context = context_frames(grey, between_mm, view.context_mm)[run].transpose(0, 3, 1, 2)
-    return CalibrationClip(source, frames, resize_linear(with_context, view.detector_size) / np.float32(255))
+    with_context = context_frames(grey, between_mm, view.context_mm)[run]
+    return CalibrationClip(source, frames, detector_input(with_context, view.detector_size, view.fit))
 
 
 def _together(doubtful: Sequence[tuple[Path, str]]) -> list[str]:

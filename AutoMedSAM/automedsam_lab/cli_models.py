@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from automedsam.detector import Fit
 from automedsam.volume import Plane
 from automedsam_lab.cli_train import Data, Task
 from automedsam_lab.extras import needs
@@ -86,6 +87,10 @@ def convert(
         tuple[int, int] | None,
         typer.Option(help="Height and width of the detector's input.", show_default="its own, else 640 640"),
     ] = None,
+    detector_fit: Annotated[
+        Fit | None,
+        typer.Option(help="How slices are brought to that size.", show_default="its own, else stretch"),
+    ] = None,
     image_size: Annotated[
         int | None, typer.Option(help="Side of the segmenter's input in pixels.", show_default="the network's own")
     ] = None,
@@ -128,6 +133,7 @@ def convert(
         image_size=image_size,
         detector=detector,
         detector_size=detector_size,
+        detector_fit=detector_fit,
         slices=slices,
         only=only,
         description=replace(said, licence=licence, threshold=threshold),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from automedsam.cli_segment import STOPPED
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.datasets import GLIOMA, HIPPOCAMPUS
 from automedsam_lab.extras import needs
@@ -86,6 +88,10 @@ def detector(
     task: Annotated[Task | None, typer.Argument(help="What to find (recipe starter).", show_default=False)] = None,
     recipe: Annotated[DetectorRecipe, typer.Option(help="How to train.")] = DetectorRecipe.STARTER,
     resume: Resume = False,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(help="A detector.pt of the same network and labels to begin with.", show_default="fresh weights"),
+    ] = None,
     device: Device = "auto",
     data: StarterData = None,
     steps: Annotated[int | None, _number("Optimizer steps.", "2500", STARTER_PANEL, 1)] = None,
@@ -118,7 +124,7 @@ def detector(
         if task is None:
             message = f"The recipe starter trains for a task: name {' or '.join(t.value for t in Task)}."
             raise AutoMedSAMError(message)
-        _starter_detector(task, _required(data, "data", recipe.value), out, steps, minutes, resume, device)
+        _starter_detector(task, _required(data, "data", recipe.value), out, steps, minutes, resume, start_from, device)
         return
     _refuse(recipe.value, starter)
     folder = _required(prepared, "prepared", recipe.value)
@@ -130,7 +136,10 @@ def detector(
     _check_device(device)
     chosen = _given({**poster, "model": model and model.value})
     settings = PosterSettings(movement=Movement(flip=bool(flip)), **chosen)
-    checkpoint = train_poster_detector(folder, out, settings=settings, resume=resume, device=device, tell=typer.echo)
+    with _stoppable(out):
+        checkpoint = train_poster_detector(
+            folder, out, settings=settings, resume=resume, start_from=start_from, device=device, tell=typer.echo
+        )
     if is_main_process():
         typer.echo(
             f"Written: {checkpoint}. To make a model with it: automedsam-lab convert CHECKPOINT --config CONFIG "
@@ -140,14 +149,24 @@ def detector(
 
 
 def _starter_detector(
-    task: Task, data: Path, out: Path, steps: int | None, minutes: float | None, resume: bool, device: str
+    task: Task,
+    data: Path,
+    out: Path,
+    steps: int | None,
+    minutes: float | None,
+    resume: bool,
+    start_from: Path | None,
+    device: str,
 ) -> None:
     with needs("train", "Training a detector"):
         from automedsam_lab.train_detector import TrainingSettings, train_detector
 
     _check_device(device)
     settings = TrainingSettings(minutes=minutes, **_given({"steps": steps}))
-    checkpoint = train_detector(task.value, data, out, settings=settings, resume=resume, device=device)
+    with _stoppable(out):
+        checkpoint = train_detector(
+            task.value, data, out, settings=settings, resume=resume, device=device, start_from=start_from
+        )
     typer.echo(f"Written: {checkpoint}")
 
 
@@ -207,17 +226,18 @@ def segmenter(
         from automedsam_lab.train_segmenter_medsam2 import Medsam2Settings, finetune_medsam2
 
     _check_device(device)
-    weights, network = finetune_medsam2(
-        folder,
-        checkpoint,
-        out,
-        config=None if config is None else find_config(config),
-        settings=Medsam2Settings(**_given(medsam2)),
-        root=root,
-        resume=resume,
-        device=device,
-        tell=typer.echo,
-    )
+    with _stoppable(out):
+        weights, network = finetune_medsam2(
+            folder,
+            checkpoint,
+            out,
+            config=None if config is None else find_config(config),
+            settings=Medsam2Settings(**_given(medsam2)),
+            root=root,
+            resume=resume,
+            device=device,
+            tell=typer.echo,
+        )
     if is_main_process():
         sized = "" if size is None else f" --image-size {size}"
         typer.echo(
@@ -245,16 +265,27 @@ def _starter_segmenter(
         message = f"There are no weights to start from at {start_from}: name a segmenter.pt of another run."
         raise AutoMedSAMError(message)
     schedule = Schedule(minutes=math.inf if minutes is None else minutes, **_given({"steps": steps}))
-    weights = train_segmenter(
-        training_clips(data),
-        validation_clips(data, STARTER.image_size),
-        out,
-        schedule=schedule,
-        resume=resume,
-        device=device,
-        start_from=start_from,
-    )
+    with _stoppable(out):
+        weights = train_segmenter(
+            training_clips(data),
+            validation_clips(data, STARTER.image_size),
+            out,
+            schedule=schedule,
+            resume=resume,
+            device=device,
+            start_from=start_from,
+        )
     typer.echo(f"Written: {weights}")
+
+
+@contextmanager
+def _stoppable(out: Path) -> Iterator[None]:
+    """Ctrl-C ends a training in one sentence and exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"Stopped. The same command with --resume goes on from the last checkpoint in {out}.", err=True)
+        raise typer.Exit(STOPPED) from None
 
 
 # What an option is called where the setting has another name.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automedsam.bundle import MANIFEST_NAME, Bundle, file_hash, load_bundle
+from automedsam.detector import Fit
 from automedsam.errors import AutoMedSAMError
 from automedsam.golden import record_golden
 from automedsam.segmenter.architecture import Sam2Architecture, build_sam2
@@ -18,7 +19,7 @@ from automedsam.segmenter.onnx_parts import PART_NAMES, OnnxParts
 from automedsam.segmenter.propagation import SegmenterSettings
 from automedsam.volume import Plane
 from automedsam_lab.calibration import Calibration, View, read_calibration
-from automedsam_lab.checkpoint_keys import Mismatch, check_fits, read_state_dict, refusal
+from automedsam_lab.checkpoint_keys import Mismatch, check_fits, read_state_dict, read_stored, refusal
 from automedsam_lab.convert_detector import DetectorSource, open_detector_source
 from automedsam_lab.convert_manifest import Description, files_of_manifest, head_of_manifest, segmenter_of_manifest
 from automedsam_lab.evaluate_report import write_json
@@ -54,6 +55,7 @@ class Request:
         image_size: side of the network's input in pixels, a multiple of 32; the configuration's own if None.
         detector: see `convert_detector.open_detector_source`; None makes a bundle that only follows prompts.
         detector_size: height and width of the detector's input, where its file does not tell.
+        detector_fit: how slices are brought to it, where its file does not tell.
         slices: how many slices to calibrate with.
         only: pattern of the calibration files' names.
         description: what the bundle is.
@@ -69,6 +71,7 @@ class Request:
     image_size: int | None = None
     detector: str | None = None
     detector_size: tuple[int, int] | None = None
+    detector_fit: Fit | None = None
     slices: int = 32
     only: str = "*"
     description: Description = field(default_factory=Description)
@@ -93,11 +96,15 @@ def convert(request: Request, out: Path, tell: Callable[[str], None] = print) ->
     _check_place(out)
     architecture = _architecture(request)
     _settings(request, architecture)
-    state = _read_segmenter(request.checkpoint, request.config)
+    state, terms = _read_segmenter(request.checkpoint, request.config)
     digest = file_hash(request.checkpoint)
     published = _recognise(request, digest, tell)
-    detector = open_detector_source(request.detector, request.detector_size) if request.detector else None
-    manifest = head_of_manifest(request.description, published, detector, out)
+    detector = (
+        open_detector_source(request.detector, request.detector_size, request.detector_fit)
+        if request.detector
+        else None
+    )
+    manifest = head_of_manifest(request.description, published, detector, out, terms)
     calibration = _calibrate(request, architecture, manifest, detector, tell)
     try:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".automedsam-") as temporary:
@@ -214,11 +221,13 @@ def _architecture(request: Request) -> Sam2Architecture:
     return replace(request.config.architecture, image_size=size)
 
 
-def _read_segmenter(checkpoint: Path, config: Config) -> dict[str, Tensor]:
+def _read_segmenter(checkpoint: Path, config: Config) -> tuple[dict[str, Tensor], str | None]:
+    """The weights, and the terms that a fine-tuning of the lab wrote beside them."""
     state = read_state_dict(checkpoint)
     if mismatch := check_fits(state, config):
         raise DoesNotFitError(refusal(checkpoint, state, config, mismatch), mismatch)
-    return state
+    stored = read_stored(checkpoint)
+    return state, str(stored["terms"]) if "terms" in stored and isinstance(stored["terms"], str) else None
 
 
 def _recognise(request: Request, digest: str, tell: Callable[[str], None]) -> PublishedFile | None:
@@ -253,6 +262,7 @@ def _calibrate(
         plane=Plane(manifest["plane"]),
         detector_size=detector.input_size if detector and quantized_here else None,
         context_mm=detector.context_mm if detector else 0.0,
+        fit=detector.fit if detector else Fit.STRETCH,
     )
     calibration = read_calibration(request.calibration, view, request.slices, only=request.only)
     for doubt in calibration.doubts:

@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from automedsam.bundle import MANIFEST_NAME, Bundle, file_hash, load_bundle
-from automedsam.detector import ANCHOR_STRIDES
+from automedsam.detector import ANCHOR_STRIDES, Fit
 from automedsam.errors import AutoMedSAMError
+from automedsam.volume import Plane
 from automedsam_lab.checkpoint_keys import Mismatch, Weightless, compare, read_state_dict, read_stored, shapes_of
 
 SIZES = ("s", "m", "l")
 LAB_KEYS = frozenset({"settings", "average", "model"})
 DEFAULT_INPUT = (640, 640)
 _CLASSES = "heads.head1.cls_pred.weight"
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What the lab's detectors tell of the data that they learnt from; None where one does not.
+
+    Attributes:
+        segments: the name of each class by its label value, in the order of the scores; empty if not told.
+        modality: in a bundle's words.
+        window: grey levels that became 0 and 255.
+        plane: in which volumes were cut.
+        licence: the terms of the data, which the weights inherit.
+    """
+
+    segments: Mapping[int, str] = field(default_factory=dict)
+    modality: str | None = None
+    window: tuple[float, float] | None = None
+    plane: Plane | None = None
+    licence: str | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +52,8 @@ class DetectorSource:
         write_fp32: writes the FP32 ONNX file; None where `ready` has the files.
         ready: files by precision that are taken as they are.
         bundle: the bundle that it comes from, whose settings it keeps.
+        fit: how slices are brought to its input.
+        taught: what it tells of its training.
     """
 
     about: str
@@ -41,28 +63,35 @@ class DetectorSource:
     write_fp32: Callable[[Path], None] | None
     ready: Mapping[str, Path]
     bundle: Bundle | None = None
+    fit: Fit = Fit.STRETCH
+    taught: Taught = field(default_factory=Taught)
 
 
-def open_detector_source(given: str, input_size: tuple[int, int] | None = None) -> DetectorSource:
+def open_detector_source(
+    given: str, input_size: tuple[int, int] | None = None, fit: Fit | None = None
+) -> DetectorSource:
     """Looks at a detector without writing anything.
 
     Args:
         given: a checkpoint (of the lab, of super-gradients' trainer, or a bare state dict of YOLO-NAS S, M or L),
             an ONNX file as `automedsam-lab export detector` writes it, or a bundle's name or folder.
         input_size: height and width in pixels, for a checkpoint that does not tell its own.
+        fit: how slices are brought to that size, for a file that does not tell; stretched if None.
 
     Raises:
         AutoMedSAMError: if it is none of these, or does not fit.
     """
     path = Path(given)
     if (path / MANIFEST_NAME).is_file() or not path.suffix:
-        return _of_bundle(load_bundle(given))
+        source = _of_bundle(load_bundle(given))
+        _check_fit(path, source.fit, fit)
+        return source
     if not path.is_file():
         message = f"There is no detector {given}: give a checkpoint, an ONNX file, or a model of 'automedsam models'."
         raise AutoMedSAMError(message)
     if path.suffix.lower() == ".onnx":
-        return _of_onnx(path, input_size)
-    return _of_checkpoint(path, input_size)
+        return _of_onnx(path, input_size, fit)
+    return _of_checkpoint(path, input_size, fit)
 
 
 def _of_bundle(bundle: Bundle) -> DetectorSource:
@@ -79,25 +108,23 @@ def _of_bundle(bundle: Bundle) -> DetectorSource:
         raise AutoMedSAMError(message)
     settings = bundle.detector
     about = f"the detector of {bundle.name} {bundle.version}"
-    return DetectorSource(about, len(settings.labels), settings.input_size, settings.context_mm, None, ready, bundle)
+    return DetectorSource(
+        about, len(settings.labels), settings.input_size, settings.context_mm, None, ready, bundle, settings.fit
+    )
 
 
-def _of_checkpoint(path: Path, input_size: tuple[int, int] | None) -> DetectorSource:
+def _of_checkpoint(path: Path, input_size: tuple[int, int] | None, fit: Fit | None) -> DetectorSource:
     from automedsam_lab.detector_model import build_yolo_nas
     from automedsam_lab.export_detector import export_detector, export_model
 
     stored = read_stored(path)
     if isinstance(stored, Mapping) and stored.keys() >= LAB_KEYS:
         settings: Mapping[str, Any] = stored["settings"]
-        height, width = settings["input_size"]
-        about = f"the lab's detector for {settings['task']}"
-        size, context = (height, width), float(settings["context_mm"])
-        _check_input(path, size, input_size)
 
         def export(out: Path) -> None:
             export_detector(path, out)
 
-        return DetectorSource(about, len(settings["classes"]), size, context, export, {})
+        return _of_settings(path, settings, export, input_size, fit)
     state = read_state_dict(path)
     letter, classes = _recognise(path, state)
     chosen = input_size or DEFAULT_INPUT
@@ -107,7 +134,56 @@ def _of_checkpoint(path: Path, input_size: tuple[int, int] | None) -> DetectorSo
         model.load_state_dict(state)
         export_model(model.eval(), chosen, out, str(path))
 
-    return DetectorSource(f"YOLO-NAS-{letter.upper()}", classes, chosen, 0.0, write, {})
+    about = f"YOLO-NAS-{letter.upper()}"
+    return DetectorSource(about, classes, chosen, 0.0, write, {}, fit=fit or Fit.STRETCH)
+
+
+def _of_settings(
+    path: Path,
+    settings: Mapping[str, Any],
+    write: Callable[[Path], None],
+    input_size: tuple[int, int] | None,
+    fit: Fit | None,
+) -> DetectorSource:
+    """A detector by what the lab's training says of it.
+
+    Raises:
+        AutoMedSAMError: if it does not say what it must, or the user says otherwise.
+    """
+    try:
+        height, width = (int(side) for side in settings["input_size"])
+        names = [str(name) for name in settings["classes"]]
+        own = Fit(settings.get("fit", Fit.STRETCH.value))
+        source = DetectorSource(
+            about=f"the lab's detector for {settings['task']}",
+            classes=len(names),
+            input_size=(height, width),
+            context_mm=float(settings["context_mm"]),
+            write_fp32=write,
+            ready={},
+            fit=own,
+            taught=_taught(settings, names),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        message = f"{path} lacks or garbles what a detector of the lab tells of itself ({error!r}): train it again."
+        raise AutoMedSAMError(message) from error
+    _check_input(path, source.input_size, input_size)
+    _check_fit(path, own, fit)
+    return source
+
+
+def _taught(settings: Mapping[str, Any], names: list[str]) -> Taught:
+    """What the poster's recipe writes; the starter detectors' labels are their tasks' business."""
+    if "values" not in settings:
+        return Taught()
+    window, plane, licence = (settings.get(name) for name in ("window", "plane", "licence"))
+    return Taught(
+        segments=dict(zip((int(value) for value in settings["values"]), names, strict=True)),
+        modality=settings.get("modality"),
+        window=None if window is None else (float(window[0]), float(window[1])),
+        plane=None if plane is None else Plane(plane),
+        licence=licence,
+    )
 
 
 def _recognise(path: Path, state: Mapping[str, Tensor]) -> tuple[str, int]:
@@ -140,8 +216,10 @@ def _recognise(path: Path, state: Mapping[str, Tensor]) -> tuple[str, int]:
     raise AutoMedSAMError(message)
 
 
-def _of_onnx(path: Path, input_size: tuple[int, int] | None) -> DetectorSource:
+def _of_onnx(path: Path, input_size: tuple[int, int] | None, fit: Fit | None) -> DetectorSource:
     import onnx
+
+    from automedsam_lab.export_detector import read_settings
 
     try:
         model = onnx.load(path)
@@ -173,7 +251,9 @@ def _of_onnx(path: Path, input_size: tuple[int, int] | None) -> DetectorSource:
     def write(out: Path) -> None:
         onnx.save(model, out)  # with weights that lay in files beside it
 
-    return DetectorSource("an exported detector", classes, (height, width), 0.0, write, {})
+    if settings := read_settings(model):
+        return _of_settings(path, settings, write, input_size, fit)
+    return DetectorSource("an exported detector", classes, (height, width), 0.0, write, {}, fit=fit or Fit.STRETCH)
 
 
 def _dimensions(value: Any) -> list[int | None]:
@@ -209,4 +289,10 @@ def _check_outputs(path: Path, size: tuple[int, int]) -> int:
 def _check_input(path: Path, own: tuple[int, int], asked: tuple[int, int] | None) -> None:
     if asked is not None and asked != own:
         message = f"{path} was made for {own[0]} x {own[1]} pixels, not {asked[0]} x {asked[1]}: leave the size out."
+        raise AutoMedSAMError(message)
+
+
+def _check_fit(path: Path, own: Fit, asked: Fit | None) -> None:
+    if asked is not None and asked is not own:
+        message = f"{path} learnt from images fitted by {own.value}, not {asked.value}: leave --detector-fit out."
         raise AutoMedSAMError(message)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from automedsam.bundle import SCHEMA_VERSION, file_hash
+from automedsam.detector import Fit
 from automedsam.errors import AutoMedSAMError
 from automedsam.segmentation import Segment
 from automedsam.segmenter.architecture import Sam2Architecture
 from automedsam.segmenter.propagation import SegmenterSettings
 from automedsam.volume import Plane
 from automedsam_lab.calibration_doubts import ANY_MODALITY
-from automedsam_lab.convert_detector import DetectorSource
+from automedsam_lab.convert_detector import DetectorSource, Taught
 from automedsam_lab.published import CT_WINDOW, PublishedFile
 from automedsam_lab.starter_tasks import MASTER_LIST, REGION_LIST
 
@@ -29,6 +30,8 @@ YOLO_NAS_TERMS = (
 FOLLOWING = {"fill": 0.1, "prompt_score": 0.5, "reach_mm": 5.0, "margin": 0.25}
 LINKING = {"max_gap_mm": 5.0, "min_extent_mm": 3.0}
 COLOURS = ((0.95, 0.77, 0.06), (0.90, 0.47, 0.33), (0.33, 0.67, 0.90), (0.45, 0.75, 0.35), (0.70, 0.50, 0.85))
+# Slicer's own for what nobody told more of.
+TISSUE = f"{MASTER_LIST}~SCT^85756007^Tissue~SCT^85756007^Tissue~^^~{REGION_LIST}~^^~^^"
 LESION = f"{MASTER_LIST}~SCT^49755003^Morphologically Altered Structure~SCT^52988006^Lesion~^^~{REGION_LIST}~^^~^^"
 
 
@@ -60,26 +63,33 @@ class Description:
 
 
 def head_of_manifest(
-    said: Description, published: PublishedFile | None, detector: DetectorSource | None, out: Path
+    said: Description,
+    published: PublishedFile | None,
+    detector: DetectorSource | None,
+    out: Path,
+    terms: str | None = None,
 ) -> dict[str, Any]:
-    """Everything of a manifest but its files and figures.
+    """Everything of a manifest but its files and figures; `terms` are those that the checkpoint tells of itself.
 
     Raises:
         AutoMedSAMError: if the name, the window or the threshold is none, or the labels are not as many as the
             detector's classes.
     """
     base = detector.bundle.manifest if detector and detector.bundle else {}
-    modality = said.modality or _only(base.get("modalities")) or (published.modality if published else ANY_MODALITY)
+    taught = detector.taught if detector else Taught()
+    known = published.modality if published else ANY_MODALITY
+    modality = said.modality or _only(base.get("modalities")) or taught.modality or known
+    plane = said.plane or taught.plane
     segments = _segments(said, published, detector, base)
     return {
         "schema": SCHEMA_VERSION,
         "name": _name(said.name or out.name),
         "version": said.version,
         "task": said.task or base.get("task") or " and ".join(segment["name"] for segment in segments),
-        "licence": said.licence or _licence(published, detector),
+        "licence": said.licence or _licence(terms, published, detector),
         "modalities": [modality],
-        "window": _window(said, published, base, modality),
-        "plane": said.plane.value if said.plane else base.get("plane", Plane.AXIAL.value),
+        "window": _window(said, published, base, taught, modality),
+        "plane": plane.value if plane else base.get("plane", Plane.AXIAL.value),
         "segments": segments,
         "detector": _detector(said, detector, base, segments),
         "linking": base.get("linking", LINKING),
@@ -131,7 +141,8 @@ def _segments(
     classes = detector.classes if detector else 1
     if not said.labels and base:
         return list(base["segments"])
-    labels = said.labels or _default_labels(published, classes)
+    taught = detector.taught.segments if detector else {}
+    labels = said.labels or tuple(taught.values()) or _default_labels(published, classes)
     if len(labels) != classes:
         message = (
             f"The detector knows {classes} {'class' if classes == 1 else 'classes'}, but {len(labels)} "
@@ -139,8 +150,10 @@ def _segments(
             "give --label once for each class, in the detector's order."
         )
         raise AutoMedSAMError(message)
+    values = list(taught) or range(1, classes + 1)
     return [
-        asdict(Segment(index + 1, label, COLOURS[index % len(COLOURS)], LESION)) for index, label in enumerate(labels)
+        asdict(Segment(value, label, COLOURS[index % len(COLOURS)], TISSUE if taught else LESION))
+        for index, (value, label) in enumerate(zip(values, labels, strict=True))
     ]
 
 
@@ -150,15 +163,17 @@ def _default_labels(published: PublishedFile | None, classes: int) -> tuple[str,
     return tuple(f"Class {index + 1}" for index in range(classes))
 
 
-def _licence(published: PublishedFile | None, detector: DetectorSource | None) -> str:
-    terms = published.licence if published else UNKNOWN_TERMS
+def _licence(told: str | None, published: PublishedFile | None, detector: DetectorSource | None) -> str:
+    terms = told or (published.licence if published else UNKNOWN_TERMS)
     if detector is None:
         return terms
+    if detector.taught.licence:
+        return f"{terms} The detector inherits those of its data: {detector.taught.licence}"
     return f"{terms} {detector.bundle.licence if detector.bundle else YOLO_NAS_TERMS}"
 
 
 def _window(
-    said: Description, published: PublishedFile | None, base: Mapping[str, Any], modality: str
+    said: Description, published: PublishedFile | None, base: Mapping[str, Any], taught: Taught, modality: str
 ) -> list[float] | None:
     if said.window is not None:
         low, high = said.window
@@ -169,6 +184,8 @@ def _window(
     if base:
         window: list[float] | None = base["window"]
         return window
+    if taught.window is not None:
+        return list(taught.window)
     if published and published.window and modality == published.modality:
         return list(published.window)
     return list(CT_WINDOW) if modality.upper() == "CT" else None
@@ -186,6 +203,7 @@ def _detector(
         "score_threshold": SCORE_THRESHOLD,
         "nms_iou": NMS_IOU,
         "mirror": None,
+        "fit": (detector.fit if detector else Fit.STRETCH).value,
         **base.get("detector", {}),
         "labels": [segment["value"] for segment in segments],
         "files": {},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from automedsam_lab.detector_model import fuse, load_detector
 from automedsam_lab.measure_detector import onnx_predictor
 
 OPSET = 17
+# How slices are fitted and which classes there are is told by the file itself, under this name.
+_SETTINGS = "automedsam_detector"
 _BOX_TOLERANCE = 0.02
 _SCORE_TOLERANCE = 1e-3
 
@@ -63,10 +67,16 @@ def export_detector(checkpoint: Path, out_onnx: Path) -> ExportCheck:
     """
     model, settings = load_detector(checkpoint)
     height, width = settings["input_size"]
-    return export_model(model, (height, width), out_onnx, str(checkpoint))
+    return export_model(model, (height, width), out_onnx, str(checkpoint), settings)
 
 
-def export_model(model: torch.nn.Module, size: tuple[int, int], out_onnx: Path, called: str) -> ExportCheck:
+def export_model(
+    model: torch.nn.Module,
+    size: tuple[int, int],
+    out_onnx: Path,
+    called: str,
+    settings: Mapping[str, Any] | None = None,
+) -> ExportCheck:
     """Write a YOLO-NAS as ONNX; see `export_detector`.
 
     Args:
@@ -74,6 +84,7 @@ def export_model(model: torch.nn.Module, size: tuple[int, int], out_onnx: Path, 
         size: Height and width of the input, multiples of 32.
         out_onnx: The file to write.
         called: What to call the model in an error.
+        settings: What the checkpoint tells of itself, which the file then tells too; see `read_settings`.
 
     Returns:
         How closely ONNX Runtime agrees with torch.
@@ -101,8 +112,28 @@ def export_model(model: torch.nn.Module, size: tuple[int, int], out_onnx: Path, 
             "in score; check the versions of torch and onnx."
         )
         raise AutoMedSAMError(message)
+    if settings is not None:
+        _tell_settings(temporary, settings)
     os.replace(temporary, out_onnx)
     return check
+
+
+def read_settings(model: Any) -> dict[str, Any]:
+    """The settings that `export_detector` put into an ONNX model; empty for another's."""
+    told = next((entry.value for entry in model.metadata_props if entry.key == _SETTINGS), "{}")
+    try:
+        settings = json.loads(told)
+    except ValueError:
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _tell_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    import onnx
+
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {_SETTINGS: json.dumps(dict(settings))})
+    onnx.save(model, path)
 
 
 def _write(model: torch.nn.Module, size: tuple[int, int], path: Path) -> None:

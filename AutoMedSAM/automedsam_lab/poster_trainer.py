@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from automedsam.errors import AutoMedSAMError
 from automedsam_lab import super_gradients_compat
 from automedsam_lab.distributed import World
 
@@ -94,9 +95,14 @@ class Watch(Callback):  # type: ignore[misc]
         self._trainer, self._processes, self._patience, self._report = trainer, processes, patience, report
         self._best, self._best_epoch = best if best is not None else (-math.inf, 0)
         self._loss, self._started, self._seconds, self._steps = math.nan, 0.0, 0.0, 0
+        self._stopped, self.interrupted = False, False
 
     def on_training_start(self, context: Any) -> None:
         self._trainer.best_metric = self._best
+
+    def on_training_end(self, context: Any) -> None:
+        # The Trainer ends quietly at Ctrl-C, as it does when it is told to stop.
+        self.interrupted = bool(context.stop_training) and not self._stopped
 
     def on_train_loader_start(self, context: Any) -> None:
         # Each epoch varies its images in another way.
@@ -123,6 +129,7 @@ class Watch(Callback):  # type: ignore[misc]
             }
         )
         if epoch - self._best_epoch >= self._patience:
+            self._stopped = True
             context.update_context(stop_training=True)
 
 
@@ -140,8 +147,8 @@ def train(
     seed: int,
     resume: bool,
     report: Callable[[Row], None],
-) -> Path:
-    """Trains to the end or the early stop.
+) -> tuple[Path, bool]:
+    """Trains to the end, the early stop or Ctrl-C.
 
     Args:
         model: a YOLO-NAS.
@@ -158,10 +165,16 @@ def train(
         report: is given a row of figures an epoch.
 
     Returns:
-        The folder of the Trainer's checkpoints.
+        The folder of the Trainer's checkpoints, and whether the training came to its end.
+
+    Raises:
+        AutoMedSAMError: if what is to be resumed is of another network.
     """
     trainer = PosterTrainer(world, out)
     stored = latest_run(out) if resume else None
+    if stored is not None:
+        _check_same(stored / LATEST, model)
+    watch = Watch(trainer, world.size, patience, _best_of(stored), report)
     steps = epochs * len(train_loader)
     reader = PPYoloEPostPredictionCallback(score_threshold=0.01, nms_threshold=0.7, nms_top_k=1000, max_predictions=300)
     metric = DetectionMetrics_050(
@@ -191,11 +204,11 @@ def train(
                 "ema_params": {"decay": _EMA, "decay_type": "threshold"},
                 "sync_bn": world.device != "cpu",
                 "mixed_precision": world.device != "cpu",
-                "loss": PPYoloELoss(num_classes=classes, reg_max=16, use_static_assigner=False),
+                "loss": PPYoloELoss(num_classes=classes, use_static_assigner=False),
                 "valid_metrics_list": [metric],
                 "metric_to_watch": METRIC,
                 "greater_metric_to_watch_is_better": True,
-                "phase_callbacks": [Watch(trainer, world.size, patience, _best_of(stored), report)],
+                "phase_callbacks": [watch],
                 "average_best_models": False,
                 "resume": resume,
                 "seed": seed,
@@ -207,12 +220,24 @@ def train(
             train_loader=train_loader,
             valid_loader=validation_loader,
         )
-    return Path(trainer.checkpoints_dir_path)
+    return Path(trainer.checkpoints_dir_path), not watch.interrupted
 
 
 def latest_run(out: Path) -> Path | None:
     """The Trainer's folder of the last run in `out` that can be resumed, None if there is none."""
     return max((path.parent for path in (out / EXPERIMENT).glob(f"RUN_*/{LATEST}")), default=None)
+
+
+def _check_same(checkpoint: Path, model: torch.nn.Module) -> None:
+    """Sees that a checkpoint is of this network, of which the Trainer would only list the keys."""
+    from automedsam_lab.checkpoint_keys import compare, read_state_dict, shapes_of
+
+    if mismatch := compare(shapes_of(read_state_dict(checkpoint)), shapes_of(model.state_dict())):
+        message = (
+            f"{checkpoint} is of another network ({len(mismatch.lines())} of its tensors do not fit): resume with the "
+            "dataset, the --model and the --width that its training began with."
+        )
+        raise AutoMedSAMError(message)
 
 
 def _best_of(run: Path | None) -> tuple[float, int] | None:

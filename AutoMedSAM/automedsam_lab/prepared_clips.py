@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.prepared import PreparedCase, PreparedDataset
 from automedsam_lab.prepared_native import NativeFrames, NativeReader
 
 SMALLEST_OBJECT = 30
-# Voxels of labelled cases that are kept in memory by each reading process.
+# Voxels of labelled cases that a process which both reads and trains keeps in memory.
 _KEPT_VOXELS = 400_000_000
 
 
@@ -144,7 +144,9 @@ class PreparedClips(Dataset[VideoClip]):
             message = f"The case {case.name} ({case.images[0]}) shows no object, though its prepared images do."
             raise AutoMedSAMError(message)
         self._kept[index] = found
-        while len(self._kept) > 1 and sum(kept.objects.size for kept in self._kept.values()) > _KEPT_VOXELS:
+        # A worker lives for one epoch and sees each case once.
+        most = _KEPT_VOXELS if get_worker_info() is None else 0
+        while len(self._kept) > 1 and sum(kept.objects.size for kept in self._kept.values()) > most:
             self._kept.popitem(last=False)
         return found
 

@@ -87,7 +87,8 @@ def train_detector(
         The checkpoint.
 
     Raises:
-        AutoMedSAMError: No cases are found, super-gradients is absent, or there is nothing to resume.
+        AutoMedSAMError: No cases are found, super-gradients is absent, there is nothing to resume, or what is to be
+            begun with is of another network or task.
     """
     check_task(task)
     plan = DETECTOR_TASKS[task]
@@ -126,6 +127,12 @@ def train_on_stacks(
         model, known = load_detector(begin)
         if known["classes"] != list(task.classes):
             message = f"{begin} finds {', '.join(known['classes'])}, not {', '.join(task.classes)}: another task's."
+            raise AutoMedSAMError(message)
+        if (known.get("size", "s"), known["width"]) != ("s", settings.width):
+            message = (
+                f"{begin} is a YOLO-NAS-{known.get('size', 's').upper()} of width {known['width']:g}, not S of "
+                f"{settings.width:g}: another recipe's."
+            )
             raise AutoMedSAMError(message)
         model, fused = model.to(target), bool(known.get("fused"))
     average = copy.deepcopy(model).eval()

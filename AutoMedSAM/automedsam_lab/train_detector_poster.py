@@ -20,7 +20,7 @@ from automedsam.errors import AutoMedSAMError
 from automedsam_lab import super_gradients_compat
 from automedsam_lab.checkpoint_keys import read_stored
 from automedsam_lab.convert_detector import SIZES
-from automedsam_lab.detector_model import build_yolo_nas
+from automedsam_lab.detector_model import build_yolo_nas, read_checkpoint
 from automedsam_lab.distributed import World, join_world
 from automedsam_lab.prepared import PreparedDataset
 from automedsam_lab.prepared_detection import DetectionImages, Movement
@@ -78,6 +78,7 @@ def train_poster_detector(
     *,
     settings: PosterSettings | None = None,
     resume: bool = False,
+    start_from: Path | None = None,
     device: str = "auto",
     tell: Callable[[str], None] = print,
 ) -> Path:
@@ -90,6 +91,7 @@ def train_poster_detector(
         out: the run's folder: `log.jsonl`, `detector.pt`, and the Trainer's own checkpoints and TensorBoard events.
         settings: how to train.
         resume: go on from the Trainer's latest checkpoint in `out`.
+        start_from: a `detector.pt` of the same network and labels to begin with; random weights if None.
         device: "auto", "cpu" or "cuda".
         tell: is told what is trained.
 
@@ -97,8 +99,9 @@ def train_poster_detector(
         `out/detector.pt`, which `automedsam-lab convert --detector` and `export detector` take.
 
     Raises:
-        AutoMedSAMError: if the dataset is none, has too few images or no boxes, super-gradients is absent, or there
-            is nothing to resume.
+        AutoMedSAMError: if the dataset is none, has too few images or no boxes, super-gradients is absent, there is
+            nothing to resume or a training that should be, or `start_from` does not fit.
+        KeyboardInterrupt: after Ctrl-C; the best weights so far are in `out/detector.pt`, if an epoch was ended.
     """
     chosen = settings or PosterSettings()
     dataset = PreparedDataset.open(prepared)
@@ -112,6 +115,12 @@ def train_poster_detector(
     if resume and poster_trainer.latest_run(out) is None:
         message = f"There is no checkpoint to resume from in {out}: start without --resume."
         raise AutoMedSAMError(message)
+    if not resume and poster_trainer.latest_run(out) is not None:
+        message = f"{out} holds a training already: give --resume to go on with it, or another folder."
+        raise AutoMedSAMError(message)
+    labels = sorted(dataset.labels)
+    names = [dataset.labels[value] for value in labels]
+    begun = None if start_from is None or resume else _weights_of(start_from, names, chosen)
     with join_world(device) as world:
         if len(images["train"]) < chosen.batch * world.size:
             message = (
@@ -121,13 +130,15 @@ def train_poster_detector(
             raise AutoMedSAMError(message)
         out.mkdir(parents=True, exist_ok=True)
         log = TrainingLog(out, board=False) if world.main else None
-        labels = sorted(dataset.labels)
         torch.manual_seed(chosen.seed)
         model = build_yolo_nas(chosen.model, len(labels), chosen.width)
+        if begun is not None:
+            model.load_state_dict(begun)
         if world.main:
             size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
             tell(
-                f"YOLO-NAS-{chosen.model.upper()} of {size:.1f} million parameters from scratch on "
+                f"YOLO-NAS-{chosen.model.upper()} of {size:.1f} million parameters "
+                f"{'from scratch' if start_from is None else f'from {start_from}'} on "
                 f"{len(images['train'])} images of {dataset.name}, {world.size} x {world.device}; the weights inherit "
                 f"the terms of the data: {dataset.licence}"
             )
@@ -137,7 +148,7 @@ def train_poster_detector(
                 log.write(row)
 
         shown = DetectionImages(images["train"], labels, chosen.image_size, chosen.movement, chosen.seed)
-        run = poster_trainer.train(
+        run, ended = poster_trainer.train(
             model,
             _loader(shown, chosen, world, shuffle=True, collate=poster_trainer.collate()),
             _loader(
@@ -157,8 +168,10 @@ def train_poster_detector(
             resume=resume,
             report=report,
         )
-        if world.main:
+        if world.main and (run / poster_trainer.BEST).is_file():
             _write_detector(run / poster_trainer.BEST, out / CHECKPOINT, dataset, chosen)
+        if not ended:
+            raise KeyboardInterrupt
     return out / CHECKPOINT
 
 
@@ -189,19 +202,50 @@ def spare_workers(world: World) -> int:
     return min(_MOST_WORKERS, (os.cpu_count() or 1) // world.size)
 
 
+def _weights_of(checkpoint: Path, classes: list[str], settings: PosterSettings) -> dict[str, torch.Tensor]:
+    """The averaged weights of an earlier training.
+
+    Raises:
+        AutoMedSAMError: if they are of another network, or of other classes.
+    """
+    stored = read_checkpoint(checkpoint)
+    told: dict[str, Any] = stored["settings"]
+    if told.get("fused"):
+        message = f"The blocks of {checkpoint} were fused for INT8: start from one that training wrote."
+        raise AutoMedSAMError(message)
+    if list(told["classes"]) != classes:
+        message = f"{checkpoint} finds {', '.join(told['classes'])}, not {', '.join(classes)}: another dataset's."
+        raise AutoMedSAMError(message)
+    size, width = told.get("size", "s"), float(told["width"])
+    if (size, width) != (settings.model, settings.width):
+        message = (
+            f"{checkpoint} is a YOLO-NAS-{size.upper()} of width {width:g}, not {settings.model.upper()} of "
+            f"{settings.width:g}: give --model {size} --width {width:g}."
+        )
+        raise AutoMedSAMError(message)
+    weights: dict[str, torch.Tensor] = stored["average"]
+    return weights
+
+
 def _write_detector(best: Path, path: Path, dataset: PreparedDataset, settings: PosterSettings) -> None:
     """The Trainer's best checkpoint in the lab's own layout."""
     stored = read_stored(best)
+    choices = dataset.manifest.get("choices", {})
+    modalities = {case["modality"] for case in dataset.manifest["cases"]}
     content = {
         "settings": {
             "task": dataset.name,
             "classes": [dataset.labels[value] for value in sorted(dataset.labels)],
+            "values": sorted(dataset.labels),
             "size": settings.model,
             "width": settings.width,
             "input_size": [settings.image_size, settings.image_size],
             "context_mm": 0.0,
             "fit": "letterbox",
             "licence": dataset.licence,
+            "modality": modalities.pop() if len(modalities) == 1 else None,
+            "window": choices.get("window"),
+            "plane": choices.get("plane"),
         },
         "model": stored["net"],
         "average": stored["ema_net"],

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from automedsam.errors import AutoMedSAMError
 from automedsam.segmenter.architecture import Sam2Architecture
+from automedsam_lab.checkpoint_keys import compare, read_state_dict, shapes_of
 from automedsam_lab.clips import Clip, jitter_box, normalise, tight_box
 from automedsam_lab.segmenter_losses import LOGIT_LIMIT, DenseHead, clip_loss, hard_dice
 from automedsam_lab.segmenter_model import STARTER, build_trainable
@@ -216,16 +217,16 @@ def train_segmenter(
         The path of the averaged weights.
 
     Raises:
-        AutoMedSAMError: if there is nothing to resume from.
+        AutoMedSAMError: if there is nothing to resume from, or `start_from` is of another network.
     """
     schedule = schedule or Schedule()
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    out.mkdir(parents=True, exist_ok=True)
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
     model = build_trainable(architecture).to(chosen).train()
     if start_from is not None:
-        model.load_state_dict(torch.load(start_from, map_location=chosen, weights_only=True)["model"])
+        model.load_state_dict(_fitting_weights(start_from, model))
+    out.mkdir(parents=True, exist_ok=True)
     head = DenseHead(architecture.d_model).to(chosen)
     parameters = [*model.parameters(), *head.parameters()]
     optimiser = torch.optim.AdamW(parameters, schedule.learning_rate, weight_decay=schedule.weight_decay)
@@ -277,6 +278,22 @@ def train_segmenter(
     _save(out, model, head, average, optimiser, step, time.monotonic() - began, architecture)
     writer.close()
     return out / "segmenter.pt"
+
+
+def _fitting_weights(path: Path, model: SAM2Base) -> dict[str, Tensor]:
+    """The weights of an earlier training of this network; the size of the image may be another.
+
+    Raises:
+        AutoMedSAMError: if the file is none, or of another network.
+    """
+    weights = read_state_dict(path)
+    if mismatch := compare(shapes_of(weights), shapes_of(model.state_dict())):
+        message = (
+            f"{path} does not fit the starter's network ({mismatch.summary()}): give a segmenter.pt of its training, "
+            "or choose --recipe medsam2 for a published checkpoint."
+        )
+        raise AutoMedSAMError(message)
+    return weights
 
 
 def _freeze_norms(model: SAM2Base) -> None:

@@ -111,8 +111,8 @@ def finetune_medsam2(
         `out/finetuned.pt`, which `automedsam-lab convert` takes, and its network.
 
     Raises:
-        AutoMedSAMError: if the dataset has no masks, the checkpoint does not fit, there is nothing to resume, or the
-            training diverges.
+        AutoMedSAMError: if the dataset has no masks, the checkpoint does not fit, there is nothing to resume or a
+            training that should be, or the training diverges.
     """
     chosen = settings or Medsam2Settings()
     dataset = PreparedDataset.open(prepared, root)
@@ -134,19 +134,23 @@ def finetune_medsam2(
     if resume and not (out / CHECKPOINT).is_file():
         message = f"There is no checkpoint to resume from at {out / CHECKPOINT}: start without --resume."
         raise AutoMedSAMError(message)
+    if not resume and (out / CHECKPOINT).is_file():
+        message = f"{out} holds a training already: give --resume to go on with it, or another folder."
+        raise AutoMedSAMError(message)
     with join_world(device) as world:
         if len(shown) < world.size:
             message = f"{prepared} has {len(shown)} training cases with masks, fewer than {world.size} processes."
             raise AutoMedSAMError(message)
         out.mkdir(parents=True, exist_ok=True)
+        known = find_file(start_from.name, file_hash(start_from))
+        terms = f"The weights inherit terms: of the data, {dataset.licence}; of the checkpoint, {_terms_of(known)}"
         if world.main:
             tell(
                 f"{network.about}, from {start_from.name}, at {architecture.image_size} px on {len(shown)} cases of "
                 f"{dataset.name}, {world.size} x {world.device}"
             )
-            known = find_file(start_from.name, file_hash(start_from))
-            tell(f"The weights inherit terms: of the data, {dataset.licence}; of the checkpoint, {_terms_of(known)}")
-        _train(_Run(network, architecture, state, chosen, world), shown, held, out, resume)
+            tell(terms)
+        _train(_Run(network, architecture, state, chosen, world, terms), shown, held, out, resume)
     return out / WEIGHTS, network
 
 
@@ -226,6 +230,7 @@ class _Run:
         state: dict[str, Tensor],
         settings: Medsam2Settings,
         world: World,
+        terms: str,
     ) -> None:
         torch.manual_seed(settings.seed + world.rank)
         network = build_sam2(architecture)
@@ -235,7 +240,7 @@ class _Run:
             # What this network does not have stays zero, so that the result is of the same network.
             parameter.requires_grad_(name not in config.zeros)
         _drop_out_of_memory(network)
-        self._config, self._settings, self._world = config, settings, world
+        self._config, self._settings, self._world, self._terms = config, settings, world, terms
         self._step = ClipStep(network.to(world.device), settings.interaction).train()
         self._optimiser = torch.optim.AdamW(parameter_groups(network, settings))
         self._wrapped: Any = self._step
@@ -279,10 +284,10 @@ class _Run:
             prompted, propagated = self._validate(held)
             self._spent = time.monotonic() - began
             if log is not None:
+                self._save(out)  # an epoch that the log tells of can be gone on from
                 row = {"step": self._steps, "epoch": self._epoch, "seconds": round(self._spent, 1)}
                 figures = {"validation_prompted_dice": prompted, "validation_propagated_dice": propagated}
                 log.write(row | {name: round(value, 4) for name, value in figures.items() if not math.isnan(value)})
-                self._save(out)
         if log is not None:
             self._save(out)
             log.close()
@@ -349,7 +354,8 @@ class _Run:
 
     def _save(self, out: Path) -> None:
         model = {key: value.cpu() for key, value in self._step.network.state_dict().items()}
-        weights = {"model": {key: value for key, value in model.items() if key not in self._config.zeros}}
+        kept = {key: value for key, value in model.items() if key not in self._config.zeros}
+        weights = {"model": kept, "terms": self._terms}
         state = {"config": self._config.name, "model": model, "optimiser": self._optimiser.state_dict()}
         progress = {"epoch": self._epoch, "steps": self._steps, "spent": self._spent}
         for name, content in ((CHECKPOINT, {**state, **progress}), (WEIGHTS, weights)):

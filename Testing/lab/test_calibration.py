@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from automedsam.detector import Fit, detector_input
 from automedsam.errors import AutoMedSAMError
 from automedsam.volume import Plane
 from automedsam_lab.calibration import CLIP_SLICES, View, find_sources, read_calibration
@@ -65,6 +66,17 @@ def test_detector_sees_its_own_size_and_its_neighbours(tmp_path: Path) -> None:
     assert seen.shape == (8, 3, 64, 96) and seen.dtype == np.float32
     assert seen.min() >= 0 and seen.max() <= 1
     assert not np.array_equal(seen[0, 0], seen[0, 1])
+
+
+def test_letterboxed_detector_is_calibrated_with_letterboxed_slices(tmp_path: Path) -> None:
+    """As the engine feeds it: the volume's slices are 24 x 20, and stand in the middle of a dark square."""
+    write_volume(tmp_path / "head.nii.gz")
+    view = View(SIZE, detector_size=(96, 96), fit=Fit.LETTERBOX)
+    calibration = read_calibration(tmp_path, view, 4)
+    frames = np.repeat(calibration.clips[0].frames[..., None], 3, axis=-1)
+    assert np.array_equal(calibration.detector_slices, detector_input(frames, (96, 96), Fit.LETTERBOX))
+    columns = calibration.detector_slices.max((0, 1, 2))
+    assert columns[:8].max() == 0 and columns[-8:].max() == 0 and columns.max() > 0.5
 
 
 def test_window_and_plane_are_those_of_the_bundle(tmp_path: Path) -> None:

@@ -19,11 +19,13 @@ from published_files import TINY, TINY_SAM2, random_weights, write_medical_sam2,
 from automedsam.backends import Backend, open_engine  # noqa: E402
 from automedsam.boxes import Box  # noqa: E402
 from automedsam.bundle import Bundle, load_bundle  # noqa: E402
+from automedsam.detector import Fit  # noqa: E402
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam.pipeline import Run  # noqa: E402
 from automedsam.reading import read_volume  # noqa: E402
 from automedsam.segmenter.parts import Sam2Parts  # noqa: E402
 from automedsam.segmenter.propagation import Prompt, Sam2Segmenter  # noqa: E402
+from automedsam.volume import Plane  # noqa: E402
 from automedsam_lab import quantize_segmenter  # noqa: E402
 from automedsam_lab.cli import main  # noqa: E402
 from automedsam_lab.convert import Request, convert  # noqa: E402
@@ -285,6 +287,25 @@ def test_bad_checkpoint_leaves_nothing(make: Callable[[Path], Path], said: str, 
 def test_bad_calibration_leaves_nothing(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     refused(Request(checkpoint, TINY, tmp_path / "empty"), tmp_path, "holds no volumes or images")
+
+
+def test_detector_and_segmenter_of_the_recipes_say_what_they_learnt(
+    checkpoint: Path, exported_detector: Path, volumes: Path, tmp_path: Path
+) -> None:
+    """Labels with their values, the fit of the images and the terms of the data come with the weights."""
+    told = {"task": "livers", "classes": ["liver"], "values": [3], "input_size": list(DETECTOR_SIZE)}
+    told |= {"context_mm": 0.0, "fit": "letterbox", "licence": "free livers", "modality": "CT", "plane": "coronal"}
+    model = onnx.load(exported_detector)
+    onnx.helper.set_model_props(model, {"automedsam_detector": json.dumps(told)})
+    onnx.save(model, tmp_path / "livers.onnx")
+    weights = torch.load(checkpoint, weights_only=True)
+    torch.save({**weights, "terms": "of the data, free"}, tmp_path / "finetuned.pt")
+    request = Request(tmp_path / "finetuned.pt", TINY, volumes, detector=str(tmp_path / "livers.onnx"), quick=True)
+    bundle = convert(request, tmp_path / "livers", tell=lambda _: None)
+    assert [(segment.value, segment.name) for segment in bundle.segments] == [(3, "liver")]
+    assert bundle.detector.fit is Fit.LETTERBOX and bundle.detector.labels == (3,)
+    assert (bundle.modalities, bundle.window, bundle.plane) == (("CT",), (-160.0, 240.0), Plane.CORONAL)
+    assert bundle.licence == "of the data, free The detector inherits those of its data: free livers"
 
 
 def test_too_few_slices_for_a_detector_leave_nothing(

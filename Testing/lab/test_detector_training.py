@@ -61,6 +61,12 @@ def test_training_goes_on_from_its_checkpoint(a_checkpoint: Path, a_stack: Frame
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
 
 
+def test_weights_of_another_width_are_no_beginning(a_checkpoint: Path, a_stack: FrameStack, tmp_path: Path) -> None:
+    wider = replace(SETTINGS, width=0.5)
+    with pytest.raises(AutoMedSAMError, match=r"is a YOLO-NAS-S of width 0\.25, not S of 0\.5"):
+        train_on_stacks(TASK, [a_stack], [], tmp_path, wider, device="cpu", start_from=a_checkpoint)
+
+
 def test_resuming_without_a_checkpoint_says_so(a_stack: FrameStack, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match="train the detector first"):
         train_on_stacks(TASK, [a_stack], [], tmp_path, SETTINGS, resume=True, device="cpu")

@@ -78,6 +78,7 @@ def test_medsam2_s_numbers_are_the_defaults() -> None:
 def test_fine_tuning_moves_every_part_and_keeps_the_layout(a_run: Path, a_checkpoint: Path) -> None:
     before, after = read_state_dict(a_checkpoint), read_state_dict(a_run / "finetuned.pt")
     assert not check_fits(after, TINY)  # what `convert` asks of a checkpoint
+    assert "of the data, drawn here, free" in torch.load(a_run / "finetuned.pt", weights_only=True)["terms"]
     for part in ("image_encoder.trunk", "image_encoder.neck", "memory_attention", "memory_encoder", "sam_mask_decoder"):
         moved = [key for key in before if key.startswith(part) and not torch.equal(before[key], after[key])]
         assert moved, part
@@ -231,6 +232,31 @@ def test_checkpoint_of_another_network_is_refused(a_dataset: Path, a_checkpoint:
     with pytest.raises(AutoMedSAMError, match=r"start\.pt does not fit sam2\.1_hiera_t512"):
         finetune_medsam2(a_dataset, a_checkpoint, tmp_path / "run", settings=SHORT, device="cpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_training_is_not_begun_where_another_is(a_dataset: Path, a_run: Path, a_checkpoint: Path) -> None:
+    with pytest.raises(AutoMedSAMError, match="holds a training already: give --resume"):
+        finetune_medsam2(a_dataset, a_checkpoint, a_run, config=TINY, settings=SHORT, device="cpu")
+
+
+def test_ctrl_c_says_how_to_go_on(
+    a_dataset: Path,
+    a_checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from automedsam_lab import published, train_segmenter_medsam2
+
+    def stop(*_given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(published, "find_config", lambda _name: TINY)
+    monkeypatch.setattr(train_segmenter_medsam2._Run, "_validate", stop)
+    options = ["--start-from", str(a_checkpoint), "--config", "tiny", "--device", "cpu", "--epochs", "1"]
+    with pytest.raises(SystemExit) as left:
+        main(["train", "segmenter", "--recipe", "medsam2", "--prepared", str(a_dataset), *options, "-o", str(tmp_path)])
+    assert left.value.code == 130 and "The same command with --resume" in capsys.readouterr().err
 
 
 def test_divergence_is_said(a_dataset: Path, a_checkpoint: Path, tmp_path: Path) -> None:

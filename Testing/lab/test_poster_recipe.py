@@ -18,6 +18,7 @@ if importlib.util.find_spec("super_gradients") is None:
 from prepared_files import write_prepared  # noqa: E402
 from processes import run_in_two  # noqa: E402
 
+from automedsam.detector import Fit  # noqa: E402
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam_lab.cli import main  # noqa: E402
 from automedsam_lab.convert_detector import open_detector_source  # noqa: E402
@@ -81,12 +82,113 @@ def test_training_moves_the_weights_and_resuming_moves_them_on(a_run: Path) -> N
     assert not torch.equal(fresh[name], two[name]) and not torch.equal(two[name], trained[name])
 
 
+def test_resuming_goes_on_with_the_averaged_weights(a_dataset: Path, tmp_path: Path) -> None:
+    """What an average of ever so many epochs knows is not thrown away at the first step after a break."""
+    still = replace(TINY, epochs=1, rate=0.0)
+    train_poster_detector(a_dataset, tmp_path, settings=still, device="cpu")
+    latest = next(tmp_path.glob("super_gradients/RUN_*/ckpt_latest.pth"))
+    stored, name = torch.load(latest, weights_only=True), "heads.head1.cls_pred.bias"
+    stored["ema_net"][name] += 100
+    torch.save(stored, latest)
+    train_poster_detector(a_dataset, tmp_path, settings=replace(still, epochs=2), device="cpu", resume=True)
+    after = torch.load(latest, weights_only=True)
+    assert torch.equal(after["net"][name], stored["net"][name])
+    assert bool((after["ema_net"][name] - stored["net"][name] > 5).all())
+
+
+def test_ctrl_c_keeps_the_best_detector_so_far_and_says_how_to_go_on(
+    a_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from automedsam_lab import poster_trainer
+
+    begin = poster_trainer.Watch.on_train_loader_start
+
+    def stop_in_the_second_epoch(self: Any, context: Any) -> None:
+        if context.epoch == 1:
+            raise KeyboardInterrupt
+        begin(self, context)
+
+    monkeypatch.setattr(poster_trainer.Watch, "on_train_loader_start", stop_in_the_second_epoch)
+    options = ["--epochs", "3", "--size", "64", "--width", "0.25", "--device", "cpu"]
+    arguments = ["train", "detector", "--recipe", "poster", "--prepared", str(a_dataset), "-o", str(tmp_path), *options]
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    printed = capsys.readouterr()
+    assert left.value.code == 130 and "The same command with --resume" in printed.err
+    assert "Written" not in printed.out and (tmp_path / "detector.pt").is_file()
+    monkeypatch.undo()
+    with pytest.raises(SystemExit) as left:
+        main([*arguments, "--resume"])
+    assert left.value.code == 0 and [row["epoch"] for row in rows_of(tmp_path)] == [1, 2, 3]
+
+
+def test_training_begins_with_the_weights_of_another(a_dataset: Path, a_run: Path, tmp_path: Path) -> None:
+    settings = replace(TINY, epochs=1, rate=0.0)
+    start = a_run / "detector.pt"
+    train_poster_detector(a_dataset, tmp_path / "run", settings=settings, device="cpu", start_from=start)
+    before, after = (read_checkpoint(path)["average"] for path in (start, tmp_path / "run" / "detector.pt"))
+    torch.manual_seed(TINY.seed)
+    fresh = build_yolo_nas("s", 2, TINY.width).state_dict()
+    name = "backbone.stem.conv.branch_3x3.conv.weight"
+    assert torch.allclose(before[name], after[name], atol=1e-5)  # the warm-up's first step
+    assert not torch.allclose(fresh[name], after[name], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"width": 0.5}, "is a YOLO-NAS-S of width 0.5, not S of 0.25: give --model s --width 0.5"),
+        ({"size": "m"}, "is a YOLO-NAS-M of width 0.25"),
+        ({"classes": ["tumour"]}, "finds tumour, not bright, brighter"),
+        ({"fused": True}, "were fused for INT8"),
+    ],
+)
+def test_weights_of_another_detector_are_no_beginning(
+    changed: dict[str, Any], said: str, a_dataset: Path, a_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = read_checkpoint(a_run / "detector.pt")
+    torch.save({**stored, "settings": stored["settings"] | changed}, tmp_path / "other.pt")
+    options = ["--width", "0.25", "--size", "64", "--start-from", str(tmp_path / "other.pt")]
+    with pytest.raises(SystemExit) as left:
+        main(
+            [
+                "train",
+                "detector",
+                "--recipe",
+                "poster",
+                "--prepared",
+                str(a_dataset),
+                "-o",
+                str(tmp_path / "r"),
+                *options,
+            ]
+        )
+    error = capsys.readouterr().err
+    assert left.value.code == 2 and said in error and error.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+
+
+def test_training_is_not_begun_where_another_is(a_dataset: Path, a_run: Path) -> None:
+    with pytest.raises(AutoMedSAMError, match="holds a training already: give --resume"):
+        train_poster_detector(a_dataset, a_run, settings=TINY, device="cpu")
+
+
+def test_resuming_another_network_says_so(a_dataset: Path, a_run: Path) -> None:
+    with pytest.raises(AutoMedSAMError, match=r"ckpt_latest\.pth is of another network .* resume with the dataset"):
+        train_poster_detector(a_dataset, a_run, settings=replace(TINY, width=0.5), device="cpu", resume=True)
+
+
 def test_run_ends_in_a_detector_that_convert_takes(a_run: Path, tmp_path: Path) -> None:
     source = open_detector_source(str(a_run / "detector.pt"))
     assert (source.classes, source.input_size, source.context_mm) == (2, (64, 64), 0.0)
+    assert source.fit is Fit.LETTERBOX and source.taught.segments == {1: "bright", 2: "brighter"}
     assert source.write_fp32 is not None
     source.write_fp32(tmp_path / "detector.onnx")  # which holds it against torch
-    assert (tmp_path / "detector.onnx").stat().st_size > 1_000_000
+    exported = open_detector_source(str(tmp_path / "detector.onnx"))
+    told = (exported.classes, exported.input_size, exported.fit, exported.taught)
+    assert told == (source.classes, source.input_size, source.fit, source.taught)
+    with pytest.raises(AutoMedSAMError, match="fitted by letterbox, not stretch: leave --detector-fit out"):
+        open_detector_source(str(tmp_path / "detector.onnx"), fit=Fit.STRETCH)
 
 
 def test_detector_says_what_it_learnt_and_how_images_were_fitted(a_run: Path) -> None:
@@ -229,7 +331,7 @@ batch, targets = poster_trainer.collate()([images[index] for index in range(3)])
 def gradients(wrap):
     torch.manual_seed(0)
     model = build_yolo_nas("s", 2, 0.25).train()
-    loss = poster_trainer.PPYoloELoss(num_classes=2, reg_max=16, use_static_assigner=False)
+    loss = poster_trainer.PPYoloELoss(num_classes=2, use_static_assigner=False)
     wrapped = wrap(model)
     loss(wrapped(batch), targets)[0].backward()
     return torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])

@@ -94,6 +94,16 @@ def test_training_begins_with_the_weights_it_is_given(a_run: Path, a_source: Cli
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in learnt)
 
 
+def test_weights_of_another_network_are_no_beginning(a_run: Path, a_source: ClipSource, tmp_path: Path) -> None:
+    stored = torch.load(a_run / "segmenter.pt", weights_only=True)
+    stored["model"].pop(next(iter(stored["model"])))
+    torch.save(stored, tmp_path / "other.pt")
+    start, out = tmp_path / "other.pt", tmp_path / "run"
+    with pytest.raises(AutoMedSAMError, match=r"other\.pt does not fit the starter's network \(1 missing"):
+        train_segmenter(a_source, [], out, schedule=SHORT, architecture=TINY, device="cpu", start_from=start)
+    assert not out.exists()
+
+
 def test_resuming_without_a_checkpoint_says_so(a_source: ClipSource, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match="start without --resume"):
         train_segmenter(a_source, [], tmp_path, schedule=SHORT, architecture=TINY, resume=True, device="cpu")
