@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -83,7 +84,7 @@ def measure(
         repeats: runs of each contender, after one that warms up.
         threads: the most threads to try; all cores that this process may use if None.
         precisions: of those that the bundle has files of, the ones to measure.
-        tell: is told each part as it begins.
+        tell: is told each part as it begins, and how each contender did.
 
     Raises:
         AutoMedSAMError: if the bundle has none of these files, or one of them is damaged.
@@ -102,7 +103,10 @@ def measure(
     for precision in there:
         for part, path in bundle.files(precision).items():
             tell(f"{part} in {precision.upper()}")
-            timings += time_part(part, precision, path, contenders(cores, precision), sizes, repeats)
+            found = time_part(part, precision, path, contenders(cores, precision), sizes, repeats)
+            for timing in found:
+                tell(f"  {timing.contender}: {timing.failed or f'{median(timing.cpu):.1f} CPU ms'}")
+            timings += found
     return timings
 
 
