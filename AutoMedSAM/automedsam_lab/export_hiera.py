@@ -173,7 +173,7 @@ class _WindowAttention(nn.Module):
 
     def __init__(self, attention: MultiScaleAttention, windows: list[Region]) -> None:
         super().__init__()
-        self.query, self.key, self.value = _cut_in_three(attention.qkv)
+        self.query, self.key, self.value = _cut_in_three(attention.qkv, attention.num_heads)
         self.proj, self.pools = attention.proj, attention.q_pool is not None
         self.heads, self.windows = attention.num_heads, windows
         self.channels = attention.proj.in_features
@@ -191,37 +191,42 @@ class _WindowAttention(nn.Module):
         keys, values = self._of_windows(keys, region), self._of_windows(values, region)
         if region.absent:
             keys, values = self._with_absent(keys, self.key.bias), self._with_absent(values, self.value.bias)
-        # ONNX Runtime takes a scale that comes last into the product.
-        scores = asked @ (keys.transpose(-1, -2) * (1 / math.sqrt(self.width)))
+        scores = asked @ keys.transpose(-1, -2)
         if region.absent:
             scores = scores + torch.tensor([0.0] * region.cells + [math.log(region.absent)])
         answers = scores.softmax(-1) @ values
-        answers = answers.transpose(1, 2) if self.heads > 1 else answers
+        if self.heads > 1:
+            answers = answers.reshape(-1, self.heads, int(asked.shape[1]), self.width).transpose(1, 2)
         return answers.reshape(int(queries.shape[0]), -1, self.channels)
 
     def _of_windows(self, cells: Tensor, region: Region, shrink: int = 1) -> Tensor:
-        """`(B, N, C)` to `(windows, heads, cells of a window, C / heads)`; N and all else are `shrink` times fewer."""
+        """`(B, N, C)` to `(windows * heads, cells of a window, C / heads)`; N and all else are `shrink` times fewer.
+
+        Windows and heads are one axis lest ONNX Runtime make one transposition of this and that of the keys: it would
+        move single numbers, where this one moves rows and the product takes the other in passing.
+        """
         first, count = region.first // shrink, region.cells // shrink
         # What is an int here is a number in the graph, of which `quantize_scores` learns how many keys there are.
         if region.windows * count < int(cells.shape[1]):
             cells = cells[:, first : first + region.windows * count]
-        if self.heads == 1:
-            return cells.reshape(-1, 1, count, self.width)
-        return cells.reshape(-1, count, self.heads, self.width).transpose(1, 2)
+        if self.heads > 1:
+            cells = cells.reshape(-1, count, self.heads, self.width).transpose(1, 2)
+        return cells.reshape(-1, count, self.width)
 
     def _with_absent(self, cells: Tensor, bias: Tensor) -> Tensor:
         """One more cell in each window: what all that is not there gives."""
-        absent = bias.reshape(1, self.heads, 1, self.width)
-        return torch.cat([cells, torch.cat([absent] * int(cells.shape[0]))], 2)
+        absent = bias.reshape(self.heads, 1, self.width)
+        return torch.cat([cells, torch.cat([absent] * (int(cells.shape[0]) // self.heads))], 1)
 
 
-def _cut_in_three(layer: nn.Linear) -> list[nn.Linear]:
-    """The layers of queries, keys and values: the rows that they give lie side by side."""
+def _cut_in_three(layer: nn.Linear, heads: int) -> list[nn.Linear]:
+    """The layers of queries (the scores' scale in them), keys and values: the rows that they give lie side by side."""
     width = layer.out_features // 3
     layers = [nn.Linear(layer.in_features, width) for _ in range(3)]
     for third, part in enumerate(layers):
         rows = slice(third * width, (third + 1) * width)
-        part.load_state_dict({key: values[rows] for key, values in layer.state_dict().items()})
+        scale = 1 / math.sqrt(width // heads) if third == 0 else 1.0
+        part.load_state_dict({key: values[rows] * scale for key, values in layer.state_dict().items()})
     return layers
 
 
