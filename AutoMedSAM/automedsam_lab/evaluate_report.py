@@ -109,7 +109,10 @@ def manifest_figures(summary: dict[str, Any]) -> dict[str, Any]:
         "machine": summary["machine"],
         **{
             backend: {
-                **{name: {label: figures[name]["mean"] for label, figures in labels.items()} for name in told},
+                **{
+                    name: {label: figures[name]["mean"] for label, figures in labels.items() if label != ALL_LABELS}
+                    for name in told
+                },
                 "ms_per_slice": next(iter(labels.values()))["ms_per_slice"]["mean"],
             }
             for backend, labels in summary["results"].items()
