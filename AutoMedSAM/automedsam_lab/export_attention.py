@@ -39,7 +39,9 @@ class FasterMemoryAttention(MemoryAttention):
         del self.age_encoding, self.memory_position
         grid = model.memory_encoder.position_encoding(torch.zeros(1, 1, self.cells, self.cells))
         self.register_buffer("memory_position", grid.flatten(2)[0, :, None])
-        self.register_buffer("age_encoding", model.maskmem_tpos_enc.detach().reshape(-1, self.memory_width).T)
+        # A weight, and not a buffer, so that `restore` finds it.
+        ages = model.maskmem_tpos_enc.detach().reshape(-1, self.memory_width).T
+        self.age_encoding = nn.Parameter(ages.clone(), requires_grad=False)
 
     def forward(self, features: Tensor, memories: Tensor, ages: Tensor, pointers: Tensor, distances: Tensor) -> Tensor:
         current = (_tokens(features) + self.image_position)[0]
@@ -57,6 +59,28 @@ class FasterMemoryAttention(MemoryAttention):
             current = current + cross(layer.norm2(current), keys, pointer_keys, values, turns)
             current = current + layer.linear2(layer.activation(layer.linear1(layer.norm3(current))))
         return self.norm(current).T.reshape(1, self.width, self.cells, self.cells)
+
+    def give_back(self, model: SAM2Base) -> None:
+        """Gives a SAM 2 model weights with which its memory attention computes what this one does.
+
+        Of values and the layer after the attention only the product is known: the values' layer then changes nothing,
+        and the other has the product.
+
+        Args:
+            model: of the architecture that this was made of.
+        """
+        with torch.no_grad():
+            model.maskmem_tpos_enc.copy_(self.age_encoding.T.reshape(model.maskmem_tpos_enc.shape))
+            for layer, own, cross in zip(model.memory_attention.layers, self.own, self.cross, strict=True):
+                for attention, faster in ((layer.self_attn, own), (layer.cross_attn_image, cross)):
+                    faster.queries.give_back(attention.q_proj, math.sqrt(attention.internal_dim))
+                    faster.keys.give_back(attention.k_proj)
+                    values, out = attention.v_proj, attention.out_proj
+                    nn.init.eye_(values.weight)
+                    values.bias.zero_()
+                    out.weight.zero_()
+                    out.weight[:, : values.in_features] = faster.out_proj.weight
+                    out.bias.copy_(faster.out_proj.bias)
 
 
 class _SelfAttention(nn.Module):
@@ -114,6 +138,11 @@ class _Halves(nn.Module):
     def unturned(self, channels: Tensor) -> Tensor:
         """`(in, n)` to `(out, n)`."""
         return torch.cat(self._apply_to_channels(channels))
+
+    def give_back(self, layer: nn.Linear, scale: float = 1.0) -> None:
+        """Gives a layer the weights of both halves, times `scale`."""
+        for start, half in enumerate((self.first, self.second)):
+            layer.weight[start::2], layer.bias[start::2] = half.weight * scale, half.bias * scale
 
     def _apply_to_channels(self, channels: Tensor) -> list[Tensor]:
         return [half.weight @ channels + half.bias[:, None] for half in (self.first, self.second)]

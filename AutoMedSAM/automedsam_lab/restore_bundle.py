@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.segmenter.architecture import build_sam2
-from automedsam.segmenter.onnx_parts import PART_NAMES
 from automedsam_lab import datasets
 from automedsam_lab.detector_data import DETECTOR_TASKS, read_stack
 from automedsam_lab.detector_model import build_detector, fuse
 from automedsam_lab.export_detector import export_model
-from automedsam_lab.export_segmenter import export_segmenter
 from automedsam_lab.quantize_detector import calibration_frames
 from automedsam_lab.restore import dequantize, fill, randomise, settle_norms, trace
+from automedsam_lab.restore_segmenter import restored_segmenter
 from automedsam_lab.segmenter_data import calibration_slices
 
 if TYPE_CHECKING:
+    from sam2.modeling.sam2_base import SAM2Base
+
     from automedsam.bundle import Bundle
 
 _STEM_CHANNELS = 48
@@ -71,12 +71,8 @@ def restore_bundle(bundle: Bundle, data: Path, out: Path) -> Restored:
     )
 
 
-def _segmenter(bundle: Bundle, files: dict[str, Path], data: Path, folder: Path) -> torch.nn.Module:
-    model = build_sam2(bundle.architecture).eval()
-    randomise(model)
-    export_segmenter(model, folder)
-    graphs = {folder / f"{part}.onnx": files[part] for part in PART_NAMES}
-    fill(model, trace(model, graphs), {graph: dequantize(path) for graph, path in graphs.items()})
+def _segmenter(bundle: Bundle, files: dict[str, Path], data: Path, folder: Path) -> SAM2Base:
+    model = restored_segmenter(bundle.architecture, files, folder)
     slices = torch.from_numpy(calibration_slices(data, bundle.architecture.image_size))
     settle_norms(model, lambda: [model.image_encoder(batch) for batch in slices.split(8)])
     return model

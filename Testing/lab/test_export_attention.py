@@ -1,5 +1,6 @@
 """Memory attention takes fewer products for the export, and answers as sam2's does."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -63,3 +64,19 @@ def test_the_model_itself_is_left_as_it_was() -> None:
     FasterMemoryAttention(model)
     assert all(torch.equal(values, before[key]) for key, values in model.state_dict().items())
     assert before.keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_its_weights_go_back_to_a_model_that_answers_the_same(name: str) -> None:
+    architecture = ARCHITECTURES[name]
+    model, other = a_model(architecture), build_sam2(architecture).eval()
+    attention = re.compile(r"att\w*\.(q|k|v|out)_proj")
+    told = {key: values for key, values in model.state_dict().items() if not attention.search(key)}
+    other.load_state_dict(told, strict=False)
+    FasterMemoryAttention(model).give_back(other)
+    cells, width = architecture.feature_size, architecture.d_model
+    memories = torch.randn(2, architecture.memory_dim, cells, cells)
+    inputs = (torch.randn(1, width, cells, cells), memories, torch.arange(2), torch.randn(3, width), torch.rand(3))
+    with torch.inference_mode():
+        wanted, found = (MemoryAttention(one).eval()(*inputs) for one in (model, other))
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
