@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -32,8 +33,8 @@ def test_all_memories_give_what_a_run_gives(measured: list[Point], shared_data: 
     bundle = load_bundle("hippocampus")
     case = choose_cases("hippocampus", shared_data, "validation", 1)[0]
     volume, stored = datasets.load(case)
-    rows, _ = evaluate_case(case.patient, volume, datasets.task_labels(case, stored), bundle, Backend.INT8)
-    assert measured[0].dice == pytest.approx(sum(row.dice for row in rows) / len(rows))
+    result, _ = evaluate_case(case.patient, volume, datasets.task_labels(case, stored), bundle, Backend.INT8)
+    assert measured[0].dice == pytest.approx(fmean(row.dice for row in result.rows))
 
 
 def test_fewer_memories_are_another_run(measured: list[Point]) -> None:
