@@ -56,7 +56,7 @@ def plot(benchmarks: Sequence[Benchmark], path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 1.1 + sum(0.8 + 0.4 * len(one.results) for one in benchmarks)), layout="constrained")
+    figure = Figure(figsize=(8, 1.1 + sum(0.95 + 0.4 * len(one.results) for one in benchmarks)), layout="constrained")
     heights = [1.5 + len(benchmark.results) for benchmark in benchmarks]
     axes = figure.subplots(len(benchmarks), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axis, benchmark in zip(axes, benchmarks, strict=True):
@@ -142,5 +142,5 @@ def _draw(axis: Axes, benchmark: Benchmark) -> None:
         axis.text(left[row], row, told, va="center", fontsize=8)
     axis.set_xlim(0, 1.25 * max(left))
     axis.invert_yaxis()
-    axis.set_title(f"{benchmark.bundle}: {benchmark.about}", fontsize=9, loc="left")
+    axis.set_title(f"{benchmark.bundle}\n{benchmark.about}", fontsize=9, loc="left")
     axis.spines[["top", "right"]].set_visible(False)
