@@ -199,6 +199,9 @@ def nnunet_predict(
     part: Part = "test",
     output: Output = None,
     limit: Limit = None,
+    mirror: Annotated[
+        bool, typer.Option(help="Predict each patch in all its mirror images, as nnU-Net does: eight times the time.")
+    ] = True,
     device: Device = "cpu",
     threads: Threads = 2,
     python: Python = None,
@@ -210,7 +213,17 @@ def nnunet_predict(
     chosen = _choose(task, cases, part, limit)
     out = output or Path(f"rival-nnunet-{task}")
     with _progress("nnU-Net", len(chosen)) as on_done:
-        rival = nnunet.predict(task, chosen, work, out, device=device, threads=threads, python=python, on_done=on_done)
+        rival = nnunet.predict(
+            task,
+            chosen,
+            work,
+            out,
+            mirror=mirror,
+            device=device,
+            threads=threads,
+            python=python,
+            on_done=on_done,
+        )
     _tell(rival, out)
 
 

@@ -297,7 +297,7 @@ def work(job, tell):
     for name, case in job["cases"].items():
         bright = sitk.ReadImage(case["images"][0]) > 190
         sitk.WriteImage(sitk.Cast(bright, sitk.sitkUInt8), case["output"])
-        tell({"done": name, "seconds": 2.0, "images": 12})
+        tell({"done": name, "seconds": 2.0 if job["mirror"] else 0.25, "images": 12})
     return {"version": "2.8"}
 """
 
@@ -441,3 +441,6 @@ def test_the_same_cases_are_asked_for_as_in_an_evaluation(
     predicted = runner.invoke(cli_rivals.app, arguments)
     assert predicted.exception is None and "167 ms a slice" in predicted.output
     assert sorted(file.name for file in pred.glob("*.nii.gz")) == [f"{case.patient}.nii.gz" for case in held_out]
+    assert "and its mirroring" in json.loads((pred / "rival.json").read_text())["note"]
+    assert "21 ms a slice" in runner.invoke(cli_rivals.app, [*arguments, "--no-mirror"]).output
+    assert "without its mirroring" in json.loads((pred / "rival.json").read_text())["note"]

@@ -157,6 +157,7 @@ def predict(
     work: Path,
     out: Path,
     *,
+    mirror: bool = True,
     device: str = "cpu",
     threads: int = 2,
     python: Path | None = None,
@@ -169,6 +170,7 @@ def predict(
         cases: to predict.
         work: of `train`.
         out: the rival's folder; made if absent.
+        mirror: whether each patch is predicted in all its mirror images, eight in a volume, as nnU-Net does by itself.
         device: "cpu" or "cuda".
         threads: that compute on a CPU.
         python: the interpreter that has nnunetv2; this one if None.
@@ -208,7 +210,7 @@ def predict(
             done[line["done"]] = {"seconds": line["seconds"], "images": line["images"]}
             on_done(line["done"], line["seconds"])
 
-    job = {**_job(task, work, device, threads), "action": "predict", "cases": asked}
+    job = {**_job(task, work, device, threads), "action": "predict", "cases": asked, "mirror": mirror}
     result = run_worker(WORKER, job, work / "nnunet.log", python=python, threads=threads, on_line=on_line)
     on_cpu = trained["device"] == "cpu"
     rival = Rival(
@@ -225,7 +227,7 @@ def predict(
             f"Trained on the training patients of our {task} split for {trained['used_minutes']:g} "
             f"{'CPU' if on_cpu else 'GPU'} minutes ({trained['iterations']} iterations of batch {trained['batch']}, "
             f"{trained['wall_minutes']:g} minutes by the clock with {trained['threads']} threads), one fold, last "
-            "weights, nnU-Net's own augmentation and its mirroring at test time."
+            f"weights, nnU-Net's own augmentation, {'and its' if mirror else 'without its'} mirroring at test time."
         ),
     )
     write_rival(rival, out)

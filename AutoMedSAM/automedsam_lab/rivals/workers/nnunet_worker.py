@@ -95,7 +95,7 @@ def _plan(job: dict[str, Any], folder: Path, tell: Tell) -> None:
 
 
 def _predict(job: dict[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
-    """Predicts as nnU-Net's own command does: sliding window, mirrored, softmax brought back to the case's grid."""
+    """Predicts as nnU-Net's own command does: sliding window, mirrored if asked, softmax brought back to the grid."""
     import numpy as np
     import SimpleITK as sitk
     import torch
@@ -122,7 +122,7 @@ def _predict(job: dict[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
     network.load_state_dict(weights)
     device = torch.device(job["device"])
     predictor = nnUNetPredictor(device=device, allow_tqdm=False)
-    axes = trained["mirror_axes"]
+    axes = trained["mirror_axes"] if job["mirror"] else None
     predictor.manual_initialization(
         network.to(device).eval(), plans, configuration, [weights], dataset, "BudgetTrainer", axes and tuple(axes)
     )
