@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,8 +61,7 @@ class DicomCine:
     @property
     def rate(self) -> Fraction:
         """From the frame time, the cine rate or the recommended display rate, whichever is there first."""
-        with reading(self.path):
-            header = _header(self.path)
+        header = self._header
         if milliseconds := _positive(_text(header, _FRAME_TIME)):
             return 1000 / milliseconds
         return _positive(_text(header, _CINE_RATE)) or _positive(_text(header, _DISPLAY_RATE)) or DEFAULT_RATE
@@ -69,8 +69,7 @@ class DicomCine:
     @property
     def count(self) -> int | None:
         """The number of frames in the header."""
-        with reading(self.path):
-            return int(_header(self.path).GetSize()[2])
+        return int(self._header.GetSize()[2])
 
     def frames(self) -> Iterator[Voxels]:
         """Frames `(h, w)` or `(h, w, 3)` of the file's own type; all are in memory while they are asked for.
@@ -85,6 +84,11 @@ class DicomCine:
         for frame in sitk.GetArrayViewFromImage(image):
             # A view does not keep the image's memory.
             yield frame.copy()
+
+    @cached_property
+    def _header(self) -> sitk.ImageFileReader:
+        with reading(self.path):
+            return _header(self.path)
 
 
 def _header(path: Path) -> sitk.ImageFileReader:

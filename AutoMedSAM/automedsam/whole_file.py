@@ -33,7 +33,7 @@ def whole_file(path: Path, inputs: Sequence[Path] = ()) -> Iterator[Path]:
         yield unfinished
         unfinished.replace(path)
     except (OSError, RuntimeError) as error:  # SimpleITK's own failures to write are RuntimeErrors.
-        raise AutoMedSAMError(_cannot_write(path, error)) from error
+        raise AutoMedSAMError(cannot_write(path, error)) from error
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -64,13 +64,15 @@ def check_place(path: Path, inputs: Sequence[Path] = ()) -> None:
         trial.touch(exist_ok=False)
         trial.unlink()
     except OSError as error:
-        raise AutoMedSAMError(_cannot_write(path, error)) from error
+        raise AutoMedSAMError(cannot_write(path, error)) from error
 
 
 def _beside(path: Path) -> Path:
     return path.with_name(f".automedsam-{uuid.uuid4().hex}{''.join(path.suffixes)}")
 
 
-def _cannot_write(path: Path, error: OSError | RuntimeError) -> str:
-    reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1].strip(" .")
+def cannot_write(path: Path, error: OSError | RuntimeError) -> str:
+    """The sentence for a file or folder that the system refuses to write."""
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    reason = getattr(error, "strerror", None) or said[-1].strip(" .")
     return f"{path} cannot be written ({reason}); free space there or choose another folder."

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from automedsam.errors import AutoMedSAMError
+from automedsam.whole_file import cannot_write
 
 
 @contextmanager
@@ -38,7 +39,7 @@ def whole_folder(path: Path, inputs: Sequence[Path] = ()) -> Iterator[Path]:
         else:
             unfinished.rename(path)
     except OSError as error:
-        raise AutoMedSAMError(_cannot_write(path, error)) from error
+        raise AutoMedSAMError(cannot_write(path, error)) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -70,15 +71,10 @@ def check_folder(path: Path, inputs: Sequence[Path] = ()) -> None:
         trial.mkdir()
         trial.rmdir()
     except OSError as error:
-        raise AutoMedSAMError(_cannot_write(path, error)) from error
+        raise AutoMedSAMError(cannot_write(path, error)) from error
     if count:
         message = (
             f"The output folder {path} holds {count} file{'s' if count > 1 else ''} already, which would be mixed "
             "with the masks; name a new folder, or empty this one first."
         )
         raise AutoMedSAMError(message)
-
-
-def _cannot_write(path: Path, error: OSError) -> str:
-    reason = error.strerror or str(error)
-    return f"{path} cannot be written ({reason}); free space there or choose another folder."

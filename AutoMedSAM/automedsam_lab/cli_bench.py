@@ -67,7 +67,7 @@ def bench(
         from automedsam_lab.bench import TITLES, Options
         from automedsam_lab.bench import bench as measure
         from automedsam_lab.bench_report import markdown, plot, put_into
-        from automedsam_lab.evaluate_report import write_json
+        from automedsam_lab.json_file import write_json
         from automedsam_lab.machine import describe_machine
 
     if not out.parent.is_dir():

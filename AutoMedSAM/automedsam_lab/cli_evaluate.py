@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,16 +9,10 @@ import typer
 
 from automedsam.backends import Backend
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.on_error import OnError
 from automedsam_lab.progress import progress
 
 app = typer.Typer()
-
-
-class OnError(str, Enum):
-    """What to do about a case that cannot be used."""
-
-    SKIP = "skip"
-    STOP = "stop"
 
 
 @app.command()

@@ -13,17 +13,11 @@ from automedsam.onnx_runtime import available_cores
 from automedsam.volume import Plane
 from automedsam_lab.archives.archive import Choices
 from automedsam_lab.archives.opening import Layout
+from automedsam_lab.on_error import OnError
 from automedsam_lab.prepare import LEAST_SIDE, SEED, Settings, Summary, prepare
 from automedsam_lab.progress import progress
 
 app = typer.Typer()
-
-
-class OnError(str, Enum):
-    """What to do about a file that cannot be used."""
-
-    SKIP = "skip"
-    STOP = "stop"
 
 
 class Target(str, Enum):

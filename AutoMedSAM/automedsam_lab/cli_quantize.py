@@ -47,8 +47,8 @@ def sensitivity(
         from automedsam.segmenter.onnx_parts import PART_NAMES
         from automedsam.segmenter.propagation import SegmenterSettings
         from automedsam.segmenter.torch_parts import load_model
-        from automedsam_lab.evaluate_report import write_json
         from automedsam_lab.export_segmenter import export_segmenter
+        from automedsam_lab.json_file import write_json
         from automedsam_lab.sensitivity import Comparison, choose_and_quantize
 
     model, architecture = load_model(checkpoint)

@@ -18,11 +18,12 @@ from automedsam.segmenter.architecture import Sam2Architecture, build_sam2
 from automedsam.segmenter.onnx_parts import PART_NAMES, OnnxParts
 from automedsam.segmenter.propagation import SegmenterSettings
 from automedsam.volume import Plane
+from automedsam.whole_file import cannot_write
 from automedsam_lab.calibration import Calibration, View, read_calibration
 from automedsam_lab.checkpoint_keys import Mismatch, check_fits, read_state_dict, read_stored, refusal
 from automedsam_lab.convert_detector import DetectorSource, open_detector_source
 from automedsam_lab.convert_manifest import Description, files_of_manifest, head_of_manifest, segmenter_of_manifest
-from automedsam_lab.evaluate_report import write_json
+from automedsam_lab.json_file import write_json
 from automedsam_lab.published import Config, PublishedFile, find_file
 from automedsam_lab.quantization import Plan
 from automedsam_lab.quantize_detector import LEAST_CALIBRATION
@@ -118,8 +119,7 @@ def convert(request: Request, out: Path, tell: Callable[[str], None] = print) ->
                 out.rmdir()
             folder.rename(out)
     except OSError as error:
-        message = f"{out} cannot be written ({error.strerror or error}); free space there or choose another folder."
-        raise AutoMedSAMError(message) from error
+        raise AutoMedSAMError(cannot_write(out, error)) from error
     return load_bundle(out)
 
 

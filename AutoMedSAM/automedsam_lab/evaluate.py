@@ -15,7 +15,7 @@ from automedsam.volume import Plane
 from automedsam_lab import datasets
 from automedsam_lab.evaluate_case import CaseResult, Row, evaluate_boxes_alone, evaluate_case
 from automedsam_lab.evaluate_pictures import agreement, dice_plot, overview
-from automedsam_lab.evaluate_report import summarise, write_csv, write_json, write_methods_csv
+from automedsam_lab.evaluate_report import summarise, write_csv, write_methods_csv
 from automedsam_lab.evaluate_rivals import RivalFolder
 from automedsam_lab.evaluate_settings import EvaluationSettings
 from automedsam_lab.evaluate_speed import time_images
@@ -29,6 +29,7 @@ from automedsam_lab.evaluate_subjects import (
     task_subject,
 )
 from automedsam_lab.extras import needs
+from automedsam_lab.json_file import write_json
 
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle

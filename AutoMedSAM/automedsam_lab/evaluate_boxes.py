@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from automedsam.boxes import Box, Tracklet
 from automedsam_lab.metrics import Mask
+from automedsam_lab.prompted import tight_box
 
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle
@@ -49,7 +50,7 @@ class BoxRule:
         if not mask.any():
             return []
         kept = [piece for piece in self._pieces(mask) if np.count_nonzero(piece) >= self.least_pixels]
-        return [_tight(piece, label) for piece in kept] or None
+        return [tight_box(piece, label) for piece in kept] or None
 
     def _pieces(self, mask: Mask) -> list[Mask]:
         if self.merge_pixels is None:
@@ -162,12 +163,6 @@ def jittered(box: Box, size: tuple[int, int], rng: np.random.Generator, share: f
 def _within(low: float, high: float, end: int) -> tuple[float, float]:
     low = float(np.clip(low, 0, end - 1))
     return low, float(np.clip(high, low + 1, end))
-
-
-def _tight(mask: Mask, label: int) -> Box:
-    from automedsam_lab.prompted import tight_box
-
-    return tight_box(mask, label)
 
 
 def _disc(radius: int) -> Mask:

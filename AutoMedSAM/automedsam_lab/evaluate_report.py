@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -56,17 +55,6 @@ def write_methods_csv(rows: Sequence[MethodRow], path: Path) -> None:
         for row in rows:
             values = {name: getattr(row, name) for name in _METHOD_COLUMNS} | asdict(row.scores)
             writer.writerow({name: _short(value) for name, value in values.items()})
-
-
-def write_json(content: dict[str, Any], path: Path) -> None:
-    """Writes a summary.
-
-    Raises:
-        AutoMedSAMError: if the file cannot be written.
-    """
-    text = json.dumps(content, indent=1, allow_nan=False)
-    with whole_file(path) as unfinished:
-        unfinished.write_text(text + "\n", encoding="utf-8")
 
 
 def summarise(rows: Sequence[Row], bundle: Bundle, data: str) -> dict[str, Any]:

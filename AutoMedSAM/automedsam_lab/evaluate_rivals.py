@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from automedsam.errors import AutoMedSAMError
 from automedsam.reading import read_volume
 from automedsam_lab.evaluate_scores import MethodRow, score_mask
+from automedsam_lab.evaluate_subjects import unknown_values
 
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle
@@ -136,10 +137,10 @@ class RivalFolder:
             message = f"{path} does not lie on the grid of the case {case}; let {self.name} write it there."
             raise AutoMedSAMError(message)
         known = {0, *(segment.value for segment in bundle.segments)}
-        strange = [f"{value:g}" for value in np.unique(stored.array) if value not in known]
+        strange = unknown_values(stored.array, known)
         if strange:
             message = (
-                f"{path} has the value {', '.join(strange[:5])}, and the task's are "
+                f"{path} has the value {strange}, and the task's are "
                 f"{', '.join(map(str, sorted(known)))}; let {self.name} write those."
             )
             raise AutoMedSAMError(message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -146,14 +146,19 @@ def _load_case(case: datasets.Case) -> Loaded:
         message = f"The label {case.label} does not lie on the grid of {case.images[0]}; use matching files."
         raise AutoMedSAMError(message)
     known = _values(case.scheme)
-    strange = [f"{value:g}" for value in np.unique(stored.array) if value not in known]
+    strange = unknown_values(stored.array, known)
     if strange:
         message = (
-            f"The label {case.label} has the value {', '.join(strange[:5])}, and the scheme {case.scheme.value} knows "
+            f"The label {case.label} has the value {strange}, and the scheme {case.scheme.value} knows "
             f"{', '.join(map(str, sorted(known)))}; declare the scheme that it follows, or repair the file."
         )
         raise AutoMedSAMError(message)
     return Loaded(volume, datasets.task_labels(case, stored.array.astype(np.uint8)))
+
+
+def unknown_values(stored: NDArray[np.generic], known: Collection[int]) -> str:
+    """The first five values of a label map that are not known, for a sentence; "" if all are."""
+    return ", ".join([f"{value:g}" for value in np.unique(stored) if value not in known][:5])
 
 
 def _values(scheme: datasets.LabelScheme) -> set[int]:

@@ -83,13 +83,17 @@ class FasterMemoryAttention(MemoryAttention):
                     out.bias.copy_(faster.out_proj.bias)
 
 
-class _SelfAttention(nn.Module):
+class _Attention(nn.Module):
+    """The layers of an attention: queries with the scores' scale in them, keys, and values with what follows."""
+
     def __init__(self, attention: Any) -> None:
         super().__init__()
         self.queries = _Halves(attention.q_proj, 1 / math.sqrt(attention.internal_dim))
         self.keys = _Halves(attention.k_proj)
         self.out_proj = _after(attention.v_proj, attention.out_proj)
 
+
+class _SelfAttention(_Attention):
     def forward(self, tokens: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
         """`(f * f, C)` to the same."""
         scores = self.queries(tokens, turns) @ self.keys(tokens, turns).T
@@ -97,13 +101,7 @@ class _SelfAttention(nn.Module):
         return mixed
 
 
-class _MemoryCrossAttention(nn.Module):
-    def __init__(self, attention: Any) -> None:
-        super().__init__()
-        self.queries = _Halves(attention.q_proj, 1 / math.sqrt(attention.internal_dim))
-        self.keys = _Halves(attention.k_proj)
-        self.out_proj = _after(attention.v_proj, attention.out_proj)
-
+class _MemoryCrossAttention(_Attention):
     def forward(
         self, tokens: Tensor, keys: Tensor, pointer_keys: Tensor, values: Tensor, turns: tuple[Tensor, Tensor]
     ) -> Tensor:

@@ -13,7 +13,7 @@ from automedsam.bundle import MANIFEST_NAME, SCHEMA_VERSION, Bundle, file_hash, 
 from automedsam.errors import AutoMedSAMError
 from automedsam.segmenter.onnx_parts import PART_NAMES
 from automedsam_lab import datasets
-from automedsam_lab.evaluate_report import write_json
+from automedsam_lab.json_file import write_json
 from automedsam_lab.starter_tasks import SEGMENTER_HISTORY, STARTER_TASKS, StarterTask
 
 if TYPE_CHECKING:

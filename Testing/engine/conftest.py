@@ -16,10 +16,13 @@ import pytest
 import SimpleITK as sitk
 
 from automedsam.bundle import Bundle, load_bundle
+from automedsam.cli import main
 from automedsam.phantom import phantom_head
 from automedsam.pipeline import Run
 from automedsam.segmentation import Segment, Segmentation
 from automedsam.volume import Volume
+
+Command = Callable[..., tuple[int, str, str]]
 
 MASS = (
     "Segmentation category and type - 3D Slicer General Anatomy list~SCT^49755003^Morphologically Altered "
@@ -211,3 +214,16 @@ def request_of(tmp_path: Path) -> Callable[..., Message]:
         return {"volume": described(volume, tmp_path), "labels": labels, "model": "glioma", "backend": "int8", **more}
 
     return fields
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """A function that runs `automedsam` with arguments; gives exit code, output, and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+        output, error = capsys.readouterr()
+        return int(left.value.code or 0), output, error
+
+    return run

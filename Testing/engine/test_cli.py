@@ -14,7 +14,6 @@ import SimpleITK as sitk
 
 import automedsam
 from automedsam.boxes import Box
-from automedsam.cli import main
 from automedsam.console import RunProgress
 from automedsam.demo import dice
 from automedsam.events import Event, SliceSegmented
@@ -29,19 +28,6 @@ sys.modules.update(dict.fromkeys(("torch", "sam2", "super_gradients", "automedsa
 from automedsam.cli import main
 main()
 """
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """A function that runs `automedsam` with arguments; gives exit code, output, and standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            main([str(argument) for argument in arguments])
-        output, error = capsys.readouterr()
-        return int(left.value.code or 0), output, error
-
-    return run
 
 
 @pytest.fixture(scope="module")

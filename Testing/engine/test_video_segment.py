@@ -13,7 +13,6 @@ import pytest
 import SimpleITK as sitk
 
 from automedsam import video_writing
-from automedsam.cli import main
 from automedsam.console import RunProgress
 from automedsam.demo import dice
 from automedsam.events import Event, SliceSegmented
@@ -27,19 +26,6 @@ Command = Callable[..., tuple[int, str, str]]
 FIRST, LAST = 32, 44
 COUNT = LAST - FIRST
 RATE = Fraction(30000, 1001)
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """A function that runs `automedsam` with arguments; gives exit code, output, and standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            main([str(argument) for argument in arguments])
-        output, error = capsys.readouterr()
-        return int(left.value.code or 0), output, error
-
-    return run
 
 
 @pytest.fixture(scope="module")

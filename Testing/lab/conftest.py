@@ -1,6 +1,7 @@
-"""A bundle without files, for tests that need its manifest alone."""
+"""What the lab's tests share: a bundle without files, for its manifest alone, and torch on one thread."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,13 @@ def a_manifest(tmp_path: Path) -> Bundle:
     folder.mkdir()
     (folder / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
     return load_bundle(folder)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Torch computes on one thread: tiny networks take longer on several."""
+    torch = pytest.importorskip("torch", reason="the FP32 backend is not installed")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -1,6 +1,5 @@
 """A segmenter trains, resumes and is read by the engine, on generated volumes and in seconds."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,12 +27,7 @@ TINY = replace(STARTER, image_size=64, embed_dim=16, stages=(1, 1, 2, 1), global
 SHORT = Schedule(steps=2, image_share=0.5, image_batch=2, clip_batch=2, clip_frames=2, long_frames=2)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

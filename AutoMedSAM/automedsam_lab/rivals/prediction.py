@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from automedsam.errors import AutoMedSAMError
 from automedsam.whole_file import whole_file
+from automedsam_lab.json_file import write_json
 
 if TYPE_CHECKING:
     from automedsam.volume import Volume
@@ -70,9 +70,7 @@ def write_rival(rival: Rival, out: Path) -> None:
     Raises:
         AutoMedSAMError: if it cannot be written.
     """
-    text = json.dumps({"schema": SCHEMA, **asdict(rival)}, indent=1, allow_nan=False)
-    with whole_file(out / RIVAL_FILE) as unfinished:
-        unfinished.write_text(text + "\n", encoding="utf-8")
+    write_json({"schema": SCHEMA, **asdict(rival)}, out / RIVAL_FILE)
 
 
 def write_labels(labels: NDArray[np.uint8], volume: Volume, case: str, out: Path) -> None:
