@@ -57,6 +57,11 @@ PlaneChoice = Annotated[
 ]
 
 
+AcceptTerms = Annotated[
+    bool, typer.Option("--accept-terms", help="Accept the terms of the model's weights without being asked.")
+]
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"automedsam {__version__}")
@@ -112,6 +117,7 @@ def segment(
             show_default="all",
         ),
     ] = None,
+    accept_terms: AcceptTerms = False,
 ) -> None:
     """Segment a volume on its own grid, or an image or a video in its own pixels. Ctrl-C keeps what is finished.
 
@@ -119,6 +125,7 @@ def segment(
     """
     from automedsam.cli_segment import segment_files
 
+    _accept(model, accept_terms)
     segment_files(
         inputs,
         output,
@@ -142,11 +149,21 @@ def detect(
     backend: BackendChoice = Backend.INT8,
     threshold: Threshold = None,
     plane: PlaneChoice = None,
+    accept_terms: AcceptTerms = False,
 ) -> None:
     """Find boxes on every slice, and give them as JSON."""
     from automedsam.cli_detect import detect_files
 
+    _accept(model, accept_terms)
     detect_files(inputs, output, model=model, backend=backend, threshold=threshold, plane=plane)
+
+
+def _accept(model: str, accepted: bool) -> None:
+    if accepted:
+        from automedsam.bundle import load_bundle
+        from automedsam.terms import accept
+
+        accept(load_bundle(model))
 
 
 @app.command()

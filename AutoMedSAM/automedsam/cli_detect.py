@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from automedsam import terms
 from automedsam.backends import Backend
 from automedsam.bundle import load_bundle
 from automedsam.console import RunProgress
@@ -40,6 +41,7 @@ def detect_files(
     with nullcontext() if output is None else whole_file(output, inputs) as unfinished:
         bundle = load_bundle(model)
         run = Run(read_volume(inputs), bundle, backend=backend, threshold=threshold, plane=plane)
+        terms.ask(bundle)
         with RunProgress() as progress:
             for event in run.detect():
                 progress.show(event)
@@ -48,6 +50,8 @@ def detect_files(
             sys.stdout.write(f"{text}\n")
         else:
             unfinished.write_text(f"{text}\n", encoding="utf-8")
+    if line := terms.notice(bundle):
+        print(line, file=sys.stderr)
 
 
 def _as_json(run: Run, files: list[str]) -> dict[str, Any]:

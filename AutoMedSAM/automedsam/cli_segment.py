@@ -8,6 +8,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from automedsam import terms
 from automedsam.backends import Backend
 from automedsam.bundle import load_bundle
 from automedsam.console import RunProgress, report_table
@@ -71,6 +72,7 @@ def segment_files(
     wanted = None if frames is None else parse_frames(frames)
     check_video_output(output, overlay, source.path)
     bundle = load_bundle(model)
+    terms.ask(bundle)
     with RunProgress() as progress:
         clip = read_clip(source, wanted, lambda found, total: progress.count("Reading", found, total))
         run = Run(clip.volume, bundle, backend=backend, threshold=threshold, plane=FRAME_PLANE, device=device)
@@ -111,6 +113,7 @@ def _segment_volume(
     volume = read_volume(inputs)
     check_output(output, volume, inputs)
     run = Run(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device)
+    terms.ask(bundle)
     with RunProgress() as progress:
         report, finished = _perform(run, progress)
     result = run.result()
@@ -156,6 +159,8 @@ def _tell(
         raise typer.Exit(STOPPED)
     written = [output] if overlay is None else [output, overlay]
     Console().print(report_table(report, *written, found=found, unit=f"{unit.capitalize()}s"))
+    if line := terms.notice(run.bundle):
+        typer.echo(line, err=True)
     if not report.objects:
         typer.echo(
             f"Nothing was found at a threshold of {run.linking.threshold:g}, so {output} holds "

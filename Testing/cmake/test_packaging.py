@@ -71,9 +71,9 @@ def a_copy(tmp_path: Path) -> Path:
 
 
 def cmake_value(name: str) -> str:
+    """A value as the Extensions Index reads it: from the text of CMakeLists.txt, where no variable is replaced."""
     text = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
-    repository = re.search(r'set\(REPOSITORY "(.*)"\)', text)[1]
-    return re.search(rf'set\({name} "(.*)"\)', text)[1].replace("${REPOSITORY}", repository)
+    return re.search(rf'set\({name} "(.*)"\)', text)[1]
 
 
 def test_every_file_of_the_module_is_listed() -> None:
@@ -109,7 +109,9 @@ def test_configuring_fails_for_a_listed_file_that_is_gone(a_copy: Path, tmp_path
     assert "automedsam/volume.py is listed, but is not there" in configured.stdout
 
 
-@pytest.mark.parametrize("name", ["HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"])
+@pytest.mark.parametrize(
+    "name", ["HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "KEYWORDS", "ICONURL", "SCREENSHOTURLS", "DEPENDS"]
+)
 def test_configuring_fails_without_what_the_extensions_manager_shows(a_copy: Path, tmp_path: Path, name: str) -> None:
     path = a_copy / "CMakeLists.txt"
     text = path.read_text(encoding="utf-8")
@@ -173,12 +175,35 @@ def test_the_rules_of_the_index_reject_a_bad_entry(spoilt: dict[str, object]) ->
         jsonschema.validate(entry, INDEX_RULES)
 
 
+def test_the_index_finds_values_and_no_variables() -> None:
+    text = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert not [line for line in text.splitlines() if line.startswith("set(EXTENSION_") and "$" in line]
+    assert cmake_value("EXTENSION_RECOMMENDS") == "PyTorch"
+    assert len(cmake_value("EXTENSION_KEYWORDS").split(";")) > 3
+
+
+def test_the_repository_is_called_as_the_index_asks() -> None:
+    url = json.loads((REPOSITORY / "AutoMedSAM.json").read_text(encoding="utf-8"))["scm_url"]
+    owner, name = urlsplit(url).path.removesuffix(".git").strip("/").split("/")
+    assert name == "SlicerAutoMedSAM"
+    # The placeholder stands for the owner in the files that CONTRIBUTING.md names, and nowhere else.
+    contributing = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert f"`{owner}/{name}` is a placeholder" in contributing
+    tracked = run("git", "-C", REPOSITORY, "ls-files", "-z").stdout.split("\0")
+    named = {
+        path: set(re.findall(r"(?:github\.com|githubusercontent\.com)/([\w-]+/\w*AutoMedSAM)\b", text))
+        for path in tracked
+        if Path(path).suffix in (".txt", ".json", ".md", ".toml", ".yml", ".cff", ".py", ".ui")
+        and (text := (REPOSITORY / path).read_text(encoding="utf-8"))
+    }
+    assert {one for found in named.values() for one in found} == {f"{owner}/{name}"}
+    assert [path for path, found in named.items() if found and f"`{path}`" not in contributing] == []
+
+
 def test_all_addresses_are_of_one_repository_and_its_files_are_there() -> None:
     url = json.loads((REPOSITORY / "AutoMedSAM.json").read_text(encoding="utf-8"))["scm_url"]
     repository = urlsplit(url).path.removesuffix(".git").strip("/")
     assert urlsplit(cmake_value("EXTENSION_HOMEPAGE")).path == f"/{repository}"
-    sample_data = (MODULE / "AutoMedSAMLib" / "sample_data.py").read_text(encoding="utf-8")
-    assert f'REPOSITORY = "{repository}"' in sample_data
     shown = [cmake_value("EXTENSION_ICONURL"), *cmake_value("EXTENSION_SCREENSHOTURLS").split()]
     for address in shown:
         start = f"https://raw.githubusercontent.com/{repository}/main/"

@@ -1,6 +1,6 @@
 # Where Slicer makes the package: here, whether what the Extensions Manager will show has been said.
 
-foreach(name IN ITEMS HOMEPAGE CONTRIBUTORS DESCRIPTION ICONURL SCREENSHOTURLS DEPENDS)
+foreach(name IN ITEMS HOMEPAGE CONTRIBUTORS DESCRIPTION KEYWORDS ICONURL SCREENSHOTURLS DEPENDS)
   if("${EXTENSION_${name}}" STREQUAL "")
     message(SEND_ERROR "EXTENSION_${name} is not set")
   endif()
