@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +11,14 @@ from typing import Any
 from automedsam.detector import DetectorSettings, Fit, Mirror
 from automedsam.errors import AutoMedSAMError
 from automedsam.linking import LinkSettings
+from automedsam.manifest import MANIFEST_NAME, SCHEMA_VERSION, read_manifest
 from automedsam.segmentation import Segment
 from automedsam.segmenter.architecture import Sam2Architecture
 from automedsam.segmenter.propagation import SegmenterSettings
 from automedsam.volume import Plane
 
-MANIFEST_NAME = "bundle.json"
-SCHEMA_VERSION = 1
+__all__ = ["MANIFEST_NAME", "SCHEMA_VERSION", "Bundle", "FollowSettings", "file_hash", "list_bundles", "load_bundle"]
+
 BUILT_IN = Path(__file__).parent / "bundles"
 
 # By precision: the backend that a person asks for, and which of the detector's files it takes.
@@ -247,19 +247,11 @@ def file_hash(path: Path) -> str:
 
 
 def _read(folder: Path) -> Bundle:
+    bundle = Bundle(folder, read_manifest(folder))
     try:
-        manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
-        if manifest["schema"] != SCHEMA_VERSION:
-            message = (
-                f"The bundle in {folder} is of schema {manifest['schema']}, this version reads "
-                f"{SCHEMA_VERSION}: update AutoMedSAM."
-            )
-            raise AutoMedSAMError(message)
-        bundle = Bundle(folder, manifest)
-        # Reading every field now makes a faulty manifest fail here, not in the middle of a run.
-        _ = bundle.name, bundle.version, bundle.task, bundle.licence, bundle.modalities, bundle.plane, bundle.window
-        _ = bundle.segments, bundle.detector, bundle.linking, bundle.following, bundle.segmenter, bundle.size_bytes
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        message = f"The bundle in {folder} has a faulty {MANIFEST_NAME} ({error!r}): install it again."
+        # What is more than types and ranges, such as more memories than the network has, fails here, not in a run.
+        _ = bundle.architecture, bundle.segmenter, bundle.linking, bundle.following, bundle.detector, bundle.segments
+    except (AutoMedSAMError, ValueError, KeyError, TypeError) as error:
+        message = f"The bundle in {folder} has a faulty {MANIFEST_NAME}: {error}"
         raise AutoMedSAMError(message) from error
     return bundle

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ SCORE_FLOOR = 0.05
 MOST_BOXES = 50
 BATCH = 4
 ANCHOR_STRIDES = (8, 16, 32)
+
+
+Predict: TypeAlias = Callable[[NDArray[np.float32]], tuple[NDArray[Any], NDArray[Any]]]
 
 
 class Detector(Protocol):
@@ -66,12 +69,17 @@ class DetectorSettings:
     fit: Fit = Fit.STRETCH
 
 
-class OnnxDetector:
-    """YOLO-NAS (Deci, 2023; super-gradients) exported without NMS, so that thresholds move without a new run."""
+class YoloNasDetector:
+    """Boxes from the raw output of a YOLO-NAS (Deci, 2023; super-gradients), whatever runs the network.
 
-    def __init__(self, path: Path, settings: DetectorSettings, threads: int | None = None) -> None:
-        self._session = open_session(path, threads)
-        self._settings = settings
+    Args:
+        predict: Takes images `(n, 3, *input_size)` float32 in 0 to 1; returns corners `(n, A, 4)` as `x0, y0, x1, y1`
+            in input pixels, and scores `(n, A, classes)`, of all anchors.
+        settings: How the network is fed and read.
+    """
+
+    def __init__(self, predict: Predict, settings: DetectorSettings) -> None:
+        self._predict, self._settings = predict, settings
 
     def detect(self, frames: NDArray[np.uint8]) -> Iterator[list[Box]]:
         """Every box of a score of 0.05 or more, after non-maximum suppression, by falling score."""
@@ -85,12 +93,12 @@ class OnnxDetector:
 
     def _look(self, image: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Corners `(n, A, 4)` and scores `(n, A, classes)` of all anchors, seen once or twice."""
-        corners, scores = self._session.run(None, {"image": image})
+        corners, scores = self._predict(image)
         mirror = self._settings.mirror
         if mirror is None:
             return corners, scores
         turned = image[..., ::-1] if mirror is Mirror.COLUMNS else image[:, ::-1]
-        again, again_scores = self._session.run(None, {"image": np.ascontiguousarray(turned)})
+        again, again_scores = self._predict(np.ascontiguousarray(turned))
         if mirror is Mirror.COLUMNS:
             rows, columns = image.shape[-2:]
             same = mirrored_anchors(rows, columns)
@@ -109,8 +117,27 @@ class OnnxDetector:
         return sorted(found, key=lambda box: -box.score)
 
 
+class OnnxDetector(YoloNasDetector):
+    """A YOLO-NAS exported without non-maximum suppression, so that thresholds can change without a new run.
+
+    Args:
+        path: The ONNX file: input `image`, outputs boxes and scores.
+        settings: How the network is fed and read.
+        threads: Of ONNX Runtime; its own choice if None.
+    """
+
+    def __init__(self, path: Path, settings: DetectorSettings, threads: int | None = None) -> None:
+        session = open_session(path, threads)
+
+        def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
+            corners, scores = session.run(None, {"image": image})
+            return corners, scores
+
+        super().__init__(predict, settings)
+
+
 def detector_input(frames: NDArray[np.uint8], size: tuple[int, int], fit: Fit) -> NDArray[np.float32]:
-    """What the network is fed: the one way for the engine, for calibration and for measurements.
+    """The network's input, for the engine, training, calibration and validation alike.
 
     Args:
         frames: `(n, H, W, 3)`.

@@ -23,7 +23,7 @@ from automedsam.boxes import Box
 from automedsam.bundle import Bundle, load_bundle
 from automedsam.detector import context_frames
 from automedsam.errors import AutoMedSAMError
-from automedsam.pipeline import peak_memory_mb
+from automedsam.peak_memory import peak_memory_mb
 from automedsam.segmentation import Segmentation
 from automedsam.segmenter.propagation import Prompt, Sam2Segmenter
 from automedsam.volume import Volume
@@ -141,7 +141,7 @@ def _run(
     if not short:
         np.save(Path(job.out) / f"{job.contender}.npy", logits)
     spent = {stage: asdict(took) for stage, took in watch.take().items()}
-    return {"stages": spent, "boxes": boxes, "began": began, "ended": ended, "peak_mb": _peak_memory_mb()}
+    return {"stages": spent, "boxes": boxes, "began": began, "ended": ended, "peak_mb": peak_memory_mb()}
 
 
 def _write(logits: NDArray[np.float32], slices: NDArray[np.uint8], bundle: Bundle, path: Path) -> None:
@@ -149,15 +149,6 @@ def _write(logits: NDArray[np.float32], slices: NDArray[np.uint8], bundle: Bundl
     volume = Volume(slices, (1.0, 1.0, SPACING_MM), (0.0, 0.0, 0.0), identity, "bench")
     labels = np.where(logits > 0, np.uint8(bundle.segments[0].value), np.uint8(0))
     write_segmentation(Segmentation(labels, volume, list(bundle.segments)), path)
-
-
-def _peak_memory_mb() -> float:
-    """The most memory that this program has had in RAM; what `getrusage` says may be that of who started it."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-    except OSError:
-        return peak_memory_mb()
-    return next(int(line.split()[1]) * 1.024e-3 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 if __name__ == "__main__":

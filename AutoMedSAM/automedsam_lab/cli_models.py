@@ -118,7 +118,7 @@ def convert(
     int8_only: Annotated[bool, typer.Option("--int8-only", help="Leave the FP32 files out.")] = False,
     list_keys: Annotated[bool, typer.Option("--list-keys", help="List every key that does not fit.")] = False,
 ) -> None:
-    """Make an INT8 bundle of a published checkpoint. The README says where the files are."""
+    """Make an INT8 bundle of a published checkpoint. docs/converting.md lists where to find them."""
     with needs("train", "Converting a checkpoint"):
         from automedsam_lab.convert import DoesNotFitError, Request
         from automedsam_lab.convert import convert as make_bundle

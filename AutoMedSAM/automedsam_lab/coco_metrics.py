@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam_lab.bootstrap import Interval, Resamples
-from automedsam_lab.detection_metrics import box_iou
 from automedsam_lab.evaluate_boxes import SliceBoxes
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -28,11 +27,13 @@ class Matches:
     """What became of the boxes of one class, by falling score.
 
     Attributes:
+        scores: `(n,)`, falling.
         hits: `(10, n)` bool, whether a box found a true one at each threshold.
         patients: `(n,)`, the index of the patient of each box.
         totals: `(P,)`, true boxes of each patient.
     """
 
+    scores: NDArray[np.float64]
     hits: NDArray[np.bool_]
     patients: NDArray[np.int_]
     totals: NDArray[np.int_]
@@ -112,7 +113,38 @@ def match(cases: Sequence[SliceBoxes], label: int, patients: Sequence[str]) -> M
     flat = np.concatenate(scores) if scores else np.zeros(0)
     order = np.argsort(-flat, kind="stable")
     every = np.concatenate(hits, axis=1) if hits else np.zeros((len(THRESHOLDS), 0), np.bool_)
-    return Matches(every[:, order], np.array(owners, np.int_)[order], totals)
+    return Matches(flat[order], every[:, order], np.array(owners, np.int_)[order], totals)
+
+
+def best_threshold(cases: Sequence[SliceBoxes], labels: Sequence[int]) -> tuple[float, float]:
+    """The score threshold of the best F1 at an IoU of 0.5, over all classes together.
+
+    Args:
+        cases: The boxes.
+        labels: The classes.
+
+    Returns:
+        The threshold and its F1; 0.5 and 0 where there is nothing to find or nothing was found.
+    """
+    patients = tuple(sorted({case.patient for case in cases}))
+    classes = [match(cases, label, patients) for label in labels]
+    scores = np.concatenate([matches.scores for matches in classes])
+    total = sum(int(matches.totals.sum()) for matches in classes)
+    if not len(scores) or not total:
+        return 0.5, 0.0
+    order = np.argsort(-scores, kind="stable")
+    hits = np.concatenate([matches.hits[0] for matches in classes])[order].cumsum()
+    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + total)
+    best = int(f1.argmax())
+    return float(scores[order][best]), float(f1[best])
+
+
+def box_iou(one: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """IoU of a box `(4,)` with others `(n, 4)`, `x0, y0, x1, y1`, half-open."""
+    low, high = np.maximum(one[:2], others[:, :2]), np.minimum(one[2:], others[:, 2:])
+    common = np.clip(high - low, 0, None).prod(1)
+    union = (one[2:] - one[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - common
+    return np.asarray(common / np.maximum(union, 1e-9))
 
 
 def _match_slice(boxes: NDArray[np.float64], real: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """Slices as the detector sees them, and an endless stream of augmented batches.
 
-The engine and the lab agree on one form: three uint8 slices (k-n, k, k+n) of a plane in canonical
-orientation, stretched to the input size. Boxes are xyxy, half-open, in input pixels.
+The input is made by the engine's own `detector_input`: three uint8 slices (k-n, k, k+n) of a plane in canonical
+orientation, stretched to the input size with antialiasing. Boxes are xyxy, half-open, in input pixels.
 """
 
 from __future__ import annotations
@@ -12,9 +12,21 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from automedsam.detector import (
+    SCORE_FLOOR,
+    DetectorSettings,
+    Fit,
+    Mirror,
+    context_frames,
+    detector_input,
+)
+from automedsam.resize import resize_linear
 from automedsam_lab import synthetic_lesions as lesions
 from automedsam_lab.augmentation import Geometry, change_intensities, cut_field_of_view, sampling_map, warp
 from automedsam_lab.datasets import GLIOMA, HIPPOCAMPUS, Case, check_task, load, task_labels
+
+# Two boxes of one class that overlap more than this are one object's.
+NMS_IOU = 0.5
 
 
 @dataclass(frozen=True)
@@ -151,11 +163,6 @@ def context(stack: FrameStack, index: int, step: int) -> np.ndarray:
     return np.clip([index - step, index, index + step], 0, len(stack.frames) - 1)
 
 
-def context_step(task: DetectorTask, between_mm: float) -> int:
-    """The engine's slice distance n for a volume's slice spacing."""
-    return max(1, round(task.context_mm / between_mm))
-
-
 def boxes_of(task: DetectorTask, labels: np.ndarray, scale: float = 1.0) -> np.ndarray | None:
     """The boxes of a label slice.
 
@@ -185,21 +192,20 @@ def boxes_of(task: DetectorTask, labels: np.ndarray, scale: float = 1.0) -> np.n
 
 
 def plain_input(task: DetectorTask, stack: FrameStack, index: int) -> np.ndarray:
-    """A slice as inference prepares it: `(3, H, W)` float32 in 0..1."""
-    picks = context(stack, index, context_step(task, stack.between_mm))
-    image = np.ascontiguousarray(stack.frames[picks].transpose(1, 2, 0), np.float32)
-    height, width = task.input_size
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1) / 255
+    """A slice as the engine prepares it: `(3, H, W)` float32 in 0..1."""
+    frames = context_frames(stack.frames, stack.between_mm, task.context_mm)
+    return detector_input(frames[index : index + 1], task.input_size, Fit.STRETCH)[0]
 
 
-def plain_boxes(task: DetectorTask, stack: FrameStack, index: int) -> np.ndarray | None:
-    """A slice's boxes `(n, 5)` in input pixels, or None when it is too little to judge."""
-    boxes = boxes_of(task, stack.labels[index])
-    if boxes is not None:
-        height, width = stack.labels.shape[1:]
-        boxes[:, [1, 3]] *= task.input_size[1] / width
-        boxes[:, [2, 4]] *= task.input_size[0] / height
-    return boxes
+def engine_settings(task: DetectorTask, mirror: Mirror | None = None) -> DetectorSettings:
+    """How the engine runs a task's detector; its threshold is not chosen yet.
+
+    Args:
+        task: The detector's task.
+        mirror: The bundle's test-time flip.
+    """
+    labels = tuple(index + 1 for index in range(len(task.classes)))
+    return DetectorSettings(task.input_size, labels, task.context_mm, SCORE_FLOOR, NMS_IOU, mirror)
 
 
 class BatchStream:
@@ -244,17 +250,14 @@ class BatchStream:
         return image, np.ascontiguousarray(stack.labels[picks].transpose(1, 2, 0))
 
     def _hippocampus(self) -> tuple[np.ndarray, np.ndarray] | None:
-        rng, task = self._rng, self._task
+        rng = self._rng
         image, labels = self._draw(0.85)
         middle = np.ascontiguousarray(labels[..., 1])
-        maps = sampling_map(rng, middle.shape, task.input_size, task.geometry)
-        scale = np.sqrt(np.prod(task.input_size) / middle.size)
-        image, middle = warp(image, middle, maps, replicate=rng.random() < 0.7)
-        boxes = boxes_of(task, middle, scale)
-        return None if boxes is None else (change_intensities(rng, image, 0.7), boxes)
+        image, middle, scale = self._moved(image, middle, replicate=rng.random() < 0.7)
+        return self._finished(image, middle, scale, 0.7)
 
     def _glioma(self) -> tuple[np.ndarray, np.ndarray] | None:
-        rng, task = self._rng, self._task
+        rng = self._rng
         if rng.random() < 0.06:
             image, mask = lesions.draw_head(rng)
         else:
@@ -263,14 +266,35 @@ class BatchStream:
             self._vary_lesions(image, mask)
         if rng.random() < 0.15:
             lesions.add_skull(rng, image)
-        middle = mask[..., 1].astype(np.uint8)
-        maps = sampling_map(rng, middle.shape, task.input_size, task.geometry)
-        scale = np.sqrt(np.prod(task.input_size) / middle.size)
-        image, middle = warp(image, middle, maps, replicate=False)
+        image, middle, scale = self._moved(image, mask[..., 1].astype(np.uint8), replicate=False)
         if rng.random() < 0.12:
             cut_field_of_view(rng, image, middle)
-        boxes = boxes_of(task, middle, scale)
-        return None if boxes is None else (change_intensities(rng, image), boxes)
+        return self._finished(image, middle, scale)
+
+    def _moved(self, image: np.ndarray, labels: np.ndarray, *, replicate: bool) -> tuple[np.ndarray, np.ndarray, float]:
+        """A slice `(H, W, 3)` and its labels moved at random, and the pixels for one native pixel along a side.
+
+        A slice larger than the input keeps its own size here: `_finished` shrinks it as the engine does, while a warp
+        straight to the smaller input would skip pixels.
+        """
+        size = (max(labels.shape[0], self._task.input_size[0]), max(labels.shape[1], self._task.input_size[1]))
+        maps = sampling_map(self._rng, labels.shape, size, self._task.geometry)
+        image, moved = warp(image, labels, maps, replicate=replicate)
+        return image, moved, float(np.sqrt(moved.size / labels.size))
+
+    def _finished(
+        self, image: np.ndarray, labels: np.ndarray, scale: float, strength: float = 1.0
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """The slice at the input's size with its boxes `(n, 5)`, or None when there is too little to teach."""
+        boxes = boxes_of(self._task, labels, scale)
+        if boxes is None:
+            return None
+        size = self._task.input_size
+        if image.shape[:2] != size:
+            image = np.ascontiguousarray(resize_linear(image.transpose(2, 0, 1), size).transpose(1, 2, 0))
+            boxes[:, [1, 3]] *= size[1] / labels.shape[1]
+            boxes[:, [2, 4]] *= size[0] / labels.shape[0]
+        return change_intensities(self._rng, image, strength), boxes
 
     def _vary_lesions(self, image: np.ndarray, mask: np.ndarray) -> None:
         rng = self._rng

@@ -1,42 +1,68 @@
-"""Score a detector, trained or exported, on every slice of some patients."""
+"""Score a detector, trained or exported, on every slice of some patients, as the engine runs it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 
-from automedsam_lab.detection_metrics import DetectionScores, score_detections, suppress
-from automedsam_lab.detector_data import DetectorTask, FrameStack, plain_boxes, plain_input
+from automedsam.detector import Mirror, Predict, YoloNasDetector, context_frames
+from automedsam_lab.coco_metrics import average_precision, best_threshold
+from automedsam_lab.detector_data import DetectorTask, FrameStack, boxes_of, engine_settings
+from automedsam_lab.evaluate_boxes import SliceBoxes
 
-Predict: TypeAlias = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-_BATCH = 8
+
+@dataclass(frozen=True)
+class DetectorScores:
+    """How well the boxes of some slices were found.
+
+    Attributes:
+        ap50: Average precision at an IoU of 0.5, the mean over the classes; 0 where there is nothing to find.
+        ap50_95: The mean over the IoUs from 0.5 to 0.95.
+        threshold: The score threshold of the best F1 at an IoU of 0.5.
+        f1: That F1.
+    """
+
+    ap50: float
+    ap50_95: float
+    threshold: float
+    f1: float
 
 
-def measure_detector(task: DetectorTask, predict: Predict, stacks: Sequence[FrameStack]) -> DetectionScores:
+def measure_detector(
+    task: DetectorTask, predict: Predict, stacks: Sequence[FrameStack], mirror: Mirror | None = None
+) -> DetectorScores:
     """Score a detector without augmentation; slices with too little label to judge are left out.
+
+    The engine's own code makes the input, averages the flipped image's boxes, and suppresses overlapping boxes, so
+    that a threshold chosen here means the same when the bundle runs.
 
     Args:
         task: The detector's task.
-        predict: Takes images `(B, 3, H, W)` in 0..1, returns boxes `(B, A, 4)` and scores `(B, A, C)`.
+        predict: The network: images `(B, 3, H, W)` in 0 to 1 to boxes `(B, A, 4)` and scores `(B, A, C)`.
         stacks: The patients.
+        mirror: The bundle's test-time flip.
 
     Returns:
         The scores over all slices.
     """
-    found: list[np.ndarray] = []
-    truth: list[np.ndarray] = []
+    detector = YoloNasDetector(predict, engine_settings(task, mirror))
+    labels = [index + 1 for index in range(len(task.classes))]
+    cases = []
     for stack in stacks:
-        judged = ((index, plain_boxes(task, stack, index)) for index in range(len(stack.frames)))
-        shown = [(index, real) for index, real in judged if real is not None and stack.frames[index].any()]
-        for start in range(0, len(shown), _BATCH):
-            picked = shown[start : start + _BATCH]
-            boxes, scores = predict(np.stack([plain_input(task, stack, index) for index, _ in picked]))
-            found += [suppress(*output) for output in zip(boxes, scores, strict=True)]
-            truth += [real for _, real in picked]
-    return score_detections(found, truth, len(task.classes))
+        judged = [(index, boxes_of(task, labels_of)) for index, labels_of in enumerate(stack.labels)]
+        shown = {index: real for index, real in judged if real is not None and stack.frames[index].any()}
+        frames = context_frames(stack.frames, stack.between_mm, task.context_mm)[list(shown)]
+        found = [
+            np.array([(box.label, box.score, *box.corners) for box in boxes], np.float64).reshape(-1, 6)
+            for boxes in detector.detect(frames)
+        ]
+        truth = [np.column_stack([real[:, :1] + 1, real[:, 1:]]).astype(np.float64) for real in shown.values()]
+        cases.append(SliceBoxes(stack.patient, found, truth))
+    precision = average_precision(cases, labels)
+    return DetectorScores(*np.nan_to_num([precision.ap50, precision.ap]).tolist(), *best_threshold(cases, labels))
 
 
 def onnx_predictor(model: Path, threads: int = 1) -> Predict:

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from automedsam.errors import AutoMedSAMError
+from automedsam.peak_memory import peak_memory_mb
 from automedsam_lab.archives.archive import Choices, Flaw, Source
 from automedsam_lab.archives.opening import Layout, open_archive
-from automedsam_lab.prepare_picture import SIZE, Made, Setup, Worker, peak_mb, start_worker, work
+from automedsam_lab.prepare_picture import SIZE, Made, Setup, Worker, start_worker, work
 from automedsam_lab.prepare_split import PARTS, draw_parts, place_patients, read_parts
 from automedsam_lab.prepare_state import State
 from automedsam_lab.prepare_tables import write_annotations, write_manifest
@@ -133,7 +134,7 @@ def prepare(
         counts = write_manifest(state, settings.out, _described(settings, archive.licence), archive.labels)
         _, done = state.counts()
     # In this process or in its workers: each at its own worst, whenever that was.
-    peaks[os.getpid()] = peak_mb()
+    peaks[os.getpid()] = peak_memory_mb()
     seconds = time.monotonic() - started
     return Summary(counts, done - kept, kept, tuple(flaws.first), flaws.count, seconds, sum(peaks.values()))
 

@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import signal
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from automedsam.errors import AutoMedSAMError
 from automedsam.letterbox import Letterbox
+from automedsam.peak_memory import peak_memory_mb
 from automedsam.whole_file import whole_file
 from automedsam_lab.archives.archive import Archive, Choices, Outline, Picture, Source
 from automedsam_lab.archives.opening import Layout, open_archive
@@ -122,7 +122,7 @@ class Worker:
             if picture is None:
                 break
             self._write(picture, source, part, made)
-        made.peak_mb = peak_mb()
+        made.peak_mb = peak_memory_mb()
         return made
 
     def _write(self, picture: Picture, source: Source, part: str, made: Made) -> None:
@@ -156,21 +156,6 @@ class Worker:
         for written in made.written:
             for folder in ("images", "masks"):
                 (self._setup.out / folder / part / written.entry["file_name"]).unlink(missing_ok=True)
-
-
-def peak_mb() -> float:
-    """The most memory that this process has taken, in MB; 0 where the system does not tell."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        import resource
-    except ImportError:
-        return 0.0
-    # In bytes on macOS, elsewhere in kilobytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 # The one worker of a pool's process.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from automedsam.resize import resize_linear
 from automedsam_lab.augmentation import change_intensities
 from automedsam_lab.prepared import PreparedImage
 
@@ -80,7 +81,7 @@ class DetectionImages(Dataset[tuple[NDArray[np.float32], NDArray[np.float32]]]):
         if pixels.ndim == 3:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
         if pixels.shape != (self._size, self._size):
-            pixels = cv2.resize(pixels, (self._size, self._size), interpolation=cv2.INTER_AREA)
+            pixels = np.rint(resize_linear(pixels, (self._size, self._size)))
         return np.asarray(pixels, np.uint8)
 
     def _boxes(self, item: PreparedImage) -> NDArray[np.float32]:

@@ -259,7 +259,7 @@ def weighted_layers(graph: GraphProto, operators: Collection[str]) -> list[NodeP
 def _prepare(source: Path, out: Path) -> Path:
     """Shapes inferred and constants folded, unless folding makes the file much larger.
 
-    It folds Hiera's 6 MB position embedding out of a small one (`shared/spikes/sam2_onnx`).
+    It folds Hiera's 6 MB position embedding out of a small one.
     """
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

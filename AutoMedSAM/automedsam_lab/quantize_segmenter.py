@@ -1,7 +1,7 @@
 """INT8 for the segmenter, each part by the scheme that suits its layers.
 
 Without a plan, matrix products are quantized dynamically, channel by channel: that measured best on SAM 2's
-transformers, while dynamic convolutions were slower than FP32 ones (`shared/spikes/sam2_onnx`). An image encoder
+transformers, while dynamic convolutions were slower than FP32 ones. An image encoder
 of convolutions is quantized statically instead, with calibration slices, as the detector is.
 """
 

@@ -20,6 +20,7 @@ from automedsam.errors import AutoMedSAMError
 from automedsam_lab.quantization import GEMM_SUFFIX
 
 _QUANTIZED = "_quantized"
+_TRANSPOSED = "_Transposed"
 _SPREAD = 0.02
 _SAME = 1e-5
 
@@ -107,7 +108,8 @@ def dequantize(path: Path) -> dict[str, NDArray[np.float32]]:
         if node.name.removesuffix("_quant").endswith(GEMM_SUFFIX):
             base = node.input[1].removesuffix(_QUANTIZED)
             if base in found:
-                found[base] = np.ascontiguousarray(found[base].T)
+                # From 1.32 on, the transposed weight has a name of its own.
+                found[base.removesuffix(_TRANSPOSED)] = np.ascontiguousarray(found[base].T)
     return found
 
 

@@ -31,7 +31,7 @@ def build_trainable(architecture: Sam2Architecture = STARTER) -> SAM2Base:
     """A network whose memory attention starts out local, and whose mask prompts start out loud.
 
     From a plain initialisation the memory attention of a small model had learnt nothing after hundreds of
-    steps (`shared/spikes/sam2_onnx`). Equal query and key biases let the rotary encoding peak at the same
+    steps. Equal query and key biases let the rotary encoding peak at the same
     position, and smaller cross-attention weights keep that peak: the model starts by copying the neighbouring
     slice's mask, and learns to do better.
 

@@ -64,14 +64,15 @@ def quantize_with_training_slices(task: str, exported: Path, data: Path, out: Pa
 
 
 def best_threshold(task: str, detector: Path, data: Path) -> float:
-    """The score of the best F1 on validation patients; on training patients where none could be spared."""
+    """The score of the best F1 as the engine runs the detector, on validation patients; else on training patients."""
     from automedsam_lab.detector_data import DETECTOR_TASKS, read_stack
     from automedsam_lab.measure_detector import measure_detector, onnx_predictor
 
     settings = DETECTOR_TASKS[task]
     part = "validation" if datasets.split(task)["validation"] else "train"
     stacks = [read_stack(settings, case) for case in datasets.cases_of(task, data, part)]
-    return round(measure_detector(settings, onnx_predictor(detector), stacks).threshold, 3)
+    scores = measure_detector(settings, onnx_predictor(detector), stacks, STARTER_TASKS[task].mirror)
+    return round(scores.threshold, 3)
 
 
 def build_starter(

@@ -119,7 +119,7 @@ def install() -> None:
     if not _present("super_gradients"):
         message = (
             "Training a detector needs super-gradients; install it with "
-            "'pip install --no-deps super-gradients==3.7.1' and the packages that the README names."
+            "'pip install --no-deps super-gradients==3.7.1' and the packages that docs/training.md names."
         )
         raise AutoMedSAMError(message)
     for name, value in _SETTINGS.items():

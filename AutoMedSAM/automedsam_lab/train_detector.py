@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from automedsam.detector import Predict
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab import super_gradients_compat
 from automedsam_lab.datasets import cases_of, check_task
@@ -29,7 +30,7 @@ from automedsam_lab.detector_data import (
     read_stack,
 )
 from automedsam_lab.detector_model import build_detector, load_detector, read_checkpoint
-from automedsam_lab.measure_detector import Predict, measure_detector
+from automedsam_lab.measure_detector import measure_detector
 from automedsam_lab.training_log import TrainingLog
 
 CHECKPOINT = "detector.pt"
@@ -179,7 +180,7 @@ def train_on_stacks(
 
 
 def torch_predictor(model: torch.nn.Module, device: torch.device) -> Predict:
-    """A trained model as a function of images in memory; see `measure_detector`."""
+    """A trained model as a function of images in memory; see `YoloNasDetector`."""
 
     def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         model.eval()

@@ -14,6 +14,7 @@ from automedsam.detector import (
     Fit,
     Mirror,
     OnnxDetector,
+    YoloNasDetector,
     context_frames,
     corners_to_native,
     detector_input,
@@ -105,10 +106,10 @@ def test_letterboxed_boxes_come_back_exactly(native: tuple[int, int]) -> None:
 
 
 class CellDetector:
-    """Stands for a session: each anchor's box lies around its own cell, and its score is the cell's brightness."""
+    """Stands for a network: each anchor's box lies around its own cell, and its score is the cell's brightness."""
 
-    def run(self, _: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        image = inputs["image"][:, 1]
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        image = images[:, 1]
         corners, scores = [], []
         for stride in ANCHOR_STRIDES:
             rows, columns = image.shape[1] // stride, image.shape[2] // stride
@@ -118,15 +119,13 @@ class CellDetector:
             corners.append(np.stack([x - 1, y - 2, x + stride + 5, y + stride + 2], -1).reshape(-1, 4))
             scores.append(cells.reshape(len(image), -1, 1))
         boxes = np.broadcast_to(np.concatenate(corners), (len(image), sum(map(len, corners)), 4))
-        return [boxes.astype(np.float32), np.concatenate(scores, 1).astype(np.float32)]
+        return boxes.astype(np.float32), np.concatenate(scores, 1).astype(np.float32)
 
 
 @pytest.mark.parametrize("mirror", list(Mirror))
 def test_second_look_finds_the_same_place(mirror: Mirror) -> None:
     """Scores of a bright cell stay what they are, and boxes become what both looks agree on."""
-    detector = OnnxDetector.__new__(OnnxDetector)
-    detector._session = CellDetector()
-    detector._settings = DetectorSettings((64, 96), (1,), 2.0, 0.4, 0.5, mirror)
+    detector = YoloNasDetector(CellDetector(), DetectorSettings((64, 96), (1,), 2.0, 0.4, 0.5, mirror))
     frame = np.zeros((1, 64, 96, 3), np.uint8)
     frame[0, 8:16, 16:24] = 255
     best = next(iter(detector.detect(frame)))[0]
@@ -141,9 +140,7 @@ def test_second_look_finds_the_same_place(mirror: Mirror) -> None:
 @pytest.mark.parametrize("mirror", [None, *Mirror])
 @pytest.mark.parametrize("native", [(64, 32), (32, 96), (128, 64), (64, 96)])
 def test_letterboxed_detector_finds_the_place_in_native_pixels(mirror: Mirror | None, native: tuple[int, int]) -> None:
-    detector = OnnxDetector.__new__(OnnxDetector)
-    detector._session = CellDetector()
-    detector._settings = DetectorSettings((64, 96), (1,), 2.0, 0.4, 0.5, mirror, Fit.LETTERBOX)
+    detector = YoloNasDetector(CellDetector(), DetectorSettings((64, 96), (1,), 2.0, 0.4, 0.5, mirror, Fit.LETTERBOX))
     place = Letterbox.fit(native, (64, 96))
     # A cell of the input, 8 pixels wide, in the middle of the picture; and the native pixels that lie there.
     x, y = 8 * round((place.left + place.resized[1] / 2) / 8 - 1), 24
@@ -160,9 +157,7 @@ def test_letterboxed_detector_finds_the_place_in_native_pixels(mirror: Mirror | 
 
 def test_letterboxed_box_is_cut_at_the_picture() -> None:
     """A box that reaches into the dark beside the picture ends where the picture does."""
-    detector = OnnxDetector.__new__(OnnxDetector)
-    detector._session = CellDetector()
-    detector._settings = DetectorSettings((64, 96), (1,), 2.0, 0.4, 0.5, None, Fit.LETTERBOX)
+    detector = YoloNasDetector(CellDetector(), DetectorSettings((64, 96), (1,), 2.0, 0.4, 0.5, None, Fit.LETTERBOX))
     frame = np.zeros((1, 64, 32, 3), np.uint8)
     frame[0, 24:32, :8] = frame[0, 40:48, 24:] = 255
     first, second = sorted(next(iter(detector.detect(frame)))[:2], key=lambda box: box.x)

@@ -7,19 +7,21 @@ import pytest
 
 pytest.importorskip("cv2", reason="the lab's training packages are not installed")
 
+from automedsam.detector import Fit, Mirror, YoloNasDetector, context_frames, detector_input
 from automedsam_lab import synthetic_lesions
-from automedsam_lab.augmentation import change_intensities, sampling_map, warp
-from automedsam_lab.detection_metrics import score_detections, suppress
+from automedsam_lab.augmentation import Geometry, change_intensities, sampling_map, warp
+from automedsam_lab.coco_metrics import best_threshold
 from automedsam_lab.detector_data import (
     DETECTOR_TASKS,
     BatchStream,
     FrameStack,
     boxes_of,
-    context_step,
+    engine_settings,
     make_stack,
-    plain_boxes,
     plain_input,
 )
+from automedsam_lab.evaluate_boxes import SliceBoxes
+from automedsam_lab.measure_detector import measure_detector
 
 GLIOMA = DETECTOR_TASKS["glioma"]
 HIPPOCAMPUS = DETECTOR_TASKS["hippocampus"]
@@ -60,25 +62,50 @@ def test_a_slice_with_a_few_lesion_pixels_is_neither_lesion_nor_background() -> 
     labels[2, 5:15, 5:15] = 1
     stack = make_stack(GLIOMA, "one", np.full((3, 40, 40), 9, np.uint8), labels, 1.0)
     assert (stack.filled.tolist(), stack.empty.tolist()) == ([2], [0])
-    assert plain_boxes(GLIOMA, stack, 1) is None
+    assert boxes_of(GLIOMA, stack.labels[1]) is None
+
+
+@pytest.mark.parametrize("native", [(240, 240), (96, 48), (320, 512)])
+def test_the_lab_feeds_the_detector_the_pixels_that_the_engine_feeds_it(native: tuple[int, int]) -> None:
+    frames = np.random.default_rng(7).integers(0, 256, (5, *native), dtype=np.uint8)
+    stack = make_stack(GLIOMA, "one", frames, np.zeros_like(frames), 1.0)
+    seen: list[np.ndarray] = []
+
+    def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        seen.extend(images)
+        return np.zeros((len(images), 1, 4)), np.zeros((len(images), 1, 1))
+
+    detector = YoloNasDetector(predict, engine_settings(GLIOMA))
+    list(detector.detect(context_frames(frames, stack.between_mm, GLIOMA.context_mm)))
+    for index, image in enumerate(seen):
+        assert np.array_equal(plain_input(GLIOMA, stack, index), image)
+
+
+def test_training_shrinks_slices_as_the_engine_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("automedsam_lab.detector_data.change_intensities", lambda _rng, image, _strength: image)
+    still = replace(GLIOMA, geometry=Geometry(0, 0, 0, 0, 0, 0, flip=False), contexts=(2,))
+    frames = np.random.default_rng(3).integers(0, 256, (5, 384, 384), dtype=np.uint8)
+    labels = np.zeros_like(frames)
+    labels[:, 100:200, 60:180] = 1
+    stack = make_stack(still, "one", frames, labels, 1.0)
+    stream = BatchStream(still, [stack], 1, seed=0)
+    image = np.ascontiguousarray(frames[1:4].transpose(1, 2, 0), np.float32) / 255
+    moved, middle, scale = stream._moved(image, labels[2], replicate=False)
+    made = stream._finished(moved, middle, scale)
+    assert made is not None
+    shrunk, boxes = made
+    wanted = detector_input(image[None] * 255, still.input_size, Fit.STRETCH)[0].transpose(1, 2, 0)
+    assert np.abs(shrunk - wanted).max() < 1 / 255
+    assert boxes.tolist() == [[0, 30, 50, 90, 100]]
 
 
 def test_context_follows_the_slice_spacing_and_stops_at_the_ends() -> None:
-    assert [context_step(GLIOMA, spacing) for spacing in (0.5, 1.0, 3.0, 6.5)] == [4, 2, 1, 1]
     frames = np.repeat(np.arange(5, dtype=np.uint8)[:, None, None] * 50, 32, 1).repeat(32, 2)
-    stack = make_stack(replace(GLIOMA, input_size=(64, 64)), "one", frames, np.zeros_like(frames), 1.0)
-    image = plain_input(replace(GLIOMA, input_size=(64, 64)), stack, 1)
-    assert image.shape == (3, 64, 64)
-    assert np.allclose(image[:, 0, 0] * 255, [0, 50, 150], atol=1e-3)
-
-
-def test_boxes_follow_the_stretch_to_the_input() -> None:
-    labels = np.zeros((1, 96, 48), np.uint8)
-    labels[0, 24:48, 12:24] = 1
-    stack = make_stack(GLIOMA, "one", np.full(labels.shape, 9, np.uint8), labels, 1.0)
-    found = plain_boxes(GLIOMA, stack, 0)
-    assert found is not None
-    assert found[0].tolist() == [0, 48, 48, 96, 96]
+    task = replace(GLIOMA, input_size=(64, 64))
+    for spacing, levels in ((0.5, [0, 50, 200]), (1.0, [0, 50, 150]), (3.0, [0, 50, 100])):
+        image = plain_input(task, make_stack(task, "one", frames, np.zeros_like(frames), spacing), 1)
+        assert image.shape == (3, 64, 64)
+        assert np.allclose(image[:, 0, 0] * 255, levels, atol=1e-3)
 
 
 def test_image_and_mask_move_together() -> None:
@@ -120,17 +147,36 @@ def test_a_transplanted_lesion_is_bright_where_its_mask_says() -> None:
     assert abs(image[~mask].mean() - 0.4) < 0.02
 
 
-def test_perfect_boxes_score_one_and_missed_boxes_cost_recall() -> None:
-    truth = [np.array([[0, 0, 0, 10, 10], [1, 20, 20, 40, 40]], np.float32)] * 4
-    perfect = [np.array([[0, 0.9, 0, 0, 10, 10], [1, 0.8, 20, 20, 40, 40]], np.float32)] * 4
-    scores = score_detections(perfect, truth, 2)
-    assert (scores.ap50, scores.ap75, scores.f1) == (1, 1, 1)
-    half = score_detections([box[:1] for box in perfect], truth, 2)
-    assert half.ap50 == 0.5
+def test_the_threshold_is_chosen_on_the_scores_that_the_engine_gives() -> None:
+    """The flipped image sees less: with the test-time flip, scores are halved, and so is the best threshold."""
+    task = replace(GLIOMA, input_size=(64, 64))
+    frames = np.zeros((4, 64, 64), np.uint8)
+    frames[:, 8:24, 8:24] = 200
+    labels = (frames > 0).astype(np.uint8)
+    stack = make_stack(task, "one", frames, labels, 1.0)
+    cells = 8 * 8 + 4 * 4 + 2 * 2
+
+    def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        corners, scores = np.zeros((len(images), cells, 4)), np.zeros((len(images), cells, 1))
+        corners[:, 0] = (8, 8, 24, 24)
+        scores[:, 0] = np.where(images[:, 1, 16, 16] > 0.5, 0.8, 0.0)[:, None]
+        return corners, scores
+
+    plain = measure_detector(task, predict, [stack])
+    assert (plain.ap50, plain.f1, round(plain.threshold, 6)) == (1, 1, 0.8)
+    flipped = measure_detector(task, predict, [stack], Mirror.SLICES)
+    assert (flipped.ap50, round(flipped.threshold, 6)) == (1, 0.8)
+    columns = best_threshold(
+        [SliceBoxes("one", [np.array([[1, 0.4, 8, 8, 24, 24.0]])], [np.array([[1, 8, 8, 24, 24.0]])])], [1]
+    )
+    assert columns == (0.4, 1.0)
 
 
-def test_suppression_keeps_the_best_of_overlapping_boxes_of_a_class() -> None:
-    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [0, 0, 10, 10]], np.float32)
-    scores = np.array([[0.6, 0], [0.9, 0], [0, 0.7]], np.float32)
-    found = suppress(boxes, scores)
-    assert np.allclose(found[:, :2], [[0, 0.9], [1, 0.7]])
+def test_missed_boxes_cost_f1_and_false_ones_raise_the_threshold() -> None:
+    truth = [np.array([[1, 0, 0, 10, 10], [2, 20, 20, 40, 40.0]])] * 4
+    found = [np.array([[1, 0.9, 0, 0, 10, 10], [2, 0.8, 20, 20, 40, 40], [2, 0.3, 50, 50, 60, 60.0]])] * 4
+    assert best_threshold([SliceBoxes("one", found, truth)], [1, 2]) == (0.8, 1.0)
+    half = [boxes[:1] for boxes in found]
+    threshold, f1 = best_threshold([SliceBoxes("one", half, truth)], [1, 2])
+    assert (threshold, round(f1, 3)) == (0.9, 0.667)
+    assert best_threshold([SliceBoxes("one", [np.zeros((0, 6))] * 4, truth)], [1, 2]) == (0.5, 0.0)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
 BACKBONE_STRIDE = 16
+TRUNKS = ("hiera", "conv")
+
+_MAX_SIZE = 65_536
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,31 @@ class Sam2Architecture:
             )
             raise AutoMedSAMError(message)
         settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        for field in fields(cls):
+            if field.name in settings and not _is_like(settings[field.name], field.default):
+                message = (
+                    f"The bundle's segmenter has {settings[field.name]!r} as its {field.name}, where a value such as "
+                    f"{field.default!r} belongs: install the bundle again."
+                )
+                raise AutoMedSAMError(message)
         return cls(**settings)
 
     def to_manifest(self) -> dict[str, Any]:
         """The same numbers as plain JSON values."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Whether a value of a manifest can stand where this default stands: of its type, and a size that can exist."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and len(value) > 0 and all(_is_like(one, 1) for one in value)
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, str):
+        return value in TRUNKS
+    if isinstance(default, float):
+        return isinstance(value, (int, float)) and 0 <= value <= 1
+    return isinstance(value, int) and 0 <= value <= _MAX_SIZE
 
 
 def build_sam2(architecture: Sam2Architecture) -> SAM2Base:

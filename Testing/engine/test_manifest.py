@@ -1,0 +1,182 @@
+"""A faulty manifest is refused when the bundle is loaded, in one sentence that names the field."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from automedsam.bundle import BUILT_IN, Bundle, load_bundle
+from automedsam.errors import AutoMedSAMError
+from automedsam.manifest import MANIFEST_NAME, check_manifest, read_manifest
+
+GOOD = json.loads((BUILT_IN / "glioma" / MANIFEST_NAME).read_text(encoding="utf-8"))
+DELETED = object()
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The manifest with one field, given as `detector.labels.0`, set or deleted."""
+    manifest = copy.deepcopy(GOOD)
+    place: Any = manifest
+    *way, last = [int(key) if key.isdigit() else key for key in path.split(".")]
+    for key in way:
+        place = place[key]
+    if value is DELETED:
+        del place[last]
+    else:
+        place[last] = value
+    return manifest
+
+
+def write(folder: Path, content: bytes | str | dict[str, Any]) -> Path:
+    text = json.dumps(content) if isinstance(content, dict) else content
+    (folder / MANIFEST_NAME).write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
+    return folder
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(AutoMedSAMError) as refused:
+        load_bundle(folder)
+    message = str(refused.value)
+    assert "\n" not in message and str(folder) in message
+    return message
+
+
+def loaded(folder: Path) -> Bundle | None:
+    """The bundle, or None if it was refused in one line; any other exception fails the test."""
+    try:
+        return load_bundle(folder)
+    except AutoMedSAMError as error:
+        if "\n" in str(error):
+            raise
+        return None
+
+
+@pytest.mark.parametrize("name", ["glioma", "hippocampus"])
+def test_the_built_in_manifests_are_sound(name: str) -> None:
+    check_manifest(read_manifest(BUILT_IN / name))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    [
+        ("name", DELETED, "name is missing"),
+        ("name", "", "name: it is empty"),
+        ("version", 2, "version: 2 is not text"),
+        ("modalities", [], r"modalities: \[\] is not a list of 1 to 16"),
+        ("window", [5, 5], "window: 5 is not below 5"),
+        ("window", [1], r"window: \[1\] is not a list of 2"),
+        ("plane", "oblique", "plane: 'oblique' is none of axial, coronal, sagittal"),
+        ("segments.0.value", 0, r"segments\[0\].value: 0 is not at least 1"),
+        ("segments.0.value", True, r"segments\[0\].value: True is not a whole number"),
+        ("segments.0.color", [0, 0, 2], r"segments\[0\].color\[2\]: 2 is not at least 0 and at most 1"),
+        ("detector.labels", [2], r"detector.labels: \[2\] are not different values of segments"),
+        ("detector.labels", [1, 1], "detector.labels"),
+        ("detector.score_threshold", 0, "detector.score_threshold: 0 is not above 0"),
+        ("detector.score_threshold", "0.4", "detector.score_threshold: '0.4' is not a number"),
+        ("detector.score_threshold", 10**400, "detector.score_threshold: 1000"),
+        ("detector.nms_iou", -1, "detector.nms_iou"),
+        ("detector.input_size", [192, -192], r"detector.input_size\[1\]: -192"),
+        ("detector.mirror", 3, "detector.mirror: 3 is none of None, columns, slices"),
+        ("detector.files.int8", "/etc/passwd", "outside its folder"),
+        ("detector.files.int8", "../../detector.onnx", "outside its folder"),
+        ("detector.files.int8", "..\\detector.onnx", "outside its folder"),
+        ("detector.files.int8", "other.onnx", "files: other.onnx has no hash"),
+        ("linking.magic", 1, "linking: this version does not know 'magic'"),
+        ("linking.max_objects", 0.5, "linking.max_objects: 0.5 is not a whole number"),
+        ("following.margin", -0.1, "following.margin: -0.1"),
+        ("following.fill", DELETED, "following: fill is missing"),
+        ("segmenter.files.int8.mask_decoder", DELETED, "segmenter.files.int8: mask_decoder is missing"),
+        ("segmenter.box_as_mask", 1, "segmenter.box_as_mask: 1 is not true or false"),
+        ("segmenter.memory_stride", 0, "segmenter.memory_stride: 0"),
+        ("segmenter.architecture.d_model", "wide", "'wide' as its d_model"),
+        ("segmenter.architecture.stages", [1, -2], r"\(1, -2\) as its stages"),
+        ("files", {}, "has no hash"),
+        ("files.extra\0", {"sha256": "0" * 64, "bytes": 1}, "outside its folder"),
+        ("files.extra", {"bytes": 1}, "files.extra: sha256 is missing"),
+        ("files.extra", {"sha256": "abc", "bytes": 1}, "is not a SHA-256"),
+    ],
+)
+def test_a_wrong_field_is_named(path: str, value: Any, reason: str, tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, changed(path, value)))
+    assert re.search(reason, message), message
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is not JSON"),
+        (b"[]", "it is not a JSON object"),
+        (b"\xff\xfe{}", "it is not UTF-8 text"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a":' * 100_000, "nested too deeply"),
+        (json.dumps(GOOD).replace("0.441", "NaN"), "it contains NaN"),
+        (json.dumps(GOOD).replace("0.441", "-Infinity"), "it contains -Infinity"),
+        (b" " * 17_000_000, "larger than 16 MB"),
+    ],
+    ids=["empty", "list", "utf-16", "deep list", "deep object", "NaN", "infinity", "large"],
+)
+def test_what_is_no_manifest_is_refused(content: bytes | str, reason: str, tmp_path: Path) -> None:
+    assert reason in refusal(write(tmp_path, content))
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+    assert read_manifest(write(tmp_path, b"\xef\xbb\xbf" + json.dumps(GOOD).encode()))["name"] == "glioma"
+
+
+def test_a_folder_without_a_manifest_asks_for_another_folder(tmp_path: Path) -> None:
+    with pytest.raises(AutoMedSAMError, match="choose a bundle's folder"):
+        read_manifest(tmp_path)
+
+
+_PLACES = [
+    "name", "task", "modalities", "window", "plane", "segments", "segments.0", "segments.0.value", "segments.0.color",
+    "detector", "detector.input_size", "detector.labels", "detector.labels.0", "detector.context_mm", "detector.files",
+    "detector.score_threshold", "detector.nms_iou", "detector.mirror", "linking", "linking.max_gap_mm", "following",
+    "following.fill", "following.reach_mm", "segmenter", "segmenter.architecture", "segmenter.architecture.image_size",
+    "segmenter.architecture.stages", "segmenter.files", "segmenter.files.int8", "segmenter.box_as_mask", "files",
+]  # fmt: skip
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fuzzed")
+    shutil.copytree(BUILT_IN, folder / "bundles")
+    return folder / "bundles" / "glioma"
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(place=st.sampled_from(_PLACES), value=_VALUES | st.just(DELETED))
+def test_any_change_of_a_field_is_refused_or_gives_a_bundle_that_can_be_described(
+    place: str, value: Any, fuzzed: Path
+) -> None:
+    from automedsam.console import bundle_table
+
+    write(fuzzed, changed(place, value))
+    bundle = loaded(fuzzed)
+    if bundle is not None:
+        bundle_table([bundle])
+        assert 0 < bundle.detector.score_threshold <= 1
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(start=st.integers(0, 20_000), length=st.integers(0, 50), junk=st.binary(max_size=20))
+def test_damaged_bytes_are_refused_or_change_nothing_that_is_read(
+    start: int, length: int, junk: bytes, fuzzed: Path
+) -> None:
+    content = json.dumps(GOOD).encode()
+    start %= len(content)
+    write(fuzzed, content[:start] + junk + content[start + length :])
+    loaded(fuzzed)
