@@ -21,6 +21,7 @@ from automedsam_lab.quantization import CONVOLUTIONS, PRODUCTS, PartPlan, Plan, 
 from automedsam_lab.quantize_segmenter import ENCODER, default_plan, is_convolutional, quantize_segmenter
 from automedsam_lab.recording import record_inputs
 from automedsam_lab.simulation import observe, search_softmax, simulated_parts
+from automedsam_lab.table import Table
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -97,13 +98,12 @@ def markdown(ablation: Ablation, about: str) -> str:
         f"Bimodal keys in the token-to-image attention: {named or 'none, so that BIG changes nothing'}.",
         "Where ONNX Runtime has no kernel, numbers are rounded in torch and computed with in FP32.",
         "",
-        "| scheme | runs on | mask Dice with FP32 | worst clip | logits off by |",
-        "|---|---|---|---|---|",
     ]
+    table = Table(["scheme", "runs on", "mask Dice with FP32", "worst clip", "logits off by"])
     for one in ablation.variants:
         dice, worst, logits = one.found
-        lines.append(f"| {one.scheme} | {one.runs_on} | {dice:.4f} | {worst:.4f} | {logits:.4f} |")
-    return "\n".join(lines) + "\n"
+        table.add(one.scheme, one.runs_on, f"{dice:.4f}", f"{worst:.4f}", f"{logits:.4f}")
+    return "\n".join([*lines, table.to_markdown()]) + "\n"
 
 
 def _every(

@@ -10,6 +10,7 @@ from automedsam.errors import AutoMedSAMError
 from automedsam.whole_file import whole_file
 from automedsam_lab.bench import TITLES, Benchmark, Result
 from automedsam_lab.bench_stages import FOLLOW, PART_STAGES, STAGES
+from automedsam_lab.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ def markdown(benchmarks: Sequence[Benchmark], machine: dict[str, str | int]) -> 
     told = ", ".join(f"{key} {value}" for key, value in machine.items() if key not in ("cpu", "cores"))
     lines = [f"Measured on {machine['cpu']}, {machine['cores']} cores ({told}).", ""]
     for benchmark in benchmarks:
-        lines += [*_head(benchmark), *_contenders(benchmark), "", *_stages(benchmark), ""]
+        lines += [*_head(benchmark), _contenders(benchmark).to_markdown(), "", _stages(benchmark).to_markdown(), ""]
     return "\n".join(lines)
 
 
@@ -81,15 +82,13 @@ def _head(benchmark: Benchmark) -> list[str]:
     return lines + [f"- {sentence}" for sentence in benchmark.absent] + ([""] if benchmark.absent else [])
 
 
-def _contenders(benchmark: Benchmark) -> list[str]:
-    lines = [
-        "| | wall ms a slice | x | CPU ms a slice | x | peak MB | MB on disk: segmenter + detector | mask Dice |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+def _contenders(benchmark: Benchmark) -> Table:
+    times = ("wall ms per slice", "x", "CPU ms per slice", "x")
+    table = Table(["", *times, "peak MB", "MB on disk: segmenter + detector", "mask Dice"])
     for result in benchmark.results:
         wall, cpu = (_per_slice(benchmark, result, FOLLOW, clock) for clock in ("wall", "cpu"))
         disk = " + ".join(f"{size / 1e6:.1f}" for size in result.bytes.values())
-        cells = [
+        table.add(
             TITLES[result.name],
             wall,
             f"{benchmark.ratio(result):.2f}",
@@ -98,20 +97,15 @@ def _contenders(benchmark: Benchmark) -> list[str]:
             f"{result.peak_mb:.0f}",
             disk,
             f"{result.dice:.4f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        )
+    return table
 
 
-def _stages(benchmark: Benchmark) -> list[str]:
-    lines = [
-        f"| wall / CPU ms a slice | {' | '.join(TITLES[result.name] for result in benchmark.results)} |",
-        "|---" * (1 + len(benchmark.results)) + "|",
-    ]
+def _stages(benchmark: Benchmark) -> Table:
+    table = Table(["wall / CPU ms per slice", *(TITLES[result.name] for result in benchmark.results)])
     for stage in STAGES:
-        cells = [_cell(benchmark, result, stage) for result in benchmark.results]
-        lines.append(f"| {stage} | {' | '.join(cells)} |")
-    return lines
+        table.add(stage, *(_cell(benchmark, result, stage) for result in benchmark.results))
+    return table
 
 
 def _cell(benchmark: Benchmark, result: Result, stage: str) -> str:

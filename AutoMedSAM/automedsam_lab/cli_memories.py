@@ -30,7 +30,6 @@ def memories(
     """Measure Dice and time by the number of memories, with the boxes that the detector finds."""
     from rich.console import Console
     from rich.progress import track
-    from rich.table import Table
 
     from automedsam.bundle import load_bundle
     from automedsam_lab.machine import describe_machine
@@ -39,6 +38,7 @@ def memories(
         import matplotlib as _matplotlib  # noqa: F401  before anything is measured in vain
     from automedsam_lab.evaluate import choose_cases
     from automedsam_lab.memory_curve import averages, measure_memories, plot_points, write_points
+    from automedsam_lab.table import Table
 
     model = load_bundle(bundle)
     task = task or model.name
@@ -51,9 +51,9 @@ def memories(
     write_points(points, out / "memories.csv")
     about = f"{model.name} {model.version}, {backend.value}: {len(chosen)} cases, {part} part of {task}"
     plot_points(points, about, out / "memories.png")
-    table = Table("memories", "stride", "Dice", "CPU ms a slice", title=about)
+    table = Table(["memories", "stride", "Dice", "CPU ms per slice"])
     for mean in averages(points):
-        table.add_row(str(mean.memories), str(mean.stride), f"{mean.dice:.3f}", f"{mean.cpu_ms:.1f}")
-    Console().print(table)
+        table.add(str(mean.memories), str(mean.stride), f"{mean.dice:.3f}", f"{mean.cpu_ms:.1f}")
+    Console().print(table.to_rich(about))
     machine = describe_machine()
     typer.echo(f"{machine['cores']} cores of {machine['cpu']}. Written: {out}")

@@ -17,9 +17,10 @@ from automedsam_lab.evaluate_case import Row
 from automedsam_lab.evaluate_scores import MaskScores, MethodRow
 from automedsam_lab.machine import describe_machine
 from automedsam_lab.metrics import LEAST_LESION_ML
+from automedsam_lab.table import Table
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
     from automedsam.bundle import Bundle
 
@@ -108,7 +109,7 @@ def manifest_figures(summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def summary_tables(rows: Sequence[Row]) -> tuple[Table, Table]:
+def summary_tables(rows: Sequence[Row]) -> tuple[RichTable, RichTable]:
     """What a run gives without a prompt, and what true boxes give and a run costs; means over the cases."""
     automatic = _table(
         "No prompt",
@@ -140,15 +141,10 @@ def summary_tables(rows: Sequence[Row]) -> tuple[Table, Table]:
     return automatic, prompted
 
 
-def _table(title: str, caption: str, rows: Sequence[Row], figures: dict[str, tuple[str, int]]) -> Table:
+def _table(title: str, caption: str, rows: Sequence[Row], figures: dict[str, tuple[str, int]]) -> RichTable:
     """Means by label and backend; Dice has its median beside it."""
-    from rich import box
-    from rich.table import Table
-
     headings = [part for name in figures for part in ((name, "median") if name == "Dice" else (name,))]
-    table = Table("Label", "Backend", *headings, box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.title, table.title_justify = title, "left"
-    table.caption, table.caption_justify = caption, "left"
+    table = Table(["Label", "Backend", *headings], caption=caption)
     for backend in _distinct(row.backend for row in rows):
         for label, columns in _columns([row for row in rows if row.backend == backend]).items():
             cells = []
@@ -157,8 +153,8 @@ def _table(title: str, caption: str, rows: Sequence[Row], figures: dict[str, tup
                 cells.append(_shown(average["mean"], digits))
                 if name == "Dice":
                     cells.append(_shown(average["median"], digits))
-            table.add_row(label, backend, *cells)
-    return table
+            table.add(label, backend, *cells)
+    return table.to_rich(title)
 
 
 def dice_by_case(rows: Sequence[Row], backend: str) -> dict[str, float]:

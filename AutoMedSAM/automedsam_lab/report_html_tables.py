@@ -1,216 +1,191 @@
-"""The report's tables: a mean with its interval a cell, headings that a screen reader can follow."""
+"""The report's tables: a mean in each cell, its interval in small print below."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from automedsam_lab.evaluate_report import ALL_LABELS
 from automedsam_lab.evaluate_scores import NO_PROMPT
 from automedsam_lab.report_html_plots import scored
+from automedsam_lab.table import MISSING, Cell, Column, Table
 
 if TYPE_CHECKING:
     from automedsam_lab.evaluate_study import Figure, Method, Study
 
-# Of figures: the heading, the digits, and whether more is better.
-_FIGURES = {
+# By metric: the heading, the digits, and whether more is better.
+_METRICS = {
     "dice": ("Dice", 3, True),
     "iou": ("IoU", 3, True),
     "nsd": ("NSD", 3, True),
     "hd95_mm": ("HD95, mm", 2, False),
     "lesion_recall": ("Lesion recall", 2, True),
-    "false_positives": ("False positives a volume", 2, False),
+    "false_positives": ("False positives per volume", 2, False),
 }
-_NONE = "&ndash;"
-# What the poster set out to reach (2025).
-_AIM = {"dice": "&gt; 0.85", "iou": "&gt; 0.75"}
-_AIM_MS, _AIM_MB = "&lt; 500", "&le; 100"
 
 
-def methods_table(study: Study) -> str:
-    """Every method with all labels together, what it costs, and how far it is from the first."""
+def methods_table(study: Study) -> Table:
+    """Every method with all labels together, its cost, and its difference to the first method."""
     label = ALL_LABELS if len(study.labels) > 1 else study.labels[0]
-    masks = bool(scored(study))
-    shown = list(_FIGURES) if masks else []
-    heads = ["Method", "Told of the truth", *(_FIGURES[name][0] for name in shown)]
-    heads += ["ms an image", "MB", *(["Dice less the first's"] if masks else [])]
-    aim = "<tr class='aim'><th scope='row'>Aim of the poster (2025)</th><td class='text'>none</td>"
-    aim += "".join(f"<td>{_AIM.get(name, '')}</td>" for name in shown)
-    aim += f"<td>{_AIM_MS}</td><td>{_AIM_MB}</td>{'<td></td>' if masks else ''}</tr>"
-    best = {name: _best(study, label, name) for name in shown}
-    rows = [aim]
+    has_masks = bool(scored(study))
+    metrics = list(_METRICS) if has_masks else []
+    columns = [Column("Method", is_text=True), Column("Prompt", is_text=True), *(_METRICS[name][0] for name in metrics)]
+    columns += ["ms per image", "MB", *(["Dice minus the first method's"] if has_masks else [])]
+    best = {name: _best(study, label, name) for name in metrics}
+    table = Table(columns, caption=_methods_caption(study, label, has_masks))
     for method in study.methods:
-        cells = f"<th scope='row'>{escape(method.name)}</th><td class='text'>{escape(method.prompt)}</td>"
         if method.figures:
-            for name in shown:
-                figure = method.figures[label][name]
-                mark = " class='best'" if method.name in best[name] else ""
-                cells += f"<td{mark}>{shown_figure(figure, _FIGURES[name][1])}</td>"
-        elif masks:
-            why = "random weights: no accuracy" if method.weights == "random" else _NONE
-            cells += f"<td class='text' colspan='{len(shown)}'>{why}</td>"
-        cells += f"<td>{_ms(method)}</td><td>{_NONE if method.size_mb is None else f'{method.size_mb:.1f}'}</td>"
-        if masks:
-            cells += f"<td>{shown_figure(method.dice_apart, 3, sign=True) if method.dice_apart else _NONE}</td>"
-        rows.append(f"<tr>{cells}</tr>")
-    several = f"; {label}, the mean of a case's labels (false positives: their sum)" if len(study.labels) > 1 else ""
-    told = f"Means over {study.cases} cases with 95 % intervals by patient{several}." if masks else "What each costs."
-    if len([method for method in scored(study) if method.prompt == NO_PROMPT]) > 1:
-        told += " Green: the best of those that are told nothing."
-    return table(told, heads, rows, text=(1,))
+            values = [
+                estimate(method.figures[label][name], _METRICS[name][1], is_best=method.name in best[name])
+                for name in metrics
+            ]
+        elif metrics:
+            values = [Cell("random weights: no accuracy" if method.weights == "random" else MISSING, span=len(metrics))]
+        else:
+            values = []
+        size = MISSING if method.size_mb is None else f"{method.size_mb:.1f}"
+        difference = [estimate(method.dice_apart, 3, sign=True)] if has_masks else []
+        table.add(method.name, method.prompt, *values, _milliseconds(method), size, *difference)
+    return table
 
 
-def label_tables(study: Study) -> str:
-    """The same figures, label by label, where there are several."""
+def label_tables(study: Study) -> list[tuple[str, Table]]:
+    """The same metrics label by label; empty where there is one label."""
     if len(study.labels) < 2:
-        return ""
-    heads = ["Method", *(head for head, _, _ in _FIGURES.values())]
-    tables = ""
+        return []
+    tables = []
     for label in study.labels:
-        rows = [
-            f"<tr><th scope='row'>{escape(method.name)}</th>"
-            + "".join(
-                f"<td>{shown_figure(method.figures[label][name], digits)}</td>"
-                for name, (_, digits, _) in _FIGURES.items()
-            )
-            + "</tr>"
-            for method in scored(study)
-        ]
-        tables += f"<h3>{escape(label)}</h3>" + table(f"Means over {study.cases} cases.", heads, rows)
+        table = Table(
+            ["Method", *(head for head, _, _ in _METRICS.values())], caption=f"Means over {study.cases} cases."
+        )
+        for method in scored(study):
+            found = method.figures[label]
+            table.add(method.name, *(estimate(found[name], digits) for name, (_, digits, _) in _METRICS.items()))
+        tables.append((label, table))
     return tables
 
 
-def detection_table(study: Study) -> str:
+def detection_table(study: Study) -> Table:
     """The detectors' boxes."""
-    heads = ["Detector of", "AP50", "AP50:95", "Box IoU", "Lesions boxed", "False objects a volume"]
-    rows = []
-    for detection in study.detections:
-        told = detection.to_json()
-        cells = [shown_json(told["ap50"], 3), shown_json(told["ap50_95"], 3), shown_figure(detection.box_iou, 3)]
-        cells += [shown_figure(detection.box_recall, 2), shown_figure(detection.false_tracklets, 2)]
-        rows.append(f"<tr><th scope='row'>{escape(detection.backend)}</th>{_cells(cells)}</tr>")
     precision = study.detections[0].precision
-    caption = (
-        f"AP over {precision.slices:,} slices with {precision.boxes:,} true boxes; the rest by case. Rivals give masks "
-        "and no scored boxes."
+    table = Table(
+        ["Detector of", "AP50", "AP50:95", "Box IoU", "Lesions with a box", "False objects per volume"],
+        caption=f"AP over {precision.slices:,} slices with {precision.boxes:,} reference boxes; the other columns by "
+        "case. Baselines return masks without scored boxes.",
     )
-    return table(caption, heads, rows)
+    for detection in study.detections:
+        values = detection.to_json()
+        table.add(
+            detection.backend,
+            _json_estimate(values["ap50"], 3),
+            _json_estimate(values["ap50_95"], 3),
+            estimate(detection.box_iou, 3),
+            estimate(detection.box_recall, 2),
+            estimate(detection.false_tracklets, 2),
+        )
+    return table
 
 
-def consistency_table(study: Study) -> str:
-    """How the automatic result and that of manual prompts agree."""
-    heads = [
-        "Backend",
-        "Dice with the mask from the true box",
-        "from the jittered box",
-        "Dice with the truth, less the true box's",
-        "less the jittered box's",
-    ]
-    rows = []
+def prompt_table(study: Study) -> Table:
+    """How the automatic result agrees with that of manual prompts."""
+    table = Table(
+        [
+            "Backend",
+            "Agreement with the ground-truth box",
+            "with the perturbed box",
+            "Dice minus the ground-truth box's",
+            "minus the perturbed box's",
+        ],
+        caption="Over the labels in the reference. Agreement is the Dice between the two masks. A difference above 0 "
+        "means that the automatic result is better.",
+    )
     for one in study.consistencies:
-        cells = [shown_figure(one.with_true_box, 3), shown_figure(one.with_jittered_box, 3)]
-        cells += [shown_figure(figure, 3, sign=True) for figure in (one.less_true_box, one.less_jittered_box)]
-        rows.append(f"<tr><th scope='row'>{escape(one.backend)}</th>{_cells(cells)}</tr>")
-    caption = "Over the labels that the truth has. Above 0: better without a prompt than with the manual one."
-    return table(caption, heads, rows)
+        table.add(
+            one.backend,
+            estimate(one.with_true_box, 3),
+            estimate(one.with_jittered_box, 3),
+            estimate(one.less_true_box, 3, sign=True),
+            estimate(one.less_jittered_box, 3, sign=True),
+        )
+    return table
 
 
-def speed_table(study: Study) -> str:
-    """Slices run alone, and whole volumes."""
-    heads = ["Backend", "Prompt", "Images", "Mean, ms", "Median, ms", "95th percentile, ms", "ms a slice of a volume"]
-    rows = []
+def speed_table(study: Study) -> Table:
+    """Slices processed alone, and whole volumes."""
+    heads = ["Images", "Mean, ms", "Median, ms", "95th percentile, ms", "ms per slice of a volume"]
+    table = Table(
+        [Column("Backend", is_text=True), Column("Prompt", is_text=True), *heads],
+        caption=f"Slices drawn from those that show a label, each processed alone, on {study.machine}. In a volume "
+        "(last column, loading included) slices without an object are seen by the detector only.",
+    )
     for backend, kinds in study.speeds.items():
         for kind, speed in kinds.items():
-            of_volume = f"{study.ms_per_slice[backend]:.1f}" if kind == NO_PROMPT else _NONE
-            cells = [str(speed.images), *(f"{v:.1f}" for v in (speed.mean_ms, speed.median_ms, speed.p95_ms))]
-            rows.append(
-                f"<tr><th scope='row'>{escape(backend)}</th><td class='text'>{escape(kind)}</td>"
-                f"{_cells([*cells, of_volume])}</tr>"
-            )
-    caption = (
-        f"Slices drawn from those that show a label, each run alone, on {study.machine}. In a volume (last column, "
-        "loading included) slices without an object are only looked at by the detector."
-    )
-    return table(caption, heads, rows, text=(1,))
+            of_volume = f"{study.ms_per_slice[backend]:.1f}" if kind == NO_PROMPT else MISSING
+            times = (f"{value:.1f}" for value in (speed.mean_ms, speed.median_ms, speed.p95_ms))
+            table.add(backend, kind, str(speed.images), *times, of_volume)
+    return table
 
 
-def cases_table(study: Study) -> str:
-    """Dice of every case by every method."""
+def cases_table(study: Study) -> Table:
+    """Dice by case and method, the mean of the case's labels."""
     methods = scored(study)
-    dices = {method.name: study.dice_by_case(method.name) for method in methods}
-    rows = [
-        f"<tr><th scope='row'>{escape(case)}</th>"
-        + _cells([f"{dices[method.name][case]:.3f}" if case in dices[method.name] else _NONE for method in methods])
-        + "</tr>"
-        for case in dices[methods[0].name]
-    ]
-    return table("Dice, the mean of a case's labels.", ["Case", *(method.name for method in methods)], rows)
+    by_method = [study.dice_by_case(method.name) for method in methods]
+    table = Table(["Case", *(method.name for method in methods)], caption="Dice, the mean of a case's labels.")
+    for case in by_method[0] if by_method else ():
+        table.add(case, *(f"{dices[case]:.3f}" if case in dices else MISSING for dices in by_method))
+    return table
 
 
-def left_out_table(study: Study) -> str:
+def left_out_table(study: Study) -> Table:
     """Cases that could not be used."""
-    rows = [
-        f"<tr><th scope='row'>{escape(one.name)}</th><td class='text'>{escape(one.reason)}</td></tr>"
-        for one in study.left_out
-    ]
-    return table("They count nowhere above.", ["Case", "Why"], rows, text=(1,))
+    table = Table(["Case", Column("Reason", is_text=True)], caption="They are not part of any result above.")
+    for one in study.left_out:
+        table.add(one.name, one.reason)
+    return table
 
 
-def provenance_table(study: Study) -> str:
+def provenance_table(study: Study) -> Table:
     """Weights, terms and machines."""
-    heads = ["Method", "Weights", "Training here", "Machine of its times", "Licence", "Note"]
-    rows = [
-        f"<tr><th scope='row'>{escape(method.name)}</th>"
-        + "".join(
-            f"<td class='text'>{escape(text) or _NONE}</td>"
-            for text in (method.weights, method.training, method.machine, method.licence, method.note)
-        )
-        + "</tr>"
-        for method in study.methods
-        if not method.ours or method.prompt == NO_PROMPT
-    ]
-    return table("", heads, rows, text=(1, 2, 3, 4, 5))
+    heads = ("Method", "Weights", "Training here", "Machine of its times", "License", "Note")
+    table = Table([Column(head, is_text=True) for head in heads])
+    for method in study.methods:
+        if not method.ours or method.prompt == NO_PROMPT:
+            texts = (method.weights, method.training, method.machine, method.licence, method.note)
+            table.add(method.name, *(text or MISSING for text in texts))
+    return table
 
 
-def table(caption: str, heads: Sequence[str], rows: Sequence[str], text: Sequence[int] = ()) -> str:
-    """A table that scrolls sideways by itself where the window is narrow.
-
-    Args:
-        caption: plain text; none if empty.
-        heads: plain text.
-        rows: HTML.
-        text: which columns hold words.
-    """
-    head = "".join(
-        f"<th scope='col'{' class=text' if number in text else ''}>{escape(name)}</th>"
-        for number, name in enumerate(heads)
-    )
-    told = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return (
-        f"<div class='scroll' role='region' tabindex='0' aria-label='{escape(caption or heads[0], quote=True)}'>"
-        f"<table>{told}<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
+def estimate(figure: Figure | None, digits: int, *, sign: bool = False, is_best: bool = False) -> Cell:
+    """A mean with its interval in small print; a dash where it is not defined."""
+    return _json_estimate(figure.to_json() if figure else {"mean": None}, digits, sign=sign, is_best=is_best)
 
 
-def shown_figure(figure: Figure, digits: int, *, sign: bool = False) -> str:
-    """A mean over its interval, as HTML."""
-    return shown_json(figure.to_json(), digits, sign=sign)
-
-
-def shown_json(figure: dict, digits: int, *, sign: bool = False) -> str:
-    """The same from a figure's JSON values."""
-    if figure["mean"] is None:
-        return _NONE
+def _json_estimate(values: Mapping[str, Any], digits: int, *, sign: bool = False, is_best: bool = False) -> Cell:
+    if values["mean"] is None:
+        return Cell(MISSING)
     form = f"{'+' if sign else ''}.{digits}f"
-    interval = figure["interval"]
-    between = f"<small>{interval[0]:{form}} to {interval[1]:{form}}</small>" if interval else ""
-    return f"{figure['mean']:{form}}{between}".replace("-", "&minus;")
+    interval: Sequence[float] | None = values["interval"]
+    note = f"{interval[0]:{form}} to {interval[1]:{form}}" if interval else ""
+    return Cell(_with_minus(f"{values['mean']:{form}}"), _with_minus(note), is_best)
+
+
+def _with_minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def _methods_caption(study: Study, label: str, has_masks: bool) -> str:
+    if not has_masks:
+        return "The cost of each method."
+    several = f"; {label}: the mean over a case's labels (false positives: their sum)" if len(study.labels) > 1 else ""
+    caption = f"Means over {study.cases} cases with 95 % intervals by patient{several}."
+    if len([method for method in scored(study) if method.prompt == NO_PROMPT]) > 1:
+        caption += " Green: the best of the methods without a prompt."
+    return caption
 
 
 def _best(study: Study, label: str, name: str) -> set[str]:
-    """Who is best of those that are told nothing, to the digits shown; nobody where there is no choice."""
-    _, digits, more = _FIGURES[name]
+    """The best methods without a prompt, to the digits shown; empty where all are equal."""
+    _, digits, more = _METRICS[name]
     means = {
         method.name: round(mean, digits)
         for method in scored(study)
@@ -222,12 +197,8 @@ def _best(study: Study, label: str, name: str) -> set[str]:
     return {method for method, mean in means.items() if mean == top}
 
 
-def _ms(method: Method) -> str:
+def _milliseconds(method: Method) -> Cell:
     if method.ms_per_image is None:
-        return _NONE
-    took = f"{method.ms_per_image:,.{0 if method.ms_per_image >= 1000 else 1}f}"
-    return f"{took}<small>{method.images:,} image{'' if method.images == 1 else 's'}</small>"
-
-
-def _cells(values: Sequence[str]) -> str:
-    return "".join(f"<td>{value}</td>" for value in values)
+        return Cell(MISSING)
+    digits = 0 if method.ms_per_image >= 1000 else 1
+    return Cell(f"{method.ms_per_image:,.{digits}f}", f"{method.images:,} image{'' if method.images == 1 else 's'}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from automedsam_lab.runtimes import PARTS, Timing
+from automedsam_lab.table import Table
 
 
 def markdown(timings: Sequence[Timing], repeats: int, machine: Mapping[str, str | int]) -> str:
@@ -16,21 +17,19 @@ def markdown(timings: Sequence[Timing], repeats: int, machine: Mapping[str, str 
         f"Wall / CPU milliseconds for one input, medians of {repeats} turns; x is the wall time of the first line of "
         "a precision over this one's, as the median of each turn's ratio, and % how far the answers are from its.",
         "",
-        f"| | {' | '.join(part.replace('_', ' ') for part in PARTS)} |",
-        "|---" * (1 + len(PARTS)) + "|",
     ]
+    table = Table(["", *(part.replace("_", " ") for part in PARTS)])
     failures = []
     for precision in dict.fromkeys(timing.precision for timing in timings):
         of_precision = [timing for timing in timings if timing.precision == precision]
         for contender in dict.fromkeys(timing.contender for timing in of_precision):
-            cells = [_cell(of_precision, part, contender) for part in PARTS]
-            lines.append(f"| {precision.upper()}, {contender} | {' | '.join(cells)} |")
+            table.add(f"{precision.upper()}, {contender}", *(_cell(of_precision, part, contender) for part in PARTS))
         failures += [
             f"- {precision.upper()}, {timing.contender}, {timing.part}: {timing.failed}"
             for timing in of_precision
             if timing.failed
         ]
-    return "\n".join([*lines, *([""] if failures else []), *failures])
+    return "\n".join([*lines, table.to_markdown(), *([""] if failures else []), *failures])
 
 
 def _cell(timings: Sequence[Timing], part: str, contender: str) -> str:

@@ -127,7 +127,7 @@ def test_a_faulty_case_is_left_out_and_told_where_that_was_asked_for(
     summary = run(a_bundle, tmp_path / "out", [a_rival], skip_bad=True)
     assert summary["cases"] == ["one"]
     assert [(left["name"], "no label map" in left["reason"]) for left in summary["left_out"]] == [("two", True)]
-    assert "Left out: 1 case<" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Excluded: 1 case<" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_two_rivals_of_one_name_are_refused(a_bundle: Bundle, a_rival: Path, tmp_path: Path) -> None:
