@@ -6,13 +6,15 @@ import sys
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from automedsam import __version__
 from automedsam.backends import Backend
 from automedsam.errors import AutoMedSAMError
+from automedsam.memory import is_out_of_memory, not_enough_memory
+from automedsam.terminal import accept_any_text, ended_like_ctrl_c, printable, stoppable
 from automedsam.volume import Plane
 
 BAD_INPUT = 2
@@ -117,19 +119,20 @@ def segment(
 
     In a video, what the model's settings say in mm counts frames: one frame is 1 mm from the next.
     """
-    from automedsam.cli_segment import segment_files
+    with stoppable():
+        from automedsam.cli_segment import segment_files
 
-    segment_files(
-        inputs,
-        output,
-        model=model,
-        backend=backend,
-        threshold=threshold,
-        plane=plane,
-        device=device.value,
-        overlay=overlay,
-        frames=frames,
-    )
+        segment_files(
+            inputs,
+            output,
+            model=model,
+            backend=backend,
+            threshold=threshold,
+            plane=plane,
+            device=device.value,
+            overlay=overlay,
+            frames=frames,
+        )
 
 
 @app.command()
@@ -144,9 +147,10 @@ def detect(
     plane: PlaneChoice = None,
 ) -> None:
     """Find boxes on every slice, and give them as JSON."""
-    from automedsam.cli_detect import detect_files
+    with stoppable():
+        from automedsam.cli_detect import detect_files
 
-    detect_files(inputs, output, model=model, backend=backend, threshold=threshold, plane=plane)
+        detect_files(inputs, output, model=model, backend=backend, threshold=threshold, plane=plane)
 
 
 @app.command()
@@ -160,7 +164,7 @@ def models() -> None:
     console, bundles = Console(), list_bundles()
     console.print(bundle_table(bundles))
     for bundle in bundles:
-        console.print(f"Licence of {bundle.name}: {bundle.licence}", highlight=False)
+        console.print(f"Licence of {bundle.name}: {bundle.licence}", highlight=False, markup=False)
 
 
 @app.command()
@@ -173,7 +177,7 @@ def demo(
     from automedsam.console import RunProgress, report_table
     from automedsam.demo import run_demo
 
-    with RunProgress() as progress:
+    with stoppable(), RunProgress() as progress:
         result = run_demo(output_dir, progress.show)
     Console().print(report_table(result.report, *result.files))
     typer.echo(f"Dice against the known shape: {result.dice:.3f}")
@@ -185,8 +189,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: After the program's name; those of the process if None.
     """
+    accept_any_text()
     try:
-        app(args=None if arguments is None else list(arguments))
+        with ended_like_ctrl_c():
+            app(args=None if arguments is None else list(arguments))
     except AutoMedSAMError as error:
-        print(f"automedsam: {error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+        _refuse(str(error))
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        _refuse(not_enough_memory("finish this"))
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(f"automedsam: {printable(sentence)}", file=sys.stderr)
+    sys.exit(BAD_INPUT)

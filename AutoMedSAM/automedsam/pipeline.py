@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +26,7 @@ from automedsam.events import (
 from automedsam.following import ObjectFollower
 from automedsam.intensity import check_finite_and_varied, to_uint8
 from automedsam.linking import LinkSettings, link
+from automedsam.memory import peak_memory_mb
 from automedsam.segmentation import Segmentation
 from automedsam.segmenter.propagation import Region
 from automedsam.volume import Plane, Volume
@@ -203,16 +203,6 @@ def link_frames(
     # A volume thinner than the shortest believable object, such as a single image, is not held against it.
     extent = min(settings.min_extent_mm, spacing * (frames[1] - frames[0] + 1))
     return link(detections, spacing, replace(settings, min_extent_mm=extent))
-
-
-def peak_memory_mb() -> float:
-    """The most memory that this process has had in RAM, in MB; 0 where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
 
 
 def _frames_within(slices: tuple[int, int] | None, count: int) -> tuple[int, int]:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from automedsam.color import picture_luminance
 from automedsam.errors import AutoMedSAMError
 from automedsam.frame_source import FrameSource
-from automedsam.reading import VIDEO_SUFFIXES, picture_luminance
+from automedsam.reading import VIDEO_SUFFIXES
 from automedsam.video_dicom import DicomCine, is_cine
 from automedsam.video_file import VideoFile
 from automedsam.video_folder import FrameFolder, is_frame_folder

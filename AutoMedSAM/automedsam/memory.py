@@ -1,0 +1,56 @@
+"""Memory: how much a process has used, and how to recognize that there was not enough."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+# What numpy, ITK, ONNX Runtime, the loader of shared libraries, pthreads and Python's threads write when an
+# allocation fails; their exceptions share no class.
+_SIGNS = (
+    "bad_alloc",
+    "bad allocation",
+    "failed to allocate",
+    "unable to allocate",
+    "cannot allocate",
+    "could not allocate",
+    "allocation failed",
+    "memory allocation",
+    "out of memory",
+    "not enough memory",
+    "cannot map",
+    "failed to map segment",
+    "can't start new thread",
+    "pthread_create",
+    "resource temporarily unavailable",
+    "pthread_setaffinity",
+)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an exception, or one that led to it, is a failed allocation of memory or of a thread."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+            return True
+        text = str(error).lower()
+        if not isinstance(error, OSError) and any(sign in text for sign in _SIGNS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def not_enough_memory(doing: str) -> str:
+    """The sentence for a failed allocation; `doing` completes "not enough memory to ..."."""
+    return f"There is not enough memory to {doing}; close other programs, or use a computer with more memory."
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has had in RAM, in MB; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
