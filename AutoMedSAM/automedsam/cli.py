@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from enum import Enum
@@ -190,6 +191,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: After the program's name; those of the process if None.
     """
     accept_any_text()
+    # Nothing here multiplies large matrices: each thread of SciPy's OpenBLAS would take 32 MB (see `memory`).
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         with ended_like_ctrl_c():
             app(args=None if arguments is None else list(arguments))
@@ -198,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        _refuse(not_enough_memory("finish this"))
+        _refuse(not_enough_memory("finish the run"))
 
 
 def _refuse(sentence: str) -> NoReturn:

@@ -40,4 +40,11 @@ def picture_luminance(picture: Voxels) -> Voxels:
 
 def is_colored(array: Voxels) -> bool:
     """Whether red, green and blue differ anywhere in `(c, K, J, I)`; grey saved as RGB is not coloured."""
-    return array.ndim == 4 and len(array) >= 3 and any(bool((array[0] != array[channel]).any()) for channel in (1, 2))
+    if array.ndim != 4 or len(array) < 3:
+        return False
+    return bool((array[0] != array[1]).any() or (array[0] != array[2]).any())
+
+
+def is_colored_picture(picture: Voxels) -> bool:
+    """`is_colored` of a picture `(h, w)` or `(h, w, c)`."""
+    return picture.ndim == 3 and is_colored(np.moveaxis(picture, -1, 0)[:, np.newaxis])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from automedsam.color import is_colored, luminance
+from automedsam.color import is_colored_picture, luminance
 from automedsam.exif import orientation_of, png_chunks, upright
 from automedsam.integrity import check_jpeg_is_whole
 from automedsam.quiet import quiet_simpleitk
@@ -53,7 +53,7 @@ def read_slice(path: Path, name: str) -> Volume:
     """Read a PNG or JPEG as a volume of one slice of grey levels; see `read_pixels`."""
     array, (across, down) = _read(path)
     channels = array[np.newaxis] if array.ndim == 2 else np.moveaxis(array, -1, 0)[:, np.newaxis]
-    notes = (color_note(path.name),) if is_colored(channels) else ()
+    notes = (color_note(path.name),) if is_colored_picture(array) else ()
     identity = tuple(float(value) for value in np.eye(3).ravel())
     return Volume(luminance(channels), (across, down, 1.0), (0.0, 0.0, 0.0), identity, name, notes)
 

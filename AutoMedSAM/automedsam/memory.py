@@ -5,6 +5,10 @@ from __future__ import annotations
 import errno
 import sys
 
+import numpy as np
+
+# Its libraries, and the 32 MB.
+_SCIPY_BYTES = 128 << 20
 # What numpy, ITK, ONNX Runtime, the loader of shared libraries, pthreads and Python's threads write when an
 # allocation fails; their exceptions share no class.
 _SIGNS = (
@@ -44,6 +48,18 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 def not_enough_memory(doing: str) -> str:
     """The sentence for a failed allocation; `doing` completes "not enough memory to ..."."""
     return f"There is not enough memory to {doing}; close other programs, or use a computer with more memory."
+
+
+def check_room_for_scipy() -> None:
+    """Make sure that SciPy can load; call it before the first import.
+
+    Its OpenBLAS takes 32 MB for itself when it loads, and where it does not get them it tries forever.
+
+    Raises:
+        MemoryError: If there is too little memory.
+    """
+    if "scipy.linalg" not in sys.modules:
+        np.empty(_SCIPY_BYTES, np.uint8)
 
 
 def peak_memory_mb() -> float:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from automedsam.boxes import Box
 from automedsam.intensity import to_uint8
+from automedsam.memory import check_room_for_scipy
 from automedsam.resize import resize_linear
 from automedsam.segmentation import Segmentation
 from automedsam.volume import Plane
@@ -103,6 +104,7 @@ def _draw_labels(
     grey: Picture, labels: NDArray[np.uint8], segmentation: Segmentation, size: tuple[int, int]
 ) -> Picture:
     """One tile `(*size, 3)`: the slice, each segment tinted and outlined in its colour."""
+    check_room_for_scipy()
     from scipy.ndimage import binary_erosion
 
     tile = np.repeat(resize_linear(grey, size)[..., np.newaxis], 3, -1)

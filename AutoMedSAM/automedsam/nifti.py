@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -49,7 +50,7 @@ def read_nifti(path: Path, name: str) -> Volume:
         unpacked = _Unpacked(raw, path)
         header = _parse(unpacked.peek(max(_HEADER_BYTES.values())), path)
         shape, dtype = _shape(header, path), _dtype(header, path)
-        size = int(np.prod(shape)) * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         content = _voxel_bytes(unpacked, header, size, path)
     array = content.view(dtype).reshape(shape[::-1])
     if not dtype.isnative:

@@ -35,7 +35,8 @@ def open_session(path: Path, threads: int | None = None) -> ort.InferenceSession
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    # What goes wrong comes as an exception; the same on standard error would be read by nobody.
+    options.log_severity_level = 4
     # Waiting threads that spin would take the cores from the viewer that this engine serves.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

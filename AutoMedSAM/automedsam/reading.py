@@ -19,13 +19,13 @@ from automedsam.memory import is_out_of_memory, not_enough_memory
 from automedsam.nifti import NIFTI_SUFFIXES, read_nifti
 from automedsam.quiet import quiet_simpleitk
 from automedsam.sitk_path import sitk_path
-from automedsam.text_header import check_text_header
+from automedsam.text_header import META_SUFFIXES, NRRD_SUFFIXES, check_text_header
 from automedsam.volume import Volume, Voxels
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd")
+VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *NRRD_SUFFIXES, *META_SUFFIXES)
 # Read by `automedsam.video`.
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi")
 
@@ -148,7 +148,8 @@ def _read_file(path: Path) -> Volume:
         return _checked(path, read_nifti(path, name))
     check_text_header(path)
     with quiet_simpleitk(), sitk_path(path, siblings=True) as readable:
-        image = sitk.ReadImage(readable)
+        # Named outright, since ITK knows MetaImage files by a suffix in small letters alone.
+        image = sitk.ReadImage(readable, imageIO="MetaImageIO" if suffix in META_SUFFIXES else "NrrdImageIO")
     return _volume(path, image, name)
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from automedsam.errors import AutoMedSAMError
 
-_NRRD, _META = (".nrrd", ".nhdr"), (".mha", ".mhd")
+NRRD_SUFFIXES = (".nrrd", ".nhdr")
+META_SUFFIXES = (".mha", ".mhd")
+
 _MOST = 1 << 16
 # ITK 5.4 reads numbers that are none as 0.
 _META_NUMBERS = ("offset", "origin", "position", "elementspacing", "elementsize", "transformmatrix", "orientation")
-_DATA_FILES = {_NRRD: ("data file", "datafile"), _META: ("elementdatafile",)}
 # These name several files, which the reader counts itself.
 _SEVERAL = ("list", "local")
 
@@ -26,14 +27,15 @@ def check_text_header(path: Path) -> None:
         AutoMedSAMError: If one is found.
         OSError: If it cannot be read.
     """
-    kind = _NRRD if path.name.lower().endswith(_NRRD) else _META
-    fields = _fields(path, ":" if kind is _NRRD else "=")
-    if kind is _META:
-        for name in _META_NUMBERS:
-            for number in fields.get(name, "").split():
-                _check_number(path, name, number)
-    for name in _DATA_FILES[kind]:
-        _check_data_file(path, fields.get(name, ""))
+    if path.name.lower().endswith(NRRD_SUFFIXES):
+        fields = _fields(path, ":")
+        _check_data_file(path, fields.get("data file", fields.get("datafile", "")))
+        return
+    fields = _fields(path, "=")
+    for name in _META_NUMBERS:
+        for number in fields.get(name, "").split():
+            _check_number(path, name, number)
+    _check_data_file(path, fields.get("elementdatafile", ""))
 
 
 def _fields(path: Path, separator: str) -> dict[str, str]:
