@@ -14,7 +14,7 @@ import typer
 from automedsam import __version__
 from automedsam.backends import Backend
 from automedsam.errors import AutoMedSAMError
-from automedsam.memory import is_out_of_memory, not_enough_memory
+from automedsam.memory import is_out_of_memory, not_enough_memory, reserve_blas_memory
 from automedsam.terminal import accept_any_text, ended_like_ctrl_c, printable, stoppable
 from automedsam.volume import Plane
 
@@ -194,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Nothing here multiplies large matrices: each thread of SciPy's OpenBLAS would take 32 MB (see `memory`).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
+        reserve_blas_memory()
         with ended_like_ctrl_c():
             app(args=None if arguments is None else list(arguments))
     except AutoMedSAMError as error:

@@ -7,7 +7,9 @@ import sys
 
 import numpy as np
 
-# Its libraries, and the 32 MB.
+# What OpenBLAS takes at its first product, with room to spare.
+_BLAS_BYTES = 64 << 20
+# SciPy's libraries, and what its own OpenBLAS takes when it loads.
 _SCIPY_BYTES = 128 << 20
 # What numpy, ITK, ONNX Runtime, the loader of shared libraries, pthreads and Python's threads write when an
 # allocation fails; their exceptions share no class.
@@ -22,12 +24,11 @@ _SIGNS = (
     "memory allocation",
     "out of memory",
     "not enough memory",
-    "cannot map",
     "failed to map segment",
     "can't start new thread",
     "pthread_create",
-    "resource temporarily unavailable",
-    "pthread_setaffinity",
+    # What CPython makes of a failed allocation while it imports.
+    "error return without exception set",
 )
 
 
@@ -48,6 +49,16 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 def not_enough_memory(doing: str) -> str:
     """The sentence for a failed allocation; `doing` completes "not enough memory to ..."."""
     return f"There is not enough memory to {doing}; close other programs, or use a computer with more memory."
+
+
+def reserve_blas_memory() -> None:
+    """Let NumPy's OpenBLAS take its 32 MB now: later, without them, it would end the process with a line of its own.
+
+    Raises:
+        MemoryError: If there is too little memory.
+    """
+    np.empty(_BLAS_BYTES, np.uint8)
+    np.linalg.inv(np.eye(64) @ np.eye(64))
 
 
 def check_room_for_scipy() -> None:
