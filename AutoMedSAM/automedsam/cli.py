@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from automedsam import __version__
 from automedsam.backends import Backend
 from automedsam.errors import AutoMedSAMError
+from automedsam.memory import is_out_of_memory, not_enough_memory, reserve_blas_memory
+from automedsam.terminal import accept_any_text, ended_like_ctrl_c, printable, stoppable
 from automedsam.volume import Plane
 
 BAD_INPUT = 2
@@ -123,20 +126,21 @@ def segment(
 
     In a video, what the model's settings say in mm counts frames: one frame is 1 mm from the next.
     """
-    from automedsam.cli_segment import segment_files
+    with stoppable():
+        from automedsam.cli_segment import segment_files
 
-    _accept(model, accept_terms)
-    segment_files(
-        inputs,
-        output,
-        model=model,
-        backend=backend,
-        threshold=threshold,
-        plane=plane,
-        device=device.value,
-        overlay=overlay,
-        frames=frames,
-    )
+        _accept(model, accept_terms)
+        segment_files(
+            inputs,
+            output,
+            model=model,
+            backend=backend,
+            threshold=threshold,
+            plane=plane,
+            device=device.value,
+            overlay=overlay,
+            frames=frames,
+        )
 
 
 @app.command()
@@ -152,10 +156,11 @@ def detect(
     accept_terms: AcceptTerms = False,
 ) -> None:
     """Find boxes on every slice, and give them as JSON."""
-    from automedsam.cli_detect import detect_files
+    with stoppable():
+        from automedsam.cli_detect import detect_files
 
-    _accept(model, accept_terms)
-    detect_files(inputs, output, model=model, backend=backend, threshold=threshold, plane=plane)
+        _accept(model, accept_terms)
+        detect_files(inputs, output, model=model, backend=backend, threshold=threshold, plane=plane)
 
 
 def _accept(model: str, accepted: bool) -> None:
@@ -177,7 +182,7 @@ def models() -> None:
     console, bundles = Console(), list_bundles()
     console.print(bundle_table(bundles))
     for bundle in bundles:
-        console.print(f"Licence of {bundle.name}: {bundle.licence}", highlight=False)
+        console.print(f"Licence of {bundle.name}: {bundle.licence}", highlight=False, markup=False)
 
 
 @app.command()
@@ -190,7 +195,7 @@ def demo(
     from automedsam.console import RunProgress, report_table
     from automedsam.demo import run_demo
 
-    with RunProgress() as progress:
+    with stoppable(), RunProgress() as progress:
         result = run_demo(output_dir, progress.show)
     Console().print(report_table(result.report, *result.files))
     typer.echo(f"Dice against the known shape: {result.dice:.3f}")
@@ -202,8 +207,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: After the program's name; those of the process if None.
     """
+    accept_any_text()
+    # Nothing here multiplies large matrices: each thread of SciPy's OpenBLAS would take 32 MB (see `memory`).
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        app(args=None if arguments is None else list(arguments))
+        reserve_blas_memory()
+        with ended_like_ctrl_c():
+            app(args=None if arguments is None else list(arguments))
     except AutoMedSAMError as error:
-        print(f"automedsam: {error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+        _refuse(str(error))
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        _refuse(not_enough_memory("finish the run"))
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(f"automedsam: {printable(sentence)}", file=sys.stderr)
+    sys.exit(BAD_INPUT)

@@ -14,6 +14,7 @@ from automedsam.bundle import load_bundle
 from automedsam.console import RunProgress
 from automedsam.pipeline import Run
 from automedsam.reading import read_volume
+from automedsam.terminal import say
 from automedsam.volume import Plane
 from automedsam.whole_file import whole_file
 
@@ -40,12 +41,14 @@ def detect_files(
     """
     with nullcontext() if output is None else whole_file(output, inputs) as unfinished:
         bundle = load_bundle(model)
-        run = Run(read_volume(inputs), bundle, backend=backend, threshold=threshold, plane=plane)
+        volume = read_volume(inputs, len(bundle.modalities))
+        say(*volume.notes)
+        run = Run(volume, bundle, backend=backend, threshold=threshold, plane=plane)
         terms.ask(bundle)
         with RunProgress() as progress:
             for event in run.detect():
                 progress.show(event)
-        text = json.dumps(_as_json(run, [str(path) for path in inputs]), indent=2, ensure_ascii=False)
+        text = json.dumps(_as_json(run, [str(path) for path in inputs]), indent=2)
         if unfinished is None:
             sys.stdout.write(f"{text}\n")
         else:

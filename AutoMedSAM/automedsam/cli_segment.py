@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,17 @@ from automedsam.bundle import load_bundle
 from automedsam.console import RunProgress, report_table
 from automedsam.errors import AutoMedSAMError
 from automedsam.events import Finished, RunReport, SliceSegmented
+from automedsam.image_reader import is_picture
+from automedsam.memory import peak_memory_mb
 from automedsam.picture_writing import check_picture_overlay, write_picture_result
 from automedsam.pipeline import Run
-from automedsam.reading import is_picture, read_volume
+from automedsam.reading import read_volume
 from automedsam.segmentation import Segmentation
+from automedsam.terminal import STOPPED, say
 from automedsam.video import FRAME_PLANE, open_frames, parse_frames, read_clip
 from automedsam.video_writing import check_video_output, write_video_result
 from automedsam.volume import Plane
 from automedsam.writing import check_output, write_segmentation
-
-STOPPED = 130
 
 
 def segment_files(
@@ -40,7 +42,8 @@ def segment_files(
 ) -> None:
     """Segments what is in the files and writes it; see `automedsam.pipeline.Run` for the options.
 
-    A run that is stopped with Ctrl-C is written as far as it went, and ends with exit code 130.
+    A run that is stopped with Ctrl-C is written as far as it went, and ends with exit code 130. Stopped before the
+    first slice is segmented, it writes nothing, and an older result stays.
 
     Args:
         inputs: the modalities of a volume or an image; or one video (see `automedsam.video.open_frames`).
@@ -55,6 +58,7 @@ def segment_files(
 
     Raises:
         AutoMedSAMError: If an input, an option or the output is not what it should be; nothing is written.
+        KeyboardInterrupt: If it is stopped before anything is finished.
     """
     source = next((found for found in map(open_frames, inputs) if found is not None), None)
     if source is None:
@@ -75,6 +79,7 @@ def segment_files(
     terms.ask(bundle)
     with RunProgress() as progress:
         clip = read_clip(source, wanted, lambda found, total: progress.count("Reading", found, total))
+        say(*clip.volume.notes)
         run = Run(clip.volume, bundle, backend=backend, threshold=threshold, plane=FRAME_PLANE, device=device)
         report, finished = _perform(run, progress)
         result = run.result()
@@ -110,7 +115,8 @@ def _segment_volume(
             raise AutoMedSAMError(message)
         check_picture_overlay(overlay, output, inputs)
     bundle = load_bundle(model)
-    volume = read_volume(inputs)
+    volume = read_volume(inputs, len(bundle.modalities))
+    say(*volume.notes)
     check_output(output, volume, inputs)
     run = Run(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device)
     terms.ask(bundle)
@@ -140,6 +146,8 @@ def _perform(run: Run, progress: RunProgress) -> tuple[RunReport | None, int]:
             elif isinstance(event, Finished):
                 report = event.report
     except KeyboardInterrupt:
+        if not finished:
+            raise
         report = None
     return report, len(finished)
 
@@ -155,17 +163,18 @@ def _tell(
 ) -> None:
     """The end of a run on the terminal."""
     if report is None:
-        typer.echo(f"Stopped: {output} holds the {finished} {unit}s that were segmented so far.", err=True)
+        say(f"Stopped: {output} holds the {finished} {unit}s that were segmented so far.")
         raise typer.Exit(STOPPED)
     written = [output] if overlay is None else [output, overlay]
+    # Writing may have taken more memory than the run.
+    report = replace(report, peak_memory_mb=peak_memory_mb())
     Console().print(report_table(report, *written, found=found, unit=f"{unit.capitalize()}s"))
     if line := terms.notice(run.bundle):
         typer.echo(line, err=True)
     if not report.objects:
-        typer.echo(
+        say(
             f"Nothing was found at a threshold of {run.linking.threshold:g}, so {output} holds "
-            f"{'empty masks' if unit == 'frame' else 'an empty segmentation'}; a lower --threshold finds more.",
-            err=True,
+            f"{'empty masks' if unit == 'frame' else 'an empty segmentation'}; a lower --threshold finds more."
         )
 
 

@@ -17,6 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from automedsam.bundle import Bundle
 from automedsam.events import (
@@ -28,6 +29,7 @@ from automedsam.events import (
     StageStarted,
     TrackletsLinked,
 )
+from automedsam.terminal import printable
 
 _T = TypeVar("_T")
 
@@ -39,8 +41,10 @@ class RunProgress:
 
     def __init__(self) -> None:
         console = Console(stderr=True)
+        # Braille dots and any other letter but ASCII are in no older encoding.
+        spinner = "dots" if console.encoding.startswith("utf") else "line"
         self._progress = Progress(
-            SpinnerColumn(),
+            SpinnerColumn(spinner),
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -100,16 +104,21 @@ def report_table(
     table.add_row("Objects", str(report.objects))
     volumes = {f"Volume of {name}": f"{millilitres:.2f} ml" for name, millilitres in report.volume_ml.items()}
     for name, told in (volumes if found is None else found).items():
-        table.add_row(name, told)
+        table.add_row(_plain(name), _plain(told))
     table.add_row(unit, f"{report.segmented_slices} segmented of {report.slices}")
     stages = [f"{stage} {seconds:.1f} s" for stage, seconds in report.seconds.items()]
     table.add_row("Time", f"{sum(report.seconds.values()):.1f} s ({', '.join(stages)})")
     if report.peak_memory_mb:
         table.add_row("Peak memory", f"{report.peak_memory_mb:.0f} MB")
-    table.add_row("Device", report.device)
+    table.add_row("Device", _plain(report.device))
     for path in written:
-        table.add_row("Written", str(path))
+        table.add_row("Written", _plain(str(path)))
     return table
+
+
+def _plain(text: str) -> Text:
+    """Text as it stands: brackets in a file name are no markup."""
+    return Text(printable(text))
 
 
 def bundle_table(bundles: list[Bundle]) -> Table:
@@ -117,11 +126,11 @@ def bundle_table(bundles: list[Bundle]) -> Table:
     table = Table("Model", "Finds", "Takes", "Size", "Held-out Dice")
     for bundle in bundles:
         table.add_row(
-            f"{bundle.name} {bundle.version}",
-            bundle.task,
-            " + ".join(bundle.modalities),
+            _plain(f"{bundle.name} {bundle.version}"),
+            _plain(bundle.task),
+            _plain(" + ".join(bundle.modalities)),
             f"{bundle.size_bytes / 1e6:.1f} MB",
-            measured_dice(bundle),
+            _plain(measured_dice(bundle)),
         )
     return table
 

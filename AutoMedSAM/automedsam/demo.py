@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from automedsam.bundle import load_bundle
 from automedsam.events import Event, Finished, RunReport
+from automedsam.memory import peak_memory_mb
 from automedsam.montage import montage, write_png
+from automedsam.nifti import write_nifti
 from automedsam.phantom import phantom_head
 from automedsam.pipeline import Run
-from automedsam.quiet import quiet_simpleitk
 from automedsam.reading import read_volume
 from automedsam.whole_file import whole_file
 from automedsam.writing import check_output, write_segmentation
@@ -51,10 +52,8 @@ def run_demo(folder: Path, watch: Callable[[Event], None] = lambda event: None) 
     check_output(result)
     head, truth = phantom_head()
     source = folder / "phantom.nii.gz"
-    with whole_file(source) as unfinished, quiet_simpleitk():
-        import SimpleITK as sitk
-
-        sitk.WriteImage(head.to_image(head.array), str(unfinished), useCompression=True)
+    with whole_file(source) as unfinished:
+        write_nifti(head.array, head, unfinished, packed=True)
     run = Run(read_volume(source), load_bundle(BUNDLE))
     report = RunReport()
     for event in run.events():
@@ -65,6 +64,7 @@ def run_demo(folder: Path, watch: Callable[[Event], None] = lambda event: None) 
     write_segmentation(segmentation, result)
     picture = folder / "phantom.png"
     write_png(montage(segmentation, least_score=run.linking.threshold), picture)
+    report = replace(report, peak_memory_mb=peak_memory_mb())
     return DemoResult(dice(segmentation.labels > 0, truth > 0), report, (source, result, picture))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from automedsam.boxes import Box, Tracklet
+from automedsam.memory import check_room_for_scipy
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def seed_slice(boxes: dict[int, Box]) -> int:
 def _match(chains: list[dict[int, Box]], boxes: list[Box], iou: float) -> list[tuple[dict[int, Box], Box]]:
     if not chains or not boxes:
         return []
+    check_room_for_scipy()
     from scipy.optimize import linear_sum_assignment
 
     overlap = np.zeros((len(chains), len(boxes)))

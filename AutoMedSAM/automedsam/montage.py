@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from automedsam.boxes import Box
 from automedsam.intensity import to_uint8
-from automedsam.quiet import quiet_simpleitk
+from automedsam.memory import check_room_for_scipy
 from automedsam.resize import resize_linear
 from automedsam.segmentation import Segmentation
 from automedsam.volume import Plane
 from automedsam.whole_file import whole_file
+from automedsam.writing import write_whole
 
 Picture = NDArray[np.uint8]
 
@@ -75,8 +76,8 @@ def write_png(picture: Picture, path: Path) -> None:
     """
     import SimpleITK as sitk
 
-    with whole_file(path) as unfinished, quiet_simpleitk():
-        sitk.WriteImage(sitk.GetImageFromArray(picture, isVector=True), str(unfinished), useCompression=True)
+    with whole_file(path) as unfinished:
+        write_whole(sitk.GetImageFromArray(picture, isVector=True), unfinished)
 
 
 def _picks(labels: NDArray[np.uint8], most: int) -> list[int]:
@@ -103,6 +104,7 @@ def _draw_labels(
     grey: Picture, labels: NDArray[np.uint8], segmentation: Segmentation, size: tuple[int, int]
 ) -> Picture:
     """One tile `(*size, 3)`: the slice, each segment tinted and outlined in its colour."""
+    check_room_for_scipy()
     from scipy.ndimage import binary_erosion
 
     tile = np.repeat(resize_linear(grey, size)[..., np.newaxis], 3, -1)

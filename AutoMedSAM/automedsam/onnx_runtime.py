@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automedsam.errors import AutoMedSAMError
+from automedsam.memory import is_out_of_memory, not_enough_memory
+from automedsam.sitk_path import sitk_path
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -25,18 +27,24 @@ def open_session(path: Path, threads: int | None = None) -> ort.InferenceSession
     try:
         import onnxruntime as ort
     except ImportError as error:
+        if is_out_of_memory(error):
+            raise AutoMedSAMError(not_enough_memory("load ONNX Runtime")) from error
         message = "ONNX Runtime is missing: pip install onnxruntime."
         raise AutoMedSAMError(message) from error
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    # What goes wrong comes as an exception; the same on standard error would be read by nobody.
+    options.log_severity_level = 4
     # Waiting threads that spin would take the cores from the viewer that this engine serves.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        with sitk_path(path) as readable:
+            return ort.InferenceSession(readable, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no public base class.
+        if is_out_of_memory(error):
+            raise AutoMedSAMError(not_enough_memory(f"load the model file {path.name}")) from error
         message = f"The model file {path} cannot be run ({type(error).__name__}): install the bundle again."
         raise AutoMedSAMError(message) from error
 

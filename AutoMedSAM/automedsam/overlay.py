@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.boxes import Box
+from automedsam.memory import check_room_for_scipy
 from automedsam.segmentation import Segment
 
 Picture = NDArray[np.uint8]
@@ -54,6 +55,7 @@ def _as_rgb(picture: NDArray[np.generic]) -> Picture:
 
 
 def _draw_outline(picture: Picture, mask: NDArray[np.bool_], colour: tuple[float, float, float], width: int) -> None:
+    check_room_for_scipy()
     from scipy.ndimage import binary_erosion
 
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))

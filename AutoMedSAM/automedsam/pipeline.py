@@ -26,7 +26,7 @@ from automedsam.events import (
 from automedsam.following import ObjectFollower
 from automedsam.intensity import check_finite_and_varied, to_uint8
 from automedsam.linking import LinkSettings, link
-from automedsam.peak_memory import peak_memory_mb
+from automedsam.memory import peak_memory_mb
 from automedsam.segmentation import Segmentation
 from automedsam.segmenter.propagation import Region
 from automedsam.volume import Plane, Volume

@@ -4,30 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from automedsam.color import is_colored, luminance
 from automedsam.dicom import is_dicom_file, read_series
 from automedsam.errors import AutoMedSAMError
-from automedsam.integrity import check_jpeg_is_whole, check_nifti_is_whole
-from automedsam.intensity import check_finite_and_varied, not_finite
+from automedsam.image_reader import SLICE_SUFFIXES, color_note, read_pixels, read_slice
+from automedsam.intensity import check_finite_and_varied
+from automedsam.memory import is_out_of_memory, not_enough_memory
+from automedsam.nifti import NIFTI_SUFFIXES, read_nifti
 from automedsam.quiet import quiet_simpleitk
+from automedsam.sitk_path import sitk_path
+from automedsam.text_header import META_SUFFIXES, NRRD_SUFFIXES, check_text_header
 from automedsam.volume import Volume, Voxels
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
-JPEG_SUFFIXES = (".jpg", ".jpeg")
-VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd")
-SLICE_SUFFIXES = (".png", *JPEG_SUFFIXES)
+VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *NRRD_SUFFIXES, *META_SUFFIXES)
 # Read by `automedsam.video`.
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi")
 
-# Red, green and blue as ITU-R BT.601 weighs them.
-_LUMINANCE = (0.299, 0.587, 0.114)
+# What ITK and its libraries write of a file, and what that means to a person.
+_REASONS = {
+    "Zero-valued spacing": "gives a voxel size of 0 or none that can be read; repair its header or export it again",
+    "determinant is 0": "gives axes that do not span a space; repair its header or export it again",
+    "orthonormal": "has a sheared grid, which is not supported; resample it onto a regular grid first",
+    "bzip2 encoding not available": "is packed with bzip2, which cannot be read here; save it with gzip",
+    "couldn't parse space": "is in a coordinate space that ITK does not know; save it as left-posterior-superior",
+    "_space_origin": "gives an origin that is not three numbers; repair its header or export it again",
+    "space directions": "gives axes that cannot be read (space directions); repair its header or export it again",
+}
 
 
 def read_volume(
@@ -39,7 +50,8 @@ def read_volume(
         paths: NIfTI, NRRD or MetaImage files; a folder with a DICOM series, or one file of it; PNG or JPEG
             images (one slice each, colour as luminance). Several are the channels of one volume, in order; a
             4-D file holds its channels itself.
-        expected_channels: How many channels the model looks at; None takes any number.
+        expected_channels: How many channels the model looks at; None takes any number. Where it is 1, a volume of
+            colours becomes its luminance.
         check_voxels: Refuse voxels that are not finite or are all equal. A label map may be all zero: read it
             with False.
 
@@ -54,7 +66,10 @@ def read_volume(
     if not sources:
         message = "No input was given; name at least one image file or DICOM folder."
         raise AutoMedSAMError(message)
-    volume = _stack(sources, [_read_one(source) for source in sources])
+    volumes = [_read_one(source) for source in sources]
+    if expected_channels == 1 and len(volumes) == 1:
+        volumes = [_as_grey(sources[0], volumes[0])]
+    volume = _stack(sources, volumes)
     if expected_channels is not None and volume.channels != expected_channels:
         raise AutoMedSAMError(_wrong_channels(sources, volume, expected_channels))
     if check_voxels:
@@ -81,16 +96,26 @@ def reading(path: Path) -> Iterator[None]:
         if not path.exists():
             message = f"{path} does not exist; check its spelling and folder."
             raise AutoMedSAMError(message)
+        if not path.is_dir():
+            if not path.is_file():
+                message = f"{path} is a pipe or a device and no file; save the image to a file first."
+                raise AutoMedSAMError(message)
+            if path.stat().st_size == 0:
+                message = f"{path} is empty (0 bytes); copy or download it again."
+                raise AutoMedSAMError(message)
         yield
-    except OSError as error:
-        message = f"{path} cannot be read ({error.strerror or error}); check its permissions."
+    except (OSError, RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise AutoMedSAMError(not_enough_memory(f"read {path}")) from error
+        if isinstance(error, RuntimeError):
+            raise AutoMedSAMError(_unreadable(path, error)) from error
+        reason = getattr(error, "strerror", None) or error
+        message = f"{path} cannot be read ({reason}); check its permissions."
         raise AutoMedSAMError(message) from error
-    except RuntimeError as error:
-        raise AutoMedSAMError(_unreadable(path, error)) from error
 
 
 def read_picture(path: Path) -> Voxels:
-    """Read a PNG or JPEG with its colours.
+    """Read a PNG or JPEG with its colours, in the orientation in which a viewer shows it.
 
     Args:
         path: A file named so.
@@ -101,19 +126,8 @@ def read_picture(path: Path) -> Voxels:
     Raises:
         AutoMedSAMError: If it cannot be read.
     """
-    import SimpleITK as sitk
-
     with reading(path):
-        jpeg = path.name.lower().endswith(JPEG_SUFFIXES)
-        if jpeg:
-            check_jpeg_is_whole(path)
-        with quiet_simpleitk(output=jpeg):
-            return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-
-
-def is_picture(path: Path) -> bool:
-    """Whether a file is named as a single image."""
-    return path.name.lower().endswith(SLICE_SUFFIXES)
+        return read_pixels(path)
 
 
 def _read_file(path: Path) -> Volume:
@@ -128,58 +142,44 @@ def _read_file(path: Path) -> Volume:
         message = f"{path} is of no known image format; give a DICOM folder or one of {', '.join(known)}."
         raise AutoMedSAMError(message)
     name = path.name[: -len(suffix)]
+    if suffix in SLICE_SUFFIXES:
+        return read_slice(path, name)
     if suffix in NIFTI_SUFFIXES:
-        if count := check_nifti_is_whole(path):
-            raise AutoMedSAMError(not_finite(name, count))
-    elif suffix in JPEG_SUFFIXES:
-        check_jpeg_is_whole(path)
-    with quiet_simpleitk(output=suffix in JPEG_SUFFIXES):
-        image = sitk.ReadImage(str(path))
-    return _volume(path, image, name, one_slice=suffix in SLICE_SUFFIXES)
+        return _checked(path, read_nifti(path, name))
+    check_text_header(path)
+    with quiet_simpleitk(), sitk_path(path, siblings=True) as readable:
+        # Named outright, since ITK knows MetaImage files by a suffix in small letters alone.
+        image = sitk.ReadImage(readable, imageIO="MetaImageIO" if suffix in META_SUFFIXES else "NrrdImageIO")
+    return _volume(path, image, name)
 
 
-def _volume(path: Path, image: sitk.Image, name: str, *, one_slice: bool = False) -> Volume:
+def _volume(path: Path, image: sitk.Image, name: str) -> Volume:
     if image.GetDimension() > 4 or "complex" in image.GetPixelIDTypeAsString():
         message = (
             f"{path} holds {image.GetDimension()}-D voxels of type {image.GetPixelIDTypeAsString()}; "
             "export real intensities in 3-D, or in 4-D with one channel for each modality."
         )
         raise AutoMedSAMError(message)
-    volume = Volume.from_image(image, name)
-    if one_slice:
-        grey = luminance(volume.array)
-        return Volume(grey, volume.spacing, volume.origin, volume.direction, name)
+    return _checked(path, Volume.from_image(image, name))
+
+
+def _checked(path: Path, volume: Volume) -> Volume:
     if min(volume.shape) < 2:
         message = (
             f"{path} has only 1 slice; choose the file or folder with the whole volume, or save a single image as PNG."
         )
         raise AutoMedSAMError(message)
     if volume.array.ndim == 4 and volume.channels == 1:
-        return Volume(volume.array[0], volume.spacing, volume.origin, volume.direction, name)
+        return replace(volume, array=volume.array[0])
     return volume
 
 
-def luminance(array: Voxels) -> Voxels:
-    """Grey levels as ITU-R BT.601 weighs red, green and blue; alpha is left out.
-
-    Args:
-        array: `(1, J, I)` grey, or `(c, 1, J, I)`: grey and alpha, RGB or RGBA.
-
-    Returns:
-        `(1, J, I)` of the same type.
-    """
-    if array.ndim == 3:
-        return array
-    grey: Voxels = array[0]
-    if len(array) >= 3:
-        weights = np.asarray(_LUMINANCE, dtype=np.float32)
-        grey = np.rint(np.tensordot(weights, array[:3].astype(np.float32), axes=1)).astype(array.dtype)
-    return grey
-
-
-def picture_luminance(picture: Voxels) -> Voxels:
-    """`luminance` of a picture `(h, w)` or `(h, w, c)`, as `(h, w)`."""
-    return picture if picture.ndim == 2 else luminance(np.moveaxis(picture, -1, 0)[:, np.newaxis])[0]
+def _as_grey(path: Path, volume: Volume) -> Volume:
+    """Colours of 8 or 16 bits as luminance; volumes that are none as they are."""
+    if volume.channels not in (3, 4) or volume.array.dtype not in (np.uint8, np.uint16) or not volume.colors:
+        return volume
+    notes = (color_note(path.name),) if is_colored(volume.array) else ()
+    return replace(volume, array=luminance(volume.array), notes=(*volume.notes, *notes))
 
 
 def _stack(sources: list[Path], volumes: list[Volume]) -> Volume:
@@ -197,7 +197,8 @@ def _stack(sources: list[Path], volumes: list[Volume]) -> Volume:
             )
             raise AutoMedSAMError(message)
     stacked = np.stack([volume.array for volume in volumes])
-    return Volume(stacked, first.spacing, first.origin, first.direction, first.name)
+    notes = tuple(note for volume in volumes for note in volume.notes)
+    return replace(first, array=stacked, notes=notes)
 
 
 def _wrong_channels(sources: list[Path], volume: Volume, expected: int) -> str:
@@ -213,6 +214,8 @@ def _wrong_channels(sources: list[Path], volume: Volume, expected: int) -> str:
 
 
 def _unreadable(path: Path, error: RuntimeError) -> str:
-    if "orthonormal" in str(error):
-        return f"{path} has a sheared grid, which no slice can follow; resample it onto a regular grid first."
+    said = str(error)
+    for sign, reason in _REASONS.items():
+        if sign in said:
+            return f"{path} {reason}."
     return f"{path} cannot be read as an image (damaged, or not what its name says); copy or export it again."

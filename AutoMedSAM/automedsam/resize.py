@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from automedsam.memory import check_room_for_scipy
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
@@ -41,6 +43,7 @@ def _weights(old: int, new: int, antialias: bool) -> csr_matrix:
     Nearly all of it is zero. A product with all of it takes three times as long, and is shared among BLAS's threads,
     which burn time waiting for one another where other programs run as well.
     """
+    check_room_for_scipy()
     from scipy.sparse import csr_matrix
 
     scale = old / new

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from automedsam.color import is_colored_picture, picture_luminance
 from automedsam.errors import AutoMedSAMError
 from automedsam.frame_source import FrameSource
-from automedsam.reading import VIDEO_SUFFIXES, picture_luminance
+from automedsam.image_reader import color_note
+from automedsam.reading import VIDEO_SUFFIXES
 from automedsam.video_dicom import DicomCine, is_cine
 from automedsam.video_file import VideoFile
 from automedsam.video_folder import FrameFolder, is_frame_folder
@@ -97,11 +99,13 @@ def read_clip(
     expected = None if end is None else max(0, end - first)
     array: Voxels = np.empty((0, 0, 0), np.uint8)
     seen = kept = 0
+    notes: tuple[str, ...] = ()
     for picture in watch(source.frames(), end):
         if seen >= first:
             grey = picture_luminance(picture)
             _check_size(source.path, grey, max(kept + 1, expected or 0))
             if not kept:
+                notes = (color_note(source.path.name),) if is_colored_picture(picture) else ()
                 array = np.empty((max(1, expected or _FEW), *grey.shape), grey.dtype)
             _check_alike(source.path, seen, array[0], grey)
             if kept == len(array):
@@ -112,7 +116,7 @@ def read_clip(
         if last is not None and seen > last:
             break
     _check_count(source.path, seen, first, last, asked=frames is not None)
-    volume = Volume(array[:kept], (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), _IDENTITY, source.path.stem)
+    volume = Volume(array[:kept], (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), _IDENTITY, source.path.stem, notes)
     return Clip(volume, first, source)
 
 

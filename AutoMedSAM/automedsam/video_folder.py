@@ -11,7 +11,8 @@ from pathlib import Path
 
 from automedsam.dicom import is_dicom_file
 from automedsam.frame_source import DEFAULT_RATE
-from automedsam.reading import is_picture, read_picture, reading
+from automedsam.image_reader import is_picture
+from automedsam.reading import read_picture, reading
 from automedsam.volume import Voxels
 
 

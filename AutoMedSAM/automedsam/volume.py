@@ -15,6 +15,7 @@ from automedsam.errors import AutoMedSAMError
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
+    from nibabel.nifti1 import Nifti1Header
 
 Triple: TypeAlias = tuple[float, float, float]
 Voxels: TypeAlias = NDArray[Any]
@@ -50,6 +51,9 @@ class Volume:
         origin: Centre of voxel `(0, 0, 0)` in mm, LPS.
         direction: Row-major 3 x 3 matrix whose columns are the directions of I, J, K in LPS.
         name: What to call the volume in messages and reports.
+        notes: What a user should know of the file it was read from, one sentence each.
+        nifti_header: The header it was read with, if any; a NIfTI mask repeats its two transforms.
+        colors: Whether its channels are red, green, blue and perhaps alpha, as far as the file tells.
 
     Raises:
         AutoMedSAMError: If the array is empty or not 3-D or 4-D, or the geometry is not a grid in space.
@@ -60,6 +64,9 @@ class Volume:
     origin: Triple
     direction: tuple[float, ...]
     name: str = ""
+    notes: tuple[str, ...] = ()
+    nifti_header: Nifti1Header | None = None
+    colors: bool = False
 
     def __post_init__(self) -> None:
         called = self.name or "The volume"
@@ -105,7 +112,33 @@ class Volume:
         spacing[:space] = image.GetSpacing()[:space]
         origin[:space] = image.GetOrigin()[:space]
         matrix[:space, :space] = np.reshape(image.GetDirection(), (dimension, dimension))[:space, :space]
-        return cls(array, _triple(spacing), _triple(origin), tuple(matrix.ravel().tolist()), name)
+        colors = image.GetNumberOfComponentsPerPixel() in (3, 4)
+        return cls(array, _triple(spacing), _triple(origin), tuple(matrix.ravel().tolist()), name, colors=colors)
+
+    @classmethod
+    def on_affine(
+        cls,
+        array: Voxels,
+        affine: NDArray[np.float64],
+        name: str,
+        *,
+        notes: tuple[str, ...] = (),
+        nifti_header: Nifti1Header | None = None,
+        colors: bool = False,
+    ) -> Volume:
+        """Put voxels on the grid of an affine.
+
+        Args:
+            array: Voxels `(K, J, I)` or `(C, K, J, I)`.
+            affine: `(4, 4)`, voxel `(i, j, k)` to mm in LPS, its columns not zero.
+            name: What to call the volume.
+            notes: As the attribute.
+            nifti_header: As the attribute.
+            colors: As the attribute.
+        """
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        direction = tuple((affine[:3, :3] / spacing).ravel().tolist())
+        return cls(array, _triple(spacing), _triple(affine[:3, 3]), direction, name, notes, nifti_header, colors)
 
     def to_image(self, array: Voxels) -> sitk.Image:
         """Put other voxels on this volume's grid.
@@ -138,6 +171,14 @@ class Volume:
     def channels(self) -> int:
         """Modalities that share the grid: 1 for a 3-D array."""
         return int(self.array.shape[0]) if self.array.ndim == 4 else 1
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """`(4, 4)`, voxel `(i, j, k)` to mm in LPS."""
+        affine = np.eye(4)
+        affine[:3, :3] = self._matrix * self.spacing
+        affine[:3, 3] = self.origin
+        return affine
 
     @property
     def voxel_volume_ml(self) -> float:

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from automedsam.errors import AutoMedSAMError
+from automedsam.memory import is_out_of_memory, not_enough_memory
+
+# A disk with less room in bytes is full: what was just written lies on it.
+_FULL = 1 << 16
+_SPACE = "free space there or choose another folder"
+_PERMISSION = "choose a folder that you may write to"
+_ADVICE = {
+    errno.ENOSPC: _SPACE,
+    getattr(errno, "EDQUOT", errno.ENOSPC): _SPACE,
+    errno.EACCES: _PERMISSION,
+    errno.EPERM: _PERMISSION,
+    errno.EROFS: _PERMISSION,
+    errno.ENAMETOOLONG: "give it a shorter name",
+}
 
 
 @contextmanager
@@ -17,22 +34,24 @@ def whole_file(path: Path, inputs: Sequence[Path] = ()) -> Iterator[Path]:
     Entered before a run, it finds out at once whether the result can be written.
 
     Args:
-        path: The file to write; what was there before stays until the block has ended.
+        path: The file to write; what was there before stays until the block has ended. A symbolic link stays, and
+            its target is written.
         inputs: What the run reads, none of which may be overwritten.
 
     Yields:
-        An empty file in the same folder, of the same suffixes, which is gone if the block raises.
+        An empty file in the same folder, of the same last suffix in lower case, which is gone if the block raises.
 
     Raises:
         AutoMedSAMError: If `check_place` raises, or the block fails to write.
     """
     check_place(path, inputs)
-    unfinished = _beside(path)
+    target = link_target(path)
+    unfinished = _beside(target)
     try:
         unfinished.touch(exist_ok=False)
         yield unfinished
-        unfinished.replace(path)
-    except (OSError, RuntimeError) as error:  # SimpleITK's own failures to write are RuntimeErrors.
+        unfinished.replace(target)
+    except (OSError, RuntimeError, MemoryError) as error:  # SimpleITK's own failures to write are RuntimeErrors.
         raise AutoMedSAMError(cannot_write(path, error)) from error
     finally:
         unfinished.unlink(missing_ok=True)
@@ -49,30 +68,62 @@ def check_place(path: Path, inputs: Sequence[Path] = ()) -> None:
         AutoMedSAMError: If the folder does not exist, nothing can be written there, or `path` is a folder or
             an input.
     """
-    if not path.parent.is_dir():
-        message = f"The output folder {path.parent} does not exist; make it or choose another."
-        raise AutoMedSAMError(message)
-    if path.is_dir():
-        message = f"The output {path} is a folder; name a file in it, such as {path / 'lesions.seg.nrrd'}."
-        raise AutoMedSAMError(message)
-    if any(path.exists() and source.exists() and path.samefile(source) for source in inputs):
-        message = f"The output {path} is an input as well; give another name, so that the input is kept."
-        raise AutoMedSAMError(message)
-    # Permissions do not tell: the disk may be read-only, or the user root.
-    trial = _beside(path)
     try:
-        trial.touch(exist_ok=False)
-        trial.unlink()
+        _check_place(path, link_target(path), inputs)
     except OSError as error:
         raise AutoMedSAMError(cannot_write(path, error)) from error
 
 
+def link_target(path: Path) -> Path:
+    """Where a symbolic link leads, through further ones, whether something is there or not; else the path itself."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def cannot_write(path: Path, error: OSError | RuntimeError | MemoryError) -> str:
+    """The sentence for a file or folder that cannot be written, with what to do about the true reason."""
+    if is_out_of_memory(error):
+        return not_enough_memory(f"write {path}")
+    number = getattr(error, "errno", None)
+    if number is None and _is_full(path.parent):
+        # ITK's writers do not name a reason.
+        number, reason = errno.ENOSPC, os.strerror(errno.ENOSPC)
+    else:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        reason = getattr(error, "strerror", None) or said[-1].strip(" .")
+    return f"{path} cannot be written ({reason}); {_ADVICE.get(number, 'choose another folder')}."
+
+
+def _check_place(path: Path, target: Path, inputs: Sequence[Path]) -> None:
+    if target.is_symlink():
+        message = f"The output {path} is a symbolic link that leads in a circle; give another name."
+        raise AutoMedSAMError(message)
+    if not target.parent.is_dir():
+        message = f"The output folder {target.parent} does not exist; make it or choose another."
+        raise AutoMedSAMError(message)
+    if target.is_dir():
+        message = f"The output {path} is a folder; name a file in it, such as {path / 'lesions.seg.nrrd'}."
+        raise AutoMedSAMError(message)
+    if target.exists() and not target.is_file():
+        message = f"The output {path} is a pipe or a device and no file; give another name."
+        raise AutoMedSAMError(message)
+    if any(target.exists() and source.exists() and target.samefile(source) for source in inputs):
+        message = f"The output {path} is an input as well; give another name, so that the input is kept."
+        raise AutoMedSAMError(message)
+    # Permissions do not tell: the disk may be read-only, or the user root.
+    trial = _beside(target)
+    trial.touch(exist_ok=False)
+    trial.unlink()
+
+
 def _beside(path: Path) -> Path:
-    return path.with_name(f".automedsam-{uuid.uuid4().hex}{''.join(path.suffixes)}")
+    # The suffix in lower case, since writers choose a format by it; no part of a name that may be as long as can be.
+    suffix = path.suffix.lower()
+    suffix = suffix if len(suffix) < 10 and suffix.isascii() else ""
+    return path.with_name(f".automedsam-{uuid.uuid4().hex}{suffix}")
 
 
-def cannot_write(path: Path, error: OSError | RuntimeError) -> str:
-    """The sentence for a file or folder that the system refuses to write."""
-    said = str(error).strip().splitlines() or [type(error).__name__]
-    reason = getattr(error, "strerror", None) or said[-1].strip(" .")
-    return f"{path} cannot be written ({reason}); free space there or choose another folder."
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _FULL
+    except OSError:
+        return False

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from automedsam import __version__
 from automedsam.errors import AutoMedSAMError
+from automedsam.memory import is_out_of_memory
 
 PROTOCOL = 1
 _NICENESS = 5
@@ -131,7 +132,7 @@ def _told(error: Exception) -> dict[str, Any]:
     details = "".join(traceback.format_exception(error))
     if isinstance(error, AutoMedSAMError):
         return {"message": str(error), "details": "", "teaches": True}
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         message = "There is not enough memory: close other programs, or choose fewer slices."
         return {"message": message, "details": details, "teaches": True}
     message = f"The engine met a fault of its own ({type(error).__name__}: {error})."

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from automedsam.errors import AutoMedSAMError
+from automedsam.nifti import NIFTI_SUFFIXES, write_nifti
+from automedsam.nifti_grid import furthest, mask_header
 from automedsam.quiet import quiet_simpleitk
 from automedsam.seg_nrrd import slicer_fields
 from automedsam.segmentation import Segment, Segmentation
+from automedsam.sitk_path import sitk_path
 from automedsam.volume import Volume, Voxels
 from automedsam.whole_file import check_place, whole_file
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 SLICER_SUFFIX = ".seg.nrrd"
 PICTURE_SUFFIX = ".png"
 LABEL_MAP_SUFFIXES = (SLICER_SUFFIX, ".nii.gz", ".nii", ".nrrd", ".mha")
+# What was written lies where it should if no voxel is further off than this share of its smallest side.
+_SAME_PLACE = 0.01
 OUTPUT_SUFFIXES = (*LABEL_MAP_SUFFIXES, PICTURE_SUFFIX)
 
 
@@ -29,12 +34,12 @@ def check_output(path: Path, volume: Volume | None = None, inputs: Sequence[Path
 
     Args:
         path: The file to write, existing or not.
-        volume: The volume to be segmented, if it is known already: PNG holds only one slice.
+        volume: The volume to be segmented, if it is known already: PNG holds only one slice, NIfTI not every grid.
         inputs: The files that the run reads, none of which may be overwritten.
 
     Raises:
-        AutoMedSAMError: If the name says no known format, the folder is missing or cannot be written, or the
-            file is one of the inputs.
+        AutoMedSAMError: If the name says no known format or one that cannot carry the volume, the folder is missing
+            or cannot be written, or the file is one of the inputs.
     """
     suffix = _suffix(path)
     if suffix == PICTURE_SUFFIX and volume is not None and volume.shape[0] != 1:
@@ -43,6 +48,8 @@ def check_output(path: Path, volume: Volume | None = None, inputs: Sequence[Path
             f"name the output {SLICER_SUFFIX} or .nii.gz instead."
         )
         raise AutoMedSAMError(message)
+    if suffix in NIFTI_SUFFIXES and volume is not None:
+        mask_header(volume, np.dtype(np.uint8))
     check_place(path, inputs)
 
 
@@ -52,9 +59,9 @@ def write_segmentation(segmentation: Segmentation, path: Path) -> None:
     Args:
         segmentation: What to write.
         path: The suffix decides. `.seg.nrrd`: Slicer's segmentation, with names, colours, terminology and
-            provenance. `.nii.gz`, `.nii`, `.nrrd`, `.mha`: the label map alone (NIfTI keeps its grid in
-            single precision). `.png`: one slice at its own resolution, 0 and 255 for a single segment, else
-            the label values.
+            provenance. `.nii.gz`, `.nii`, `.nrrd`, `.mha`: the label map alone. NIfTI keeps its grid in single
+            precision, and the qform, sform and pixdim of a NIfTI input. `.png`: one slice at its own resolution, 0
+            and 255 for a single segment, else the label values.
 
     Raises:
         AutoMedSAMError: If the file cannot be written; what was there before is then still there.
@@ -62,7 +69,10 @@ def write_segmentation(segmentation: Segmentation, path: Path) -> None:
     check_output(path, segmentation.volume)
     suffix = _suffix(path)
     with whole_file(path) as unfinished:
-        write_whole(_image(segmentation, suffix), unfinished)
+        if suffix in NIFTI_SUFFIXES:
+            write_nifti(segmentation.labels, segmentation.volume, unfinished, packed=suffix == ".nii.gz")
+        else:
+            write_whole(_image(segmentation, suffix), unfinished)
 
 
 def _image(segmentation: Segmentation, suffix: str) -> sitk.Image:
@@ -86,15 +96,26 @@ def mask_image(labels: Voxels, segments: Sequence[Segment]) -> sitk.Image:
 
 
 def write_whole(image: sitk.Image, path: Path) -> None:
-    """Write an image and read it again: on a full disk ITK's NIfTI writer drops voxels without an error."""
+    """Write an image, read it again, and compare voxels and grid: what is written is what was meant.
+
+    Raises:
+        OSError: If what arrived on the disk differs.
+        RuntimeError: If SimpleITK cannot write it.
+    """
     import SimpleITK as sitk
 
-    with quiet_simpleitk():
-        sitk.WriteImage(image, str(path), useCompression=True)
-        written = sitk.ReadImage(str(path))
+    with quiet_simpleitk(), sitk_path(path) as writable:
+        sitk.WriteImage(image, writable, useCompression=True)
+        written = sitk.ReadImage(writable)
     if not np.array_equal(sitk.GetArrayViewFromImage(written), sitk.GetArrayViewFromImage(image)):
         message = "only a part arrived on the disk"
         raise OSError(message)
+    if image.GetDimension() == 3:  # A PNG has no place.
+        meant, found = Volume.from_image(image), Volume.from_image(written)
+        i, j, k = (max(count, 2) for count in image.GetSize())
+        if not furthest(meant.affine, found.affine, (i, j, k)) <= _SAME_PLACE * min(meant.spacing):
+            message = "the format does not carry its grid"
+            raise OSError(message)
 
 
 def _suffix(path: Path) -> str:

@@ -23,7 +23,7 @@ from automedsam.boxes import Box
 from automedsam.bundle import Bundle, load_bundle
 from automedsam.detector import context_frames
 from automedsam.errors import AutoMedSAMError
-from automedsam.peak_memory import peak_memory_mb
+from automedsam.memory import peak_memory_mb
 from automedsam.segmentation import Segmentation
 from automedsam.segmenter.propagation import Prompt, Sam2Segmenter
 from automedsam.volume import Volume

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.peak_memory import peak_memory_mb
+from automedsam.memory import peak_memory_mb
 from automedsam_lab.archives.archive import Choices, Flaw, Source
 from automedsam_lab.archives.opening import Layout, open_archive
 from automedsam_lab.prepare_picture import SIZE, Made, Setup, Worker, start_worker, work

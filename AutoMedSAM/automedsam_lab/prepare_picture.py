@@ -14,7 +14,7 @@ import numpy as np
 
 from automedsam.errors import AutoMedSAMError
 from automedsam.letterbox import Letterbox
-from automedsam.peak_memory import peak_memory_mb
+from automedsam.memory import peak_memory_mb
 from automedsam.whole_file import whole_file
 from automedsam_lab.archives.archive import Archive, Choices, Outline, Picture, Source
 from automedsam_lab.archives.opening import Layout, open_archive
