@@ -39,7 +39,7 @@ Inputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="IN",
-        help="A NIfTI, NRRD, MetaImage, PNG or JPG file, or a folder with a DICOM series; several files are "
+        help="A NIfTI, NRRD, MetaImage, PNG or JPG file, or DICOM: a file or a folder; several files are "
         "the modalities of one volume, in the model's order.",
     ),
 ]
@@ -54,6 +54,15 @@ Threshold = Annotated[
 PlaneChoice = Annotated[
     Plane | None,
     typer.Option(help="The plane of the slices.", show_default="that of acquisition, else the model's own"),
+]
+
+Series = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Which volume of a DICOM folder or file that holds several, from 1; without it they are listed.",
+        show_default="the only one",
+    ),
 ]
 
 
@@ -82,7 +91,7 @@ def segment(
         list[Path],
         typer.Argument(
             metavar="IN",
-            help="A NIfTI, NRRD, MetaImage, PNG or JPG file, or a folder with a DICOM series; several files are "
+            help="A NIfTI, NRRD, MetaImage, PNG or JPG file, or DICOM: a file or a folder; several files are "
             "the modalities of one volume, in the model's order. Or a video: an mp4, mov or AVI file, a multi-frame "
             "DICOM file, or a folder of PNG or JPG frames.",
         ),
@@ -112,6 +121,7 @@ def segment(
             show_default="all",
         ),
     ] = None,
+    series: Series = None,
 ) -> None:
     """Segment a volume on its own grid, or an image or a video in its own pixels. Ctrl-C keeps what is finished.
 
@@ -129,6 +139,7 @@ def segment(
         device=device.value,
         overlay=overlay,
         frames=frames,
+        series=series,
     )
 
 
@@ -142,11 +153,12 @@ def detect(
     backend: BackendChoice = Backend.INT8,
     threshold: Threshold = None,
     plane: PlaneChoice = None,
+    series: Series = None,
 ) -> None:
     """Find boxes on every slice, and give them as JSON."""
     from automedsam.cli_detect import detect_files
 
-    detect_files(inputs, output, model=model, backend=backend, threshold=threshold, plane=plane)
+    detect_files(inputs, output, model=model, backend=backend, threshold=threshold, plane=plane, series=series)
 
 
 @app.command()

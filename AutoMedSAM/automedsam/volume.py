@@ -50,6 +50,7 @@ class Volume:
         origin: Centre of voxel `(0, 0, 0)` in mm, LPS.
         direction: Row-major 3 x 3 matrix whose columns are the directions of I, J, K in LPS.
         name: What to call the volume in messages and reports.
+        notes: Sentences on what its reader took for granted, for the person who asked for it.
 
     Raises:
         AutoMedSAMError: If the array is empty or not 3-D or 4-D, or the geometry is not a grid in space.
@@ -60,6 +61,7 @@ class Volume:
     origin: Triple
     direction: tuple[float, ...]
     name: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         called = self.name or "The volume"

@@ -1,0 +1,255 @@
+"""What the DICOM files of a folder hold: volumes, pictures and the rest, and which of them is meant."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from automedsam.dicom_copies import same_pixels
+from automedsam.dicom_frames import DicomFile, Frame, read_file
+from automedsam.dicom_headers import is_dicom_file
+from automedsam.dicom_kinds import DIRECTORY, PET, is_cross_sectional, no_image, takes_pet
+from automedsam.dicom_stacks import Stack, stacks_of
+from automedsam.errors import AutoMedSAMError
+
+_MOST_FILES = 50_000
+_MOST_NAMED = 30
+_IRREGULAR = " that make no volume"
+
+
+@dataclass
+class Contents:
+    """What some DICOM files hold.
+
+    Attributes:
+        path: The folder or the file that was named.
+        volumes: Stacks of at least two slices, with those that make no grid.
+        pictures: Single images: X-rays, ultrasound, photographs.
+        slices: Single slices of volumes.
+        videos: Files with frames that follow each other in time.
+        others: Files that hold no image for a model, with what they are.
+        damaged: What was wrong with files that could not be read.
+    """
+
+    path: Path
+    volumes: list[Stack] = field(default_factory=list)
+    pictures: list[Stack] = field(default_factory=list)
+    slices: list[Stack] = field(default_factory=list)
+    videos: list[Path] = field(default_factory=list)
+    others: dict[Path, str] = field(default_factory=dict)
+    damaged: list[str] = field(default_factory=list)
+
+    @property
+    def choices(self) -> list[Stack]:
+        """What --series chooses among: volumes, where there are none pictures, else single slices."""
+        return self.volumes or self.pictures or self.slices
+
+
+def contents_of_folder(folder: Path, modalities: Sequence[str] | None) -> Contents:
+    """Sort the DICOM files of a folder; where it holds no images itself, those below it.
+
+    Args:
+        folder: The folder of a series, a study or a disc.
+        modalities: What a model takes, None for anything; PET is left out for a model that is for none.
+
+    Raises:
+        AutoMedSAMError: If so many files lie below it that it cannot be a study.
+        OSError: If the folder cannot be read.
+    """
+    found = _sort(folder, _files_in(folder), modalities)
+    if not (found.choices or found.videos):
+        below = _sort(folder, _files_below(folder), modalities)
+        if below.choices or below.videos or below.others:
+            return below
+    return found
+
+
+def contents_of_file(path: Path, modalities: Sequence[str] | None) -> Contents:
+    """What a DICOM file belongs to: the stacks, of all files of its series beside it, that hold its frames.
+
+    Args:
+        path: A DICOM file.
+        modalities: What a model takes, None for anything.
+
+    Raises:
+        AutoMedSAMError: If the file is damaged.
+        OSError: If it cannot be read.
+    """
+    named = read_file(path)
+    if named.header.sop_class == DIRECTORY:
+        return contents_of_folder(path.parent, modalities)
+    single = len(named.frames) == 1 and not named.frames[0].placed and not is_cross_sectional(named.header)
+    if single or named.is_cine or _other(named, modalities):
+        return _sorted(path, [named], modalities)
+    files = [named]
+    for other in _readable(_files_in(path.parent), []):
+        if other.header.series == named.header.series and not other.header.path.samefile(path):
+            files.append(other)
+    found = _sorted(path, files, modalities)
+    for stacks in (found.volumes, found.pictures, found.slices):
+        stacks[:] = [stack for stack in stacks if any(frame.header.path == path for frame in stack.frames)]
+    return found
+
+
+def choose(contents: Contents, series: int | None) -> Stack:
+    """The stack that is meant.
+
+    Args:
+        contents: What there is.
+        series: The number of a choice, from 1; None where there should be only one.
+
+    Raises:
+        AutoMedSAMError: If there is none, or more than one and no number, or no such number.
+    """
+    choices = contents.choices
+    if not choices:
+        raise AutoMedSAMError(_nothing(contents))
+    if series is not None:
+        if not 1 <= series <= len(choices):
+            message = f"{contents.path} holds no series {series}: {_named(contents)}; choose one of them."
+            raise AutoMedSAMError(message)
+        return choices[series - 1]
+    if len(choices) > 1:
+        # What the scanner made to plan the others is not what anybody wants segmented.
+        planned = [stack for stack in choices if not stack.frames[0].header.is_localizer]
+        if len(planned) == 1:
+            return planned[0]
+        what = "volumes" if contents.volumes else "images" if contents.pictures else "single slices"
+        message = f"{contents.path} holds {len(choices)} DICOM {what}: {_named(contents)}; choose one with --series N."
+        raise AutoMedSAMError(message)
+    return choices[0]
+
+
+def described(stack: Stack, folder: Path | None = None) -> str:
+    """A stack in a few words: description, modality, size and what tells it from others of its series."""
+    header = stack.frames[0].header
+    count = len(stack)
+    slices = "1 image" if not is_cross_sectional(header) and count == 1 else f"{count} slice{'s' * (count > 1)}"
+    size = f"{header.columns} x {header.rows}"
+    facts = [f"{slices} of {size}", header.modality, stack.part]
+    if folder is not None and folder.is_dir() and header.path.parent != folder and header.path.is_relative_to(folder):
+        facts.append(f"in {header.path.parent.relative_to(folder)}")
+    if count == 1:
+        facts.append(header.path.name)
+    return f"{header.description or 'unnamed'} ({', '.join(fact for fact in facts if fact)})"
+
+
+def _sort(path: Path, files: Iterable[Path], modalities: Sequence[str] | None) -> Contents:
+    damaged: list[str] = []
+    return _sorted(path, list(_readable(files, damaged)), modalities, damaged)
+
+
+def _sorted(
+    path: Path, files: Sequence[DicomFile], modalities: Sequence[str] | None, damaged: Sequence[str] = ()
+) -> Contents:
+    found = Contents(path, damaged=list(damaged))
+    series: dict[tuple[str, str], list[Frame]] = {}
+    for file in files:
+        if other := _other(file, modalities):
+            found.others[file.header.path] = other
+        elif file.is_cine:
+            found.videos.append(file.header.path)
+        else:
+            series.setdefault(file.header.series, []).extend(file.frames)
+    ordered = sorted(series.values(), key=lambda frames: _place(frames[0]))
+    for frames in ordered:
+        stacks = stacks_of(frames, same_pixels)
+        many = [stack for stack in stacks if len(stack) > 1]
+        found.volumes += many
+        for stack in stacks:
+            if len(stack) > 1:
+                continue
+            if not is_cross_sectional(stack.frames[0].header):
+                found.pictures.append(stack)
+            elif any(_parallel(stack, other) for other in many):
+                # A slice of another size, which may belong to the volume: to leave it out is not ours to decide.
+                found.volumes.append(stack)
+            else:
+                found.slices.append(stack)
+    return found
+
+
+def _place(frame: Frame) -> tuple[int, str, str]:
+    header = frame.header
+    return header.series_number, header.description, str(header.path)
+
+
+def _parallel(single: Stack, other: Stack) -> bool:
+    one, two = single.frames[0], other.frames[0]
+    if one.header.is_localizer != two.header.is_localizer or one.rows_and_columns is None:
+        return False
+    return two.rows_and_columns is not None and bool(abs(one.rows_and_columns - two.rows_and_columns).max() < 0.01)
+
+
+def _other(file: DicomFile, modalities: Sequence[str] | None) -> str | None:
+    """What a file is that no model, or not this one, looks at."""
+    if name := no_image(file.header):
+        return name
+    if file.header.modality == PET and not takes_pet(modalities):
+        return f"PET, and the model is for {', '.join(modalities or ())}"
+    if file.header.is_mosaic and len(file.frames) == 1:
+        return "a mosaic (Siemens: all slices of a volume as tiles of one picture), which dcm2niix makes a volume of"
+    return None
+
+
+def _readable(files: Iterable[Path], damaged: list[str]) -> Iterator[DicomFile]:
+    for path in files:
+        if not is_dicom_file(path):
+            continue
+        try:
+            file = read_file(path)
+        except AutoMedSAMError as error:
+            damaged.append(str(error))
+            continue
+        if file.header.sop_class != DIRECTORY:
+            yield file
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def _files_below(folder: Path) -> list[Path]:
+    walked = (Path(place) / name for place, _, names in os.walk(folder) for name in names if not name.startswith("."))
+    files = sorted(path for path in islice(walked, _MOST_FILES + 1) if path.is_file())
+    if len(files) > _MOST_FILES:
+        message = f"More than {_MOST_FILES} files lie below {folder}; choose the folder of one study or series."
+        raise AutoMedSAMError(message)
+    return files
+
+
+def _named(contents: Contents) -> str:
+    names = [
+        f"{index} is {described(stack, contents.path)}{_IRREGULAR if stack.reason else ''}"
+        for index, stack in enumerate(contents.choices[:_MOST_NAMED], start=1)
+    ]
+    more = len(contents.choices) - len(names)
+    return ", ".join(names) + (f", and {more} more" if more else "")
+
+
+def _nothing(contents: Contents) -> str:
+    path = contents.path
+    if contents.videos:
+        video = contents.videos[0]
+        if len(contents.videos) == 1 and video == path:
+            return f"{path} is a video: its frames follow each other in time; 'automedsam segment' takes it, alone."
+        return f"{path} holds {_count(contents.videos, 'DICOM video')} ({video.name}); give one by its file's name."
+    if contents.others:
+        kinds = sorted(set(contents.others.values()))
+        if path in contents.others:
+            return f"{path} is {kinds[0]}; choose an image series that the model takes."
+        return (
+            f"{path} holds no image that the model takes: {_count(contents.others, 'DICOM file')} "
+            f"({'; '.join(kinds[:_MOST_NAMED])}); choose the folder of an image series."
+        )
+    if contents.damaged:
+        more = len(contents.damaged) - 1
+        return contents.damaged[0] if not more else f"{contents.damaged[0].rstrip('.')} ({more} more like it)."
+    return f"{path} holds no DICOM series; choose the folder in which the series' files lie."
+
+
+def _count(things: Sequence[object] | dict[Path, str], name: str) -> str:
+    return f"{len(things)} {name}{'s' * (len(things) > 1)}"
