@@ -79,9 +79,8 @@ def _picture(path: Path, stack: Stack) -> Volume:
     across, down = frame.spacing or (1.0, 1.0)
     notes = (_COLOUR.format(path=path),) if frame.header.colour else ()
     array = values_of(stack.frames, seen=True)
-    return Volume(
-        array, (across, down, 1.0), (0.0, 0.0, 0.0), _identity(), frame.header.description or path.stem, notes
-    )
+    name = frame.header.description or path.stem
+    return Volume(array, (across, down, 1.0), (0.0, 0.0, 0.0), _IDENTITY, name, notes)
 
 
 _COLOUR = "{path} is in colour; the model looks at one channel, so its luminance is taken."
