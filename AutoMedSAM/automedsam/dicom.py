@@ -42,10 +42,12 @@ def read_dicom(path: Path, series: int | None = None, modalities: Sequence[str] 
     """
     contents = contents_of_folder(path, modalities) if path.is_dir() else contents_of_file(path, modalities)
     stack = choose(contents, series)
+    for sentence, its_series in contents.damaged:
+        if its_series == stack.frames[0].header.series:
+            raise AutoMedSAMError(sentence)
     if stack.reason:
-        message = (
-            f"The {len(stack)} slices of {described(stack, path)} in {path} {stack.reason}; export one whole volume."
-        )
+        which = f"{described(stack, path)} in {path}"
+        message = f"The slices of {which} {stack.reason}; export one whole volume."
         raise AutoMedSAMError(message)
     if len(stack) > 1:
         return _volume(path, stack, contents)
@@ -87,7 +89,7 @@ _COLOUR = "{path} is in colour; the model looks at one channel, so its luminance
 
 
 def _notes(path: Path, stack: Stack, contents: Contents) -> tuple[str, ...]:
-    notes = [f"A file was left out: {sentence}" for sentence in contents.damaged[:1]]
+    notes = [f"A file was left out: {sentence}" for sentence, _ in contents.damaged[:1]]
     if stack.frames[0].header.colour:
         notes.append(_COLOUR.format(path=path))
     if stack.tilt:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from automedsam.dicom_headers import Header, item, number, numbers, parsing, read_dataset, text, value
+from automedsam.dicom_headers import Header, is_dataset, item, number, numbers, quiet_pydicom, read_dataset, text, value
 from automedsam.dicom_kinds import is_moving
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ class Frame:
         position: Centre of its first pixel in mm, LPS; None if the file does not say.
         rows_and_columns: Unit vectors along which the index of the column, and of the row, grows; `(2, 3)`.
         spacing: Distance between columns, and between rows, in mm; None if the file does not say.
-        thickness: Of the slice in mm; None if the file does not say.
         rescale: Slope and intercept that make values of stored pixels.
         keys: What may tell volumes of the same series apart, by name.
         assumed: Whether its position was counted from that of the first frame.
@@ -68,7 +67,6 @@ class Frame:
     position: Vector | None
     rows_and_columns: Vector | None
     spacing: tuple[float, float] | None
-    thickness: float | None
     rescale: tuple[float, float]
     keys: dict[str, str] = field(default_factory=dict)
     assumed: bool = False
@@ -104,7 +102,7 @@ def read_file(path: Path) -> DicomFile:
         OSError: If the file cannot be read.
     """
     dataset = read_dataset(path)
-    with parsing(path):
+    with quiet_pydicom():
         header = Header.of(path, dataset)
         frames = list(_frames(dataset, header))
         rate = (text(dataset, "FrameTime"), text(dataset, "CineRate"), text(dataset, "RecommendedDisplayFrameRate"))
@@ -126,7 +124,7 @@ def _is_cine(header: Header, frames: list[Frame], *, timed: bool) -> bool:
 
 def _frames(dataset: Dataset, header: Header) -> Iterator[Frame]:
     per_frame = value(dataset, "PerFrameFunctionalGroupsSequence")
-    if per_frame is not None and len(per_frame) == header.frames:
+    if per_frame is not None and len(per_frame) == header.frames and all(map(is_dataset, per_frame)):
         shared = item(dataset, "SharedFunctionalGroupsSequence")
         for index, own in enumerate(per_frame):
             yield _enhanced(dataset, header, index, own, shared)
@@ -138,7 +136,6 @@ def _frames(dataset: Dataset, header: Header) -> Iterator[Frame]:
             _position(dataset),
             _directions(dataset),
             _spacing(dataset),
-            number(dataset, "SliceThickness"),
             _rescale(dataset),
             {**keys, "type": "/".join(header.image_type)},
         )
@@ -168,7 +165,6 @@ def _enhanced(dataset: Dataset, header: Header, index: int, own: Dataset, shared
         position,
         directions,
         _spacing(measures) or _spacing(dataset),
-        number(measures, "SliceThickness"),
         _rescale(macro("PixelValueTransformationSequence") or dataset),
         keys,
     )
@@ -191,14 +187,12 @@ def _counted(dataset: Dataset, header: Header) -> Iterator[Frame]:
         known = step is not None and (step > 0 or (header.modality == "NM" and step < 0))
         if first is not None and directions is not None and known and slices is not None and step is not None:
             position = first + (slices[index] - 1) * step * np.cross(*directions)
-        thickness = number(dataset, "SliceThickness")
         yield Frame(
             header,
             index,
             position,
             directions,
             _spacing(dataset),
-            thickness,
             _rescale(dataset),
             assumed=True,
         )
@@ -245,4 +239,5 @@ def keys_of(frames: list[Frame]) -> dict[str, Any]:
     """The keys in which frames differ, each with its values in the order of their frames."""
     names = dict.fromkeys(name for frame in frames for name in frame.keys)
     found = {name: [frame.keys.get(name, "") for frame in frames] for name in names}
+    found["frame of reference"] = [frame.header.reference for frame in frames]
     return {name: values for name, values in found.items() if len(set(values)) > 1}

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +20,12 @@ if TYPE_CHECKING:
 _PREAMBLE, _MAGIC = 128, b"DICM"
 # Groups with which a file begins that has no preamble (PS3.10 asks for one, older software leaves it out).
 _FIRST_GROUPS, _FIRST_GROUPS_BIG = (b"\2\0", b"\x08\0"), (b"\0\2\0", b"\0\x08\0")
-# Mosaics carry the number of their tiles in this private element (Siemens).
-MOSAIC_TILES = 0x0019100A
 
 _KEYWORDS = """
-    SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID Modality SeriesDescription StudyInstanceUID
+    SpecificCharacterSet ImageType SOPClassUID Modality SeriesDescription StudyInstanceUID
     SeriesInstanceUID FrameOfReferenceUID SeriesNumber AcquisitionNumber InstanceNumber TemporalPositionIdentifier
     EchoTime TriggerTime DiffusionBValue InversionTime NominalPercentageOfCardiacPhase ImagePositionPatient
-    ImageOrientationPatient SliceThickness SpacingBetweenSlices SamplesPerPixel PhotometricInterpretation
+    ImageOrientationPatient SpacingBetweenSlices SamplesPerPixel PhotometricInterpretation
     PlanarConfiguration NumberOfFrames Rows Columns BitsAllocated BitsStored HighBit PixelRepresentation PixelSpacing
     ImagerPixelSpacing NominalScannedPixelSpacing RescaleSlope RescaleIntercept ModalityLUTSequence FrameTime
     FrameTimeVector CineRate RecommendedDisplayFrameRate SharedFunctionalGroupsSequence
@@ -94,27 +93,36 @@ def read_dataset(path: Path) -> Dataset:
         OSError: If the file cannot be read.
     """
     from pydicom import dcmread
-    from pydicom.datadict import tag_for_keyword
 
-    if not _tags:
-        _tags.extend(tag for keyword in _KEYWORDS.split() if (tag := tag_for_keyword(keyword)) is not None)
-        _tags.append(MOSAIC_TILES)
     with parsing(path):
-        return dcmread(path, stop_before_pixels=True, force=True, specific_tags=_tags)
+        return dcmread(path, stop_before_pixels=True, force=True, specific_tags=tags(_KEYWORDS))
 
 
-_tags: list[int] = []
+@cache
+def tags(keywords: str) -> list[int]:
+    """The tags of some attributes, whose keywords are parted by spaces."""
+    return [_tag(keyword) for keyword in keywords.split()]
 
 
 def value(dataset: Dataset | None, keyword: str) -> Any:
     """An attribute's value; None where it is missing, empty, or not what the standard says of it."""
-    if dataset is None:
+    tag = _tag(keyword)
+    if dataset is None or tag not in dataset:
         return None
     try:
-        found = getattr(dataset, keyword, None)
+        found = dataset[tag].value
     except Exception:  # pydicom converts on first use, and raises whatever the conversion raises
         return None
     return None if found is None or found == "" else found
+
+
+@cache
+def _tag(keyword: str) -> int:
+    from pydicom.datadict import tag_for_keyword
+
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, keyword
+    return tag
 
 
 def text(dataset: Dataset | None, keyword: str) -> str:
@@ -150,7 +158,12 @@ def item(dataset: Dataset | None, keyword: str) -> Dataset | None:
         first: Dataset = found[0]
     except (TypeError, IndexError, KeyError):
         return None
-    return first if hasattr(first, "get_item") else None
+    return first if is_dataset(first) else None
+
+
+def is_dataset(thing: object) -> bool:
+    """Whether something is a data set, as the items of a sequence are where its header is sound."""
+    return hasattr(thing, "get_item")
 
 
 @dataclass(frozen=True)
@@ -160,10 +173,10 @@ class Header:
     Attributes:
         path: The file.
         sop_class: UID of the kind of object.
-        uid: UID of the object itself.
         modality: Such as CT or MR.
         image_type: The parts of its image type.
-        series: What the frames of one series agree in: UIDs of the series and of the frame of reference.
+        series: What the frames of one series agree in: its UID, or the folder where it has none, and the modality.
+        reference: UID of the frame of reference that positions count in.
         series_number: The number that the scanner gave the series.
         description: The series' description.
         instance: The number of the object in its series.
@@ -180,10 +193,10 @@ class Header:
 
     path: Path
     sop_class: str
-    uid: str
     modality: str
     image_type: tuple[str, ...]
     series: tuple[str, str]
+    reference: str
     series_number: int
     description: str
     instance: int
@@ -210,14 +223,15 @@ class Header:
         photometric = text(dataset, "PhotometricInterpretation")
         allocated = whole("BitsAllocated", 16)
         stored = whole("BitsStored", allocated)
+        meta = getattr(dataset, "file_meta", None)
+        modality = text(dataset, "Modality").upper()
         return cls(
             path=path,
-            sop_class=text(dataset, "SOPClassUID")
-            or text(getattr(dataset, "file_meta", None), "MediaStorageSOPClassUID"),
-            uid=text(dataset, "SOPInstanceUID"),
-            modality=text(dataset, "Modality").upper(),
+            sop_class=text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID"),
+            modality=modality,
             image_type=tuple(str(part).strip().upper() for part in parts),
-            series=(text(dataset, "SeriesInstanceUID") or str(path.parent), text(dataset, "FrameOfReferenceUID")),
+            series=(text(dataset, "SeriesInstanceUID") or str(path.parent), modality),
+            reference=text(dataset, "FrameOfReferenceUID"),
             series_number=whole("SeriesNumber", 0),
             description=text(dataset, "SeriesDescription"),
             instance=whole("InstanceNumber", 0),

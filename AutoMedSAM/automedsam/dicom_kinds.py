@@ -48,6 +48,8 @@ _NO_IMAGES_BY_MODALITY = {
     "KO": "a selection of key images",
     "PR": "a presentation state (how an image is shown)",
 }
+# Of those that hold images, the ones that hold a slice of a volume, or several.
+_IMAGES = ("2", "2.1", "2.2", "4", "4.1", "4.3", "4.4", "7", "20", "128", "128.1", "130")
 # A single slice of these is a part of a volume; of any other, a picture.
 _CROSS_SECTIONAL = ("CT", "MR", "PT", "OPT", "OCT", "IVOCT", "ST")
 # Ultrasound, intravascular ultrasound, angiography, fluoroscopy, endoscopy, photography, slit lamps, gait.
@@ -66,6 +68,11 @@ def no_image(header: Header) -> str | None:
     if header.rows < 1 or header.columns < 1:
         return f"an object without an image{f' ({header.modality})' if header.modality else ''}"
     return None
+
+
+def is_cut_off(header: Header) -> bool:
+    """Whether a header ends before the size of the image that its class promises."""
+    return (header.rows < 1 or header.columns < 1) and header.sop_class.removeprefix(_STORAGE) in _IMAGES
 
 
 def is_moving(header: Header) -> bool:

@@ -7,14 +7,14 @@ all (ITK), so they are left with the decoding alone.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from automedsam.dicom_frames import Frame
-from automedsam.dicom_headers import Header, item, parsing, quiet_pydicom, text, value
+from automedsam.dicom_headers import Header, item, parsing, quiet_pydicom, tags, text, value
 from automedsam.errors import AutoMedSAMError
 from automedsam.quiet import quiet_simpleitk
 from automedsam.volume import Voxels
@@ -38,6 +38,7 @@ _ATTRIBUTES = """
     BluePaletteColorLookupTableDescriptor RedPaletteColorLookupTableData GreenPaletteColorLookupTableData
     BluePaletteColorLookupTableData SegmentedRedPaletteColorLookupTableData
     SegmentedGreenPaletteColorLookupTableData SegmentedBluePaletteColorLookupTableData
+    PixelData FloatPixelData DoubleFloatPixelData
 """
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
@@ -58,7 +59,7 @@ def stored_frames(path: Path) -> Voxels:
     from pydicom import dcmread
 
     with parsing(path):
-        dataset = dcmread(path, force=True, specific_tags=[*_tags()])
+        dataset = dcmread(path, force=True, specific_tags=tags(_ATTRIBUTES))
         coding = str(getattr(dataset.file_meta, "TransferSyntaxUID", _IMPLICIT))
         name = next((name for name in _PIXELS if name in dataset), None)
     if name is None:
@@ -241,7 +242,7 @@ def _write_pixels(dataset: Dataset, coding: str, path: Path) -> None:
     meta.TransferSyntaxUID = written
     copy = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     copy.SOPClassUID, copy.SOPInstanceUID, copy.Modality = meta.MediaStorageSOPClassUID, UID("2.25.1"), "OT"
-    for keyword in (*_ATTRIBUTES.split(), "PixelData"):
+    for keyword in _ATTRIBUTES.split():
         if keyword in dataset:
             copy.add(dataset[keyword])
     with quiet_pydicom():
@@ -270,12 +271,3 @@ def _name(coding: str) -> str:
     from pydicom.uid import UID
 
     return UID(coding).name
-
-
-def _tags() -> Iterator[int]:
-    from pydicom.datadict import tag_for_keyword
-
-    for keyword in (*_ATTRIBUTES.split(), *_PIXELS):
-        tag = tag_for_keyword(keyword)
-        if tag is not None:
-            yield tag

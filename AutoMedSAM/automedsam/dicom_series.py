@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass, field, replace
+from itertools import groupby, islice
 from pathlib import Path
 
 from automedsam.dicom_copies import same_pixels
 from automedsam.dicom_frames import DicomFile, Frame, read_file
 from automedsam.dicom_headers import is_dicom_file
-from automedsam.dicom_kinds import DIRECTORY, PET, is_cross_sectional, no_image, takes_pet
+from automedsam.dicom_kinds import DIRECTORY, PET, is_cross_sectional, is_cut_off, no_image, takes_pet
 from automedsam.dicom_stacks import Stack, stacks_of
 from automedsam.errors import AutoMedSAMError
 
 _MOST_FILES = 50_000
-_MOST_NAMED = 30
+_MOST_NAMED = 20
+_ALIKE = 4
 _IRREGULAR = " that make no volume"
 
 
@@ -31,7 +32,7 @@ class Contents:
         slices: Single slices of volumes.
         videos: Files with frames that follow each other in time.
         others: Files that hold no image for a model, with what they are.
-        damaged: What was wrong with files that could not be read.
+        damaged: Sentences on files that could not be read, each with the series of its file where that is known.
     """
 
     path: Path
@@ -40,7 +41,7 @@ class Contents:
     slices: list[Stack] = field(default_factory=list)
     videos: list[Path] = field(default_factory=list)
     others: dict[Path, str] = field(default_factory=dict)
-    damaged: list[str] = field(default_factory=list)
+    damaged: list[tuple[str, tuple[str, str] | None]] = field(default_factory=list)
 
     @property
     def choices(self) -> list[Stack]:
@@ -60,9 +61,9 @@ def contents_of_folder(folder: Path, modalities: Sequence[str] | None) -> Conten
         OSError: If the folder cannot be read.
     """
     found = _sort(folder, _files_in(folder), modalities)
-    if not (found.choices or found.videos):
+    if not (found.volumes or found.pictures or found.videos):
         below = _sort(folder, _files_below(folder), modalities)
-        if below.choices or below.videos or below.others:
+        if below.choices or below.videos or below.others or below.damaged:
             return below
     return found
 
@@ -81,8 +82,7 @@ def contents_of_file(path: Path, modalities: Sequence[str] | None) -> Contents:
     named = read_file(path)
     if named.header.sop_class == DIRECTORY:
         return contents_of_folder(path.parent, modalities)
-    single = len(named.frames) == 1 and not named.frames[0].placed and not is_cross_sectional(named.header)
-    if single or named.is_cine or _other(named, modalities):
+    if _is_picture(named) or named.is_cine or _other(named, modalities):
         return _sorted(path, [named], modalities)
     files = [named]
     for other in _readable(_files_in(path.parent), []):
@@ -139,37 +139,54 @@ def described(stack: Stack, folder: Path | None = None) -> str:
 
 def _sort(path: Path, files: Iterable[Path], modalities: Sequence[str] | None) -> Contents:
     damaged: list[str] = []
-    return _sorted(path, list(_readable(files, damaged)), modalities, damaged)
+    found = _sorted(path, list(_readable(files, damaged)), modalities)
+    found.damaged += [(sentence, None) for sentence in damaged]
+    return found
 
 
-def _sorted(
-    path: Path, files: Sequence[DicomFile], modalities: Sequence[str] | None, damaged: Sequence[str] = ()
-) -> Contents:
-    found = Contents(path, damaged=list(damaged))
+def _sorted(path: Path, files: Sequence[DicomFile], modalities: Sequence[str] | None) -> Contents:
+    found = Contents(path)
     series: dict[tuple[str, str], list[Frame]] = {}
     for file in files:
-        if other := _other(file, modalities):
-            found.others[file.header.path] = other
+        header = file.header
+        if is_cut_off(header):
+            found.damaged.append((f"{header.path} is incomplete; copy or export it again.", header.series))
+        elif other := _other(file, modalities):
+            found.others[header.path] = other
         elif file.is_cine:
-            found.videos.append(file.header.path)
+            found.videos.append(header.path)
+        elif _is_picture(file):
+            found.pictures.append(Stack(file.frames))
         else:
-            series.setdefault(file.header.series, []).extend(file.frames)
-    ordered = sorted(series.values(), key=lambda frames: _place(frames[0]))
-    for frames in ordered:
-        stacks = stacks_of(frames, same_pixels)
-        many = [stack for stack in stacks if len(stack) > 1]
-        found.volumes += many
-        for stack in stacks:
-            if len(stack) > 1:
-                continue
-            if not is_cross_sectional(stack.frames[0].header):
-                found.pictures.append(stack)
-            elif any(_parallel(stack, other) for other in many):
-                # A slice of another size, which may belong to the volume: to leave it out is not ours to decide.
-                found.volumes.append(stack)
-            else:
-                found.slices.append(stack)
+            series.setdefault(header.series, []).extend(file.frames)
+    for frames in sorted(series.values(), key=lambda frames: _place(frames[0])):
+        _add(found, stacks_of(frames, same_pixels))
+    found.pictures.sort(key=lambda stack: _place(stack.frames[0]))
     return found
+
+
+def _add(found: Contents, stacks: list[Stack]) -> None:
+    """Sort the stacks of one series into volumes, pictures and single slices."""
+    pictures = [stack for stack in stacks if _are_pictures(stack)]
+    found.pictures += [Stack([frame]) for stack in pictures for frame in stack.frames]
+    many = [stack for stack in stacks if len(stack) > 1 and stack not in pictures]
+    found.volumes += many
+    for stack in stacks:
+        if len(stack) > 1 or stack in pictures:
+            continue
+        # A slice of another size may belong to the volume: to leave it out is not ours to decide.
+        beside = any(_parallel(stack, other) for other in many)
+        (found.volumes if beside else found.slices).append(stack)
+
+
+def _is_picture(file: DicomFile) -> bool:
+    return len(file.frames) == 1 and not file.frames[0].placed and not is_cross_sectional(file.header)
+
+
+def _are_pictures(stack: Stack) -> bool:
+    """Whether frames that make no volume are pictures of their own, whatever position their files give."""
+    alone = len(stack) == 1 or bool(stack.reason)
+    return alone and all(frame.header.frames == 1 and not is_cross_sectional(frame.header) for frame in stack.frames)
 
 
 def _place(frame: Frame) -> tuple[int, str, str]:
@@ -222,12 +239,20 @@ def _files_below(folder: Path) -> list[Path]:
 
 
 def _named(contents: Contents) -> str:
-    names = [
-        f"{index} is {described(stack, contents.path)}{_IRREGULAR if stack.reason else ''}"
-        for index, stack in enumerate(contents.choices[:_MOST_NAMED], start=1)
-    ]
-    more = len(contents.choices) - len(names)
-    return ", ".join(names) + (f", and {more} more" if more else "")
+    """The choices with their numbers; many that differ in their part alone are named by the first and the last."""
+    stacks = list(enumerate(contents.choices, start=1))
+    names = []
+    for _, group in groupby(stacks, lambda one: (described(replace(one[1], part=""), contents.path), one[1].reason)):
+        alike = list(group)
+        irregular = _IRREGULAR if alike[0][1].reason else ""
+        if len(alike) > _ALIKE:
+            (first, one), (last, other) = alike[0], alike[-1]
+            name = described(replace(one, part=f"{one.part} to {other.part}"), contents.path)
+            names.append(f"{first} to {last} are {name}{irregular}")
+        else:
+            names += [f"{index} is {described(stack, contents.path)}{irregular}" for index, stack in alike]
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f", and {more} more" if more > 0 else "")
 
 
 def _nothing(contents: Contents) -> str:
@@ -247,7 +272,8 @@ def _nothing(contents: Contents) -> str:
         )
     if contents.damaged:
         more = len(contents.damaged) - 1
-        return contents.damaged[0] if not more else f"{contents.damaged[0].rstrip('.')} ({more} more like it)."
+        sentence, _ = contents.damaged[0]
+        return sentence if not more else f"{sentence.rstrip('.')} ({more} more like it)."
     return f"{path} holds no DICOM series; choose the folder in which the series' files lie."
 
 
