@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from automedsam.dicom_frames import Frame
-from automedsam.dicom_headers import Header, item, parsing, quiet_pydicom, tags, text, value
+from automedsam.dicom_headers import Header, item, parsing, tags, text, value
 from automedsam.errors import AutoMedSAMError
 from automedsam.quiet import quiet_simpleitk
 from automedsam.volume import Voxels
@@ -208,9 +208,10 @@ def _decoded(path: Path, dataset: Dataset, coding: str) -> Voxels:
     """Pixels as GDCM decodes them, of a copy without anything that makes it change their values."""
     import SimpleITK as sitk
 
-    if coding not in _DECODED and coding not in _NATIVE:
+    # Big endian is left to _plain: a palette or packed bits in it would have to be turned before they are copied.
+    if coding == _BIG_ENDIAN or coding not in (*_DECODED, *_NATIVE):
         message = (
-            f"{path} is compressed as {_name(coding)}, which cannot be decoded here; export it uncompressed or as "
+            f"{path} is coded as {_name(coding)}, which cannot be decoded here; export it uncompressed or as "
             "JPEG 2000, or as NRRD with 3D Slicer."
         )
         raise AutoMedSAMError(message)
@@ -234,8 +235,8 @@ def _write_pixels(dataset: Dataset, coding: str, path: Path) -> None:
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import UID, ExplicitVRLittleEndian
 
-    # GDCM reads native pixels in any coding; what pydicom holds of a deflated file is no longer deflated.
-    written = UID(coding) if coding in (*_DECODED, _IMPLICIT, _BIG_ENDIAN) else ExplicitVRLittleEndian
+    # What pydicom holds of a deflated file is no longer deflated.
+    written = UID(coding) if coding in _DECODED else ExplicitVRLittleEndian
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = UID(_SECONDARY_CAPTURE)
     meta.MediaStorageSOPInstanceUID = UID("2.25.1")
@@ -245,11 +246,7 @@ def _write_pixels(dataset: Dataset, coding: str, path: Path) -> None:
     for keyword in _ATTRIBUTES.split():
         if keyword in dataset:
             copy.add(dataset[keyword])
-    with quiet_pydicom():
-        # pydicom 2 takes the encoding from these, pydicom 3 from the transfer syntax.
-        copy.is_little_endian = written != UID(_BIG_ENDIAN)
-        copy.is_implicit_VR = written == UID(_IMPLICIT)
-        copy.save_as(path)
+    copy.save_as(path)
 
 
 def _by_table(stored: Voxels, path: Path) -> Voxels:

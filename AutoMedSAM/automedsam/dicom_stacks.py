@@ -11,8 +11,9 @@ import numpy as np
 
 from automedsam.dicom_frames import Frame, Vector, keys_of
 
-# How far slices may lie off their grid, as a share of the distance between two: positions are rounded in files.
-_UNEVEN = 0.1
+# How far slices may lie off their grid, as a share of the distance between two. Some files round positions to 0.1 mm,
+# so that much is let pass where it is not too large a share either.
+_UNEVEN, _ROUNDED_MM, _UNEVEN_BY_ROUNDING = 0.1, 0.1, 0.2
 # Positions nearer than this share of the usual distance are the same.
 _SAME = 0.05
 _DIRECTION_TOLERANCE = 1e-3
@@ -126,7 +127,9 @@ def _parts(frames: list[Frame], keys: dict[str, list[str]]) -> list[Stack] | Non
         return None
     stacks = []
     for values, part in sorted(found.items(), key=lambda one: [_sortable(text) for text in one[0]]):
-        named = ", ".join(f"{name} {text or 'none'}" for name, text in zip(keys, values, strict=True))
+        named = ", ".join(
+            f"{name} {text.removesuffix('.0') or 'none'}" for name, text in zip(keys, values, strict=True)
+        )
         stacks.append(_stack(part, named))
         if stacks[-1].reason:
             return None
@@ -191,11 +194,12 @@ def _stack(frames: list[Frame], part: str = "") -> Stack:
     step = (positions[-1] - positions[0]) / (len(frames) - 1)
     length = float(np.linalg.norm(step))
     off = np.linalg.norm(positions - (positions[0] + np.arange(len(frames))[:, None] * step), axis=1).max()
-    if off > _UNEVEN * length:
+    tolerance = max(_UNEVEN * length, min(_ROUNDED_MM, _UNEVEN_BY_ROUNDING * length))
+    if off > tolerance:
         return Stack(ordered, reason=_uneven(gaps, usual), part=part)
     normal = _normal(frames[0])
     aside = float(np.linalg.norm(step - (step @ normal) * normal))
-    if aside * (len(frames) - 1) <= _UNEVEN * length:
+    if aside * (len(frames) - 1) <= tolerance:
         return Stack(ordered, step=length * normal, part=part)
     tilt = math.degrees(math.acos(min(1.0, float(step @ normal) / length)))
     if tilt > _STEEPEST:
