@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from automedsam.dicom_headers import Header, is_dataset, item, number, numbers, quiet_pydicom, read_dataset, text, value
 from automedsam.dicom_kinds import is_moving
+from automedsam.errors import AutoMedSAMError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Vector = NDArray[np.float64]
 
 _UNIT_TOLERANCE = 1e-2
+_MOST_FRAMES = 100_000
 # What tells the volumes of one series apart, in the order in which it is tried: name of the attribute, its name here.
 _CLASSIC_KEYS = {
     "AcquisitionNumber": "acquisition",
@@ -104,6 +106,9 @@ def read_file(path: Path) -> DicomFile:
     dataset = read_dataset(path)
     with quiet_pydicom():
         header = Header.of(path, dataset)
+        if header.frames > _MOST_FRAMES:
+            message = f"{path} is damaged: it promises {header.frames} frames; copy or export it again."
+            raise AutoMedSAMError(message)
         frames = list(_frames(dataset, header))
         rate = (text(dataset, "FrameTime"), text(dataset, "CineRate"), text(dataset, "RecommendedDisplayFrameRate"))
         timed = bool(rate[0] or value(dataset, "FrameTimeVector"))
@@ -173,8 +178,8 @@ def _enhanced(dataset: Dataset, header: Header, index: int, own: Dataset, shared
 def _counted(dataset: Dataset, header: Header) -> Iterator[Frame]:
     """Frames of which only the first has a position: the others follow along the normal, step by step."""
     nuclear = item(dataset, "DetectorInformationSequence")
-    first = _position(dataset) if nuclear is None else _position(nuclear)
-    directions = _directions(dataset) if nuclear is None else _directions(nuclear)
+    place = dataset if _position(nuclear) is None else nuclear
+    first, directions = _position(place), _directions(place)
     step = number(dataset, "SpacingBetweenSlices")
     slices: tuple[float, ...] | None = tuple(range(1, header.frames + 1))
     if header.modality == "NM":

@@ -128,7 +128,8 @@ def _tag(keyword: str) -> int:
 def text(dataset: Dataset | None, keyword: str) -> str:
     """An attribute as text on one line; empty where it is missing."""
     found = value(dataset, keyword)
-    return "" if found is None else " ".join(str(found).replace("\0", " ").split())
+    printable = "".join(letter if letter.isprintable() else " " for letter in str(found))
+    return "" if found is None else " ".join(printable.split())
 
 
 def number(dataset: Dataset | None, keyword: str) -> float | None:

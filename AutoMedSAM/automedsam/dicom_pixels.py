@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from automedsam.dicom_frames import Frame
-from automedsam.dicom_headers import Header, item, parsing, tags, text, value
+from automedsam.dicom_headers import Header, item, parsing, quiet_pydicom, tags, text, value
 from automedsam.errors import AutoMedSAMError
 from automedsam.quiet import quiet_simpleitk
 from automedsam.volume import Voxels
@@ -210,10 +210,9 @@ def _decoded(path: Path, dataset: Dataset, coding: str) -> Voxels:
 
     # Big endian is left to _plain: a palette or packed bits in it would have to be turned before they are copied.
     if coding == _BIG_ENDIAN or coding not in (*_DECODED, *_NATIVE):
-        message = (
-            f"{path} is coded as {_name(coding)}, which cannot be decoded here; export it uncompressed or as "
-            "JPEG 2000, or as NRRD with 3D Slicer."
-        )
+        name = _name(coding)
+        todo = "export it as an mp4 file" if "MPEG" in name or "HEVC" in name else "export it uncompressed"
+        message = f"{path} is coded as {name}, which cannot be decoded here; {todo}."
         raise AutoMedSAMError(message)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "pixels.dcm"
@@ -267,4 +266,6 @@ def _by_table(stored: Voxels, path: Path) -> Voxels:
 def _name(coding: str) -> str:
     from pydicom.uid import UID
 
-    return UID(coding).name
+    with quiet_pydicom():
+        name = UID(coding).name
+    return "an unknown transfer syntax" if name == coding else name

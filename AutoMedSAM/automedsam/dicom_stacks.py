@@ -16,7 +16,7 @@ from automedsam.dicom_frames import Frame, Vector, keys_of
 _UNEVEN, _ROUNDED_MM, _UNEVEN_BY_ROUNDING = 0.1, 0.1, 0.2
 # Positions nearer than this share of the usual distance are the same.
 _SAME = 0.05
-_DIRECTION_TOLERANCE = 1e-3
+_DIRECTION_TOLERANCE = _SPACING_TOLERANCE = 1e-3
 _STEEPEST = 45.0
 _MOST_KEYS = 2
 
@@ -79,25 +79,16 @@ _UNPLACED = (
 
 def _alike(frames: list[Frame]) -> Iterator[list[Frame]]:
     """Groups of one size, pixel spacing and orientation."""
-    groups: list[list[Frame]] = []
-    for frame in frames:
-        for group in groups:
-            if _fits(group[0], frame):
-                group.append(frame)
-                break
-        else:
-            groups.append([frame])
-    yield from groups
-
-
-def _fits(one: Frame, other: Frame) -> bool:
-    mine, its = one.header, other.header
-    if (mine.rows, mine.columns, mine.colour) != (its.rows, its.columns, its.colour):
-        return False
-    assert one.spacing and other.spacing and one.rows_and_columns is not None and other.rows_and_columns is not None
-    return np.allclose(one.spacing, other.spacing, rtol=1e-3) and bool(
-        np.abs(one.rows_and_columns - other.rows_and_columns).max() < _DIRECTION_TOLERANCE
-    )
+    for group in _by(frames, lambda frame: (frame.header.rows, frame.header.columns, frame.header.colour)):
+        left = np.arange(len(group))
+        spacing = np.array([frame.spacing for frame in group])
+        directions = np.array([frame.rows_and_columns for frame in group])
+        while len(left):
+            same_spacing = np.isclose(spacing[left], spacing[left[0]], rtol=_SPACING_TOLERANCE).all(1)
+            turned = np.abs(directions[left] - directions[left[0]]).max((1, 2))
+            fits = same_spacing & (turned < _DIRECTION_TOLERANCE)
+            yield [group[index] for index in left[fits]]
+            left = left[~fits]
 
 
 def _split(frames: list[Frame], same_pixels: SamePixels) -> list[Stack]:
