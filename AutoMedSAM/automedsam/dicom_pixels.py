@@ -40,6 +40,7 @@ _ATTRIBUTES = """
     SegmentedGreenPaletteColorLookupTableData SegmentedBluePaletteColorLookupTableData
     PixelData FloatPixelData DoubleFloatPixelData
 """
+_BITS = (1, 8, 16, 32, 64)
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -91,6 +92,10 @@ def values_of(frames: Sequence[Frame], *, seen: bool = False) -> Voxels:
         OSError: If a file cannot be read.
     """
     header = frames[0].header
+    odd = next((frame.header for frame in frames if frame.header.bits[0] not in _BITS), None)
+    if odd is not None:
+        message = f"{odd.path} stores {odd.bits[0]} bits a pixel, which cannot be decoded here; export it with 16."
+        raise AutoMedSAMError(message)
     array = np.empty((len(frames), header.rows, header.columns), _type_of(frames))
     places: dict[Path, list[int]] = {}
     for place, frame in enumerate(frames):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -265,3 +266,15 @@ def test_command_refuses_pet_for_a_model_of_mr(command: Command, tmp_path: Path)
     slices(tmp_path / "in", voxels(6, 30, 30), kind=STORAGE + "128", modality="PT")
     code, _, error = command("segment", tmp_path / "in", "-o", tmp_path / "out.nrrd")
     assert code == 2 and "PET, and the model is for FLAIR" in error
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damaged_file_is_a_volume_or_one_sentence(seed: int, tmp_path: Path) -> None:
+    random = np.random.default_rng(seed)
+    path = enhanced(tmp_path / "a.dcm", voxels(), places())
+    content = bytearray(path.read_bytes())
+    for place in random.integers(0, len(content), random.integers(1, 30)):
+        content[place] = random.integers(0, 256)
+    path.write_bytes(content[: len(content) if seed % 3 else random.integers(1, len(content))])
+    with contextlib.suppress(AutoMedSAMError):
+        assert read_volume(path, check_voxels=False).array.ndim == 3
