@@ -113,12 +113,12 @@ def _segment_volume(
         check_picture_overlay(overlay, output, inputs)
     bundle = load_bundle(model)
     volume = read_volume(inputs, series=series, modalities=bundle.modalities)
+    for note in volume.notes:
+        typer.echo(note, err=True)
     picture = volume.shape[0] == 1
     if overlay is not None:
         _check_overlay(picture)
     check_output(output, volume, inputs)
-    for note in volume.notes:
-        typer.echo(note, err=True)
     run = Run(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device)
     with RunProgress() as progress:
         report, finished = _perform(run, progress)

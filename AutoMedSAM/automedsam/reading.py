@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -220,7 +221,7 @@ def _stack(sources: list[Path], volumes: list[Volume]) -> Volume:
             raise AutoMedSAMError(message)
     stacked = np.stack([volume.array for volume in volumes])
     notes = tuple(note for volume in volumes for note in volume.notes)
-    return Volume(stacked, first.spacing, first.origin, first.direction, first.name, notes)
+    return replace(first, array=stacked, notes=notes)
 
 
 def _wrong_channels(sources: list[Path], volume: Volume, expected: int) -> str:

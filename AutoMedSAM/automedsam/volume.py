@@ -50,7 +50,7 @@ class Volume:
         origin: Centre of voxel `(0, 0, 0)` in mm, LPS.
         direction: Row-major 3 x 3 matrix whose columns are the directions of I, J, K in LPS.
         name: What to call the volume in messages and reports.
-        notes: Sentences on what its reader took for granted, for the person who asked for it.
+        notes: What a user should know of the file it was read from, one sentence each.
 
     Raises:
         AutoMedSAMError: If the array is empty or not 3-D or 4-D, or the geometry is not a grid in space.
