@@ -85,7 +85,7 @@ def _picture(path: Path, stack: Stack) -> Volume:
     return Volume(array, (across, down, 1.0), (0.0, 0.0, 0.0), _IDENTITY, name, notes)
 
 
-_COLOUR = "{path} is in colour; the model looks at one channel, so its luminance is taken."
+_COLOUR = "{path} is stored in colour; the models take one channel, so its luminance is used."
 
 
 def _notes(path: Path, stack: Stack, contents: Contents) -> tuple[str, ...]:

@@ -163,7 +163,7 @@ def test_colour_becomes_luminance_with_a_sentence(tmp_path: Path) -> None:
     volume = read_volume(save(dataset(colours, ULTRASOUND, "US"), tmp_path / "doppler.dcm"), expected_channels=1)
     np.testing.assert_array_equal(volume.array[0], np.rint(colours @ [0.299, 0.587, 0.114]))
     (note,) = volume.notes
-    assert "in colour" in note and "luminance" in note
+    assert "stored in colour" in note and "luminance" in note
 
 
 def test_table_of_values_is_looked_up(tmp_path: Path) -> None:
