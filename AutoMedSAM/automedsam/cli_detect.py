@@ -43,9 +43,9 @@ def detect_files(
     with nullcontext() if output is None else whole_file(output, inputs) as unfinished:
         bundle = load_bundle(model)
         volume = read_volume(inputs, series=series, modalities=bundle.modalities)
+        run = Run(volume, bundle, backend=backend, threshold=threshold, plane=plane)
         for note in volume.notes:
             print(note, file=sys.stderr)
-        run = Run(volume, bundle, backend=backend, threshold=threshold, plane=plane)
         with RunProgress() as progress:
             for event in run.detect():
                 progress.show(event)

@@ -113,13 +113,14 @@ def _segment_volume(
         check_picture_overlay(overlay, output, inputs)
     bundle = load_bundle(model)
     volume = read_volume(inputs, series=series, modalities=bundle.modalities)
-    for note in volume.notes:
-        typer.echo(note, err=True)
     picture = volume.shape[0] == 1
     if overlay is not None:
         _check_overlay(picture)
     check_output(output, volume, inputs)
     run = Run(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device)
+    # After the last check, since a run that is refused ends in one sentence.
+    for note in volume.notes:
+        typer.echo(note, err=True)
     with RunProgress() as progress:
         report, finished = _perform(run, progress)
     result = run.result()
