@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from automedsam.dicom_choice import choose, described
+from automedsam.dicom_grid import Stack
 from automedsam.dicom_headers import is_dicom_file
 from automedsam.dicom_kinds import is_cross_sectional
-from automedsam.dicom_pixels import values_of
-from automedsam.dicom_series import Contents, choose, contents_of_file, contents_of_folder, described
-from automedsam.dicom_stacks import Stack
+from automedsam.dicom_series import Contents, contents_of_file, contents_of_folder
+from automedsam.dicom_values import values_of
 from automedsam.errors import AutoMedSAMError
 from automedsam.volume import Triple, Volume
 
@@ -90,6 +91,10 @@ _COLOUR = "{path} is stored in colour; the models take one channel, so its lumin
 
 def _notes(path: Path, stack: Stack, contents: Contents) -> tuple[str, ...]:
     notes = [f"A file was left out: {sentence}" for sentence, _ in contents.damaged[:1]]
+    series = stack.frames[0].header.series
+    if left := sorted(file.name for file, its_series in contents.left_out.items() if its_series == series):
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        notes.append(f"{left[0]}{more} of the series was left out: another orientation than the volume's, or none.")
     if stack.frames[0].header.colour:
         notes.append(_COLOUR.format(path=path))
     if stack.tilt:

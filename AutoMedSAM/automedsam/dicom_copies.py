@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from automedsam.dicom_decoding import stored_frames
 from automedsam.dicom_frames import Frame
-from automedsam.dicom_pixels import stored_frames
 from automedsam.errors import AutoMedSAMError
 from automedsam.volume import Voxels
 

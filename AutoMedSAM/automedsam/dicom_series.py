@@ -1,24 +1,25 @@
-"""What the DICOM files of a folder hold: volumes, pictures and the rest, and which of them is meant."""
+"""What the DICOM files of a folder hold: volumes, pictures and the rest."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import groupby, islice
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 from automedsam.dicom_copies import same_pixels
 from automedsam.dicom_frames import DicomFile, Frame, read_file
+from automedsam.dicom_grid import Stack
 from automedsam.dicom_headers import is_dicom_file
 from automedsam.dicom_kinds import DIRECTORY, PET, is_cross_sectional, is_cut_off, no_image, takes_pet
-from automedsam.dicom_stacks import Stack, stacks_of
+from automedsam.dicom_stacks import stacks_of
 from automedsam.errors import AutoMedSAMError
 
+SeriesKey: TypeAlias = tuple[str, str]
+
 _MOST_FILES = 50_000
-_MOST_NAMED = 20
-_ALIKE = 4
-_IRREGULAR = " that make no volume"
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Contents:
         slices: Single slices of volumes.
         videos: Files with frames that follow each other in time.
         others: Files that hold no image for a model, with what they are.
+        left_out: Single slices beside a volume of the same series, by their files.
         damaged: Sentences on files that could not be read, each with the series of its file where that is known.
     """
 
@@ -41,7 +43,8 @@ class Contents:
     slices: list[Stack] = field(default_factory=list)
     videos: list[Path] = field(default_factory=list)
     others: dict[Path, str] = field(default_factory=dict)
-    damaged: list[tuple[str, tuple[str, str] | None]] = field(default_factory=list)
+    left_out: dict[Path, SeriesKey] = field(default_factory=dict)
+    damaged: list[tuple[str, SeriesKey | None]] = field(default_factory=list)
 
     @property
     def choices(self) -> list[Stack]:
@@ -85,56 +88,15 @@ def contents_of_file(path: Path, modalities: Sequence[str] | None) -> Contents:
     if _is_picture(named) or named.is_cine or _other(named, modalities):
         return _sorted(path, [named], modalities)
     files = [named]
-    for other in _readable(_files_in(path.parent), []):
+    damaged: list[str] = []
+    for other in _readable(_files_in(path.parent), damaged):
         if other.header.series == named.header.series and not other.header.path.samefile(path):
             files.append(other)
     found = _sorted(path, files, modalities)
+    found.damaged += [(sentence, None) for sentence in damaged]
     for stacks in (found.volumes, found.pictures, found.slices):
         stacks[:] = [stack for stack in stacks if any(frame.header.path == path for frame in stack.frames)]
     return found
-
-
-def choose(contents: Contents, series: int | None) -> Stack:
-    """The stack that is meant.
-
-    Args:
-        contents: What there is.
-        series: The number of a choice, from 1; None where there should be only one.
-
-    Raises:
-        AutoMedSAMError: If there is none, or more than one and no number, or no such number.
-    """
-    choices = contents.choices
-    if not choices:
-        raise AutoMedSAMError(_nothing(contents))
-    if series is not None:
-        if not 1 <= series <= len(choices):
-            message = f"{contents.path} holds no series {series}: {_named(contents)}; choose one of them."
-            raise AutoMedSAMError(message)
-        return choices[series - 1]
-    if len(choices) > 1:
-        # What the scanner made to plan the others is not what anybody wants segmented.
-        planned = [stack for stack in choices if not stack.frames[0].header.is_localizer]
-        if len(planned) == 1:
-            return planned[0]
-        what = "volumes" if contents.volumes else "images" if contents.pictures else "single slices"
-        message = f"{contents.path} holds {len(choices)} DICOM {what}: {_named(contents)}; choose one with --series N."
-        raise AutoMedSAMError(message)
-    return choices[0]
-
-
-def described(stack: Stack, folder: Path | None = None) -> str:
-    """A stack in a few words: description, modality, size and what tells it from others of its series."""
-    header = stack.frames[0].header
-    count = len(stack)
-    slices = "1 image" if not is_cross_sectional(header) and count == 1 else f"{count} slice{'s' * (count > 1)}"
-    size = f"{header.columns} x {header.rows}"
-    facts = [f"{slices} of {size}", header.modality, stack.part]
-    if folder is not None and folder.is_dir() and header.path.parent != folder and header.path.is_relative_to(folder):
-        facts.append(f"in {header.path.parent.relative_to(folder)}")
-    if count == 1:
-        facts.append(header.path.name)
-    return f"{header.description or 'unnamed'} ({', '.join(fact for fact in facts if fact)})"
 
 
 def _sort(path: Path, files: Iterable[Path], modalities: Sequence[str] | None) -> Contents:
@@ -146,7 +108,7 @@ def _sort(path: Path, files: Iterable[Path], modalities: Sequence[str] | None) -
 
 def _sorted(path: Path, files: Sequence[DicomFile], modalities: Sequence[str] | None) -> Contents:
     found = Contents(path)
-    series: dict[tuple[str, str], list[Frame]] = {}
+    series: dict[SeriesKey, list[Frame]] = {}
     for file in files:
         header = file.header
         if is_cut_off(header):
@@ -177,6 +139,8 @@ def _add(found: Contents, stacks: list[Stack]) -> None:
         # A slice of another size may belong to the volume: to leave it out is not ours to decide.
         beside = any(_parallel(stack, other) for other in many)
         (found.volumes if beside else found.slices).append(stack)
+        if many and not beside:
+            found.left_out[stack.frames[0].header.path] = stack.frames[0].header.series
 
 
 def _is_picture(file: DicomFile) -> bool:
@@ -236,46 +200,3 @@ def _files_below(folder: Path) -> list[Path]:
         message = f"More than {_MOST_FILES} files lie below {folder}; choose the folder of one study or series."
         raise AutoMedSAMError(message)
     return files
-
-
-def _named(contents: Contents) -> str:
-    """The choices with their numbers; many that differ in their part alone are named by the first and the last."""
-    stacks = list(enumerate(contents.choices, start=1))
-    names = []
-    for _, group in groupby(stacks, lambda one: (described(replace(one[1], part=""), contents.path), one[1].reason)):
-        alike = list(group)
-        irregular = _IRREGULAR if alike[0][1].reason else ""
-        if len(alike) > _ALIKE:
-            (first, one), (last, other) = alike[0], alike[-1]
-            name = described(replace(one, part=f"{one.part} to {other.part}"), contents.path)
-            names.append(f"{first} to {last} are {name}{irregular}")
-        else:
-            names += [f"{index} is {described(stack, contents.path)}{irregular}" for index, stack in alike]
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f", and {more} more" if more > 0 else "")
-
-
-def _nothing(contents: Contents) -> str:
-    path = contents.path
-    if contents.videos:
-        video = contents.videos[0]
-        if len(contents.videos) == 1 and video == path:
-            return f"{path} is a video: its frames follow each other in time; 'automedsam segment' takes it, alone."
-        return f"{path} holds {_count(contents.videos, 'DICOM video')} ({video.name}); give one by its file's name."
-    if contents.others:
-        kinds = sorted(set(contents.others.values()))
-        if path in contents.others:
-            return f"{path} is {kinds[0]}; choose an image series that the model takes."
-        return (
-            f"{path} holds no image that the model takes: {_count(contents.others, 'DICOM file')} "
-            f"({'; '.join(kinds[:_MOST_NAMED])}); choose the folder of an image series."
-        )
-    if contents.damaged:
-        more = len(contents.damaged) - 1
-        sentence, _ = contents.damaged[0]
-        return sentence if not more else f"{sentence.rstrip('.')} ({more} more like it)."
-    return f"{path} holds no DICOM series; choose the folder in which the series' files lie."
-
-
-def _count(things: Sequence[object] | dict[Path, str], name: str) -> str:
-    return f"{len(things)} {name}{'s' * (len(things) > 1)}"

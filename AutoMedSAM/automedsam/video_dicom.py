@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 from automedsam.dicom import is_dicom_file
+from automedsam.dicom_decoding import stored_frames
 from automedsam.dicom_frames import DicomFile, read_file
-from automedsam.dicom_pixels import as_seen, stored_frames
+from automedsam.dicom_values import as_seen
 from automedsam.frame_source import DEFAULT_RATE
 from automedsam.reading import reading
 from automedsam.volume import Voxels

@@ -164,8 +164,16 @@ def test_localizer_beside_a_volume_is_left_out(same_series: bool, tmp_path: Path
     slices(tmp_path, voxels(1, 9, 9), places(1), CORONAL, name="scout", SeriesInstanceUID=uid)
     planned = {"SeriesInstanceUID": "2.25.3", "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
     slices(tmp_path, voxels(3, 9, 9), places(3), CORONAL, name="plan", **planned)
-    np.testing.assert_array_equal(read_volume(tmp_path).array, voxels())
-    np.testing.assert_array_equal(read_volume(tmp_path / "s097.dcm").array, voxels())
+    for path in (tmp_path, tmp_path / "s097.dcm"):
+        volume = read_volume(path)
+        np.testing.assert_array_equal(volume.array, voxels())
+        assert ("scout099.dcm of the series was left out" in " ".join(volume.notes)) == same_series
+
+
+def test_slice_without_a_position_is_never_left_out_in_silence(tmp_path: Path) -> None:
+    slices(tmp_path, voxels(), ImagePositionPatient=lambda index: None if index == 5 else [0, 0, 2.5 * index])
+    volume = read_volume(tmp_path)
+    assert volume.shape[0] == 5 and "s094.dcm of the series was left out" in volume.notes[0]
 
 
 def test_slices_of_several_sizes_are_named_with_their_sizes(tmp_path: Path) -> None:
