@@ -94,7 +94,7 @@ def _notes(path: Path, stack: Stack, contents: Contents) -> tuple[str, ...]:
     series = stack.frames[0].header.series
     if left := sorted(file.name for file, its_series in contents.left_out.items() if its_series == series):
         more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-        notes.append(f"{left[0]}{more} of the series was left out: another orientation than the volume's, or none.")
+        notes.append(f"{left[0]}{more} of the series was left out, since its orientation is not the volume's.")
     if stack.frames[0].header.colour:
         notes.append(_COLOUR.format(path=path))
     if stack.tilt:

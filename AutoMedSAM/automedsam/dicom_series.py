@@ -20,6 +20,7 @@ from automedsam.errors import AutoMedSAMError
 SeriesKey: TypeAlias = tuple[str, str]
 
 _MOST_FILES = 50_000
+_PARALLEL = 0.01
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Contents:
         slices: Single slices of volumes.
         videos: Files with frames that follow each other in time.
         others: Files that hold no image for a model, with what they are.
-        left_out: Single slices beside a volume of the same series, by their files.
+        left_out: Single slices of another orientation beside a volume of the same series, by their files.
         damaged: Sentences on files that could not be read, each with the series of its file where that is known.
     """
 
@@ -136,8 +137,8 @@ def _add(found: Contents, stacks: list[Stack]) -> None:
     for stack in stacks:
         if len(stack) > 1 or stack in pictures:
             continue
-        # A slice of another size may belong to the volume: to leave it out is not ours to decide.
-        beside = any(_parallel(stack, other) for other in many)
+        # To leave out a slice of another size, or without a position, is not ours to decide.
+        beside = any(_may_belong(stack, other) for other in many)
         (found.volumes if beside else found.slices).append(stack)
         if many and not beside:
             found.left_out[stack.frames[0].header.path] = stack.frames[0].header.series
@@ -158,11 +159,14 @@ def _place(frame: Frame) -> tuple[int, str, str]:
     return header.series_number, header.description, str(header.path)
 
 
-def _parallel(single: Stack, other: Stack) -> bool:
+def _may_belong(single: Stack, other: Stack) -> bool:
+    """Whether a slice lies as a stack does, or does not say how it lies."""
     one, two = single.frames[0], other.frames[0]
-    if one.header.is_localizer != two.header.is_localizer or one.rows_and_columns is None:
+    if one.header.is_localizer != two.header.is_localizer:
         return False
-    return two.rows_and_columns is not None and bool(abs(one.rows_and_columns - two.rows_and_columns).max() < 0.01)
+    if one.rows_and_columns is None or two.rows_and_columns is None:
+        return True
+    return bool(abs(one.rows_and_columns - two.rows_and_columns).max() < _PARALLEL)
 
 
 def _other(file: DicomFile, modalities: Sequence[str] | None) -> str | None:
