@@ -42,7 +42,7 @@ Inputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="IN",
-        help="A NIfTI, NRRD, MetaImage, PNG or JPG file, or a folder with a DICOM series; several files are "
+        help="A NIfTI, NRRD, MetaImage, PNG or JPG file, or DICOM: a file or a folder; several files are "
         "the modalities of one volume, in the model's order.",
     ),
 ]
@@ -57,6 +57,15 @@ Threshold = Annotated[
 PlaneChoice = Annotated[
     Plane | None,
     typer.Option(help="The plane of the slices.", show_default="that of acquisition, else the model's own"),
+]
+
+Series = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Which volume of a DICOM folder or file that holds several, from 1; without it they are listed.",
+        show_default="the only one",
+    ),
 ]
 
 
@@ -90,7 +99,7 @@ def segment(
         list[Path],
         typer.Argument(
             metavar="IN",
-            help="A NIfTI, NRRD, MetaImage, PNG or JPG file, or a folder with a DICOM series; several files are "
+            help="A NIfTI, NRRD, MetaImage, PNG or JPG file, or DICOM: a file or a folder; several files are "
             "the modalities of one volume, in the model's order. Or a video: an mp4, mov or AVI file, a multi-frame "
             "DICOM file, or a folder of PNG or JPG frames.",
         ),
@@ -121,6 +130,7 @@ def segment(
         ),
     ] = None,
     accept_terms: AcceptTerms = False,
+    series: Series = None,
 ) -> None:
     """Segment a volume on its own grid, or an image or a video in its own pixels. Ctrl-C keeps what is finished.
 
@@ -140,6 +150,7 @@ def segment(
             device=device.value,
             overlay=overlay,
             frames=frames,
+            series=series,
         )
 
 
@@ -154,13 +165,14 @@ def detect(
     threshold: Threshold = None,
     plane: PlaneChoice = None,
     accept_terms: AcceptTerms = False,
+    series: Series = None,
 ) -> None:
     """Find boxes on every slice, and give them as JSON."""
     with stoppable():
         from automedsam.cli_detect import detect_files
 
         _accept(model, accept_terms)
-        detect_files(inputs, output, model=model, backend=backend, threshold=threshold, plane=plane)
+        detect_files(inputs, output, model=model, backend=backend, threshold=threshold, plane=plane, series=series)
 
 
 def _accept(model: str, accepted: bool) -> None:

@@ -33,18 +33,22 @@ def detect_files(
     backend: Backend,
     threshold: float | None,
     plane: Plane | None,
+    series: int | None = None,
 ) -> None:
     """Detects on every slice and writes JSON, to standard output if `output` is None.
+
+    `series` is the volume of a DICOM folder that holds several, from 1.
 
     Raises:
         AutoMedSAMError: If an input, an option or the output is not what it should be; nothing is written.
     """
     with nullcontext() if output is None else whole_file(output, inputs) as unfinished:
         bundle = load_bundle(model)
-        volume = read_volume(inputs, len(bundle.modalities))
-        say(*volume.notes)
+        volume = read_volume(inputs, len(bundle.modalities), series=series, modalities=bundle.modalities)
         run = Run(volume, bundle, backend=backend, threshold=threshold, plane=plane)
         terms.ask(bundle)
+        # After the last check, since a run that is refused ends in one sentence.
+        say(*volume.notes)
         with RunProgress() as progress:
             for event in run.detect():
                 progress.show(event)

@@ -19,7 +19,7 @@ from automedsam.image_reader import is_picture
 from automedsam.memory import peak_memory_mb
 from automedsam.picture_writing import check_picture_overlay, write_picture_result
 from automedsam.pipeline import Run
-from automedsam.reading import read_volume
+from automedsam.reading import is_dicom, read_volume
 from automedsam.segmentation import Segmentation
 from automedsam.terminal import STOPPED, say
 from automedsam.video import FRAME_PLANE, open_frames, parse_frames, read_clip
@@ -39,6 +39,7 @@ def segment_files(
     device: str,
     overlay: Path | None = None,
     frames: str | None = None,
+    series: int | None = None,
 ) -> None:
     """Segments what is in the files and writes it; see `automedsam.pipeline.Run` for the options.
 
@@ -55,6 +56,7 @@ def segment_files(
         device: where the FP32 backend computes.
         overlay: a picture or a video to draw what was found on.
         frames: which frames of a video, as `FIRST:LAST`.
+        series: which volume of a DICOM folder that holds several, from 1.
 
     Raises:
         AutoMedSAMError: If an input, an option or the output is not what it should be; nothing is written.
@@ -65,10 +67,13 @@ def segment_files(
         if frames is not None:
             message = f"--frames chooses among the frames of a video, and {inputs[0]} is none; leave it out."
             raise AutoMedSAMError(message)
-        _segment_volume(inputs, output, overlay, model, backend, threshold, plane, device)
+        _segment_volume(inputs, output, overlay, model, backend, threshold, plane, device, series)
         return
     if len(inputs) > 1:
         message = f"{source.path} is a video; give it alone."
+        raise AutoMedSAMError(message)
+    if series is not None:
+        message = f"--series chooses among the volumes of a DICOM folder, and {source.path} is a video; leave it out."
         raise AutoMedSAMError(message)
     if plane is not None:
         message = f"{source.path} is a video, which has frames and no planes; leave out --plane."
@@ -105,21 +110,24 @@ def _segment_volume(
     threshold: float | None,
     plane: Plane | None,
     device: str,
+    series: int | None,
 ) -> None:
     """A volume, or a single image, which is a volume of one slice."""
     check_output(output, inputs=inputs)
-    picture = all(is_picture(path) for path in inputs)
     if overlay is not None:
-        if not picture:
-            message = "--overlay draws on single images and videos; open a volume's segmentation in 3D Slicer."
-            raise AutoMedSAMError(message)
+        # Whether DICOM files hold a single image is known once they are read.
+        _check_overlay(all(is_picture(path) or is_dicom(path) for path in inputs))
         check_picture_overlay(overlay, output, inputs)
     bundle = load_bundle(model)
-    volume = read_volume(inputs, len(bundle.modalities))
-    say(*volume.notes)
+    volume = read_volume(inputs, len(bundle.modalities), series=series, modalities=bundle.modalities)
+    picture = volume.shape[0] == 1
+    if overlay is not None:
+        _check_overlay(picture)
     check_output(output, volume, inputs)
     run = Run(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device)
     terms.ask(bundle)
+    # After the last check, since a run that is refused ends in one sentence.
+    say(*volume.notes)
     with RunProgress() as progress:
         report, finished = _perform(run, progress)
     result = run.result()
@@ -132,6 +140,12 @@ def _segment_volume(
     else:
         write_segmentation(result, output)
     _tell(run, report, finished, output, overlay, found, "slice")
+
+
+def _check_overlay(picture: bool) -> None:
+    if not picture:
+        message = "--overlay draws on single images and videos; open a volume's segmentation in 3D Slicer."
+        raise AutoMedSAMError(message)
 
 
 def _perform(run: Run, progress: RunProgress) -> tuple[RunReport | None, int]:

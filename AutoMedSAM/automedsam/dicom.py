@@ -1,114 +1,115 @@
-"""A DICOM series: which files belong to it, and whether they make one regular stack of slices."""
+"""DICOM in, a volume out: a folder, a disc, or one file of what is meant."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from automedsam.dicom_choice import choose, described
+from automedsam.dicom_grid import Stack
+from automedsam.dicom_headers import is_dicom_file
+from automedsam.dicom_kinds import is_cross_sectional
+from automedsam.dicom_series import Contents, contents_of_file, contents_of_folder
+from automedsam.dicom_values import values_of
 from automedsam.errors import AutoMedSAMError
-from automedsam.quiet import quiet_simpleitk
+from automedsam.volume import Triple, Volume
 
-if TYPE_CHECKING:
-    import SimpleITK as sitk
+__all__ = ["is_dicom_file", "read_dicom"]
 
-_SERIES_DESCRIPTION = "0008|103e"
-_MAGIC_PLACE, _MAGIC = 128, b"DICM"
-_UNEVEN = 0.1
+_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
-def is_dicom_file(path: Path) -> bool:
-    """Whether a file carries the mark of a DICOM file.
+def read_dicom(path: Path, series: int | None = None, modalities: Sequence[str] | None = None) -> Volume:
+    """Read a volume, or a single image, from DICOM files.
 
-    Raises:
-        OSError: If it cannot be read.
-    """
-    with path.open("rb") as stream:
-        stream.seek(_MAGIC_PLACE)
-        return stream.read(len(_MAGIC)) == _MAGIC
-
-
-def read_series(path: Path) -> tuple[sitk.Image, str]:
-    """Read the series in a folder, or the series that a file belongs to.
+    Each slice lies where its own header says, and its values are its stored pixels with its own slope and intercept.
+    A file and the folder of its series give the same volume. Slices of a tilted gantry are not resampled: the grid
+    is sheared as they are. Copies of a slice are left out.
 
     Args:
-        path: A folder with one series, or one file of the series wanted.
+        path: The folder of a series, or of several, or of a study or disc; or one file.
+        series: Which of several volumes, counted from 1 in the order in which they are named where it is left out.
+        modalities: What a model takes; PET is refused if it is not among them. None takes anything.
 
     Returns:
-        The slices as one image, in order of their position, and the series' description.
+        Slices `(K, J, I)` in the order of their positions along the normal, in mm, LPS; a single image as one slice,
+        at the origin. Colour becomes luminance. `notes` says what was taken for granted.
 
     Raises:
-        AutoMedSAMError: If there is no series, or more than one, or if the slices are unevenly spaced.
-        RuntimeError: If SimpleITK cannot read a file of the series.
+        AutoMedSAMError: If there is no volume or image, or several, or their slices make no grid, or a file is damaged.
+        OSError: If a file cannot be read.
     """
-    import SimpleITK as sitk
-
-    with quiet_simpleitk():
-        files = _only_series(path) if path.is_dir() else _series_of(path)
-        first = _header(files[0])
-        image = sitk.ReadImage(files if len(files) > 1 else files[0])
-        if len(files) > 1:
-            _check_even(path, image, files)
-    return image, _description(first)
-
-
-def _all_series(folder: Path) -> list[list[str]]:
-    """The files of each series in a folder, in order of their position."""
-    import SimpleITK as sitk
-
-    reader, place = sitk.ImageSeriesReader, str(folder)
-    uids = [uid for uid in reader.GetGDCMSeriesIDs(place) if uid.isascii()]
-    return [list(reader.GetGDCMSeriesFileNames(place, uid)) for uid in uids]
-
-
-def _series_of(file: Path) -> list[str]:
-    for files in _all_series(file.parent):
-        if any(file.samefile(other) for other in files):
-            return files
-    message = f"{file} belongs to no DICOM series; choose a file of the series wanted or its folder."
-    raise AutoMedSAMError(message)
-
-
-def _only_series(folder: Path) -> list[str]:
-    series = _all_series(folder)
-    if not series:
-        message = f"{folder} holds no DICOM series; choose the folder in which the series' files lie."
+    contents = contents_of_folder(path, modalities) if path.is_dir() else contents_of_file(path, modalities)
+    stack = choose(contents, series)
+    for sentence, its_series in contents.damaged:
+        if its_series == stack.frames[0].header.series:
+            raise AutoMedSAMError(sentence)
+    if stack.reason:
+        which = f"{described(stack, path)} in {path}"
+        message = f"The slices of {which} {stack.reason}; export one whole volume."
         raise AutoMedSAMError(message)
-    if len(series) > 1:
-        series.sort(key=len, reverse=True)
-        named = ", ".join(
-            f"{_description(_header(files[0])) or 'unnamed'} ({len(files)} files, as {Path(files[0]).name})"
-            for files in series
-        )
-        message = f"{folder} holds {len(series)} DICOM series: {named}; give one file of the series wanted."
-        raise AutoMedSAMError(message)
-    return series[0]
-
-
-def _check_even(path: Path, image: sitk.Image, files: list[str]) -> None:
-    """Hold each slice's own position against the grid that ITK made of the first and the last."""
-    placed = np.array([_header(file).GetOrigin() for file in files])
-    assumed = np.array([image.TransformIndexToPhysicalPoint((0, 0, index)) for index in range(len(files))])
-    off = float(np.linalg.norm(placed - assumed, axis=1).max())
-    if off > _UNEVEN * image.GetSpacing()[2]:
+    if len(stack) > 1:
+        return _volume(path, stack, contents)
+    if is_cross_sectional(stack.frames[0].header):
         message = (
-            f"The slices of {path} do not make one regular stack (one lies {off:.1f} mm off): slices are "
-            "missing, tilted or of several acquisitions; export one volume again, for example as NRRD."
+            f"{path} has only 1 slice; choose the file or folder with the whole volume, or save a single image as PNG."
         )
         raise AutoMedSAMError(message)
+    return _picture(path, stack)
 
 
-def _header(file: str) -> sitk.ImageFileReader:
-    import SimpleITK as sitk
+def _volume(path: Path, stack: Stack, contents: Contents) -> Volume:
+    first = stack.frames[0]
+    assert first.position is not None and first.rows_and_columns is not None and first.spacing is not None
+    assert stack.step is not None
+    length = float(np.linalg.norm(stack.step))
+    matrix = np.column_stack([*first.rows_and_columns, stack.step / length])
+    notes = _notes(path, stack, contents)
+    return Volume(
+        values_of(stack.frames),
+        (*first.spacing, length),
+        _triple(first.position),
+        tuple(matrix.ravel().tolist()),
+        first.header.description or path.name,
+        notes,
+    )
 
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(file)
-    reader.ReadImageInformation()
-    return reader
+
+def _picture(path: Path, stack: Stack) -> Volume:
+    frame = stack.frames[0]
+    across, down = frame.spacing or (1.0, 1.0)
+    notes = (_COLOUR.format(path=path),) if frame.header.colour else ()
+    array = values_of(stack.frames, seen=True)
+    name = frame.header.description or path.stem
+    return Volume(array, (across, down, 1.0), (0.0, 0.0, 0.0), _IDENTITY, name, notes)
 
 
-def _description(header: sitk.ImageFileReader) -> str:
-    if not header.HasMetaDataKey(_SERIES_DESCRIPTION):
-        return ""
-    return str(header.GetMetaData(_SERIES_DESCRIPTION)).strip("\0 ")
+_COLOUR = "{path} is stored in colour; the models take one channel, so its luminance is used."
+
+
+def _notes(path: Path, stack: Stack, contents: Contents) -> tuple[str, ...]:
+    notes = [f"A file was left out: {sentence}" for sentence, _ in contents.damaged[:1]]
+    series = stack.frames[0].header.series
+    if left := sorted(file.name for file, its_series in contents.left_out.items() if its_series == series):
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        notes.append(f"{left[0]}{more} of the series was left out, since its orientation is not the volume's.")
+    if stack.frames[0].header.colour:
+        notes.append(_COLOUR.format(path=path))
+    if stack.tilt:
+        notes.append(
+            f"The slices of {path} are tilted by {stack.tilt:.1f} degrees against the table (gantry tilt); nothing is "
+            "resampled, and the segmentation's grid is sheared in the same way."
+        )
+    if stack.frames[0].assumed and stack.frames[0].header.modality != "NM":
+        notes.append(
+            f"{path} gives a position for its first frame only; the others are placed along the normal by its "
+            "SpacingBetweenSlices."
+        )
+    return tuple(notes)
+
+
+def _triple(vector: np.ndarray) -> Triple:
+    x, y, z = (float(number) for number in vector)
+    return x, y, z

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from automedsam.errors import AutoMedSAMError
+from automedsam.image_reader import is_picture
 from automedsam.montage import write_png
 from automedsam.overlay import draw
 from automedsam.pipeline import Run
@@ -50,7 +51,8 @@ def write_picture_result(
         run: of the image.
         segmentation: what it found.
         output: see `automedsam.writing.write_segmentation`.
-        overlay: a PNG of the image's size. Where the image has more than 8 bits, it shows what the network saw.
+        overlay: a PNG of the image's size. Where the image has more than 8 bits, or is DICOM, it shows what the
+            network saw.
         sources: the image's files; the first is shown, with its colours.
 
     Raises:
@@ -59,7 +61,7 @@ def write_picture_result(
     if overlay is None:
         write_segmentation(segmentation, output)
         return
-    picture = read_picture(sources[0])
+    picture = read_picture(sources[0]) if is_picture(sources[0]) else run.slices[0]
     ground = picture if picture.dtype == np.uint8 else run.slices[0]
     boxes = [box for tracklet in run.tracklets for box in tracklet.boxes.values()]
     drawn = draw(ground, segmentation.labels[0], segmentation.segments, boxes)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from automedsam.color import is_colored, luminance
-from automedsam.dicom import is_dicom_file, read_series
+from automedsam.dicom import is_dicom_file, read_dicom
 from automedsam.errors import AutoMedSAMError
 from automedsam.image_reader import SLICE_SUFFIXES, color_note, read_pixels, read_slice
 from automedsam.intensity import check_finite_and_varied
@@ -42,18 +42,27 @@ _REASONS = {
 
 
 def read_volume(
-    paths: Sequence[Path] | Path, expected_channels: int | None = None, *, check_voxels: bool = True
+    paths: Sequence[Path] | Path,
+    expected_channels: int | None = None,
+    *,
+    check_voxels: bool = True,
+    series: int | None = None,
+    modalities: Sequence[str] | None = None,
 ) -> Volume:
     """Read a volume from one file, or from one file for each modality.
 
     Args:
-        paths: NIfTI, NRRD or MetaImage files; a folder with a DICOM series, or one file of it; PNG or JPEG
+        paths: NIfTI, NRRD or MetaImage files; a folder with a DICOM series, or one file of it; PNG, JPEG or DICOM
             images (one slice each, colour as luminance). Several are the channels of one volume, in order; a
             4-D file holds its channels itself.
         expected_channels: How many channels the model looks at; None takes any number. Where it is 1, a volume of
             colours becomes its luminance.
         check_voxels: Refuse voxels that are not finite or are all equal. A label map may be all zero: read it
             with False.
+        series: Which volume of a DICOM folder that holds several, from 1 in the order in which the error without it
+            names them.
+        modalities: What the model's channels must be (`Bundle.modalities`): DICOM PET is refused if it is not among
+            them. None takes anything.
 
     Returns:
         The volume with the file's own voxel type and grid, `(K, J, I)` for one channel, else `(C, K, J, I)`,
@@ -66,7 +75,10 @@ def read_volume(
     if not sources:
         message = "No input was given; name at least one image file or DICOM folder."
         raise AutoMedSAMError(message)
-    volumes = [_read_one(source) for source in sources]
+    if series is not None and (len(sources) > 1 or not is_dicom(sources[0])):
+        message = "--series chooses in one DICOM folder or file; leave it out, and name a file of each series wanted."
+        raise AutoMedSAMError(message)
+    volumes = [_read_one(source, series, modalities) for source in sources]
     if expected_channels == 1 and len(volumes) == 1:
         volumes = [_as_grey(sources[0], volumes[0])]
     volume = _stack(sources, volumes)
@@ -77,12 +89,22 @@ def read_volume(
     return volume
 
 
-def _read_one(path: Path) -> Volume:
+def _read_one(path: Path, series: int | None, modalities: Sequence[str] | None) -> Volume:
+    if is_dicom(path):
+        with reading(path):
+            return read_dicom(path, series, modalities)
     with reading(path):
-        if path.is_dir() or is_dicom_file(path):
-            image, description = read_series(path)
-            return _volume(path, image, description or path.name)
         return _read_file(path)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a path is a DICOM file, or a folder, which is read as one.
+
+    Raises:
+        AutoMedSAMError: If it does not exist or cannot be read.
+    """
+    with reading(path):
+        return path.is_dir() or is_dicom_file(path)
 
 
 @contextmanager

@@ -217,13 +217,13 @@ def test_folder_without_dicom(tmp_path: Path) -> None:
 def test_folder_of_two_series(a_volume: Volume, write_dicom_series: WriteSeries, tmp_path: Path) -> None:
     write_dicom_series(a_volume, tmp_path)
     write_dicom_series(replace(a_volume, array=a_volume.array[:3]), tmp_path, number=2)
-    with one_sentence("2 DICOM series", "series 1 (6 files", "series 2 (3 files"):
+    with one_sentence("2 DICOM volumes", "series 1 (6 slices", "series 2 (3 slices", "--series N"):
         read_volume(tmp_path)
 
 
 def test_series_with_a_slice_missing(a_volume: Volume, write_dicom_series: WriteSeries, tmp_path: Path) -> None:
     write_dicom_series(a_volume, tmp_path, skip=(2,))
-    with one_sentence("slices are missing"):
+    with one_sentence("1 slice is missing"):
         read_volume(tmp_path)
 
 
