@@ -248,10 +248,12 @@ class RunControl:
             self.output.describe(self._run.provenance, self._boxes, self._tracklets, self._views)
 
     def _make_surfaces(self) -> None:
-        if next(self._surfaces, self) is self:
-            self._end(self._outcome)
-        else:
-            self._later(0, self._make_surfaces)
+        until = time.perf_counter() + _SHARE_OF_LOOP_SECONDS
+        while time.perf_counter() < until:
+            if next(self._surfaces, self) is self:
+                self._end(self._outcome)
+                return
+        self._later(0, self._make_surfaces)
 
     def _tell_progress(self) -> None:
         self._tell(self._listener.on_progress, self._progress.fraction, self._progress.text)
