@@ -23,8 +23,6 @@ _DECIMATION = "Decimation factor"
 _SMOOTHING = "Smoothing factor"
 _JOINT = "Joint smoothing"
 _NORMALS = "Compute surface normals"
-# Of its smoothing: 20 in the main branch of 2026, 40 in Slicer 5.12 at its default factor.
-_KNOWN_ITERATIONS = (20, 40)
 _BALL = 24
 
 _Result = TypeVar("_Result")
@@ -105,7 +103,8 @@ def _iterations(smoothing: float) -> int | None:
     segmentation.SetConversionParameter(_NORMALS, "0")
     wanted = _made_by_slicer(ball, np.eye(4), segmentation)
     points, triangles = _at_once(contour(ball.astype(np.uint8), 1))
-    for count in _KNOWN_ITERATIONS:
+    # Versions differ: a fixed count, or one that grows with the factor.
+    for count in (20, round(20 + 40 * smoothing)):
         ours = smoothed_at_once(points, triangles, _pass_band(smoothing), count)
         if wanted.GetNumberOfPoints() == len(ours):
             theirs = vtk_to_numpy(wanted.GetPoints().GetData())
