@@ -16,8 +16,8 @@ Triangles = NDArray[np.int64]
 _SLAB_VOXELS = 1 << 21
 _PIECE_POINTS = 6_000
 _CELLS_AT_ONCE = 100_000
-# How far around a piece points have a say in its smoothing, in voxels.
-_HALO = 14.0
+# How far around a piece points have a say in its smoothing, in voxels for each iteration.
+_HALO = 0.4
 
 
 def surface_in_pieces(
@@ -118,7 +118,7 @@ def _keys(points: Points) -> NDArray[np.int64]:
 def _smoothed(points: Points, triangles: Triangles, pass_band: float, iterations: int) -> Generator[None, None, Points]:
     """The points after windowed sinc smoothing, as Slicer does it in voxel indices."""
     smooth = points.copy()
-    pieces = _pieces(points, np.arange(len(points)), triangles)
+    pieces = _pieces(points, np.arange(len(points)), triangles, _HALO * iterations)
     while (piece := next(pieces, None)) is not None:
         own, around = piece
         if own.size:
@@ -143,7 +143,9 @@ def smoothed_at_once(points: Points, triangles: Triangles, pass_band: float, ite
     return vtk_to_numpy(smoother.GetOutput().GetPoints().GetData())
 
 
-def _pieces(points: Points, own: NDArray[np.int64], around: Triangles) -> Iterator[tuple[NDArray[np.int64], Triangles]]:
+def _pieces(
+    points: Points, own: NDArray[np.int64], around: Triangles, halo: float
+) -> Iterator[tuple[NDArray[np.int64], Triangles]]:
     """Parts of a surface: the points of each, and the triangles within and around it; nothing where it only halves."""
     if len(own) <= _PIECE_POINTS:
         yield own, around
@@ -153,12 +155,12 @@ def _pieces(points: Points, own: NDArray[np.int64], around: Triangles) -> Iterat
     middle = float(np.median(along))
     yield own[:0], around[:0]
     place = points[around[:, 0], axis]
-    for half, near in ((along <= middle, place <= middle + _HALO), (along > middle, place > middle - _HALO)):
+    for half, near in ((along <= middle, place <= middle + halo), (along > middle, place > middle - halo)):
         if half.all() or not half.any():
             # All on one plane: nothing is gained by halving.
             yield (own, around) if half.all() else (own[:0], around[:0])
         else:
-            yield from _pieces(points, own[half], around[near])
+            yield from _pieces(points, own[half], around[near], halo)
 
 
 def _normals(points: Points, triangles: Triangles) -> Generator[None, None, Points]:

@@ -83,8 +83,8 @@ def test_surface_is_the_one_that_slicer_makes(
     expected, expected_normals = points_and_normals(slicers(writer))
     assert len(points) == len(expected) > 5000
     distance, nearest = cKDTree(expected).query(points)
-    assert distance.max() < 0.02, "mm; the finest spacing is 0.8 mm"
-    assert np.median(distance) < 1e-3
+    # In mm, where the finest spacing is 0.8 mm; the most smoothing reaches furthest.
+    assert distance.max() < {"0.0": 1e-4, "0.5": 0.01, "1.0": 0.05}[smoothing]
     alike = (normals * expected_normals[nearest]).sum(axis=1)
     assert np.quantile(alike, 0.001) > 0.99
 
