@@ -17,7 +17,7 @@ from AutoMedSAMLib.engine import DIED, Engine, Request
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.exchange import VolumeCopy
 from AutoMedSAMLib.geometry import ijk_to_segmentation, shape_of
-from AutoMedSAMLib.outcomes import cancelled, failed, finished
+from AutoMedSAMLib.outcomes import cancelled, concluded, failed, finished
 from AutoMedSAMLib.output import OutputNode
 from AutoMedSAMLib.progress import Progress
 from AutoMedSAMLib.provenance import provenance_of
@@ -70,7 +70,7 @@ class RunControl:
         self._views: Message = {}
         self._outcome: Outcome | None = None
         self._surfaces: Iterator[None] = iter(())
-        self._progress = Progress()
+        self._progress, self._began = Progress(again=again), time.perf_counter()
         self._timer, self._todo = single_shot(0, self._do), self._copy_on
         scene = slicer.mrmlScene
         self._tags = [
@@ -186,7 +186,7 @@ class RunControl:
         # Whatever the events said: in the end the segmentation holds what the engine holds.
         first, last = self._run.slices
         self._pending.update(range(first, last + 1))
-        self._finish_with(finished(event, self._run))
+        self._finish_with(finished(event))
 
     def _on_cancelled(self, event: Message) -> None:
         self._views = event.get("views", {})
@@ -283,6 +283,8 @@ class RunControl:
         scene = slicer.mrmlScene
         while self._tags:
             scene.RemoveObserver(self._tags.pop())
+        changed = len(self._written) if self._again else None
+        outcome = concluded(outcome, self._run, time.perf_counter() - self._began, changed)
         self._outcome, self._slices = outcome, None
         self._pending.clear()
         self._surfaces = iter(())
