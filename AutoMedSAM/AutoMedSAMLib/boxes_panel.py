@@ -206,7 +206,7 @@ class BoxesPanel:
     def _on_selected(self) -> None:
         volume, box = self.volume, self._selection.box()
         if volume is not None and box is not None:
-            slice_views.jump_to_box(volume, box.bounds)
+            slice_views.jump_to_box(volume, box.bounds, self.table.axis)
         elif volume is not None and self.tree.selected_slice() is not None:
             slice_views.jump_to_slice(volume, self.table.axis, self.tree.selected_slice())
         self._show_selected()

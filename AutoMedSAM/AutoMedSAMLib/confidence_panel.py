@@ -9,6 +9,8 @@ from AutoMedSAMLib import slice_views
 from AutoMedSAMLib.box_table import BoxTable
 from AutoMedSAMLib.confidence_strip import ConfidenceStrip
 
+_NEXT_OF = "Next of {} doubtful"
+
 
 class ConfidencePanel:
     """Joins the strip with the slice views.
@@ -27,16 +29,19 @@ class ConfidencePanel:
         self.strip = ConfidenceStrip(ui.stripLabel, self._go_to)
         self._views = slice_views.ViewObserver(self._show_current)
         ui.doubtfulButton.connect("clicked(bool)", lambda *_: self._on_next())
+        # The strip beside it keeps its width, whatever the button counts.
+        ui.doubtfulButton.text = _NEXT_OF.format(888)
+        ui.doubtfulButton.minimumWidth = ui.doubtfulButton.sizeHint.width()
         self.update()
 
     def update(self) -> None:
         """Shows the slices and the confidence of the table."""
         table = self._table()
         self.strip.start(*table.slices)
-        self.strip.show_confidence(table.confidence)
+        self.strip.show_confidence(table.confidence, _boxed_slices(table))
         count = len(self.strip.doubtful)
         self._ui.doubtfulButton.enabled = count > 0
-        self._ui.doubtfulButton.text = f"Next of {count} doubtful" if count > 1 else "Next doubtful"
+        self._ui.doubtfulButton.text = _NEXT_OF.format(count) if count > 1 else "Next doubtful"
         self._show_current()
 
     def mark_written(self, slices: list[int]) -> None:
@@ -72,3 +77,8 @@ class ConfidencePanel:
         if index is not None:
             self._go_to(index)
             self._say(self.strip.describe(index) + ".")
+
+
+def _boxed_slices(table: BoxTable) -> set[int]:
+    """The slices on which an object has an accepted box."""
+    return {box.slice for group in table.objects() for box in group.boxes if box.id in group.accepted}

@@ -1,6 +1,10 @@
 """The engine's own process, as Qt runs it: text lines in and out, and word of its end."""
 
+import contextlib
+import json
+import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +24,10 @@ class EngineProcess(Protocol):
         """Sends one line, without waiting."""
 
     def kill(self, wait_ms: int = 0) -> None:
-        """Ends it at once; neither a line nor its end is told after that.
+        """Ends it; neither a line nor its end is reported after that.
 
         Args:
-            wait_ms: how long to wait at most until it is gone; that may take some milliseconds.
+            wait_ms: how long it may take to end by itself, and then once more to be gone; at once if 0.
         """
 
 
@@ -34,6 +38,9 @@ StartProcess = Callable[[Callable[[str], None], Callable[[str], None]], EnginePr
 class QtEngineProcess:
     """`python -m automedsam.worker` in a QProcess.
 
+    Slicer's Python is a launcher that has the real Python as a child: what Qt kills is the launcher alone. The child
+    ends when its standard input does, which is the launcher's too, and it is killed by the number that it gave.
+
     Args:
         on_line: called with each line of its standard output.
         on_ended: called once if it ends by itself, or could not be started, with what it last said.
@@ -43,6 +50,7 @@ class QtEngineProcess:
         self._on_line, self._on_ended = on_line, on_ended
         self._unfinished_line, self._stderr = b"", b""
         self._silent = self._has_ended = False
+        self._engine_pid = 0
         # The application owns it: it must not be deleted with this object, while it runs or in its own signal.
         self._process = qt.QProcess(slicer.app)
         environment = qt.QProcessEnvironment()
@@ -67,9 +75,15 @@ class QtEngineProcess:
 
     def kill(self, wait_ms: int = 0) -> None:
         self._silent = True
-        if self.pid:
-            self._process.kill()
-            self._process.waitForFinished(wait_ms)
+        if not self.pid:
+            return
+        self._process.closeWriteChannel()
+        # The launcher ends after its child: once it is gone by itself, no file is open any more.
+        if wait_ms and self._process.waitForFinished(wait_ms):
+            return
+        _kill(self._engine_pid)
+        self._process.kill()
+        self._process.waitForFinished(wait_ms)
 
     def _read_lines(self) -> None:
         if self._silent:
@@ -77,6 +91,7 @@ class QtEngineProcess:
         said = self._unfinished_line + _bytes(self._process.readAllStandardOutput())
         *lines, self._unfinished_line = said.split(b"\n")
         for line in lines:
+            self._engine_pid = self._engine_pid or _pid_in(line)
             self._on_line(line.decode("utf-8", "replace"))
 
     def _read_stderr(self) -> None:
@@ -106,6 +121,22 @@ class QtEngineProcess:
             self._silent = True
             said = self._stderr.decode("utf-8", "replace").strip()
             self._on_ended(f"{how}\n\n{said}" if said else how)
+
+
+def _pid_in(line: bytes) -> int:
+    """The number of the engine's own process, which its first event gives; 0 in any other line."""
+    try:
+        event = json.loads(line)
+        return int(event["pid"]) if event["event"] == "ready" and event["pid"] > 1 else 0
+    except (ValueError, TypeError, KeyError):
+        return 0
+
+
+def _kill(pid: int) -> None:
+    if pid:
+        with contextlib.suppress(OSError):
+            # On Windows any signal but two ends a process at once, and there is no SIGKILL.
+            os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 def _bytes(block: qt.QByteArray) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import shutil
 import tempfile
 import time
@@ -18,6 +20,7 @@ from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.geometry import grid_of, shape_of
 
 _SLAB_VOXELS = 1 << 20
+_PATIENCE_SECONDS = 2.0
 
 
 class Exchange:
@@ -58,12 +61,22 @@ class Exchange:
             except OSError:
                 continue
 
-    def close(self) -> None:
-        """Removes the folder and all in it."""
+    def close(self, seconds: float = _PATIENCE_SECONDS) -> None:
+        """Removes the folder and all in it: they are a patient's voxels.
+
+        On Windows a file that somebody still reads (a dying engine, a virus scanner) cannot be removed: it is tried
+        again for so long, and once more when Python ends.
+        """
         folder, self._folder = self._folder, None
         self._discarded.clear()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        if folder is None:
+            return
+        until = time.monotonic() + seconds
+        while not _remove(folder) and time.monotonic() < until:
+            time.sleep(0.05)
+        if folder.exists():
+            logging.warning("AutoMedSAM: %s holds copies of volumes and cannot be removed now; remove it.", folder)
+            atexit.register(_remove, folder)
 
 
 @dataclass(frozen=True)
@@ -149,6 +162,12 @@ class VolumeCopy:
         slab = self._arrays[channel][begin : begin + _SLAB_VOXELS]
         self._written += slab.size
         return slab.astype(self._type, copy=False).tobytes()
+
+
+def _remove(folder: Path) -> bool:
+    """Removes what can be removed; whether all is gone."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 def _no_room(error: OSError) -> AutoMedSAMError:

@@ -68,7 +68,8 @@ def check_volumes(volumes: Sequence[slicer.vtkMRMLScalarVolumeNode | None], moda
     """Finds out before a run whether the volumes are what a model wants.
 
     Raises:
-        AutoMedSAMError: If one is missing, empty or coloured, or they do not lie on one grid.
+        AutoMedSAMError: If one is missing, empty, coloured or under a non-linear transform, or they do not lie on one
+            grid, or one volume stands for two modalities.
     """
     for index, modality in enumerate(modalities):
         volume = volumes[index] if index < len(volumes) else None
@@ -82,11 +83,17 @@ def check_volumes(volumes: Sequence[slicer.vtkMRMLScalarVolumeNode | None], moda
         if image.GetNumberOfScalarComponents() != 1:
             message = f"{volume.GetName()} is a colour volume; turn it into grey values with Vector to Scalar Volume."
             raise AutoMedSAMError(message)
+        # Boxes are straight along the voxels, and so are the slices: a gantry tilt, say, bends both.
+        check_transform(volume)
     if len(volumes) > len(modalities):
         message = f"The model takes {len(modalities)} volume ({', '.join(modalities)}), not {len(volumes)}."
         raise AutoMedSAMError(message)
     first = volumes[0]
-    for other in volumes[1:]:
+    for index, other in enumerate(volumes[1:], start=1):
+        if other in volumes[:index]:
+            earlier = modalities[list(volumes).index(other)]
+            message = f"{other.GetName()} is chosen as {earlier} and as {modalities[index]}: choose a volume for each."
+            raise AutoMedSAMError(message)
         if not _same_grid(first, other):
             message = (
                 f"{other.GetName()} does not lie on the voxels of {first.GetName()}; resample it to them first, "
@@ -107,15 +114,25 @@ def _same_grid(one: slicer.vtkMRMLScalarVolumeNode, other: slicer.vtkMRMLScalarV
     return bool(apart <= _SAME_GRID_TOLERANCE * min(one.GetSpacing()))
 
 
+def check_transform(node: slicer.vtkMRMLTransformableNode) -> None:
+    """Finds out whether a node's voxels are straight in the world.
+
+    Raises:
+        AutoMedSAMError: If it is under a non-linear transform.
+    """
+    transform = node.GetParentTransformNode()
+    if transform is not None and not transform.IsTransformToWorldLinear():
+        message = (
+            f"{node.GetName()} is under the non-linear transform {transform.GetName()}; harden it first "
+            "(in Transforms), then run again."
+        )
+        raise AutoMedSAMError(message)
+
+
 def _to_world(node: slicer.vtkMRMLTransformableNode) -> Matrix:
+    check_transform(node)
     transform = node.GetParentTransformNode()
     matrix = vtk.vtkMatrix4x4()
     if transform is not None:
-        if not transform.IsTransformToWorldLinear():
-            message = (
-                f"{node.GetName()} is under the non-linear transform {transform.GetName()}; harden it first "
-                "(in Transforms), then run again."
-            )
-            raise AutoMedSAMError(message)
         transform.GetMatrixTransformToWorld(matrix)
     return arrayFromVTKMatrix(matrix)

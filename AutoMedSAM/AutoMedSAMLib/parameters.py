@@ -146,7 +146,8 @@ class _Observation:
         scene = slicer.mrmlScene
         self._scene_tags = [
             (scene, scene.AddObserver(event, self._follow))
-            for event in (slicer.vtkMRMLScene.EndCloseEvent, slicer.vtkMRMLScene.EndImportEvent)
+            # Slicer reads a scene file within one batch (`Connect`), at whose end alone the nodes are to be looked at.
+            for event in (scene.EndCloseEvent, scene.EndImportEvent, scene.EndBatchProcessEvent)
         ]
         self._node_tag: tuple[vtk.vtkObject, int] | None = None
         self._attach()

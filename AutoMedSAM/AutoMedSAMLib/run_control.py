@@ -17,7 +17,7 @@ from AutoMedSAMLib.engine import DIED, Engine, Request
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.exchange import VolumeCopy
 from AutoMedSAMLib.geometry import ijk_to_segmentation, shape_of
-from AutoMedSAMLib.outcomes import cancelled, failed, finished
+from AutoMedSAMLib.outcomes import cancelled, concluded, failed, finished
 from AutoMedSAMLib.output import OutputNode
 from AutoMedSAMLib.progress import Progress
 from AutoMedSAMLib.provenance import provenance_of
@@ -70,7 +70,7 @@ class RunControl:
         self._views: Message = {}
         self._outcome: Outcome | None = None
         self._surfaces: Iterator[None] = iter(())
-        self._progress = Progress()
+        self._progress, self._began = Progress(again=again), time.perf_counter()
         self._timer, self._todo = single_shot(0, self._do), self._copy_on
         scene = slicer.mrmlScene
         self._tags = [
@@ -186,7 +186,7 @@ class RunControl:
         # Whatever the events said: in the end the segmentation holds what the engine holds.
         first, last = self._run.slices
         self._pending.update(range(first, last + 1))
-        self._finish_with(finished(event, self._run))
+        self._finish_with(finished(event))
 
     def _on_cancelled(self, event: Message) -> None:
         self._views = event.get("views", {})
@@ -248,10 +248,12 @@ class RunControl:
             self.output.describe(self._run.provenance, self._boxes, self._tracklets, self._views)
 
     def _make_surfaces(self) -> None:
-        if next(self._surfaces, self) is self:
-            self._end(self._outcome)
-        else:
-            self._later(0, self._make_surfaces)
+        until = time.perf_counter() + _SHARE_OF_LOOP_SECONDS
+        while time.perf_counter() < until:
+            if next(self._surfaces, self) is self:
+                self._end(self._outcome)
+                return
+        self._later(0, self._make_surfaces)
 
     def _tell_progress(self) -> None:
         self._tell(self._listener.on_progress, self._progress.fraction, self._progress.text)
@@ -281,6 +283,8 @@ class RunControl:
         scene = slicer.mrmlScene
         while self._tags:
             scene.RemoveObserver(self._tags.pop())
+        changed = len(self._written) if self._again else None
+        outcome = concluded(outcome, self._run, time.perf_counter() - self._began, changed)
         self._outcome, self._slices = outcome, None
         self._pending.clear()
         self._surfaces = iter(())

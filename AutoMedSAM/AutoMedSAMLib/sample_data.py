@@ -1,9 +1,10 @@
-"""Sample data: a phantom from the release page, and one that is made on the spot without a network."""
+"""Sample data: a phantom that is generated on the spot, without a network."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import slicer
@@ -12,12 +13,6 @@ from AutoMedSAMLib.engine import Engine
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.exchange import Exchange
 from AutoMedSAMLib.run import Message
-
-# Where the releases are, as owner/name on GitHub.
-REPOSITORY = "REPOSITORY"
-# What `automedsam demo` writes as phantom.nii.gz.
-ASSET = "automedsam-phantom-flair.nii.gz"
-ASSET_SHA256 = "8386c2c555380c74dff15f7c6d7d3bad1b5c557e738384dcd66305e77db32ce6"
 
 _CATEGORY = "AutoMedSAM"
 _ICONS = Path(__file__).resolve().parents[1] / "Resources" / "Icons"
@@ -28,22 +23,14 @@ def register() -> None:
     """Adds the sample data to Slicer's Sample Data module. Called once Slicer has started."""
     import SampleData
 
-    add = SampleData.SampleDataLogic.registerCustomSampleDataSource
-    thumbnail = str(_ICONS / "AutoMedSAM.png")
-    add(
-        category=_CATEGORY,
-        sampleName="AutoMedSAM phantom FLAIR",
-        thumbnailFileName=thumbnail,
-        uris=f"https://github.com/{REPOSITORY}/releases/download/v0.1.0/{ASSET}",
-        fileNames=ASSET,
-        nodeNames="Phantom FLAIR",
-        checksums=f"SHA256:{ASSET_SHA256}",
-    )
-    add(
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category=_CATEGORY,
         sampleName="AutoMedSAM phantom (generated)",
-        thumbnailFileName=thumbnail,
-        customDownloader=lambda _source: [_show(make_phantom())],
+        thumbnailFileName=str(_ICONS / "AutoMedSAM.png"),
+        # Nothing is downloaded, but Slicer counts these lists: without them it raises a TypeError.
+        uris=[],
+        fileNames=[],
+        customDownloader=_show_phantom,
     )
 
 
@@ -67,7 +54,7 @@ def make_phantom(name: str = "Phantom FLAIR") -> slicer.vtkMRMLScalarVolumeNode:
             slicer.app.processEvents()
             time.sleep(0.005)
         if not answers or answers[0].get("event") != "phantom":
-            message = "The engine could not make the phantom; see the details, or use the one to download."
+            message = "The engine could not generate the phantom; see the details, or load an image of your own."
             raise AutoMedSAMError(message, str(answers))
         return _add_volume(np.load(path, allow_pickle=False), answers[0]["volume"], name)
     finally:
@@ -75,9 +62,15 @@ def make_phantom(name: str = "Phantom FLAIR") -> slicer.vtkMRMLScalarVolumeNode:
         exchange.close()
 
 
-def _show(volume: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLScalarVolumeNode:
+def _show_phantom(_source: Any = None) -> list[slicer.vtkMRMLScalarVolumeNode]:
+    """What a click on the tile does; there is a person to read what went wrong."""
+    try:
+        volume = make_phantom()
+    except AutoMedSAMError as error:
+        slicer.util.errorDisplay(str(error), detailedText=error.details or None)
+        return []
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
-    return volume
+    return [volume]
 
 
 def _add_volume(array: np.ndarray, grid: Message, name: str) -> slicer.vtkMRMLScalarVolumeNode:

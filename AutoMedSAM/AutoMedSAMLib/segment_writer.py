@@ -160,27 +160,10 @@ class SegmentWriter:
                     segment.AddRepresentation(CLOSED_SURFACE, surface)
         self._tell()
 
-    def voxels_of(self, value: int) -> tuple[Labels, tuple[int, int, int]] | None:
-        """A label's voxels, cut to what is not empty and one voxel more on each side.
-
-        Returns:
-            1 and 0 `(K, J, I)`, and the index (K, J, I) of the first voxel; None if there are none.
-        """
-        numbers = sorted(self._written[value])
-        if self._layer is None or not numbers:
-            return None
-        range_ = [slice(None)] * 3
-        range_[self._axis] = slice(numbers[0], numbers[-1] + 1)
-        part = self._whole_layer().array[tuple(range_)] == value
-        bounds = []
-        for axis in range(3):
-            filled = np.flatnonzero(part.any(axis=tuple({0, 1, 2} - {axis})))
-            if not filled.size:
-                return None
-            bounds.append((filled[0], filled[-1] + 1))
-        begin = [low + (range_[axis].start or 0) - 1 for axis, (low, _) in enumerate(bounds)]
-        part = part[tuple(slice(low, high) for low, high in bounds)]
-        return np.pad(part, 1).astype(np.uint8), (int(begin[0]), int(begin[1]), int(begin[2]))
+    @property
+    def labels(self) -> Labels | None:
+        """The label values `(K, J, I)` as they are in the segmentation now, no copy; None before `install`."""
+        return None if self._layer is None else self._whole_layer().array
 
     def _last_run(self) -> dict[int, OwnSegment]:
         """For each label the segment that was written last, if it lies on this grid."""

@@ -1,20 +1,31 @@
-"""The closed surface by which a segment is seen in 3-D, made from just its own voxels."""
+"""The closed surface by which a segment is seen in 3-D."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Generator, Iterator
+from typing import TypeVar
 
+import numpy as np
 import slicer
 import vtk
+from numpy.typing import NDArray
 from vtk.util.numpy_support import vtk_to_numpy
 
 from AutoMedSAMLib.geometry import Matrix
 from AutoMedSAMLib.label_layer import BINARY_LABELMAP
-from AutoMedSAMLib.segment_writer import CLOSED_SURFACE, Labels, SegmentWriter
+from AutoMedSAMLib.segment_writer import CLOSED_SURFACE, SegmentWriter
+from AutoMedSAMLib.surface_pieces import contour, smoothed_at_once, surface_in_pieces
 
 # Names of Slicer's conversion parameters.
-_NORMALS = "Compute surface normals"
 _METHOD = "Conversion method"
+_DECIMATION = "Decimation factor"
+_SMOOTHING = "Smoothing factor"
+_JOINT = "Joint smoothing"
+_NORMALS = "Compute surface normals"
+_BALL = 24
+
+_Result = TypeVar("_Result")
 
 
 def wants_surfaces(writer: SegmentWriter) -> bool:
@@ -34,20 +45,23 @@ def surface_steps(writer: SegmentWriter) -> Iterator[None]:
     """Makes the surfaces as Slicer does, with the segmentation's own settings; between steps, others may have a turn.
 
     Yields:
-        None, after some tens of milliseconds of work each time (for a lesion of 30 mm).
+        None, after some tens of milliseconds of work each time, however large an object is. Where only Slicer itself
+        can do it (decimation, joint smoothing, surface nets, a version that smooths otherwise), a segment is one step.
     """
     segments = writer.node.GetSegmentation()
+    settings = tuple(_number(segments, name, 0.0) for name in (_METHOD, _DECIMATION, _JOINT))
+    smoothing, normals = _number(segments, _SMOOTHING, 0.5), _number(segments, _NORMALS, 1.0) > 0
+    iterations = None if any(settings) else _iterations(smoothing)
+    yield
     for value, segment_id in sorted(writer.segment_ids.items()):
-        found = writer.voxels_of(value)
-        yield
         surface = vtk.vtkPolyData()
-        if found is not None:
-            voxels, first = found
-            surface = _without_normals(_image(voxels, first, writer.matrix), segments)
-            yield
-            if _wants_normals(segments):
-                surface = _with_normals(surface)
-                yield
+        if writer.labels is not None and iterations is None:
+            surface = _made_by_slicer(writer.labels == value, writer.matrix, segments)
+        elif writer.labels is not None:
+            surface = yield from surface_in_pieces(
+                writer.labels, value, writer.matrix, _pass_band(smoothing), iterations, normals=normals
+            )
+        yield
         segment = segments.GetSegment(segment_id)
         if segment is not None:
             segment.AddRepresentation(CLOSED_SURFACE, surface)
@@ -55,22 +69,16 @@ def surface_steps(writer: SegmentWriter) -> Iterator[None]:
     segments.InvokeEvent(slicer.vtkSegmentation.ContainedRepresentationNamesModified)
 
 
-def _image(voxels: Labels, first: tuple[int, int, int], matrix: Matrix) -> slicer.vtkOrientedImageData:
-    """Voxels `(K, J, I)` of which the first has the index `first` (K, J, I) on the grid of `matrix`."""
-    extent = [(begin, begin + count - 1) for begin, count in zip(first, voxels.shape, strict=True)]
+def _made_by_slicer(filled: NDArray[np.bool_], matrix: Matrix, like: slicer.vtkSegmentation) -> vtk.vtkPolyData:
+    """The surface of voxels `(K, J, I)` on the grid of `matrix`, with another segmentation's conversion settings."""
     image = slicer.vtkOrientedImageData()
-    image.SetExtent(*(end for pair in reversed(extent) for end in pair))
+    image.SetDimensions(*reversed(filled.shape))
     image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
     image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(matrix))
-    vtk_to_numpy(image.GetPointData().GetScalars())[:] = voxels.ravel()
-    return image
-
-
-def _without_normals(image: slicer.vtkOrientedImageData, like: slicer.vtkSegmentation) -> vtk.vtkPolyData:
+    vtk_to_numpy(image.GetPointData().GetScalars())[:] = filled.ravel()
     alone, part = slicer.vtkSegmentation(), slicer.vtkSegment()
     alone.SetSourceRepresentationName(BINARY_LABELMAP)
     alone.CopyConversionParameters(like)
-    alone.SetConversionParameter(_NORMALS, "0")
     part.SetLabelValue(1)
     part.AddRepresentation(BINARY_LABELMAP, image)
     alone.AddSegment(part, "part")
@@ -79,16 +87,43 @@ def _without_normals(image: slicer.vtkOrientedImageData, like: slicer.vtkSegment
     return part.GetRepresentation(CLOSED_SURFACE)
 
 
-def _wants_normals(segments: slicer.vtkSegmentation) -> bool:
-    flying_edges = segments.GetConversionParameter(_METHOD) in ("", "0")
-    return flying_edges and segments.GetConversionParameter(_NORMALS) != "0"
+def _pass_band(smoothing: float) -> float:
+    return 10.0 ** (-4.0 * smoothing)
 
 
-def _with_normals(surface: vtk.vtkPolyData) -> vtk.vtkPolyData:
-    normals = vtk.vtkPolyDataNormals()
-    normals.SetInputData(surface)
-    normals.ConsistencyOn()
-    # Splitting sharp edges would open the surface.
-    normals.SplittingOff()
-    normals.Update()
-    return normals.GetOutput()
+@functools.cache
+def _iterations(smoothing: float) -> int | None:
+    """How often this version of Slicer smooths, found on a small ball; 0 for not at all, None if it is not known."""
+    if smoothing <= 0:
+        return 0
+    away = np.indices((_BALL, _BALL, _BALL)) - _BALL // 2
+    ball = (away**2).sum(axis=0) < (_BALL // 3) ** 2
+    segmentation = slicer.vtkSegmentation()
+    segmentation.SetConversionParameter(_SMOOTHING, str(smoothing))
+    segmentation.SetConversionParameter(_NORMALS, "0")
+    wanted = _made_by_slicer(ball, np.eye(4), segmentation)
+    points, triangles = _at_once(contour(ball.astype(np.uint8), 1))
+    # Versions differ: a fixed count, or one that grows with the factor.
+    for count in (20, round(20 + 40 * smoothing)):
+        ours = smoothed_at_once(points, triangles, _pass_band(smoothing), count)
+        if wanted.GetNumberOfPoints() == len(ours):
+            theirs = vtk_to_numpy(wanted.GetPoints().GetData())
+            if np.allclose(np.sort(ours, axis=0), np.sort(theirs, axis=0), atol=1e-3):
+                return count
+    return None
+
+
+def _at_once(steps: Generator[None, None, _Result]) -> _Result:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def _number(segments: slicer.vtkSegmentation, parameter: str, default: float) -> float:
+    """A conversion parameter; the default where this version of Slicer does not have it."""
+    try:
+        return float(segments.GetConversionParameter(parameter))
+    except ValueError:
+        return default

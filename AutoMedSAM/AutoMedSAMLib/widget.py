@@ -49,7 +49,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._nodes_changed_soon = single_shot(0, self._on_nodes_changed)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
-        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
+        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent):
             self.addObserver(scene, event, lambda *_: self._nodes_changed_soon.start())
         self._unobserve = self.parameters.observe(self.update)
         self.update()

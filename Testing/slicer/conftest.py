@@ -97,12 +97,16 @@ def add_volume(scene: Any) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def module(slicer_app: Any) -> Any:
-    """The shipped module as Slicer has it once it has started."""
+    """The shipped module as Slicer has it once it has started; an error at that start fails every test."""
+    from harness import faults
     from harness.modules import Module
 
+    faults.begin()
     loaded = Module(MODULE)
     slicer_app.startupCompleted.emit()
     slicer_app.processEvents()
+    found = faults.take()
+    assert not found, "at Slicer's start:\n" + "\n".join(found)
     return loaded
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recorded_logic import a_box
+from recorded_logic import a_box, a_tracklet
 
 pytest_plugins = ["panel_fixtures"]
 
@@ -68,12 +68,87 @@ def test_every_pixel_belongs_to_a_slice(judged, panel):
     assert strip.slice_at(-5) == 0 and strip.slice_at(width + 5) == 39
 
 
-def test_doubtful_and_sure_slices_differ_in_colour(judged, panel):
+ORANGE, TEAL = (0xE8, 0x71, 0x0A), (0x2F, 0x9E, 0x8F)
+
+
+@pytest.fixture
+def colors(judged, panel):
+    """A function that gives the colours of a slice's bar from top to bottom, after a run over slices 0 to 39."""
+    judged.logic.listener.on_boxes([a_box(1, 10), a_box(2, 11)])
+    judged.logic.listener.on_tracklets([a_tracklet([1, 2], 10)])
+    judged.confidence.update()
     panel.show()
-    label = judged.ui.stripLabel
-    bottom = label.height - 4
-    at = {n: color_at(label, label.width * (n + 0.4) / 40, bottom) for n in (10, 11, 30)}
-    assert len(set(at.values())) == 3
+    label, strip = judged.ui.stripLabel, judged.confidence.strip
+
+    def colors(index):
+        left, thick = strip._place(index, label.width)
+        return [color_at(label, left + thick // 2, y) for y in range(2, strip.bars_height - 2)]
+
+    return colors
+
+
+def test_doubtful_slice_is_orange_over_the_whole_height_with_its_bar_in_it(colors):
+    down = colors(11)
+    assert down[0] == ORANGE
+    assert down.count(ORANGE) > len(down) / 2, "its confidence is 30%"
+    assert ORANGE not in down[-5:]
+    assert len(set(down)) == 2
+
+
+def test_confident_slice_has_a_bar_as_high_as_its_confidence(colors):
+    down = colors(10)
+    assert down.count(TEAL) == pytest.approx(0.9 * len(down), abs=3)
+    assert down[0] != TEAL
+
+
+def test_slice_that_was_tracked_without_a_box_is_hatched(judged, colors):
+    down = colors(12)
+    assert TEAL in down, "its confidence is 80%"
+    assert len({color for color in down[-10:] if color != TEAL}) >= 1
+    assert colors(10)[-10:] == [TEAL] * 10, "one with a box is not"
+    assert judged.confidence.strip.describe(12) == "Slice 12: confidence 80%, no box on this slice"
+
+
+def test_doubtful_slice_is_seen_among_hundreds(running, panel):
+    running.confidence.strip.start(0, 799)
+    running.confidence.strip.show_confidence([{"slice": 400, "confidence": 0.0, "reason": "x"}], [400])
+    panel.show()
+    label = running.ui.stripLabel
+    orange = [x for x in range(label.width) if color_at(label, x, 5) == ORANGE]
+    assert len(orange) >= 3
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "most", "expected"),
+    [(0, 39, 5, [0, 10, 20, 30]), (45, 110, 4, [60, 80, 100]), (0, 154, 7, [0, 50, 100, 150]), (7, 9, 5, [7, 8, 9])],
+)
+def test_slice_numbers_are_round_and_have_room(first, last, most, expected):
+    from AutoMedSAMLib.confidence_strip import ticks
+
+    assert ticks(first, last, most) == expected
+
+
+def test_numbers_and_legend_are_drawn_once_there_are_slices(judged, panel):
+    panel.show()
+    label, strip = judged.ui.stripLabel, judged.confidence.strip
+
+    def below():
+        return {color_at(label, x, y) for x in range(label.width) for y in range(strip.bars_height + 1, label.height)}
+
+    assert {ORANGE, TEAL} <= below()
+    strip.start(0, -1)
+    assert len(below()) == 1
+
+
+def test_strip_keeps_its_width_whatever_the_button_counts(judged, panel):
+    panel.show()
+    width = judged.ui.stripLabel.width
+    assert judged.ui.doubtfulButton.text == "Next of 2 doubtful"
+    judged.boxes.table.confidence = []
+    judged.confidence.update()
+    panel.show()
+    assert judged.ui.doubtfulButton.text == "Next doubtful"
+    assert judged.ui.stripLabel.width == width
 
 
 def test_strip_follows_the_slice_views(judged, panel):

@@ -1,9 +1,16 @@
 """The engine's process and the talk with it: what a person relies on when it hangs, dies, or never starts."""
 
+import json
+import os
+import signal
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
 @pytest.fixture
@@ -178,3 +185,57 @@ def test_the_engine_sees_no_paths_of_another_python(scene: Any, monkeypatch: pyt
 
     monkeypatch.setenv("PYTHONPATH", "/opt/someone/elses")
     assert engine_process._environment()["PYTHONPATH"] == str(engine_process.ENGINE_FOLDER)
+
+
+@pytest.fixture
+def launcher(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
+    """Slicer's Python as it is: a launcher that has the real one as a child, and waits for it."""
+    from AutoMedSAMLib import engine_process
+
+    script = tmp_path / "PythonSlicer"
+    script.write_text(
+        f"#!{sys.executable}\nimport subprocess, sys\n"
+        "sys.exit(subprocess.run([sys.executable, *sys.argv[1:]], check=False).returncode)\n"
+    )
+    script.chmod(0o700)
+    monkeypatch.setattr(engine_process, "_python", lambda: str(script))
+    return script
+
+
+def started(wait_until: Any) -> tuple[Any, int]:
+    """A real engine behind the launcher, and the number of its own process."""
+    from AutoMedSAMLib.engine_process import QtEngineProcess
+
+    lines: list[str] = []
+    process = QtEngineProcess(lines.append, lambda _: None)
+    wait_until(lambda: lines, 10)
+    pid = json.loads(lines[0])["pid"]
+    assert pid != process.pid, "there is a launcher in between"
+    return process, pid
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; one that has ended but is not waited for by its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@linux_only
+def test_an_engine_behind_a_launcher_is_gone_when_closing_returns(scene: Any, launcher: Any, wait_until: Any) -> None:
+    process, pid = started(wait_until)
+    process.kill(wait_ms=3000)
+    assert not is_running(pid)
+    assert process.pid == 0
+
+
+@linux_only
+def test_an_engine_behind_a_launcher_that_hangs_is_killed_too(scene: Any, launcher: Any, wait_until: Any) -> None:
+    process, pid = started(wait_until)
+    # It neither sees the end of its input nor ends.
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    process.kill()
+    assert time.monotonic() - began < 0.5, "Cancel does not wait"
+    wait_until(lambda: not is_running(pid), 2)

@@ -53,3 +53,37 @@ def test_no_name_of_a_node_becomes_a_path(scene: Any) -> None:
     assert first != second and first.parent == exchange.folder
     exchange.close()
     assert not first.parent.exists()
+
+
+def test_voxels_of_a_patient_go_even_if_a_file_is_open_for_a_while(scene: Any, monkeypatch: Any) -> None:
+    """On Windows a file that is open cannot be removed; here its removal fails the first times."""
+    import shutil
+
+    from AutoMedSAMLib import exchange as module
+
+    exchange = module.Exchange()
+    path = exchange.new_path("volume")
+    path.write_bytes(b"voxels")
+    remove, tries = shutil.rmtree, []
+
+    def held_for_a_while(folder: Path, ignore_errors: bool = False) -> None:
+        tries.append(folder)
+        if len(tries) > 3:
+            remove(folder, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(module.shutil, "rmtree", held_for_a_while)
+    exchange.close()
+    assert not path.exists() and not path.parent.exists()
+
+
+def test_voxels_that_cannot_be_removed_are_named(scene: Any, monkeypatch: Any, caplog: Any) -> None:
+    from AutoMedSAMLib import exchange as module
+
+    exchange = module.Exchange()
+    path = exchange.new_path("volume")
+    path.write_bytes(b"voxels")
+    with monkeypatch.context() as patch:
+        patch.setattr(module.shutil, "rmtree", lambda *_, **__: None)
+        exchange.close(seconds=0.2)
+    assert str(path.parent) in caplog.text
+    assert module._remove(path.parent), "and they go when Python ends"

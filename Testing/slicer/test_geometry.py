@@ -92,6 +92,15 @@ def test_a_bent_volume_is_refused_for_a_segmentation_that_is_not_bent(volume: An
         ijk_to_segmentation(volume, segmentation)
 
 
+def test_a_bent_volume_is_refused_before_the_run(volume: Any) -> None:
+    from AutoMedSAMLib.errors import AutoMedSAMError
+    from AutoMedSAMLib.geometry import check_volumes
+
+    bend(volume)
+    with pytest.raises(AutoMedSAMError, match="FLAIR is under the non-linear transform bent; harden it first"):
+        check_volumes([volume], ["FLAIR"])
+
+
 def test_what_is_wrong_with_volumes_is_told_in_a_sentence(volume: Any, add_volume: Any, scene: Any) -> None:
     from AutoMedSAMLib.errors import AutoMedSAMError
     from AutoMedSAMLib.geometry import check_volumes
@@ -108,6 +117,7 @@ def test_what_is_wrong_with_volumes_is_told_in_a_sentence(volume: Any, add_volum
         ([volume, volume], ["FLAIR"], "takes 1 volume"),
         ([empty], ["FLAIR"], "empty has no voxels"),
         ([volume, elsewhere], ["FLAIR", "T1"], "elsewhere does not lie on the voxels of FLAIR"),
+        ([volume, volume], ["FLAIR", "T1"], "FLAIR is chosen as FLAIR and as T1: choose a volume for each"),
         ([volume, smaller], ["FLAIR", "T1"], "smaller does not lie on the voxels of FLAIR"),
     ):
         with pytest.raises(AutoMedSAMError, match=sentence):

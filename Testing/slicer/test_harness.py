@@ -306,17 +306,23 @@ def test_packages_are_asked_for_and_not_installed(scene: Any, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "error", "said"),
     [
-        ({"checksums": "abc"}, "SHA256:<digest>"),
-        ({"uris": ["a", "b"]}, "different lengths"),
-        ({"thumbnailFileName": "/nowhere.png"}, "no picture"),
-        ({"uris": None, "fileNames": None, "checksums": None}, "neither an address"),
+        ({"uris": None}, TypeError, "NoneType"),
+        ({"uris": None, "customDownloader": print}, TypeError, "NoneType"),
+        ({"uris": None, "fileNames": None, "customDownloader": print}, TypeError, "NoneType"),
+        ({"uris": [], "fileNames": None, "customDownloader": print}, TypeError, "NoneType"),
+        ({"checksums": "abc"}, ValueError, "SHA256:<digest>"),
+        ({"uris": ["a", "b"]}, ValueError, "same length"),
+        ({"thumbnailFileName": "/nowhere.png"}, ValueError, "no picture"),
+        ({"uris": [], "fileNames": [], "checksums": []}, ValueError, "neither an address"),
     ],
 )
-def test_sample_data_that_slicer_could_not_use_fails(scene: Any, changed: dict[str, Any], said: str) -> None:
+def test_sample_data_that_slicer_could_not_use_fails(
+    scene: Any, changed: dict[str, Any], error: type[Exception], said: str
+) -> None:
     from SampleData import SampleDataLogic
 
     good = {"sampleName": "head", "uris": "https://x/head.nrrd", "fileNames": "head.nrrd", "checksums": "SHA256:0a"}
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(error, match=said):
         SampleDataLogic.registerCustomSampleDataSource(**(good | changed))

@@ -257,23 +257,30 @@ def test_removed_volume_is_noticed(ready, scene, slicer_app):
     assert not ready.ui.applyButton.enabled
 
 
-def test_saved_scene_reopens_as_it_was(done, scene, tmp_path, slicer_app):
+@pytest.mark.parametrize("how", ["Connect", "Import"])
+def test_saved_scene_reopens_as_it_was(done, scene, tmp_path, slicer_app, how):
     done.boxes.table.reject([3])
     done.boxes._save()
     done.ui.planeSelector.currentIndex = 1
     done.ui.slicesRange.setValues(3, 30)
+    done.boxes.table.confidence = [{"slice": 12, "confidence": 0.2, "reason": "the area jumps"}]
+    done.boxes._save()
     before = done.boxes.table.to_text()
     write_to(tmp_path / "FLAIR.nrrd", done.parameters.volume(0))
     path = str(tmp_path / "scene.mrml")
     scene.SetURL(path)
     assert scene.Commit(path)
-    scene.Clear(False)
-    slicer_app.processEvents()
-    assert len(done.boxes.table) == 0
+    if how == "Import":
+        scene.Clear(False)
+        slicer_app.processEvents()
+        assert len(done.boxes.table) == 0
     scene.SetURL(path)
-    scene.Import()
+    # Slicer opens a scene file with Connect, which clears and imports within one batch.
+    getattr(scene, how)()
     slicer_app.processEvents()
     assert done.boxes.table.to_text() == before
+    assert done.confidence.strip.doubtful == [12]
+    assert done.ui.propagateButton.enabled
     assert done.ui.boxTree.topLevelItemCount == 3
     assert done.ui.planeSelector.currentIndex == 1
     assert (done.ui.slicesRange.minimumValue, done.ui.slicesRange.maximumValue) == (3, 30)

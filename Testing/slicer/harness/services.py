@@ -75,25 +75,65 @@ def _is_installed(requirement: Requirement) -> bool:
         return False
 
 
-@dataclasses.dataclass(frozen=True)
 class SampleDataSource:
-    """What a module registered: one tile of Slicer's Sample Data module."""
+    """One tile of Slicer's Sample Data module.
 
-    category: str
-    sampleName: str
-    uris: list[str]
-    fileNames: list[str | None]
-    nodeNames: list[str | None]
-    checksums: list[str | None]
-    loadFileTypes: list[str | None]
-    thumbnailFileName: str | None
-    customDownloader: Callable[[Any], Any] | None
+    Built by the rules of Slicer's own class, so that it raises where that does: a single address stands for one file,
+    a list of addresses for as many, and anything else (no address at all) is a TypeError.
+
+    Raises:
+        TypeError: if `uris` is neither a text nor a list, or `fileNames` does not go with it.
+        ValueError: if the lists are of different lengths.
+    """
+
+    def __init__(
+        self,
+        sampleName: str | None = None,
+        sampleDescription: str | None = None,
+        uris: Any = None,
+        fileNames: Any = None,
+        nodeNames: Any = None,
+        checksums: Any = None,
+        loadFiles: Any = None,
+        customDownloader: Callable[[Any], Any] | None = None,
+        thumbnailFileName: str | None = None,
+        loadFileType: Any = None,
+        loadFileProperties: dict[str, Any] | None = None,
+    ) -> None:
+        if isinstance(uris, str):
+            uris, fileNames, nodeNames = [uris], [fileNames], [nodeNames]
+            checksums, loadFiles, loadFileType = [checksums], [loadFiles], [loadFileType]
+        elif isinstance(uris, list | tuple):
+            missing = [None] * len(uris)
+            nodeNames, loadFiles, checksums = nodeNames or missing, loadFiles or missing, checksums or missing
+            if loadFileType is None or isinstance(loadFileType, str):
+                loadFileType = [loadFileType] * len(uris)
+        types_ = [
+            kind or _guessed_type(file, node)
+            for file, node, kind in zip(fileNames, nodeNames, loadFileType, strict=False)
+        ]
+        lengths = {len(one) for one in (uris, fileNames, nodeNames, loadFiles, types_, checksums)}
+        if len(lengths) > 1:
+            message = "All fields of sample data source must have the same length"
+            raise ValueError(message)
+        self.sampleName, self.sampleDescription = sampleName, sampleDescription or sampleName
+        self.uris, self.fileNames, self.nodeNames = uris, fileNames, nodeNames
+        self.checksums, self.loadFiles, self.loadFileType = checksums, loadFiles, types_
+        self.customDownloader, self.thumbnailFileName = customDownloader, thumbnailFileName
+        self.loadFileProperties = loadFileProperties or {}
+
+
+def _guessed_type(file_name: str, node_name: str | None) -> str | None:
+    if node_name is not None:
+        return "VolumeFile"
+    extension = Path(file_name.lower()).suffix
+    return {".mrml": "SceneFile", ".mrb": "SceneFile", ".zip": "ZipFile"}.get(extension)
 
 
 class SampleDataLogic:
     """The part of Slicer's SampleData that modules call when the application has started."""
 
-    registered: ClassVar[list[SampleDataSource]] = []
+    registered: ClassVar[dict[str, list[SampleDataSource]]] = {}
 
     @staticmethod
     def registerCustomSampleDataSource(
@@ -113,35 +153,45 @@ class SampleDataLogic:
         """Adds a tile.
 
         Raises:
-            ValueError: if the lists are of different lengths, a checksum is not "SHA256:<digest>", the picture is not
-                there, or there is neither an address nor a downloader.
+            TypeError: as `SampleDataSource` does, and Slicer with it.
+            ValueError: as `SampleDataSource` does; and, where Slicer would notice only later or never, if a checksum
+                is not "SHA256:<digest>", the picture is not there, or there is neither an address nor a downloader.
         """
-        columns = [_as_list(value) for value in (uris, fileNames, nodeNames, checksums, loadFileTypes or loadFileType)]
-        length = max(map(len, columns))
-        if any(len(column) not in (0, length) for column in columns):
-            message = f"{sampleName}: uris, fileNames, nodeNames and checksums are of different lengths"
-            raise ValueError(message)
-        addresses, files, nodes, sums, types_ = ([*column, *[None] * (length - len(column))] for column in columns)
-        if any(one is not None and not _CHECKSUM.fullmatch(one) for one in sums):
-            message = f"{sampleName}: a checksum is written SHA256:<digest>, not {sums}"
+        source = SampleDataSource(
+            sampleName=sampleName,
+            uris=uris,
+            fileNames=fileNames,
+            nodeNames=nodeNames,
+            thumbnailFileName=thumbnailFileName,
+            loadFileType=loadFileTypes or loadFileType,
+            loadFiles=loadFiles,
+            loadFileProperties=loadFileProperties,
+            checksums=checksums,
+            customDownloader=customDownloader,
+        )
+        if any(one is not None and not _CHECKSUM.fullmatch(one) for one in source.checksums):
+            message = f"{sampleName}: a checksum is written SHA256:<digest>, not {source.checksums}"
             raise ValueError(message)
         if thumbnailFileName and not Path(thumbnailFileName).is_file():
             message = f"{sampleName}: there is no picture {thumbnailFileName}"
             raise ValueError(message)
-        if not any(addresses) and customDownloader is None:
+        if not any(source.uris) and customDownloader is None:
             message = f"{sampleName}: neither an address nor a downloader is given"
             raise ValueError(message)
-        SampleDataLogic.registered.append(
-            SampleDataSource(
-                category, sampleName or "", addresses, files, nodes, sums, types_, thumbnailFileName, customDownloader
-            )
-        )
+        SampleDataLogic.registered.setdefault(category, []).append(source)
 
+    @staticmethod
+    def click(category: str, sampleName: str) -> Any:
+        """A person clicks a tile that needs no network.
 
-def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
+        Raises:
+            LookupError: if there is no such tile.
+        """
+        for source in SampleDataLogic.registered.get(category, []):
+            if source.sampleDescription == sampleName and source.customDownloader:
+                return source.customDownloader(source)
+        message = f"Sample Data has no tile '{sampleName}' under '{category}' that needs no network"
+        raise LookupError(message)
 
 
 def translation_module() -> types.ModuleType:
