@@ -31,3 +31,10 @@ def cancelled(slices: int, confidence: Sequence[Message] = ()) -> Outcome:
 def failed(message: str, details: str = "") -> Outcome:
     """It broke off."""
     return Outcome("failed", message, details)
+
+
+def kept_by_hand(slices: int) -> str:
+    """A sentence on the slices that a run left as somebody had edited them; empty if there are none."""
+    if slices == 0:
+        return ""
+    return "1 slice edited by hand was kept." if slices == 1 else f"{slices} slices edited by hand were kept."
