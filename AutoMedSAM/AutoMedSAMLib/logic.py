@@ -174,9 +174,9 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         self._discard(last, keep=None)
         return True
 
-    def edited_since_run(self) -> int:
+    def edits_at_stake(self) -> int:
         """How many slices of the last run's result somebody has edited since; `undo` takes those edits back too."""
-        return 0 if self._last is None else self._last.edited_since()
+        return self._last.edits_at_stake() if self.can_undo else 0
 
     def has_result(self, request: RunRequest) -> bool:
         """Whether the output holds a result of this model for this volume, into which `replace` would write."""

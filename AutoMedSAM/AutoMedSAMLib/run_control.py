@@ -316,9 +316,9 @@ class RunControl:
         """Whether what was written is still there to be taken back."""
         return self.has_written and bool(slicer.mrmlScene.IsNodePresent(self.output.node))
 
-    def edited_since(self) -> int:
-        """How many slices of the result somebody has edited since; Undo run takes those edits back as well."""
-        return self._writer.edited_since() if self.can_undo else 0
+    def edits_at_stake(self) -> int:
+        """How many slices of the result somebody has edited since; `undo` takes those edits back as well."""
+        return self._writer.edits_at_stake() if self.can_undo else 0
 
     def undo(self) -> None:
         """Takes back all that this run has written, and nothing else."""

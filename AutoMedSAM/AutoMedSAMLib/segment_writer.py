@@ -158,12 +158,13 @@ class SegmentWriter:
                 _sign(segment, self._axis, self._written[value])
                 set_tag(segment, PROVENANCE, {**provenance, "label": value, "volume": number})
 
-    def edited_since(self) -> int:
-        """How many slices somebody has edited after this run wrote them."""
+    def edits_at_stake(self) -> int:
+        """How many slices somebody has edited after this run wrote them: `undo` takes these edits back too."""
         if self._layer is None:
             return 0
         layer = self._whole_layer()
-        return sum(self._is_edited(number, layer) for number in range(self._shape[self._axis]))
+        numbers = range(self._shape[self._axis]) if self._added else self._before
+        return sum(self._is_edited(number, layer) for number in numbers)
 
     def undo(self) -> None:
         """Takes back all that was written: the segmentation is as it was before."""
@@ -198,7 +199,7 @@ class SegmentWriter:
         Returns:
             1 and 0 `(K, J, I)`, and the index (K, J, I) of the first voxel; None if there are none.
         """
-        numbers = sorted({*self._written[value], *self.kept_by_hand})
+        numbers = sorted(self._written[value])
         if self._layer is None or not numbers:
             return None
         range_ = [slice(None)] * 3

@@ -280,7 +280,7 @@ def test_a_run_on_some_slices_keeps_the_result_on_the_others(
     expected = labels.copy()
     np.moveaxis(expected, axis, 0)[4:7] = np.moveaxis(moved, axis, 0)[4:7]
     np.testing.assert_array_equal(labels_in(segmentation, volume, writer.segment_ids), expected)
-    assert writer.edited_since() == 0
+    assert writer.edits_at_stake() == 0
     writer.undo()
     assert everything_in(segmentation) == before
     third = write(segmentation, model, labels, mode="replace")
@@ -304,7 +304,10 @@ def test_hand_edits_off_the_slices_of_a_run_stay_in_the_segment(
     expected = moved.copy()
     expected[11, 15, 15] = 1
     np.testing.assert_array_equal(labels_in(segmentation, volume, second.segment_ids), expected)
-    assert second.edited_since() == 1
+    # Undo leaves that edit alone.
+    assert second.edits_at_stake() == 0
+    second.undo()
+    assert labels_in(segmentation, volume, first.segment_ids)[11, 15, 15] == 1
 
 
 def test_propagate_again_keeps_hand_edits_on_slices_that_have_not_changed(
@@ -367,6 +370,8 @@ def test_slice_edited_while_the_run_goes_on_is_kept(
     assert writer.kept_by_hand == {4}
     seen = labels_in(segmentation, volume, writer.segment_ids)
     assert not seen[4].any() and (seen[5] == moved[5]).all()
+    # Undo would take the segment away, and the edit with it.
+    assert writer.edits_at_stake() == 1
 
 
 def test_drawing_into_the_runs_image_while_it_goes_on_harms_neither(
