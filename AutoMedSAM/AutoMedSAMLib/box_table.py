@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +29,8 @@ class BoxTable:
         model: the hash of the model that found the boxes; empty if there was no run.
         threshold: the confidence, 0 to 1, from which objects are shown and segmented.
         confidence: the engine's judgement of each segmented slice: `{"slice", "confidence", "reason"}`.
+        run: the ID of the run that the segmentation shows; empty if unknown.
+        is_linked: whether the objects are those of the present boxes and threshold.
     """
 
     def __init__(
@@ -45,7 +48,20 @@ class BoxTable:
         self._tracklets: list[dict[str, Any]] = []
         self._rejected: set[int] = set()
         self._seeds: set[int] = set()
+        # Where boxes were before somebody moved them: by these they are linked.
+        self._anchors: dict[int, tuple[float, ...]] = {}
         self._segmented = ""
+        self.run = ""
+        self.is_linked = False
+
+    def copy(self) -> BoxTable:
+        """A table of its own with the same content."""
+        twin = copy(self)
+        twin._boxes, twin._anchors = dict(self._boxes), dict(self._anchors)
+        twin._tracklets = [{**one, "boxes": list(one["boxes"])} for one in self._tracklets]
+        twin._rejected, twin._seeds = set(self._rejected), set(self._seeds)
+        twin.confidence = list(self.confidence)
+        return twin
 
     def __len__(self) -> int:
         return len(self._boxes)
@@ -72,6 +88,7 @@ class BoxTable:
             {"label": int(one["label"]), "seed": int(one["seed"]), "boxes": [int(number) for number in one["boxes"]]}
             for one in messages
         ]
+        self.is_linked = True
 
     # What a person says
 
@@ -84,7 +101,7 @@ class BoxTable:
 
         An object has one box a slice: the box that is taken back replaces the other.
         """
-        objects = self.objects()
+        objects, self.is_linked = self.objects(), False
         boxes = [self._boxes[number] for number in self._known(box_ids)]
         for box in sorted(boxes, key=lambda box: (box.drawn, box.score)):
             group = next((group for group in objects if box in group.boxes), None)
@@ -96,13 +113,15 @@ class BoxTable:
                 self._join(box.id, group)
 
     def edit(self, box_id: int, bounds: Sequence[float]) -> None:
-        """Moves a box within its slice.
+        """Moves a box within its slice; it stays with its object, wherever it is moved.
 
         Args:
             box_id: which box.
             bounds: `i0, i1, j0, j1, k0, k1` in voxels, half-open; the range along the slice axis is not looked at.
         """
         box = self._boxes[box_id]
+        if not box.drawn:
+            self._anchors.setdefault(box_id, box.bounds)
         self._boxes[box_id] = replace(box, bounds=self._on_slice(box.slice, bounds), score=1.0, drawn=True)
         self._rejected.discard(box_id)
 
@@ -118,9 +137,11 @@ class BoxTable:
         number = max(self._boxes, default=0) + 1
         box = TableBox(number, slice_index, self._on_slice(slice_index, bounds), 1.0, label, drawn=True)
         self._boxes[number] = box
+        self.is_linked = False
         if group is None:
             self._tracklets.append({"label": label, "seed": slice_index, "boxes": [number]})
         else:
+            self._anchors[number] = box.bounds
             self._join(number, group)
         return box
 
@@ -162,8 +183,9 @@ class BoxTable:
     # What the engine is asked
 
     def link_boxes(self) -> list[dict[str, Any]]:
-        """All boxes but the rejected, for the engine to link."""
-        return [box.message() for box in self._boxes.values() if box.id not in self._rejected]
+        """All boxes but the rejected, for the engine to link; one that was moved by hand where it was found."""
+        boxes = (box for box in self._boxes.values() if box.id not in self._rejected)
+        return [replace(box, bounds=self._anchors.get(box.id, box.bounds)).message() for box in boxes]
 
     def propagation(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """The accepted boxes and their objects, for the engine to segment."""
@@ -177,9 +199,19 @@ class BoxTable:
                 tracklets.append({"label": group.label, "seed": group.seed, "boxes": numbers})
         return boxes, tracklets
 
-    def mark_segmented(self) -> None:
-        """Notes that the segmentation now shows what is accepted."""
-        self._segmented = self._signature()
+    def mark_segmented(self, run: str = "") -> None:
+        """Notes that the segmentation now shows what is accepted, written by the run of this ID."""
+        self._segmented, self.run = self._signature(), run
+
+    def show_result_of(self, other: BoxTable | None) -> None:
+        """Takes over what another table knows of the segmentation; None if there is no segmentation any more."""
+        known = other or BoxTable()
+        self._segmented, self.run, self.confidence = known._segmented, known.run, list(known.confidence)
+
+    @property
+    def was_segmented(self) -> bool:
+        """Whether a segmentation was made of this table."""
+        return bool(self._segmented)
 
     @property
     def is_changed(self) -> bool:
@@ -204,6 +236,8 @@ class BoxTable:
             "rejected": sorted(self._rejected),
             "seeds": sorted(self._seeds),
             "segmented": self._segmented,
+            "run": self.run,
+            "anchors": [[number, *bounds] for number, bounds in self._anchors.items()],
         }
         return json.dumps(content, separators=(",", ":"))
 
@@ -240,6 +274,10 @@ class BoxTable:
             table._rejected = table._known(content["rejected"])
             table._seeds = table._known(content["seeds"])
             table._segmented = str(content["segmented"])
+            # A table of an older version has neither.
+            table.run = str(content.get("run", ""))
+            for number, *bounds in content.get("anchors", []):
+                table._anchors[int(number)] = tuple(float(edge) for edge in bounds)
         except (KeyError, TypeError, ValueError) as error:
             message = "The box table of this scene cannot be read: click Apply to make it anew."
             raise ValueError(message) from error
@@ -285,7 +323,9 @@ class BoxTable:
                 by_slice[box.slice] = box
         kept = frozenset(box.id for box in by_slice.values())
         seed = self._seed(tracklet["seed"], by_slice)
-        gaps = gaps_between(sorted(by_slice))
+        # A slice whose box was rejected has a row of its own already.
+        within = range(min(by_slice, default=0), max(by_slice, default=0))
+        gaps = gaps_between(sorted({*by_slice, *(box.slice for box in boxes if box.slice in within)}))
         return BoxGroup(number, tracklet["label"], tuple(_in_slice_order(boxes)), kept, seed, gaps)
 
     def _seed(self, linked: int, by_slice: dict[int, TableBox]) -> int | None:

@@ -7,12 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import qt
+import slicer
 
-from AutoMedSAMLib import slice_views
-from AutoMedSAMLib.box_buttons import BoxButtons, BoxState
+from AutoMedSAMLib import questions, slice_views
+from AutoMedSAMLib.box_buttons import BoxButtons, ButtonState
 from AutoMedSAMLib.box_editor import BoxEditor
+from AutoMedSAMLib.box_history import BoxState
 from AutoMedSAMLib.box_linker import BoxLinker
+from AutoMedSAMLib.box_placement import box_where_one_looks
+from AutoMedSAMLib.box_result import BoxResult
 from AutoMedSAMLib.box_selection import BoxSelection
+from AutoMedSAMLib.box_steps import BoxSteps
 from AutoMedSAMLib.box_table import BoxTable
 from AutoMedSAMLib.box_tree import BoxTree
 from AutoMedSAMLib.models import Model
@@ -20,7 +25,6 @@ from AutoMedSAMLib.parameters import Parameters
 from AutoMedSAMLib.run import Message, Outcome, Run, RunRequest
 from AutoMedSAMLib.timers import single_shot
 
-_VOLUME_ROLE = "BoxesVolume"
 _PLAIN = (1.0, 0.85, 0.2)
 _EMPTY = "Click Apply: the boxes that the model finds appear here. Then untick, edit or add boxes and propagate again."
 
@@ -35,6 +39,7 @@ class BoxesPanel:
         request: what a run would be asked for now; None while something is missing.
         propagate: starts a run over these boxes and tracklets.
         say: shows a sentence in the status line.
+        on_replaced: called after the table has become another: by a run, by undo, with another scene.
     """
 
     def __init__(
@@ -45,17 +50,22 @@ class BoxesPanel:
         request: Callable[[], RunRequest | None],
         propagate: Callable[[RunRequest, list[Message], list[Message]], None],
         say: Callable[[str], None],
+        on_replaced: Callable[[], None],
     ) -> None:
         self._ui, self._parameters, self._logic = ui, parameters, logic
-        self._request, self._propagate, self._say = request, propagate, say
+        self._request, self._propagate, self._say, self._on_replaced = request, propagate, say, on_replaced
         self._model: Model | None = None
         self._text = ""
-        self._running = self._updating = False
+        self._running = self._updating = self._dragging = False
         self.table = BoxTable()
+        # The table of a run that has not linked its boxes yet, with its volume and segmentation.
+        self._incoming: BoxState | None = None
+        self._result = BoxResult(parameters, self._update_buttons)
         self.tree = BoxTree(ui.boxTree, self._on_selected, self._on_ticked)
-        self._selection = BoxSelection(self.tree, lambda: self.table)
+        self._selection = BoxSelection(self.tree, lambda: self._shown)
         self._buttons = BoxButtons(ui, self._on_add)
-        self.editor = BoxEditor(self._on_box_moved, self._save)
+        self.editor = BoxEditor(self._on_box_moved, self._on_box_dropped)
+        self.steps = BoxSteps(ui, self.state, self._restore)
         # Ticks arrive from within the tree's own events, where it must not be filled anew.
         self._refresh_soon = single_shot(0, self.refresh)
         self._linker = BoxLinker(logic, self._question, self._on_linked, say)
@@ -67,8 +77,11 @@ class BoxesPanel:
     @property
     def volume(self) -> Any:
         """The volume that the boxes lie in; None if there is none, or if it was removed."""
-        volume = self._parameters.node.GetNodeReference(_VOLUME_ROLE)
-        return volume if volume is not None and volume.GetImageData() is not None else None
+        return self._result.volume
+
+    def state(self) -> BoxState:
+        """The table as it is now, with what belongs to it."""
+        return BoxState(self.table.copy(), *self._result.ids, self._parameters.threshold)
 
     def set_model(self, model: Model | None) -> None:
         """Takes the names and colours of the labels from the model, and its own threshold."""
@@ -87,7 +100,7 @@ class BoxesPanel:
         self._ui.thresholdSlider.value = value
         self._updating = False
         if len(self.table) and abs(value - self.table.threshold) > 1e-6:
-            self.table.threshold = value
+            self.table.threshold, self.table.is_linked = value, False
             self._refresh_soon.start()
             self._linker.link_soon()
 
@@ -102,34 +115,51 @@ class BoxesPanel:
             self.table = BoxTable()
             self._say(str(error))
         self._text = text
+        self.steps.clear()
+        self._result.watch()
         self.hide_box()
         self.refresh()
         return True
 
     def clear(self) -> None:
         """Forgets the boxes, but not those that are kept in the parameter node."""
-        self.table, self._text = BoxTable(), ""
+        self.table, self._text, self._incoming = BoxTable(), "", None
+        self.steps.clear()
+        self._result.stop()
         self._linker.stop()
         self.hide_box()
         self.refresh()
 
     def start(self, run: Run) -> None:
-        """A run begins that looks for boxes: forgets the old ones."""
+        """A run begins that looks for boxes: its table replaces the present one when its boxes are linked."""
         self.hide_box()
-        self._parameters.node.SetNodeReferenceID(_VOLUME_ROLE, run.request.volumes[0].GetID())
-        self.table = BoxTable(run.axis, run.plane, run.slices, run.request.model.hash, run.threshold)
+        request = run.request
+        table = BoxTable(run.axis, run.plane, run.slices, request.model.hash, run.threshold)
+        self._incoming = BoxState(table, request.volumes[0].GetID(), run.segmentation.GetID(), request.threshold)
+        if not len(self.table):
+            self._result.refer(self._incoming.volume_id, None)
         self.refresh()
 
     def receive_boxes(self, boxes: list[Message]) -> None:
         """Boxes of one more slice."""
-        self.table.receive_boxes(boxes)
-        if not self._refresh_soon.active:
-            self._refresh_soon.start()
+        if self._incoming is not None:
+            self._incoming.table.receive_boxes(boxes)
+            if not self._refresh_soon.active:
+                self._refresh_soon.start()
 
-    def receive_tracklets(self, tracklets: list[Message]) -> None:
-        """Which boxes make up which object."""
+    def receive_tracklets(self, tracklets: list[Message]) -> bool:
+        """Which boxes make up which object.
+
+        Returns:
+            Whether the run's table is shown from now on.
+        """
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None:
+            self.table = incoming.table
+            self._result.refer(incoming.volume_id, incoming.segmentation_id)
         self.table.receive_tracklets(tracklets)
         self._refresh_soon.start()
+        return incoming is not None
 
     def set_running(self, running: bool) -> None:
         """While a run goes on, the boxes are not changed."""
@@ -139,14 +169,38 @@ class BoxesPanel:
             self._ui.editButton.checked = False
         self._update_buttons()
 
-    def finish(self, outcome: Outcome) -> None:
-        """The run is over: what was segmented is noted, and saved."""
+    def finish(self, outcome: Outcome, run: Run, before: BoxState, wrote: bool) -> None:
+        """A run is over: what was segmented is noted, and saved.
+
+        Args:
+            outcome: how it ended.
+            run: the run.
+            before: the state when it was started.
+            wrote: whether it has changed the segmentation; if not, the table is again what it was.
+        """
+        self._incoming = None
+        if not wrote:
+            self._take(before)
+            return
         if outcome.confidence or outcome.status == "finished":
             self.table.confidence = outcome.confidence
+        self._result.refer(self._result.ids[0], run.segmentation.GetID())
         if outcome.status == "finished":
-            self.table.mark_segmented()
+            self.table.mark_segmented(str(run.provenance.get("run", "")))
         self._save()
         self.refresh()
+
+    def note_apply(self, before: BoxState) -> None:
+        """A run has made a new table: a step, unless there was none before."""
+        if len(before.table):
+            self.steps.note("Apply", before=before)
+        else:
+            self.steps.clear()
+
+    def undo_run(self, before: BoxState) -> None:
+        """The last run was taken back from the segmentation: the table of before it comes back, as one more step."""
+        self.steps.note("Undo run")
+        self._take(before)
 
     def show_best(self) -> None:
         """Goes to the surest object, unless the views show one already."""
@@ -168,11 +222,13 @@ class BoxesPanel:
         """Nothing comes from here any more."""
         self._refresh_soon.stop()
         self._linker.stop()
+        self._result.stop()
+        self.steps.listen(False)
         self.editor.hide()
 
     def refresh(self) -> None:
         """Fills the tree and says how many there are."""
-        self.tree.fill(self.table)
+        self.tree.fill(self._shown, detecting=self._shown is not self.table)
         self._ui.boxHintLabel.text = self._summary()
         self._update_buttons()
 
@@ -194,8 +250,11 @@ class BoxesPanel:
         if self._updating:
             return
         own = self._model.threshold if self._model else None
+        if len(self.table):
+            self.steps.note("slider", merge=True)
         self._parameters.threshold = None if own is not None and abs(value - own) < 5e-3 else value
         self.table.threshold = value if self._parameters.threshold is not None else own
+        self.table.is_linked = False
         self._refresh_soon.start()
         self._linker.link_soon()
 
@@ -222,6 +281,7 @@ class BoxesPanel:
         self.refresh()
 
     def _change(self, ids: list[int], accepted: bool) -> None:
+        self.steps.note("use" if accepted else "ignore")
         if accepted:
             self.table.accept(ids)
             self._linker.link_soon()
@@ -232,13 +292,21 @@ class BoxesPanel:
     def _on_box_moved(self, bounds: list[float]) -> None:
         box = self._selection.box()
         if box is not None:
+            if not self._dragging:
+                self.steps.note("edit")
+                self._dragging = True
             self.table.edit(box.id, bounds)
             self.tree.show_bounds_changed(self.table[box.id])
             self._update_buttons()
 
+    def _on_box_dropped(self) -> None:
+        self._dragging = False
+        self._save()
+
     def _on_seed(self) -> None:
         box_id = self.tree.selected_box()
         if box_id is not None:
+            self.steps.note("start slice")
             self.table.choose_seed(box_id)
             self._save()
             self.refresh()
@@ -254,10 +322,11 @@ class BoxesPanel:
         group = group if group and group.number and group.label == label else None
         bounds = group.bounds_at(at) if group and at is not None else None
         if bounds is None:
-            group, bounds = None, slice_views.box_in_view(volume, self.table.axis)
+            group, bounds = None, box_where_one_looks(volume, self.table.axis)
         if bounds is None or at is None:
             self._say(f"Open a view of {self.table.plane} slices first, then add the box there.")
             return
+        self.steps.note("add")
         box = self.table.add(at, bounds, label, group)
         self._save()
         self._linker.link_soon()
@@ -269,9 +338,38 @@ class BoxesPanel:
         request = self._own_request()
         if request is not None:
             boxes, tracklets = self.table.propagation()
+            if not tracklets and not questions.may_empty(self._ui.propagateButton.window()):
+                return
             self._propagate(request, boxes, tracklets)
 
     # Within
+
+    @property
+    def _shown(self) -> BoxTable:
+        """The table that is shown: the boxes of a run as they come, where there were none before."""
+        return self._incoming.table if self._incoming is not None and not len(self.table) else self.table
+
+    def _restore(self, state: BoxState) -> None:
+        """Makes an earlier state the present one; the segmentation stays as it is, and so does what it shows."""
+        same = state.segmentation_id == self._result.ids[1]
+        gone = slicer.mrmlScene.GetNodeByID(state.segmentation_id or "") is None
+        table = state.table.copy()
+        if gone or same:
+            table.show_result_of(self.table if same and not gone else None)
+        self._take(BoxState(table, state.volume_id, state.segmentation_id, state.threshold))
+
+    def _take(self, state: BoxState) -> None:
+        self.hide_box()
+        self._linker.stop()
+        self.table = state.table.copy()
+        self._result.refer(state.volume_id, state.segmentation_id)
+        self._save()
+        self._parameters.threshold = state.threshold
+        self.show_threshold()
+        if len(self.table) and not self.table.is_linked:
+            self._linker.link_soon()
+        self.refresh()
+        self._on_replaced()
 
     def _question(self) -> tuple[BoxTable, RunRequest] | None:
         """What is to be linked; None during a run, or if the boxes belong to another volume or model."""
@@ -287,8 +385,8 @@ class BoxesPanel:
         request = self._request()
         if request is None or self._foreign(request):
             return None
-        table = self.table
-        return replace(request, plane=table.plane, slices=table.slices, threshold=table.threshold)
+        table, output = self.table, self._result.segmentation or request.segmentation
+        return replace(request, segmentation=output, plane=table.plane, slices=table.slices, threshold=table.threshold)
 
     def _foreign(self, request: RunRequest) -> bool:
         return request.model.hash != self.table.model or request.volumes[0] != self.volume
@@ -309,25 +407,31 @@ class BoxesPanel:
         self.editor.show(volume, self.table.axis, box.bounds, color, editing)
 
     def _update_buttons(self) -> None:
-        state = BoxState(
+        self.steps.show(enabled=not self._running)
+        state = ButtonState(
             running=self._running,
             selected=len(self._selection.ids()),
             one_row=self.tree.selected_box() is not None,
             any_accepted=self._selection.any_accepted(),
             why_not_add="" if self.volume is not None and self._model else "Click Apply first.",
             why_not_propagate=self._why_not_propagate(),
+            why_propagate=self._why_propagate(),
+            one_object=self.tree.is_object_selected(),
         )
         self._buttons.show(state)
 
     def _summary(self) -> str:
+        if self._incoming is not None:
+            found = _count(len(self._incoming.table), "box", "boxes")
+            return f"{found} found so far. Which belong together is known when all slices have been searched."
         if not len(self.table):
             return _EMPTY
         objects = self.table.objects()
         loose = self.table.loose(objects)
         accepted = [len(group.accepted) for group in objects if group.accepted]
         shown = sum(len(group.boxes) for group in [*objects, *([loose] if loose else [])])
-        text = f"{_count(len(accepted), 'object')} in {_count(sum(accepted), 'accepted box', 'accepted boxes')}"
-        return text + (f"; {shown - sum(accepted)} not accepted." if shown > sum(accepted) else ".")
+        text = f"{_count(len(accepted), 'object')} from {_count(sum(accepted), 'box', 'boxes')}"
+        return text + (f"; {shown - sum(accepted)} not used." if shown > sum(accepted) else ".")
 
     def _why_not_propagate(self) -> str:
         request = self._request()
@@ -339,7 +443,15 @@ class BoxesPanel:
             return "Choose a model and a volume first."
         if self._foreign(request):
             return "These boxes belong to another volume or model: choose that again, or click Apply for this one."
-        return "" if self.table.is_changed else "The segmentation shows these boxes already: change one first."
+        if self.table.is_changed or self._why_propagate():
+            return ""
+        return "The segmentation shows these boxes already: change one first."
+
+    def _why_propagate(self) -> str:
+        """Why it makes sense although no box has changed; empty if it does not, or if one has."""
+        if self._model is None or self.volume is None or not self.table.was_segmented or self.table.is_changed:
+            return ""
+        return self._result.why_stale(self.table, self._model)
 
 
 def _count(number: int, one: str, many: str = "") -> str:

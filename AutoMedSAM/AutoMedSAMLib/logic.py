@@ -16,6 +16,7 @@ from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.exchange import Exchange, VolumeCopy, VolumeIdentity
 from AutoMedSAMLib.geometry import check_volumes, grid_of, shape_of
 from AutoMedSAMLib.models import Model, built_in_models, find_model
+from AutoMedSAMLib.own_segments import own_segments
 from AutoMedSAMLib.provenance import read_boxes
 from AutoMedSAMLib.request_check import check_request
 from AutoMedSAMLib.run import Message, RunListener, RunRequest
@@ -101,7 +102,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         Args:
             request: the volume, the model and the slices that the boxes belong to.
             boxes: boxes as a listener was told.
-            threshold: the confidence from which a box is accepted; the model's own if None.
+            threshold: the score from which a box is accepted; the model's own if None.
             done: called with the tracklets; never, if another call comes first or the engine fails.
 
         Raises:
@@ -173,6 +174,15 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         self._discard(last, keep=None)
         return True
 
+    def edits_at_stake(self) -> int:
+        """How many slices of the last run's result somebody has edited since; `undo` takes those edits back too."""
+        return self._last.edits_at_stake() if self.can_undo else 0
+
+    def has_result(self, request: RunRequest) -> bool:
+        """Whether the output holds a result of this model for this volume, into which `replace` would write."""
+        output = request.segmentation
+        return output is not None and bool(own_segments(output, request.model.name, request.volumes[0]))
+
     def process(
         self,
         volumes: Sequence[slicer.vtkMRMLScalarVolumeNode] | slicer.vtkMRMLScalarVolumeNode,
@@ -183,18 +193,23 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         plane: str | None = None,
         slices: tuple[int, int] | None = None,
         onProgress: Callable[[float, str], None] | None = None,
+        replace: bool = False,
     ) -> slicer.vtkMRMLSegmentationNode:
         """Segments and waits for the result; the window stays live meanwhile.
 
         Args:
             volumes: one volume for each of the model's modalities, in its order; a single one may stand alone.
-            segmentation: the node to write into; None makes a new one. Other segments in it are never touched.
+            segmentation: the node to write into; None makes a new one. Segments of other volumes, of other models
+                and of a person's own in it are never touched.
             model: a built-in model's name, a bundle's folder, or a model.
             backend: "INT8" or "FP32".
-            threshold: the confidence, above 0 and at most 1, from which a box is accepted; the model's own if None.
+            threshold: the score, above 0 and at most 1, from which a box is accepted; the model's own if None.
             plane: "axial", "coronal" or "sagittal"; that of the volume's acquisition if None.
             slices: first and last slice to look at, voxel indices along the slice axis, inclusive; all if None.
             onProgress: called with the share that is done, 0 to 1, and a line of text.
+            replace: if `segmentation` holds a result of this model for this volume already, write into its
+                segments: on `slices` alone, with names and colours kept, and only where nobody has edited them by
+                hand. If False, that result stays, and new segments are added beside it.
 
         Returns:
             The segmentation. Its segments are empty if nothing was found.
@@ -211,6 +226,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             threshold=threshold,
             plane=plane,
             slices=slices,
+            replace=replace,
         )
         waiting = Waiting(onProgress)
         self.start(request, waiting)

@@ -49,5 +49,12 @@ def failed(message: str, details: str = "") -> Outcome:
     return Outcome("failed", message, details)
 
 
+def kept_by_hand(slices: int) -> str:
+    """A sentence on the slices that a run left as somebody had edited them; empty if there are none."""
+    if slices == 0:
+        return ""
+    return "1 slice edited by hand was kept." if slices == 1 else f"{slices} slices edited by hand were kept."
+
+
 def _count(number: int, one: str) -> str:
     return f"{number} {one}{'' if number == 1 else 's'}"

@@ -21,7 +21,7 @@ def check_request(request: RunRequest) -> None:
         )
         raise AutoMedSAMError(message)
     if request.threshold is not None and not 0 < request.threshold <= 1:
-        message = f"The threshold {request.threshold} is not a confidence: give a number above 0 and at most 1."
+        message = f"The threshold {request.threshold} is not a score: give a number above 0 and at most 1."
         raise AutoMedSAMError(message)
     check_volumes(request.volumes, request.model.modalities)
     if request.segmentation is not None:

@@ -22,9 +22,11 @@ class RunRequest:
         segmentation: the node to write into; None makes a new one.
         model: the model.
         backend: "int8" or "fp32".
-        threshold: the confidence, above 0 and at most 1, from which a box is accepted; the model's own if None.
+        threshold: the score, above 0 and at most 1, from which a box is accepted; the model's own if None.
         plane: "axial", "coronal" or "sagittal"; that of the volume's acquisition if None.
         slices: first and last slice to look at, voxel indices along the slice axis, inclusive; all if None.
+        replace: write into the segments of this model's last result for this volume, on these slices, if the
+            segmentation has one; if False, that result stays, and new segments are added beside it.
     """
 
     volumes: tuple[slicer.vtkMRMLScalarVolumeNode, ...]
@@ -34,6 +36,7 @@ class RunRequest:
     threshold: float | None = None
     plane: str | None = None
     slices: tuple[int, int] | None = None
+    replace: bool = False
 
 
 @dataclass
@@ -46,7 +49,7 @@ class Run:
         plane: the plane of the slices: "axial", "coronal" or "sagittal".
         axis: the axis of `(K, J, I)` that the slices follow.
         slices: first and last slice looked at, inclusive voxel indices along `axis`.
-        threshold: the confidence from which a box is accepted.
+        threshold: the score from which a box is accepted.
         device: what computes, and why, in one line.
         provenance: where the result comes from; see `AutoMedSAMLib.provenance`.
         segment_ids: the segment's ID in `segmentation` for each of the model's label values, once written.

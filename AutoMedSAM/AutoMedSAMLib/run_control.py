@@ -6,6 +6,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ import vtk
 from AutoMedSAMLib.engine import DIED, Engine, Request
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.exchange import VolumeCopy
-from AutoMedSAMLib.geometry import ijk_to_segmentation, shape_of
-from AutoMedSAMLib.outcomes import cancelled, concluded, failed, finished
+from AutoMedSAMLib.outcomes import cancelled, concluded, failed, finished, kept_by_hand
 from AutoMedSAMLib.output import OutputNode
 from AutoMedSAMLib.progress import Progress
 from AutoMedSAMLib.provenance import provenance_of
 from AutoMedSAMLib.run import Message, Outcome, Run, RunListener, RunRequest
 from AutoMedSAMLib.segment_writer import SegmentWriter
+from AutoMedSAMLib.sequences import describe_frame, frame_of
 from AutoMedSAMLib.surface import surface_steps, wants_surfaces
 from AutoMedSAMLib.timers import single_shot
 
@@ -65,7 +66,8 @@ class RunControl:
         self._slices: Any = None
         self._pending: set[int] = set()
         self._written: set[int] = set()
-        self._boxes: list[Message] = []
+        self._boxes: list[Message] = list(message.get("boxes", []))
+        self._frame = frame_of(request.volumes[0])
         self._tracklets: list[Message] = []
         self._views: Message = {}
         self._outcome: Outcome | None = None
@@ -137,21 +139,20 @@ class RunControl:
         request, volume = self.request, self.request.volumes[0]
         self.output = OutputNode(request.segmentation, volume, request.model)
         node = self.output.node
-        matrix = ijk_to_segmentation(volume, node)
-        self._writer = SegmentWriter(
-            node, request.model, shape_of(volume), matrix, int(event["axis"]), again=self._again
-        )
+        axis, slices = int(event["axis"]), (int(event["slices"][0]), int(event["slices"][1]))
+        mode = "again" if self._again else "replace" if request.replace else "beside"
+        self._writer = SegmentWriter(node, request.model, volume, axis, slices=slices, mode=mode)
         labels = np.load(self.labels, mmap_mode="r", allow_pickle=False)
-        self._slices = np.moveaxis(labels, int(event["axis"]), 0)
+        self._slices = np.moveaxis(labels, axis, 0)
         self._run = Run(
             request,
             node,
             plane=event["plane"],
-            axis=int(event["axis"]),
-            slices=(int(event["slices"][0]), int(event["slices"][1])),
+            axis=axis,
+            slices=slices,
             threshold=float(event["threshold"]),
             device=event["device"],
-            provenance=provenance_of(request, event),
+            provenance=provenance_of(request, event, self._frame),
             segment_ids=self._writer.segment_ids,
         )
         self._tell(self._listener.on_started, self._run)
@@ -235,6 +236,7 @@ class RunControl:
         if self._outcome.status == "finished":
             self._writer.install()
         self._sign()
+        self._outcome = replace(self._outcome, message=" ".join([self._outcome.message, *self._notes()]))
         if self.has_written and wants_surfaces(self._writer):
             self._progress.enter("surface")
             self._tell_progress()
@@ -245,7 +247,14 @@ class RunControl:
         """Writes where the segments come from: without that, the next run would take them for a person's own."""
         if self.has_written:
             self._writer.finish(self._run.provenance)
-            self.output.describe(self._run.provenance, self._boxes, self._tracklets, self._views)
+            self.output.describe(self._run.provenance, self._boxes, self._tracklets, self._views, again=self._again)
+
+    def _notes(self) -> list[str]:
+        """What else is to be known of the result, a sentence each."""
+        if not self.has_written:
+            return []
+        notes = [kept_by_hand(len(self._writer.kept_by_hand)), self.output.warning(), describe_frame(self._frame)]
+        return [note for note in notes if note]
 
     def _make_surfaces(self) -> None:
         until = time.perf_counter() + _SHARE_OF_LOOP_SECONDS
@@ -310,6 +319,10 @@ class RunControl:
     def can_undo(self) -> bool:
         """Whether what was written is still there to be taken back."""
         return self.has_written and bool(slicer.mrmlScene.IsNodePresent(self.output.node))
+
+    def edits_at_stake(self) -> int:
+        """How many slices of the result somebody has edited since; `undo` takes those edits back as well."""
+        return self._writer.edits_at_stake() if self.can_undo else 0
 
     def undo(self) -> None:
         """Takes back all that this run has written, and nothing else."""

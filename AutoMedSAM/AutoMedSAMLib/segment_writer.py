@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import slicer
@@ -11,30 +11,44 @@ import vtk
 from numpy.typing import NDArray
 
 from AutoMedSAMLib.errors import AutoMedSAMError
-from AutoMedSAMLib.geometry import Matrix
+from AutoMedSAMLib.geometry import ijk_to_segmentation, shape_of
 from AutoMedSAMLib.label_layer import BINARY_LABELMAP, LabelLayer, content_of
 from AutoMedSAMLib.models import Model
-from AutoMedSAMLib.own_segments import OwnSegment, RemovedSegment, is_as_written, own_segments, separate
-from AutoMedSAMLib.provenance import PROVENANCE, WRITTEN, checksum, set_tag
+from AutoMedSAMLib.own_segments import (
+    OwnSegment,
+    is_as_written,
+    own_segments,
+    register_volume,
+    remove_segment,
+    separate,
+)
+from AutoMedSAMLib.provenance import PROVENANCE, WRITTEN, checksum, set_tag, tag_of
 
 CLOSED_SURFACE = "Closed surface"
 
 Labels = NDArray[np.uint8]
+Mode = Literal["beside", "replace", "again"]
 
 
 class SegmentWriter:
     """The segments of one run: one for each label of the model, all in one image of the volume's own grid.
 
-    Nothing is touched before the first slice is written. Segments of an earlier run of the same model that
-    nobody has edited make room then; edited ones stay, and the new ones get a numbered name.
+    Nothing is touched before the first slice is written. Names, colours and all else of a segment that is written
+    into again stay as they are, and so does what lies outside the slices of this run.
 
     Args:
         segmentation: where to write.
         model: whose labels they are.
-        shape: voxels along K, J, I of the volume.
-        matrix: 4 x 4, the volume's voxel indices (I, J, K) to mm in the segmentation's own RAS.
+        volume: the volume that is segmented.
         axis: the axis of `(K, J, I)` that the slices follow.
-        again: write into the last run's segments, as far as they are there, and only what has changed.
+        slices: first and last slice of this run, inclusive; all if None.
+        mode: "beside" adds new segments, with numbered names where needed. "replace" writes into the last result
+            of this model for this volume; a segment edited by hand on these slices stays, and a new one is added
+            beside it. "again" writes into the last result only what has changed, and keeps slices edited by hand.
+
+    Attributes:
+        segment_ids: the ID of the segment of each label value, once they are in the segmentation.
+        kept_by_hand: the slices that were left as they are because somebody has edited them.
 
     Raises:
         AutoMedSAMError: If the segmentation is not one of label maps.
@@ -44,24 +58,27 @@ class SegmentWriter:
         self,
         segmentation: slicer.vtkMRMLSegmentationNode,
         model: Model,
-        shape: tuple[int, int, int],
-        matrix: Matrix,
+        volume: slicer.vtkMRMLScalarVolumeNode,
         axis: int,
         *,
-        again: bool = False,
+        slices: tuple[int, int] | None = None,
+        mode: Mode = "beside",
     ) -> None:
         check_segmentation(segmentation)
         self.node, self._segments = segmentation, segmentation.GetSegmentation()
-        self._model, self._shape, self.matrix, self._axis = model, shape, matrix, axis
+        self._model, self._volume, self._axis, self._mode = model, volume, axis, mode
+        self._shape, self.matrix = shape_of(volume), ijk_to_segmentation(volume, segmentation)
+        self._slices = slices or (0, self._shape[axis] - 1)
         self.segment_ids: dict[int, str] = {}
+        self.kept_by_hand: set[int] = set()
         self._written: dict[int, dict[int, int]] = {label["value"]: {} for label in model.segments}
         self._layer: LabelLayer | None = None
-        self._prepared = LabelLayer(shape, matrix)
-        self._removed: list[RemovedSegment] = []
+        self._prepared = LabelLayer(self._shape, self.matrix)
         self._added: list[str] = []
         self._before: dict[int, Labels] = {}
+        self._provenance_before: dict[str, Any] = {}
         self._surfaces_before: dict[str, vtk.vtkPolyData | None] = {}
-        self._adopted = self._last_run() if again else {}
+        self._adopted = self._last_run() if mode == "again" else {}
 
     @property
     def is_installed(self) -> bool:
@@ -77,32 +94,38 @@ class SegmentWriter:
         return self._prepared.clear(seconds)
 
     def install(self) -> None:
-        """Puts the segments in, empty, or takes over the last run's; does nothing the second time."""
+        """Puts the segments in, empty, or takes over the last result's; does nothing the second time."""
         if self._layer is not None:
             return
-        if not self._adopted:
-            for own in own_segments(self._segments, self._model.name):
-                if is_as_written(own, self._segments, self._shape, self.matrix):
-                    self._removed.append(RemovedSegment.remove(self._segments, own.id))
+        if self._mode == "replace":
+            self._adopted = self._replaceable()
         layer = self._prepared
         layer.clear()
         for value, own in self._adopted.items():
-            content = content_of(self._segments.GetSegment(own.id), self._shape, self.matrix)
-            layer.array[content] = value
+            segment = self._segments.GetSegment(own.id)
+            layer.array[content_of(segment, self._shape, self.matrix)] = value
             self._written[value] = dict(own.written)
-            self._surfaces_before[own.id] = self._segments.GetSegment(own.id).GetRepresentation(CLOSED_SURFACE)
+            self._provenance_before[own.id] = tag_of(segment, PROVENANCE)
+            self._surfaces_before[own.id] = segment.GetRepresentation(CLOSED_SURFACE)
             self.segment_ids[value] = own.id
         self._layer = layer
+        if self._mode == "again":
+            first, last = self._slices
+            self.kept_by_hand = {number for number in range(first, last + 1) if self._is_edited(number, layer)}
+        else:
+            self._clear_slices(layer)
         self._own_image(layer)
         for label in self._model.segments:
             if label["value"] not in self.segment_ids:
                 self.segment_ids[label["value"]] = self._add(label, layer)
+        if self._before:
+            self._tell()
 
     def write(self, labels: Mapping[int, Labels]) -> list[int]:
         """Writes slices, given as label values of the model `(rows, columns)` by slice.
 
-        A slice that is as this run, or the one before it, has written it is passed over: what a person has drawn
-        into it since is kept.
+        A slice that is as this run, or the one before it, has written it is passed over, and so is one that
+        somebody has edited since.
 
         Returns:
             The slices that have changed.
@@ -112,6 +135,8 @@ class SegmentWriter:
             return []
         self.install()
         layer = self._whole_layer()
+        self.kept_by_hand.update(number for number in changed if self._is_edited(number, layer))
+        changed = [number for number in changed if number not in self.kept_by_hand]
         planes = np.moveaxis(layer.array, self._axis, 0)
         for number in changed:
             self._before.setdefault(number, planes[number].copy())
@@ -126,11 +151,20 @@ class SegmentWriter:
 
     def finish(self, provenance: Mapping[str, Any]) -> None:
         """Writes into each segment where it comes from, and how it was left."""
+        number = register_volume(self.node, self._volume)
         for value, segment_id in self.segment_ids.items():
             segment = self._segments.GetSegment(segment_id)
             if segment is not None:
                 _sign(segment, self._axis, self._written[value])
-                set_tag(segment, PROVENANCE, {**provenance, "label": value})
+                set_tag(segment, PROVENANCE, {**provenance, "label": value, "volume": number})
+
+    def edits_at_stake(self) -> int:
+        """How many slices somebody has edited after this run wrote them: `undo` takes these edits back too."""
+        if self._layer is None:
+            return 0
+        layer = self._whole_layer()
+        numbers = range(self._shape[self._axis]) if self._added else self._before
+        return sum(self._is_edited(number, layer) for number in numbers)
 
     def undo(self) -> None:
         """Takes back all that was written: the segmentation is as it was before."""
@@ -138,11 +172,9 @@ class SegmentWriter:
             return
         for segment_id in self._added:
             if self._segments.GetSegment(segment_id) is not None:
-                RemovedSegment.remove(self._segments, segment_id)
+                remove_segment(self._segments, segment_id)
         if any(self._segments.GetSegment(own.id) is not None for own in self._adopted.values()):
             self._undo_adopted()
-        for removed in sorted(self._removed, key=lambda one: one.index):
-            removed.put_back(self._segments)
         self._layer = None
 
     def _undo_adopted(self) -> None:
@@ -153,6 +185,7 @@ class SegmentWriter:
             segment = self._segments.GetSegment(own.id)
             if segment is not None:
                 _sign(segment, own.axis, own.written)
+                set_tag(segment, PROVENANCE, self._provenance_before[own.id])
                 surface = self._surfaces_before[own.id]
                 if surface is None:
                     segment.RemoveRepresentation(CLOSED_SURFACE)
@@ -167,13 +200,49 @@ class SegmentWriter:
 
     def _last_run(self) -> dict[int, OwnSegment]:
         """For each label the segment that was written last, if it lies on this grid."""
-        last = {own.value: own for own in own_segments(self._segments, self._model.name) if own.value in self._written}
         return {
             value: own
-            for value, own in last.items()
-            if own.axis == self._axis
+            for value, own in own_segments(self.node, self._model.name, self._volume, by_name=True).items()
+            if value in self._written
+            and own.axis == self._axis
             and content_of(self._segments.GetSegment(own.id), self._shape, self.matrix) is not None
         }
+
+    def _replaceable(self) -> dict[int, OwnSegment]:
+        """For each label the segment that was written last, unless somebody has edited it on these slices."""
+        return {
+            value: own
+            for value, own in own_segments(self.node, self._model.name, self._volume).items()
+            if value in self._written
+            and is_as_written(own, self._segments, self._shape, self.matrix, self._axis, self._slices)
+        }
+
+    def _clear_slices(self, layer: LabelLayer) -> None:
+        """Empties this run's slices of the segments that it replaces; the other slices stay theirs."""
+        first, last = self._slices
+        planes = np.moveaxis(layer.array, self._axis, 0)
+        for number in range(first, last + 1):
+            if planes[number].any():
+                self._before[number] = planes[number].copy()
+                planes[number] = 0
+        for value, own in self._adopted.items():
+            outside = [number for number in range(len(planes)) if not first <= number <= last]
+            if own.axis == self._axis:
+                self._written[value] = {number: own.written[number] for number in outside if number in own.written}
+            else:
+                written = {number: checksum(planes[number] == value) for number in outside}
+                self._written[value] = {number: crc for number, crc in written.items() if crc}
+            if self._surfaces_before[own.id] is not None:
+                self._segments.GetSegment(own.id).AddRepresentation(CLOSED_SURFACE, vtk.vtkPolyData())
+
+    def _is_edited(self, number: int, layer: LabelLayer) -> bool:
+        """Whether a slice of the segments is not as it was written; one of a deleted segment cannot tell."""
+        plane = np.moveaxis(layer.array, self._axis, 0)[number]
+        return any(
+            checksum(plane == value) != written.get(number, 0)
+            for value, written in self._written.items()
+            if self._segments.GetSegment(self.segment_ids.get(value, "")) is not None
+        )
 
     def _is_news(self, number: int, plane: Labels) -> bool:
         return any(checksum(plane == value) != self._before_writing(value).get(number, 0) for value in self._written)

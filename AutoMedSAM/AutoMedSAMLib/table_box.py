@@ -87,7 +87,8 @@ class BoxGroup:
         boxes: in slice order, the rejected ones among them.
         accepted: ids of the boxes that will be segmented.
         seed: the slice from which the object is followed up and down; None if nothing of it is accepted.
-        gaps: runs of slices without a box between the first and the last accepted one, `(first, last)` inclusive.
+        gaps: runs of slices without a box, rejected ones included, between the first and the last accepted one,
+            `(first, last)` inclusive.
     """
 
     number: int
@@ -101,6 +102,13 @@ class BoxGroup:
     def score(self) -> float:
         """The best score of its accepted boxes, or of all if none is accepted."""
         return max(box.score for box in self.boxes if not self.accepted or box.id in self.accepted)
+
+    @property
+    def detector_score(self) -> float | None:
+        """The best score that the detector gave an accepted box, or any box if none is; None if all are by hand."""
+        found = [box for box in self.boxes if not box.drawn]
+        accepted = [box.score for box in found if box.id in self.accepted]
+        return max(accepted or [box.score for box in found], default=None)
 
     @property
     def first(self) -> int:

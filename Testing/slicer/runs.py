@@ -99,10 +99,10 @@ class ScriptedEngine:
         self.answer(event="stage", stage="segment", total=shape[axis])
         return labels
 
-    def finish(self, objects: int = 1) -> None:
+    def finish(self, objects: int = 1, tracklets: Any = ()) -> None:
         report = {"seconds": {}, "slices": 1, "segmented_slices": 1, "objects": objects, "volume_ml": {}}
         report |= {"peak_memory_mb": 1.0, "device": "CPU"}
-        self.answer(event="finished", report=report, tracklets=[], confidence=[], views={})
+        self.answer(event="finished", report=report, tracklets=list(tracklets), confidence=[], views={})
 
     def write(self, line: str) -> None:
         self.sent.append(json.loads(line))

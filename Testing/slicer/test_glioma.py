@@ -43,7 +43,7 @@ def labels_of(segmentation: Any, volume: Any) -> np.ndarray:
     from AutoMedSAMLib.own_segments import own_segments
     from runs import labels_in
 
-    own = own_segments(segmentation.GetSegmentation(), "glioma")
+    own = own_segments(segmentation, "glioma", volume)
     return labels_in(segmentation, volume, {one.value: one.id for one in own})
 
 

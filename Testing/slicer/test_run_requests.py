@@ -46,7 +46,7 @@ def test_where_it_comes_from_is_written_into_the_segmentation(begin_run: Any, wa
     box = {"id": 1, "slice": 3, "bounds": [5, 11, 4, 9, 3, 4], "score": 0.9, "label": 1, "drawn": False}
     engine.answer(event="boxes", slice=3, boxes=[box])
     segment_slices(engine, 3)
-    engine.finish()
+    engine.finish(tracklets=[{"label": 1, "seed": 3, "score": 0.9, "boxes": [1], "gaps": []}])
     wait_until(lambda: heard.outcomes)
     node = heard.run.segmentation
     told = read_provenance(node)
@@ -129,5 +129,5 @@ def test_process_raises_what_a_person_can_read(scripted_logic: Any, small_flair:
         scripted_logic.process(small_flair, backend="INT4")
     with pytest.raises(AutoMedSAMError, match="The files of glioma for FP32 are not here"):
         scripted_logic.process(small_flair, backend="FP32")
-    with pytest.raises(AutoMedSAMError, match="not a confidence"):
+    with pytest.raises(AutoMedSAMError, match="not a score"):
         scripted_logic.process(small_flair, threshold=1.5)

@@ -23,6 +23,7 @@ _LOGICS = {
     "Transforms": "vtkSlicerTransformLogic",
     "Tables": "vtkSlicerTablesLogic",
     "VolumeRendering": "vtkSlicerVolumeRenderingLogic",
+    "Sequences": "vtkSlicerSequencesLogic",
 }
 
 
