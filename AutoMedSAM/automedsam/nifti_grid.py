@@ -6,6 +6,7 @@ A header places its voxels twice: by a rotation with voxel sizes (qform, quatern
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,17 @@ class NiftiGrid:
 
     affine: Affine
     notes: tuple[str, ...] = ()
+
+
+def header_class(version: int) -> type[Nifti1Header]:
+    """Nibabel's header of NIfTI-1 or NIfTI-2, imported when it is first needed."""
+    with warnings.catch_warnings():
+        # nibabel imports optional packages, which print what they in turn lack.
+        warnings.simplefilter("ignore")
+        from nibabel.nifti1 import Nifti1Header
+        from nibabel.nifti2 import Nifti2Header
+    kinds: dict[int, type[Nifti1Header]] = {1: Nifti1Header, 2: Nifti2Header}
+    return kinds[version]
 
 
 def read_grid(header: Nifti1Header, shape: tuple[int, int, int], called: str) -> NiftiGrid:
@@ -122,10 +134,9 @@ def mask_header(volume: Volume, dtype: np.dtype[Any]) -> Nifti1Header:
     Raises:
         AutoMedSAMError: If NIfTI cannot carry the grid.
     """
-    from nibabel.nifti1 import Nifti1Header
+    header = header_class(1)()
     from nibabel.spatialimages import HeaderDataError
 
-    header = Nifti1Header()
     header.set_data_dtype(dtype)
     shape = volume.shape[::-1]
     called = volume.name or "The volume"
