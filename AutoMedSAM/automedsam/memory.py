@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-# Less than any run takes, and more than its libraries need to load.
+# Address space: less than any run takes on Linux (1.2 GB), and more than its libraries need to load.
 _RUN_BYTES = 512 << 20
 # SciPy's libraries, and what its own OpenBLAS takes when it loads.
 _SCIPY_BYTES = 128 << 20
