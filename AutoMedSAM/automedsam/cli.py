@@ -14,7 +14,7 @@ import typer
 from automedsam import __version__
 from automedsam.backends import Backend
 from automedsam.errors import AutoMedSAMError
-from automedsam.memory import is_out_of_memory, not_enough_memory, reserve_blas_memory
+from automedsam.memory import check_room_for_a_run, is_out_of_memory, not_enough_memory
 from automedsam.terminal import accept_any_text, ended_like_ctrl_c, printable, stoppable
 from automedsam.volume import Plane
 
@@ -137,6 +137,7 @@ def segment(
     In a video, what the model's settings say in mm counts frames: one frame is 1 mm from the next.
     """
     with stoppable():
+        check_room_for_a_run()
         from automedsam.cli_segment import segment_files
 
         _accept(model, accept_terms)
@@ -169,6 +170,7 @@ def detect(
 ) -> None:
     """Find boxes on every slice, and give them as JSON."""
     with stoppable():
+        check_room_for_a_run()
         from automedsam.cli_detect import detect_files
 
         _accept(model, accept_terms)
@@ -205,10 +207,13 @@ def demo(
     from rich.console import Console
 
     from automedsam.console import RunProgress, report_table
-    from automedsam.demo import run_demo
 
-    with stoppable(), RunProgress() as progress:
-        result = run_demo(output_dir, progress.show)
+    with stoppable():
+        check_room_for_a_run()
+        from automedsam.demo import run_demo
+
+        with RunProgress() as progress:
+            result = run_demo(output_dir, progress.show)
     Console().print(report_table(result.report, *result.files))
     typer.echo(f"Dice against the known shape: {result.dice:.3f}")
 
@@ -223,7 +228,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Nothing here multiplies large matrices: each thread of SciPy's OpenBLAS would take 32 MB (see `memory`).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        reserve_blas_memory()
         with ended_like_ctrl_c():
             app(args=None if arguments is None else list(arguments))
     except AutoMedSAMError as error:

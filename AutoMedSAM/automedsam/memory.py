@@ -10,8 +10,8 @@ import numpy as np
 
 _STATUS = Path("/proc/self/status")
 _KIB = 1024
-# What OpenBLAS takes at its first product, with room to spare.
-_BLAS_BYTES = 64 << 20
+# Address space: less than any run takes on Linux (1.2 GB), and more than its libraries need to load.
+_RUN_BYTES = 512 << 20
 # SciPy's libraries, and what its own OpenBLAS takes when it loads.
 _SCIPY_BYTES = 128 << 20
 # What numpy, ITK, ONNX Runtime, the loader of shared libraries, pthreads and Python's threads write when an
@@ -54,13 +54,15 @@ def not_enough_memory(doing: str) -> str:
     return f"There is not enough memory to {doing}; close other programs, or use a computer with more memory."
 
 
-def reserve_blas_memory() -> None:
-    """Let NumPy's OpenBLAS take its 32 MB now: later, without them, it would end the process with a line of its own.
+def check_room_for_a_run() -> None:
+    """Make sure that the libraries of a run can load, and let NumPy's OpenBLAS take its 32 MB now.
+
+    Without the memory they need, some of them end the process with a line of their own, which nothing can catch.
 
     Raises:
-        MemoryError: If there is too little memory.
+        MemoryError: If there is less memory than the smallest run takes.
     """
-    np.empty(_BLAS_BYTES, np.uint8)
+    np.empty(_RUN_BYTES, np.uint8)
     np.linalg.inv(np.eye(64) @ np.eye(64))
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.nifti_grid import mask_header, read_grid
+from automedsam.nifti_grid import header_class, mask_header, read_grid
 from automedsam.volume import Volume, Voxels
 
 if TYPE_CHECKING:
@@ -159,15 +159,10 @@ class _Unpacked:
 
 
 def _parse(start: bytes, path: Path) -> Nifti1Header:
-    from nibabel.nifti1 import Nifti1Header
-    from nibabel.nifti2 import Nifti2Header
-
-    kinds: tuple[tuple[Any, int], ...] = ((Nifti1Header, 1), (Nifti2Header, 2))
-    for kind, version in kinds:
-        size = _HEADER_BYTES[version]
+    for version, size in _HEADER_BYTES.items():
         for order in "<>":
             if len(start) >= size and int.from_bytes(start[:4], "little" if order == "<" else "big") == size:
-                header: Nifti1Header = kind(start[:size], endianness=order, check=False)
+                header = header_class(version)(start[:size], endianness=order, check=False)
                 if bytes(header["magic"])[:3] in _PAIR:
                     message = f"{path} is only the header of a .hdr/.img pair; save the image as one .nii file."
                     raise AutoMedSAMError(message)

@@ -6,6 +6,7 @@ A header places its voxels twice: by a rotation with voxel sizes (qform, quatern
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,17 @@ class NiftiGrid:
     notes: tuple[str, ...] = ()
 
 
+def header_class(version: int) -> type[Nifti1Header]:
+    """Nibabel's header of NIfTI-1 or NIfTI-2, imported when it is first needed."""
+    with warnings.catch_warnings():
+        # nibabel imports optional packages, which print what they in turn lack.
+        warnings.simplefilter("ignore")
+        from nibabel.nifti1 import Nifti1Header
+        from nibabel.nifti2 import Nifti2Header
+    kinds: dict[int, type[Nifti1Header]] = {1: Nifti1Header, 2: Nifti2Header}
+    return kinds[version]
+
+
 def read_grid(header: Nifti1Header, shape: tuple[int, int, int], called: str) -> NiftiGrid:
     """Choose the grid: the sform if the file has a usable one, as nibabel and FSL do, else the qform.
 
@@ -61,21 +73,25 @@ def read_grid(header: Nifti1Header, shape: tuple[int, int, int], called: str) ->
     sizes = _voxel_sizes(header)
     matrix = _sform(header) if int(header["sform_code"]) > 0 else None
     turned = _qform(header) if int(header["qform_code"]) > 0 else None
-    if matrix is not None and _is_possible(matrix):
-        if (rotated := nearest_rotation(matrix, shape)) is not None:
-            return NiftiGrid(rotated, _disagreement(header, matrix, turned, sizes, shape, called))
-        if turned is None or not _is_possible(turned):
-            message = f"{called} has a sheared grid (sform), which is not supported; resample it onto a regular grid."
-            raise AutoMedSAMError(message)
-        note = f"{called}: the sform is sheared, so the qform is used; a NIfTI mask carries both, as the image does."
-        return NiftiGrid(turned, (note,))
     notes: tuple[str, ...] = ()
     if matrix is None and turned is None:
+        turned = np.diag([*sizes, 1.0])
         note = (
             f"{called} has no position or orientation (qform and sform codes are 0); its axes are taken as right to "
             "left, anterior to posterior, inferior to superior."
         )
-        turned, notes = np.diag([*sizes, 1.0]), (note,)
+        notes = (note,)
+    elif matrix is not None:
+        possible = _is_possible(matrix)
+        rotated = nearest_rotation(matrix, shape) if possible else None
+        if rotated is not None:
+            return NiftiGrid(rotated, _disagreement(header, matrix, turned, sizes, shape, called))
+        if possible and (turned is None or not _is_possible(turned)):
+            message = f"{called} has a sheared grid (sform), which is not supported; resample it onto a regular grid."
+            raise AutoMedSAMError(message)
+        fault = "sheared" if possible else "no possible grid"
+        note = f"{called}: the sform is {fault}, so the qform is used; a NIfTI mask carries both, as the image does."
+        notes = (note,)
     if turned is None or not _is_possible(turned):
         message = (
             f"{called} has an impossible grid (pixdim {_listed(header['pixdim'][1:4])}, qform code "
@@ -122,10 +138,9 @@ def mask_header(volume: Volume, dtype: np.dtype[Any]) -> Nifti1Header:
     Raises:
         AutoMedSAMError: If NIfTI cannot carry the grid.
     """
-    from nibabel.nifti1 import Nifti1Header
+    header = header_class(1)()
     from nibabel.spatialimages import HeaderDataError
 
-    header = Nifti1Header()
     header.set_data_dtype(dtype)
     shape = volume.shape[::-1]
     called = volume.name or "The volume"

@@ -143,15 +143,11 @@ def test_grey_with_alpha_is_read_as_its_grey(dtype: type, tmp_path: Path) -> Non
 def test_grey_with_alpha_that_broke_off(tmp_path: Path) -> None:
     pixels = np.random.default_rng(5).integers(0, 255, (90, 70, 2)).astype(np.uint8)
     path = grey_with_alpha(tmp_path / "image.png", pixels)
-    for kept in (20, 40, 3000):
-        path.write_bytes(path.read_bytes()[:kept] if kept < 100 else path.read_bytes())
-        if kept < 100:
-            with pytest.raises(AutoMedSAMError):
-                read_picture(path)
-        grey_with_alpha(path, pixels)
-    path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(AutoMedSAMError, match="damaged"):
-        read_picture(path)
+    whole = path.read_bytes()
+    for kept in (20, 30, 40, 3000):
+        path.write_bytes(whole[:kept])
+        with pytest.raises(AutoMedSAMError, match="damaged"):
+            read_picture(path)
 
 
 def test_content_decides_what_a_file_is(tmp_path: Path) -> None:
@@ -183,7 +179,7 @@ def test_volume_in_colour_is_taken_as_grey_for_a_model_of_one_channel(suffix: st
     volume = read_volume(tmp_path / f"head{suffix}", expected_channels=1)
     assert volume.array.shape == (4, 5, 6) and volume.array[1, 1, 1] == round(0.299 * 10 + 0.587 * 20 + 0.114 * 30)
     assert "colour" in volume.notes[0]
-    assert read_volume(tmp_path / f"head{suffix}", expected_channels=3).channels == 3
+    assert read_volume(tmp_path / f"head{suffix}", expected_channels=3, check_voxels=False).channels == 3
 
 
 def test_two_channels_are_no_colours(tmp_path: Path) -> None:

@@ -181,6 +181,18 @@ def test_sheared_sform_is_refused_unless_there_is_a_qform(tmp_path: Path) -> Non
     assert place_of(segmented(volume, tmp_path / "mask.nii.gz")) == place_of(source)
 
 
+@pytest.mark.parametrize("faulty", [np.zeros((4, 4)), np.full((4, 4), np.nan)])
+def test_qform_is_used_where_the_sform_is_no_grid(faulty: np.ndarray, tmp_path: Path) -> None:
+    rows = {f"srow_{axis}": faulty[index] for index, axis in enumerate("xyz")}
+    source = image(tmp_path / "head.nii", **rows)
+    volume = read_volume(source)
+    np.testing.assert_allclose(volume.affine, np.diag([-1, -1, 1, 1]) @ RAS, atol=1e-5)
+    assert "no possible grid" in volume.notes[0]
+    assert str(place_of(segmented(volume, tmp_path / "mask.nii.gz"))) == str(place_of(source))
+    with pytest.raises(AutoMedSAMError, match="impossible grid"):
+        read_volume(image(tmp_path / "other.nii", qform=None, **rows))
+
+
 def oblique(a_volume: Volume, shear: float) -> Volume:
     matrix = np.reshape(a_volume.direction, (3, 3)).copy()
     matrix[0, 2] += shear
