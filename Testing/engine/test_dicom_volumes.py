@@ -247,3 +247,13 @@ def test_positions_that_were_rounded_make_a_grid(tmp_path: Path) -> None:
     positions = np.round(places(20, (0, 0, 0.625)), 1)
     slices(tmp_path, voxels(20), positions)
     assert read_volume(tmp_path).spacing[2] == pytest.approx(0.625, abs=0.01)
+
+
+def test_frames_of_one_slice_in_time_are_a_video(tmp_path: Path) -> None:
+    def moment(groups: Dataset, index: int) -> None:
+        groups.CardiacSynchronizationSequence = [item(NominalCardiacTriggerDelayTime=40.0 * index)]
+
+    path = enhanced(tmp_path / "beat.dcm", voxels(), np.array([ORIGIN] * 6), per_frame=moment)
+    source = open_frames(path)
+    assert source is not None and source.count == 6
+    assert "is a video" in refusal(path)
