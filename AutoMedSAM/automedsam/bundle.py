@@ -10,6 +10,7 @@ from typing import Any
 
 from automedsam.detector import DetectorSettings, Fit, Mirror
 from automedsam.errors import AutoMedSAMError
+from automedsam.expected_input import ExpectedInput
 from automedsam.linking import LinkSettings
 from automedsam.manifest import MANIFEST_NAME, SCHEMA_VERSION, read_manifest
 from automedsam.segmentation import Segment
@@ -120,6 +121,12 @@ class Bundle:
             mirror,
             Fit(d.get("fit", Fit.STRETCH.value)),
         )
+
+    @cached_property
+    def expected_input(self) -> ExpectedInput | None:
+        """What its training images looked like; None where the manifest does not describe them."""
+        section = self.manifest.get("expected_input")
+        return None if section is None else ExpectedInput.from_manifest(section)
 
     @cached_property
     def linking(self) -> LinkSettings:

@@ -47,11 +47,10 @@ def detect_files(
         volume = read_volume(inputs, len(bundle.modalities), series=series, modalities=bundle.modalities)
         run = Run(volume, bundle, backend=backend, threshold=threshold, plane=plane)
         terms.ask(bundle)
-        # After the last check, since a run that is refused ends in one sentence.
-        say(*volume.notes)
         with RunProgress() as progress:
             for event in run.detect():
                 progress.show(event)
+        say(*volume.notes, *(warning.sentence for warning in run.input_warnings))
         text = json.dumps(_as_json(run, [str(path) for path in inputs]), indent=2)
         if unfinished is None:
             sys.stdout.write(f"{text}\n")
@@ -86,5 +85,6 @@ def _as_json(run: Run, files: list[str]) -> dict[str, Any]:
         "plane": run.plane.value,
         "orientation": _FRAMES[run.plane],
         "slice_count": len(run.slices),
+        "input_warnings": [warning.sentence for warning in run.input_warnings],
         "boxes": boxes,
     }

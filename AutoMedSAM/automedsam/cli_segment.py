@@ -126,10 +126,10 @@ def _segment_volume(
     check_output(output, volume, inputs)
     run = Run(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device)
     terms.ask(bundle)
-    # After the last check, since a run that is refused ends in one sentence.
-    say(*volume.notes)
     with RunProgress() as progress:
         report, finished = _perform(run, progress)
+    # Now that nothing can refuse the run, which ends in one sentence then.
+    say(*volume.notes, *(warning.sentence for warning in run.input_warnings))
     result = run.result()
     found = None
     if picture:

@@ -17,8 +17,12 @@ DOUBTFUL = 0.5
 
 # An outline drawn by a careful reader and a detector's box overlap by about this much or more.
 _FULL_AGREEMENT = 0.8
-# Across a gap in its boxes a mask has no witness, however well it lies; beyond the last box it is expected to fade.
-_GAP_SHARE, _BEYOND = 0.45, 0.6
+# Across a gap in its boxes a mask has no witness, however well it lies.
+_GAP_SHARE = 0.45
+# Beyond the last box nothing confirms the mask: from the fourth slice on it is doubtful.
+_BEYOND, _BEYOND_PER_SLICE, _BEYOND_MIN = 0.6, 0.03, 0.1
+# What an input gets at most that is unlike the training images.
+_UNTRUSTED_MAX = 0.3
 
 
 class Outline(Protocol):
@@ -56,16 +60,18 @@ class SliceConfidence:
     reason: str
 
 
-def slice_confidence(objects: Sequence[Outlined]) -> list[SliceConfidence]:
+def slice_confidence(objects: Sequence[Outlined], untrusted: str = "") -> list[SliceConfidence]:
     """Judges every slice on which an object has a box or a mask.
 
     For each object the lower of two shares counts. Agreement: intersection over union of the box and the mask's
-    bounding box, 0.8 being full; in a gap the box between its neighbours stands in, at less than half the worth,
-    and beyond the first and the last box it is 0.6. Steadiness: of the mask's area and the mean of its two
-    neighbours' the smaller over the larger; the slices where an object ends have no such pair.
+    bounding box, 0.8 being full; in a gap the box between its neighbours stands in, at less than half the worth;
+    beyond the first and the last box it falls with each slice, from 0.57 on the first. Steadiness: of the mask's
+    area and the mean of its two neighbours' the smaller over the larger; the slices where an object ends have no
+    such pair.
 
     Args:
         objects: everything that was followed.
+        untrusted: why no slice of this input is to be trusted, if so: all are then doubtful, for this reason.
 
     Returns:
         One entry a slice, in order.
@@ -77,6 +83,8 @@ def slice_confidence(objects: Sequence[Outlined]) -> list[SliceConfidence]:
             judged = min(_agreement(followed.tracklet, index, mask), _steadiness(areas, index), key=_share)
             if areas[index] or index in followed.tracklet.boxes:
                 lowest[index] = min(lowest.get(index, judged), judged, key=_share)
+    if untrusted:
+        lowest = {index: min(judged, (_UNTRUSTED_MAX, untrusted), key=_share) for index, judged in lowest.items()}
     return [
         SliceConfidence(index, confidence, reason if confidence < DOUBTFUL else "")
         for index, (confidence, reason) in sorted(lowest.items())
@@ -92,7 +100,9 @@ def _agreement(tracklet: Tracklet, index: int, mask: Outline) -> tuple[float, st
     if bounds is None:
         return 0.0, "there is a box here, and the mask is empty"
     if not tracklet.first <= index <= tracklet.last:
-        return _BEYOND, ""
+        beyond = max(tracklet.first - index, index - tracklet.last)
+        share = max(_BEYOND_MIN, _BEYOND - _BEYOND_PER_SLICE * beyond)
+        return share, f"no box confirms the mask here, {beyond} slices from the nearest one"
     overlap = tracklet.box_at(index).iou(bounds)
     share = min(1.0, overlap / _FULL_AGREEMENT)
     if index in tracklet.boxes:

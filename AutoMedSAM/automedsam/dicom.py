@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from automedsam.dicom_choice import choose, described
+from automedsam.dicom_frames import Frame
 from automedsam.dicom_grid import Stack
 from automedsam.dicom_headers import is_dicom_file
 from automedsam.dicom_kinds import is_cross_sectional
@@ -74,6 +75,7 @@ def _volume(path: Path, stack: Stack, contents: Contents) -> Volume:
         tuple(matrix.ravel().tolist()),
         first.header.description or path.name,
         notes,
+        described=(_described(first, path),),
     )
 
 
@@ -83,7 +85,13 @@ def _picture(path: Path, stack: Stack) -> Volume:
     notes = (_COLOUR.format(path=path),) if frame.header.colour else ()
     array = values_of(stack.frames, seen=True)
     name = frame.header.description or path.stem
-    return Volume(array, (across, down, 1.0), (0.0, 0.0, 0.0), _IDENTITY, name, notes)
+    described = (_described(frame, path),)
+    return Volume(array, (across, down, 1.0), (0.0, 0.0, 0.0), _IDENTITY, name, notes, described=described)
+
+
+def _described(frame: Frame, path: Path) -> dict[str, str]:
+    tags = {"Modality": frame.header.modality, "SeriesDescription": frame.header.description}
+    return {"name": path.name, **tags}
 
 
 _COLOUR = "{path} is stored in colour; the models take one channel, so its luminance is used."

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from automedsam.boxes import Box, Tracklet
+    from automedsam.input_check import InputWarning
     from automedsam.segmentation import Segmentation
 
 
@@ -19,6 +20,13 @@ class Stage(str, Enum):
     DETECT = "detect"
     LINK = "link"
     SEGMENT = "segment"
+
+
+@dataclass(frozen=True)
+class InputChecked:
+    """The volume was compared with the model's training images; see `automedsam.input_check`."""
+
+    warnings: tuple[InputWarning, ...]
 
 
 @dataclass(frozen=True)
@@ -90,4 +98,4 @@ class Finished:
     report: RunReport
 
 
-Event = StageStarted | SliceDetected | TrackletsLinked | SliceSegmented | SliceFollowed | Finished
+Event = InputChecked | StageStarted | SliceDetected | TrackletsLinked | SliceSegmented | SliceFollowed | Finished

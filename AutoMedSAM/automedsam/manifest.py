@@ -68,7 +68,7 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
     Raises:
         ManifestError: Names the first field that is missing or wrong.
     """
-    _Fields(_TOP)("", manifest)
+    _Fields(_TOP, {"expected_input": _EXPECTED_INPUT})("", manifest)
     values = [segment["value"] for segment in manifest["segments"]]
     labels = manifest["detector"]["labels"]
     if len(set(values)) < len(values):
@@ -274,6 +274,22 @@ _LINKING = _Fields(
 )
 _TRACKING = _Fields(
     {"fill": _FRACTION, "prompt_score": _number(0, 1e6), "reach_mm": _number(0, 1e6), "margin": _number(0, 1e3)},
+    closed=True,
+)
+
+
+_RANGE = _list(_number(0, 1e6), 2, 2)
+_EXPECTED_INPUT = _Fields(
+    {},
+    {
+        "skull": _one_of("stripped", "any"),
+        "slice_spacing_mm": _RANGE,
+        "pixel_spacing_mm": _RANGE,
+        "extent_mm": _list(_RANGE, 3, 3),
+        "histogram": _list(_number(0, 1), 16, 16),
+        "max_histogram_distance": _number(0, 1),
+        "cases": _integer(0, 10**9),
+    },
     closed=True,
 )
 

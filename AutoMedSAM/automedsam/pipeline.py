@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from automedsam.backends import Backend, Engine, open_detector, open_engine
 from automedsam.boxes import Box, Tracklet
 from automedsam.bundle import Bundle
+from automedsam.confidence import SliceConfidence, slice_confidence
 from automedsam.detector import Detector, context_frames
 from automedsam.errors import AutoMedSAMError
 from automedsam.events import (
     Event,
     Finished,
+    InputChecked,
     RunReport,
     SliceDetected,
     Stage,
@@ -24,6 +26,7 @@ from automedsam.events import (
     TrackletsLinked,
 )
 from automedsam.following import ObjectFollower
+from automedsam.input_check import UNTRUSTED, check_input
 from automedsam.intensity import check_finite_and_varied, to_uint8
 from automedsam.linking import LinkSettings, link
 from automedsam.memory import peak_memory_mb
@@ -71,6 +74,7 @@ class Run:
             raise AutoMedSAMError(message)
         _check_channels(volume, bundle)
         check_finite_and_varied(volume)
+        self.input_warnings = check_input(volume, bundle)
         self.volume, self.bundle, self.backend, self.device = volume, bundle, backend, device
         self.plane = plane or volume.default_plane(bundle.plane)
         self.spacing = volume.frame_spacing(self.plane)[0]
@@ -86,7 +90,12 @@ class Run:
         self._seconds: dict[str, float] = {}
 
     def events(self, detector: Detector | None = None) -> Iterator[Event]:
-        """Detects, links, segments; ends with `Finished`. A detector other than the bundle's may be given."""
+        """Checks the input, detects, links, segments; ends with `Finished`.
+
+        Args:
+            detector: Finds the boxes instead of the bundle's own detector.
+        """
+        yield InputChecked(self.input_warnings)
         self._load()
         yield from self.detect(detector or self.engine.detector)
         yield from self._follow()
@@ -157,9 +166,15 @@ class Run:
                 "plane": self.plane.value,
                 "threshold": self.linking.threshold,
                 "licence": self.bundle.licence,
+                **({"input_warnings": [one.sentence for one in self.input_warnings]} if self.input_warnings else {}),
             },
             plane=self.plane,
         )
+
+    def confidence(self) -> list[SliceConfidence]:
+        """How certain each slice of the result is; see `slice_confidence`."""
+        untrusted = next((one.sentence for one in self.input_warnings if one.code in UNTRUSTED), "")
+        return slice_confidence(self.follower.objects, untrusted)
 
     def _report(self) -> RunReport:
         # Slice by slice, since `bincount` makes integers of eight bytes of what it counts.

@@ -220,7 +220,8 @@ def _stack(sources: list[Path], volumes: list[Volume]) -> Volume:
             raise AutoMedSAMError(message)
     stacked = np.stack([volume.array for volume in volumes])
     notes = tuple(note for volume in volumes for note in volume.notes)
-    return replace(first, array=stacked, notes=notes)
+    described = tuple(description for volume in volumes for description in volume.descriptions)
+    return replace(first, array=stacked, notes=notes, described=described)
 
 
 def _wrong_channels(sources: list[Path], volume: Volume, expected: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from itertools import permutations, product
@@ -53,6 +54,7 @@ class Volume:
         name: What to call the volume in messages and reports.
         notes: What a user should know of the file it was read from, one sentence each.
         nifti_header: The header it was read with, if any; a NIfTI mask repeats its two transforms.
+        described: For each channel, what its file says of it: "name", and DICOM tags by keyword.
         colors: Whether its channels are red, green, blue and perhaps alpha, as far as the file tells.
 
     Raises:
@@ -67,6 +69,7 @@ class Volume:
     notes: tuple[str, ...] = ()
     nifti_header: Nifti1Header | None = None
     colors: bool = False
+    described: tuple[Mapping[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         called = self.name or "The volume"
@@ -160,6 +163,11 @@ class Volume:
         image.SetOrigin(self.origin)
         image.SetDirection(self.direction)
         return image
+
+    @property
+    def descriptions(self) -> tuple[Mapping[str, str], ...]:
+        """For each channel "name" and perhaps DICOM tags; the volume's own name where nothing else is known."""
+        return self.described or ({"name": self.name},) * self.channels
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class RunRequest:
         threshold: the confidence; the bundle's own if None.
         plane: the plane of the slices; the volume's own if None.
         slices: first and last voxel index along the slice axis; all if None.
+        names: of each channel "name" and DICOM tags by keyword, for the input check; empty if not given.
     """
 
     volume: dict[str, Any]
@@ -50,6 +51,7 @@ class RunRequest:
     threshold: float | None
     plane: Plane | None
     slices: tuple[int, int] | None
+    names: tuple[dict[str, str], ...] = ()
 
     @classmethod
     def read(cls, request: Mapping[str, Any]) -> RunRequest:
@@ -70,6 +72,7 @@ class RunRequest:
                 None if threshold is None else float(threshold),
                 read_plane(request),
                 None if slices is None else (int(slices[0]), int(slices[1])),
+                read_names(request),
             )
         except (KeyError, ValueError, TypeError, IndexError) as error:
             message = f"A field is missing or wrong in a {request.get('op')} request: {error!r}"
@@ -80,6 +83,30 @@ def read_plane(request: Mapping[str, Any]) -> Plane | None:
     """The plane that a request names, if it names one."""
     plane = request.get("plane")
     return None if plane is None else Plane(plane)
+
+
+def read_names(request: Mapping[str, Any]) -> tuple[dict[str, str], ...]:
+    """The "names" of the channels: for each "name" and DICOM tags by keyword.
+
+    Raises:
+        ValueError: if they are not objects of texts.
+        TypeError: likewise.
+    """
+    names = request.get("names", [])
+    return tuple({str(key): str(text) for key, text in dict(one).items()} for one in names)
+
+
+def with_names(volume: Volume, request: Mapping[str, Any]) -> Volume:
+    """The volume with the "names" of a request.
+
+    Raises:
+        ProtocolError: if they are not objects of texts.
+    """
+    try:
+        return replace(volume, described=read_names(request))
+    except (TypeError, ValueError) as error:
+        message = f"The names are not a list of objects: {error!r}"
+        raise ProtocolError(message) from error
 
 
 def read_views(request: Mapping[str, Any]) -> dict[str, Region]:

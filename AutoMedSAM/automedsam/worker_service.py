@@ -13,7 +13,6 @@ import numpy as np
 from automedsam import __version__
 from automedsam.backends import Backend, Engine, open_engine
 from automedsam.bundle import Bundle, load_bundle
-from automedsam.confidence import slice_confidence
 from automedsam.events import (
     Event,
     Finished,
@@ -23,6 +22,7 @@ from automedsam.events import (
     StageStarted,
     TrackletsLinked,
 )
+from automedsam.input_check import check_input
 from automedsam.phantom import phantom_head
 from automedsam.pipeline import Run, link_frames
 from automedsam.volume import Voxels
@@ -37,6 +37,7 @@ from automedsam.worker_protocol import (
     read_views,
     read_volume,
     volume_stamp,
+    with_names,
 )
 
 # What each backend needs beyond numpy, by the names that are imported.
@@ -86,6 +87,8 @@ class Service:
                 self._propagate(request, cancelled)
             case "link":
                 self._link(request)
+            case "check":
+                self._check(request)
             case "devices":
                 self._devices(request)
             case "phantom":
@@ -137,6 +140,7 @@ class Service:
             device=run.engine.device,
             model={"name": run.bundle.name, "version": run.bundle.version, "hash": run.bundle.hash},
             engine=__version__,
+            warnings=[asdict(one) for one in run.input_warnings],
         )
         done = total = 0
         for event in events:
@@ -186,6 +190,15 @@ class Service:
         tracklets = link_frames(detections, volume.frame_spacing(plane)[0], settings, frames)
         self._send("tracklets", id=request["id"], tracklets=wire.tracklets(tracklets))
 
+    def _check(self, request: Mapping[str, Any]) -> None:
+        try:
+            bundle, fields = load_bundle(str(request["model"])), dict(request["volume"])
+        except (KeyError, TypeError, ValueError) as error:
+            message = f"A field is missing or wrong in a check request: {error!r}"
+            raise ProtocolError(message) from error
+        volume = with_names(read_volume(fields), request)
+        self._send("checked", id=request["id"], warnings=[asdict(one) for one in check_input(volume, bundle)])
+
     def _devices(self, request: Mapping[str, Any]) -> None:
         backend = Backend(request.get("backend", Backend.INT8.value))
         missing = [name for name in _NEEDS[backend] if find_spec(name) is None]
@@ -211,7 +224,7 @@ class Service:
         # The last run's memory is given back before the next takes its own.
         self._run = None
         bundle = load_bundle(asked.model)
-        volume = read_volume(asked.volume)
+        volume = replace(read_volume(asked.volume), described=asked.names)
         plane = asked.plane or volume.default_plane(bundle.plane)
         run = Run(
             volume,
@@ -264,6 +277,6 @@ def _on_frames(run: Run, labels: Voxels) -> Voxels:
 def _confidence(run: Run, grid: VoxelBoxes) -> list[dict[str, Any]]:
     judged = [
         {"slice": grid.slice_of(one.index), "confidence": one.confidence, "reason": one.reason}
-        for one in slice_confidence(run.follower.objects)
+        for one in run.confidence()
     ]
     return sorted(judged, key=lambda one: one["slice"])

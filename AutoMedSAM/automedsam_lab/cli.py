@@ -12,6 +12,7 @@ from automedsam.errors import AutoMedSAMError
 from automedsam_lab import (
     cli_bench,
     cli_evaluate,
+    cli_input,
     cli_memories,
     cli_models,
     cli_prepare,
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_train.app, name="train")
 app.add_typer(cli_evaluate.app)
+app.add_typer(cli_input.app)
 app.add_typer(cli_models.app)
 app.add_typer(cli_quantize.app)
 app.add_typer(cli_bench.app)

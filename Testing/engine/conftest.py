@@ -97,7 +97,7 @@ def _write_dicom_series(volume: Volume, folder: Path, number: int = 1, skip: tup
 
 Message = dict[str, Any]
 _LAST = ("finished", "cancelled", "error")
-_ANSWERS = {"link": "tracklets", "devices": "devices", "phantom": "phantom"}
+_ANSWERS = {"link": "tracklets", "devices": "devices", "check": "checked", "phantom": "phantom"}
 
 
 class Worker:

@@ -14,7 +14,16 @@ from automedsam.backends import Engine
 from automedsam.boxes import Box
 from automedsam.bundle import Bundle, load_bundle
 from automedsam.errors import AutoMedSAMError
-from automedsam.events import Event, Finished, SliceDetected, SliceSegmented, Stage, StageStarted, TrackletsLinked
+from automedsam.events import (
+    Event,
+    Finished,
+    InputChecked,
+    SliceDetected,
+    SliceSegmented,
+    Stage,
+    StageStarted,
+    TrackletsLinked,
+)
 from automedsam.pipeline import Run
 from automedsam.resize import resize_linear
 from automedsam.segmenter.parts import Decoded, ImageEmbedding, MaskPrompt
@@ -98,7 +107,7 @@ def test_events_come_in_order_and_the_lesion_is_found(parts: BrightParts, a_bund
     array = a_head([LESION])
     events: list[Event] = list(Run(volume_of(array), a_bundle).events())
     kinds = [type(event) for event in events]
-    assert kinds[0] is StageStarted and kinds[-1] is Finished
+    assert kinds[:2] == [InputChecked, StageStarted] and kinds[-1] is Finished
     assert kinds.index(SliceDetected) < kinds.index(TrackletsLinked) < kinds.index(SliceSegmented)
     assert [e.stage for e in events if isinstance(e, StageStarted)] == [Stage.DETECT, Stage.SEGMENT]
     assert [e.index for e in events if isinstance(e, SliceDetected)] == list(range(24))
