@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from automedsam.boxes import Box, Tracklet
-    from automedsam.input_check import InputWarning
     from automedsam.segmentation import Segmentation
 
 
@@ -20,6 +19,19 @@ class Stage(str, Enum):
     DETECT = "detect"
     LINK = "link"
     SEGMENT = "segment"
+
+
+@dataclass(frozen=True)
+class InputWarning:
+    """One reason why a result may not be reliable.
+
+    Attributes:
+        code: "skull", "modality", "spacing", "extent" or "intensity".
+        sentence: What is unlike the training images and what to do, in one sentence.
+    """
+
+    code: str
+    sentence: str
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from automedsam.events import InputWarning
 from automedsam.input_features import InputFeatures, histogram_distance, measure_input
 from automedsam.modality_names import modalities_in, modalities_of
 
@@ -20,19 +20,6 @@ UNTRUSTED = frozenset({SKULL, MODALITY})
 # Skull-stripped volumes have a rim of 0.5 or more, heads of less than 0.1; see `automedsam-lab input-check`.
 _MIN_STRIPPED_RIM = 0.3
 _AXES = ("right-left", "front-back", "head-foot")
-
-
-@dataclass(frozen=True)
-class InputWarning:
-    """One reason why a result may not be reliable.
-
-    Attributes:
-        code: "skull", "modality", "spacing", "extent" or "intensity".
-        sentence: What is unlike the training images and what to do, in one sentence.
-    """
-
-    code: str
-    sentence: str
 
 
 def check_input(volume: Volume, bundle: Bundle) -> tuple[InputWarning, ...]:
