@@ -6,17 +6,15 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from automedsam.contract.protocol import ANSWERS, PROTOCOL, RUNS
 from AutoMedSAMLib.engine_process import EngineProcess, QtEngineProcess, StartProcess
 from AutoMedSAMLib.run import Message
 from AutoMedSAMLib.timers import single_shot
 
-PROTOCOL = 1
 DIED = "The engine stopped unexpectedly; what was finished is kept, and the next run starts it anew."
 
 _PATIENCE_MS = 800
 _SHARE_OF_LOOP_SECONDS = 0.02
-_RUNS = ("segment", "propagate")
-_LAST_EVENTS = {"link": "tracklets", "devices": "devices", "phantom": "phantom"}
 
 
 @dataclass(eq=False)
@@ -36,7 +34,7 @@ class Request:
     def is_answered_by(self, event: Message) -> bool:
         """Whether nothing of this request can come after this event."""
         kind = event["event"]
-        return kind in ("finished", "cancelled", "error") or kind == _LAST_EVENTS.get(self.message["op"])
+        return kind in ("finished", "cancelled", "error") or kind == ANSWERS.get(self.message["op"])
 
 
 class Engine:
@@ -83,7 +81,7 @@ class Engine:
         """Sees to it that nothing more is heard of a request, and that no time is lost with it."""
         request.on_event = request.on_died = _ignore
         # What is answered quickly is let finish: its patience would run out while the engine is still starting.
-        if request is not self._current or request.message["op"] in _RUNS:
+        if request is not self._current or request.message["op"] in RUNS:
             self.cancel(request)
 
     def kill(self, wait_ms: int = 0) -> None:

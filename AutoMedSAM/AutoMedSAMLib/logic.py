@@ -9,6 +9,7 @@ import slicer
 import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from automedsam.contract.protocol import DEVICE_OF_INT8
 from AutoMedSAMLib import dependencies
 from AutoMedSAMLib.engine import Engine, Request
 from AutoMedSAMLib.engine_process import QtEngineProcess, StartProcess
@@ -22,8 +23,6 @@ from AutoMedSAMLib.request_check import check_request
 from AutoMedSAMLib.run import Message, RunListener, RunRequest
 from AutoMedSAMLib.run_control import RunControl
 from AutoMedSAMLib.waiting import Waiting
-
-DEVICE_OF_INT8 = "CPU: INT8 needs no PyTorch"
 
 
 class AutoMedSAMLogic(ScriptedLoadableModuleLogic):

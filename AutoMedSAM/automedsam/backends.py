@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from automedsam.contract.protocol import DEVICE_OF_INT8
 from automedsam.detector import Detector, OnnxDetector
 from automedsam.errors import AutoMedSAMError
 from automedsam.segmenter.onnx_parts import OnnxParts
@@ -67,8 +68,8 @@ def open_engine(bundle: Bundle, backend: Backend = Backend.INT8, device: str = "
         files = bundle.files(_precision(backend))
         threads = threads_for(files["memory_attention"])
         parts = OnnxParts(files, bundle.architecture.image_size, threads, bundle.golden(_precision(backend)))
-        reason = "INT8 needs no PyTorch" if backend is Backend.INT8 else "FP32 on ONNX Runtime"
-        return Engine(OnnxDetector(files["detector"], bundle.detector, threads), parts, f"CPU: {reason}")
+        device = DEVICE_OF_INT8 if backend is Backend.INT8 else "CPU: FP32 on ONNX Runtime"
+        return Engine(OnnxDetector(files["detector"], bundle.detector, threads), parts, device)
 
     try:
         from automedsam.segmenter import torch_parts

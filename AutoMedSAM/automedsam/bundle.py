@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from automedsam.contract.manifest import MANIFEST_NAME, SCHEMA_VERSION, read_manifest
 from automedsam.detector import DetectorSettings, Fit, Mirror
 from automedsam.errors import AutoMedSAMError
 from automedsam.expected_input import ExpectedInput
 from automedsam.linking import LinkSettings
-from automedsam.manifest import MANIFEST_NAME, SCHEMA_VERSION, read_manifest
 from automedsam.segmentation import Segment
 from automedsam.segmenter.architecture import Sam2Architecture
 from automedsam.segmenter.propagation import SegmenterSettings

@@ -1,9 +1,5 @@
-"""The one error that a user is meant to read."""
+"""The one error that a user is meant to read; defined in the contract that Slicer's side shares."""
 
+from automedsam.contract.errors import AutoMedSAMError
 
-class AutoMedSAMError(Exception):
-    """Something the user can put right, told in one sentence that says how.
-
-    Front ends show the message as it stands and nothing else: the command line prints it and exits with 2,
-    the panel shows it under its Apply button.
-    """
+__all__ = ["AutoMedSAMError"]

@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from itertools import permutations, product
+from itertools import product
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from automedsam.contract import planes
 from automedsam.errors import AutoMedSAMError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 Triple: TypeAlias = tuple[float, float, float]
 Voxels: TypeAlias = NDArray[Any]
 
-_ANISOTROPIC = 1.5
 _SAME_GRID_TOLERANCE = 0.1
 
 
@@ -203,14 +203,8 @@ class Volume:
             The plane across a single slice; else across the spacing that is at least 1.5 times each of the
             two others; else `preferred`.
         """
-        single = [axis for axis, count in enumerate(self.shape) if count == 1]
-        if len(single) == 1:
-            return self._plane_across(single[0])
-        spacing = self.spacing[::-1]
-        coarse, middle, _ = sorted(range(3), key=lambda axis: -spacing[axis])
-        if spacing[coarse] >= _ANISOTROPIC * spacing[middle]:
-            return self._plane_across(coarse)
-        return preferred or Plane.AXIAL
+        chosen = None if preferred is None else preferred.value
+        return Plane(planes.default_plane(self.shape, self.spacing, self._matrix.T.tolist(), chosen))
 
     def to_frames(self, plane: Plane) -> Voxels:
         """Slices as a radiologist expects them, whatever the order of the voxels in the file.
@@ -265,7 +259,7 @@ class Volume:
             For the frames' slices, rows and columns: the axis of `(K, J, I)` that they follow, and whether they
             run against its index.
         """
-        patient = self._patient_axes()
+        patient = planes.patient_axes(self._matrix.T.tolist())
         slices, rows, columns = (
             (2 - patient.index(axis), bool(self._matrix[axis, patient.index(axis)] * sense < 0))
             for axis, sense in _FRAMES[plane]
@@ -302,14 +296,6 @@ class Volume:
     @property
     def _matrix(self) -> NDArray[np.float64]:
         return np.asarray(self.direction, dtype=np.float64).reshape(3, 3)
-
-    def _patient_axes(self) -> tuple[int, ...]:
-        """The patient axis (0, 1, 2 of LPS) that each of I, J, K is nearest to, each taken once."""
-        matrix = np.abs(self._matrix)
-        return max(permutations(range(3)), key=lambda axes: sum(matrix[a, i] for i, a in enumerate(axes)))
-
-    def _plane_across(self, array_axis: int) -> Plane:
-        return next(plane for plane in Plane if self.frame_axes(plane)[0][0] == array_axis)
 
     @staticmethod
     def _require(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:

@@ -18,10 +18,10 @@ from queue import SimpleQueue
 from typing import IO, Any
 
 from automedsam import __version__
+from automedsam.contract.protocol import PROTOCOL
 from automedsam.errors import AutoMedSAMError
 from automedsam.memory import is_out_of_memory
 
-PROTOCOL = 1
 _NICENESS = 5
 _PATIENCE_SECONDS = 0.5
 

@@ -13,6 +13,7 @@ import numpy as np
 from automedsam import __version__
 from automedsam.backends import Backend, Engine, open_engine
 from automedsam.bundle import Bundle, load_bundle
+from automedsam.contract.protocol import DEVICE_OF_INT8
 from automedsam.events import (
     Event,
     Finished,
@@ -203,7 +204,7 @@ class Service:
         backend = Backend(request.get("backend", Backend.INT8.value))
         missing = [name for name in _NEEDS[backend] if find_spec(name) is None]
         if backend is not Backend.FP32:
-            device = "CPU: INT8 needs no PyTorch" if backend is Backend.INT8 else "CPU: FP32 on ONNX Runtime"
+            device = DEVICE_OF_INT8 if backend is Backend.INT8 else "CPU: FP32 on ONNX Runtime"
         elif missing:
             device = f"FP32 needs {' and '.join(missing)}, which this Python lacks"
         else:

@@ -13,9 +13,9 @@ import SimpleITK as sitk
 
 from automedsam.bundle import Bundle, load_bundle
 from automedsam.confidence import DOUBTFUL
+from automedsam.contract.manifest import check_manifest
 from automedsam.events import InputChecked
 from automedsam.input_check import check_input
-from automedsam.manifest import check_manifest
 from automedsam.modality_names import modalities_in, modalities_of
 from automedsam.pipeline import Run
 from automedsam.reading import read_volume

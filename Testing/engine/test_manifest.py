@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from automedsam.bundle import BUILT_IN, Bundle, load_bundle
+from automedsam.contract.manifest import MANIFEST_NAME, check_manifest, read_manifest
 from automedsam.errors import AutoMedSAMError
-from automedsam.manifest import MANIFEST_NAME, check_manifest, read_manifest
 
 GOOD = json.loads((BUILT_IN / "glioma" / MANIFEST_NAME).read_text(encoding="utf-8"))
 DELETED = object()

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from automedsam.errors import AutoMedSAMError
+from automedsam.contract.errors import AutoMedSAMError
+from automedsam.contract.planes import PLANES
 
 MANIFEST_NAME = "bundle.json"
 SCHEMA_VERSION = 1
-PLANES = ("axial", "coronal", "sagittal")
+
 COMPONENTS = ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")
 
 _MAX_BYTES = 16_000_000

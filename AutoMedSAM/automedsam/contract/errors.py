@@ -1,0 +1,17 @@
+"""The one error that a user is meant to read."""
+
+
+class AutoMedSAMError(Exception):
+    """Something the user can put right, in one sentence that says how.
+
+    Front ends show the message as it stands and nothing else: the command line prints it and exits with 2,
+    the panel shows it under its Apply button.
+
+    Args:
+        message: The sentence.
+        details: For whoever wants to know more: a traceback, or the engine's last output. May be empty.
+    """
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.details = details

@@ -1,0 +1,303 @@
+"""The messages between the Slicer module and the engine's process: one JSON object a line, in both directions.
+
+The module writes requests to the engine's standard input and reads events from its standard output. Slices are voxel
+indices along the slice axis, and boxes are voxel bounds, both of the volume as given. Voxels travel in `.npy` files.
+Every event of a request carries its `id`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, NotRequired, TypedDict
+
+PROTOCOL: Final = 1
+"""Version of the messages; the engine's `ready` event carries it."""
+
+DEVICE_OF_INT8: Final = "CPU: INT8 needs no PyTorch"
+
+RUNS: Final = ("segment", "propagate")
+"""Requests whose events end with "finished" or "cancelled"."""
+
+ANSWERS: Final = {"link": "tracklets", "devices": "devices", "check": "checked", "phantom": "phantom"}
+"""The one event of every other request; any request may end with "error" instead."""
+
+
+class VolumeFields(TypedDict):
+    """A volume: voxels `(K, J, I)` or `(C, K, J, I)` in an `.npy` file, and their grid in mm, LPS.
+
+    `direction` is row-major 3 x 3; its columns are the directions of I, J, K. `shape` `(K, J, I)` stands for the file
+    where nobody looks at the voxels.
+    """
+
+    path: NotRequired[str]
+    shape: NotRequired[list[int]]
+    name: NotRequired[str]
+    spacing: list[float]
+    origin: list[float]
+    direction: list[float]
+
+
+class BoxFields(TypedDict):
+    """A box on one slice.
+
+    `bounds` is i0, i1, j0, j1, k0, k1: half-open voxel ranges, one voxel along the slice axis.
+    """
+
+    id: int
+    slice: int
+    bounds: list[float]
+    score: float
+    label: int
+    drawn: bool
+
+
+class TrackletFields(TypedDict):
+    """An object: the ids of its boxes, the slice that it is tracked from, and slices without a box between its ends."""
+
+    label: int
+    seed: int
+    boxes: list[int]
+    score: NotRequired[float]
+    gaps: NotRequired[list[int]]
+
+
+class WarningFields(TypedDict):
+    """A warning of the input check; `code` is "skull", "modality", "spacing", "extent" or "intensity"."""
+
+    code: str
+    sentence: str
+
+
+class ConfidenceFields(TypedDict):
+    """The confidence in one slice, 0 to 1, and why it is doubtful; `reason` is empty where it is not."""
+
+    slice: int
+    confidence: float
+    reason: str
+
+
+class SegmentRequest(TypedDict):
+    """Detect and segment.
+
+    Answered by started, stage, boxes, tracklets, slice and progress, then finished or cancelled.
+    """
+
+    op: Literal["segment"]
+    id: int
+    volume: VolumeFields
+    labels: str
+    model: str
+    backend: NotRequired[str]
+    device: NotRequired[str]
+    threshold: NotRequired[float | None]
+    plane: NotRequired[str | None]
+    slices: NotRequired[tuple[int, int] | None]
+    names: NotRequired[list[dict[str, str]]]
+
+
+class PropagateRequest(TypedDict):
+    """Segment these objects and no others, into the labels of an earlier run; otherwise as `SegmentRequest`."""
+
+    op: Literal["propagate"]
+    id: int
+    volume: VolumeFields
+    labels: str
+    model: str
+    boxes: list[BoxFields]
+    tracklets: list[TrackletFields]
+    backend: NotRequired[str]
+    device: NotRequired[str]
+    threshold: NotRequired[float | None]
+    plane: NotRequired[str | None]
+    slices: NotRequired[tuple[int, int] | None]
+    names: NotRequired[list[dict[str, str]]]
+    views: NotRequired[dict[str, list[int]]]
+
+
+class LinkRequest(TypedDict):
+    """Link boxes to objects without detecting again. Answered by tracklets."""
+
+    op: Literal["link"]
+    id: int
+    volume: VolumeFields
+    model: str
+    boxes: list[BoxFields]
+    threshold: NotRequired[float | None]
+    plane: NotRequired[str | None]
+    slices: NotRequired[tuple[int, int] | None]
+
+
+class CheckRequest(TypedDict):
+    """Compare a volume with the model's training images. Answered by checked."""
+
+    op: Literal["check"]
+    id: int
+    volume: VolumeFields
+    model: str
+    names: NotRequired[list[dict[str, str]]]
+
+
+class DevicesRequest(TypedDict):
+    """Ask what a backend would run on. Answered by devices."""
+
+    op: Literal["devices"]
+    id: int
+    backend: NotRequired[str]
+
+
+class PhantomRequest(TypedDict):
+    """Write a synthetic head phantom to `path`. Answered by phantom."""
+
+    op: Literal["phantom"]
+    id: int
+    path: str
+
+
+class ControlRequest(TypedDict):
+    """Stop the request that is worked on, or end the process. Not answered itself."""
+
+    op: Literal["cancel", "quit"]
+
+
+Request = (
+    SegmentRequest | PropagateRequest | LinkRequest | CheckRequest | DevicesRequest | PhantomRequest | ControlRequest
+)
+
+
+class ReadyEvent(TypedDict):
+    """The process has started."""
+
+    event: Literal["ready"]
+    protocol: int
+    version: str
+    pid: int
+
+
+class StartedEvent(TypedDict):
+    """A run begins. `axis` is the slice axis in `(K, J, I)`; `slices` are the first and the last slice looked at."""
+
+    event: Literal["started"]
+    id: int
+    plane: str
+    axis: int
+    slices: list[int]
+    threshold: float
+    device: str
+    model: dict[str, str]
+    engine: str
+    warnings: list[WarningFields]
+
+
+class StageEvent(TypedDict):
+    """A stage begins: "detect" or "segment", of `total` slices."""
+
+    event: Literal["stage"]
+    id: int
+    stage: str
+    total: int
+
+
+class BoxesEvent(TypedDict):
+    """The boxes of one slice."""
+
+    event: Literal["boxes"]
+    id: int
+    slice: int
+    boxes: list[BoxFields]
+    done: int
+
+
+class TrackletsEvent(TypedDict):
+    """The objects."""
+
+    event: Literal["tracklets"]
+    id: int
+    tracklets: list[TrackletFields]
+
+
+class SliceEvent(TypedDict):
+    """The labels of a slice have changed in the labels' file."""
+
+    event: Literal["slice"]
+    id: int
+    slice: int
+    done: int
+
+
+class ProgressEvent(TypedDict):
+    """A slice was computed, and its labels are as they were."""
+
+    event: Literal["progress"]
+    id: int
+    done: int
+
+
+class FinishedEvent(TypedDict):
+    """A run is over."""
+
+    event: Literal["finished"]
+    id: int
+    report: dict[str, Any]
+    tracklets: list[TrackletFields]
+    confidence: list[ConfidenceFields]
+    views: dict[str, list[int]]
+
+
+class CancelledEvent(TypedDict):
+    """A run was stopped; finished slices are in the labels' file."""
+
+    event: Literal["cancelled"]
+    id: int
+    confidence: list[ConfidenceFields]
+    views: NotRequired[dict[str, list[int]]]
+
+
+class CheckedEvent(TypedDict):
+    """The input check's warnings; empty if the volume looks like the training images."""
+
+    event: Literal["checked"]
+    id: int
+    warnings: list[WarningFields]
+
+
+class DevicesEvent(TypedDict):
+    """What a backend runs on, in one line, and the packages that it lacks."""
+
+    event: Literal["devices"]
+    id: int
+    device: str
+    missing: list[str]
+
+
+class PhantomEvent(TypedDict):
+    """The phantom was written."""
+
+    event: Literal["phantom"]
+    id: int
+    volume: VolumeFields
+
+
+class ErrorEvent(TypedDict):
+    """A request failed. `teaches`: the message is a sentence for the user; else it is a fault of the program."""
+
+    event: Literal["error"]
+    id: int | None
+    message: str
+    details: str
+    teaches: bool
+
+
+Event = (
+    ReadyEvent
+    | StartedEvent
+    | StageEvent
+    | BoxesEvent
+    | TrackletsEvent
+    | SliceEvent
+    | ProgressEvent
+    | FinishedEvent
+    | CancelledEvent
+    | CheckedEvent
+    | DevicesEvent
+    | PhantomEvent
+    | ErrorEvent
+)
