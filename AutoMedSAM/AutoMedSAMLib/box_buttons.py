@@ -8,14 +8,20 @@ from typing import Any
 
 import qt
 
-_REJECT_TIP = "Leave the selected boxes, or a whole object, out of the segmentation (Delete)."
-_ACCEPT_TIP = "Take the selected boxes back into the segmentation (Delete)."
-_ADD_TIP = "Add a box on the slice that the view shows, then drag it into place."
-_PROPAGATE_TIP = "Segment the accepted boxes again; only what has changed is computed."
+_IGNORE_TIP = (
+    "Do not prompt with the selected boxes (Delete). The object may still be tracked through their slices from its "
+    "other boxes; ignore all of them to leave the object out."
+)
+_IGNORE_OBJECT_TIP = "Leave the whole object out of the segmentation (Delete)."
+_USE_TIP = "Use the selected boxes again (Delete)."
+_ADD_TIP = "Add a box where you are looking, then drag it into place."
+_PROPAGATE_TIP = "Segment the ticked boxes again: only what has changed. Slices that were edited by hand are kept."
+    "Segment the ticked boxes again. Only what has changed is computed, and slices edited by hand are kept."
+)
 
 
 @dataclass(frozen=True)
-class BoxState:
+class ButtonState:
     """What the buttons depend on.
 
     Attributes:
@@ -25,6 +31,8 @@ class BoxState:
         any_accepted: whether one of the selected boxes is accepted.
         why_not_add: why no box can be added; empty if one can.
         why_not_propagate: why nothing can be propagated; empty if it can.
+        why_propagate: why it makes sense although no box has changed; empty if there is no such reason.
+        one_object: whether a whole object's row is selected.
     """
 
     running: bool
@@ -33,6 +41,8 @@ class BoxState:
     any_accepted: bool
     why_not_add: str
     why_not_propagate: str
+    why_propagate: str = ""
+    one_object: bool = False
 
 
 class BoxButtons:
@@ -58,19 +68,21 @@ class BoxButtons:
             menu.addAction(segment["name"]).connect("triggered(bool)", self._adder(segment["value"]))
         self._ui.addButton.setMenu(menu)
 
-    def show(self, state: BoxState) -> None:
+    def show(self, state: ButtonState) -> None:
         """Makes the buttons say what they would do now."""
         ui, free = self._ui, not state.running
         taking_back = state.selected > 0 and not state.any_accepted
         ui.thresholdSlider.enabled = ui.thresholdResetButton.enabled = free
-        ui.rejectButton.text = "Accept" if taking_back else "Reject"
-        ui.rejectButton.toolTip = _ACCEPT_TIP if taking_back else _REJECT_TIP
+        what = "object" if state.one_object else "box" if state.selected < 2 else "boxes"
+        ui.rejectButton.text = f"Use {what}" if taking_back else f"Ignore {what}"
+        ignore_tip = _IGNORE_OBJECT_TIP if state.one_object else _IGNORE_TIP
+        ui.rejectButton.toolTip = _USE_TIP if taking_back else ignore_tip
         ui.rejectButton.enabled = free and state.selected > 0
         ui.editButton.enabled = ui.seedButton.enabled = free and state.one_row
         ui.addButton.enabled = free and not state.why_not_add
         ui.addButton.toolTip = state.why_not_add or _ADD_TIP
         ui.propagateButton.enabled = not state.why_not_propagate
-        ui.propagateButton.toolTip = state.why_not_propagate or _PROPAGATE_TIP
+        ui.propagateButton.toolTip = state.why_not_propagate or state.why_propagate or _PROPAGATE_TIP
 
     def _adder(self, label: int) -> Callable[..., None]:
         return lambda *_: self._on_add(label)

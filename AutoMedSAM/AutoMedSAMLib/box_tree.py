@@ -11,13 +11,13 @@ from AutoMedSAMLib.box_table import BoxTable
 from AutoMedSAMLib.table_box import BoxGroup, TableBox
 
 SLICE, LABEL, SCORE, NOTE, ACCEPTED = range(5)
-_HEADERS = ("Slice", "Label", "Score", "Note", "Accepted")
+_HEADERS = ("Slice", "Label", "Score", "Note", "Used")
 _TIPS = (
     "Click a row: the slice views go there.",
     "The segment that the box belongs to.",
-    "How sure the detector is, in percent. Boxes drawn by hand count as 100.",
-    "seed: the object is followed up and down from here.\ndrawn: drawn, moved or confirmed by hand.\n"
-    "gap: no box here; the object is followed without one.",
+    "The detector's certainty, in percent. Boxes drawn by hand count as 100.",
+    "seed: the object is tracked up and down from here.\ndrawn: drawn, moved or confirmed by hand.\n"
+    "gap: no box here; the object is tracked without one.",
     "Only ticked boxes are segmented. Untick what is no lesion, then click Propagate again.",
 )
 _BOX_ID = qt.Qt.UserRole
@@ -26,7 +26,7 @@ _KEY = qt.Qt.UserRole + 2
 _LOOSE = -1
 _SWATCH = 11
 # The label takes what is left. The first column has the tree's branches too.
-_WIDEST = ((SLICE, "Object 10 > "), (SCORE, "Score"), (NOTE, "100-155 >"), (ACCEPTED, "Accepted"))
+_WIDEST = ((SLICE, "Object 10 > "), (SCORE, "Score"), (NOTE, "100-155 >"), (ACCEPTED, "Used  "))
 _PADDING = 10
 
 
@@ -60,8 +60,13 @@ class BoxTree:
         self._segments = {segment["value"]: segment for segment in segments}
         self._swatches = {value: _swatch(segment["color"]) for value, segment in self._segments.items()}
 
-    def fill(self, table: BoxTable) -> None:
-        """Shows the table as it is now."""
+    def fill(self, table: BoxTable, detecting: bool = False) -> None:
+        """Shows the table as it is now.
+
+        Args:
+            table: the table.
+            detecting: whether its boxes are still coming in: none of them is an object's, or refused, yet.
+        """
         selected = {self._id_of(item) for item in self._tree.selectedItems()} - {None}
         keys = {item.data(SLICE, _KEY) for item in self._tree.selectedItems()} - {None}
         current = self._id_of(self._tree.currentItem())
@@ -75,8 +80,8 @@ class BoxTree:
         self._tree.setSortingEnabled(False)
         self._tree.clear()
         for group in [*objects, *([loose] if loose else [])]:
-            item = self._group_item(group, len(objects))
-            children = [self._box_item(box, group) for box in group.boxes]
+            item = self._group_item(group, len(objects), detecting)
+            children = [self._box_item(box, group, detecting) for box in group.boxes]
             children += [self._gap_item(gap, group) for gap in group.gaps]
             for child in children:
                 item.addChild(child)
@@ -110,6 +115,11 @@ class BoxTree:
         """The id of the one selected box; None if none or several are selected."""
         items = self._tree.selectedItems()
         return self._id_of(items[0]) if len(items) == 1 else None
+
+    def is_object_selected(self) -> bool:
+        """Whether the one selected row is an object's own."""
+        items = self._tree.selectedItems()
+        return len(items) == 1 and items[0].childCount() > 0
 
     def selected_slice(self) -> int | None:
         """The slice of the one selected row: a box's, a gap's first, an object's seed."""
@@ -161,11 +171,11 @@ class BoxTree:
             header.resizeSection(column, metrics.boundingRect(widest).width() + _PADDING)
         tree.sortByColumn(SLICE, qt.Qt.AscendingOrder)
 
-    def _group_item(self, group: BoxGroup, count: int) -> Any:
+    def _group_item(self, group: BoxGroup, count: int, detecting: bool) -> Any:
         item = qt.QTreeWidgetItem()
         # Numbers as wide as the widest, so that the tenth object comes after the second when sorted as text.
         number = f"{group.number:>{len(str(count))}}"
-        item.setText(SLICE, f"Object {number}" if group.number else "Other boxes")
+        item.setText(SLICE, f"Object {number}" if group.number else "Found" if detecting else "Other boxes")
         font = item.font(SLICE)
         font.setBold(True)
         for column in (SLICE, LABEL, SCORE):
@@ -179,21 +189,25 @@ class BoxTree:
         item.setData(SLICE, _KEY, _keys(group)[0])
         item.setData(SLICE, _SLICE, group.first if group.seed is None else group.seed)
         rejected = len(group.boxes) - len(group.accepted)
+        if detecting:
+            return item
         states = (qt.Qt.Unchecked, qt.Qt.PartiallyChecked, qt.Qt.Checked)
         item.setCheckState(ACCEPTED, states[(len(group.accepted) > 0) + (rejected == 0)])
         if not group.number:
             item.setToolTip(
-                SLICE, "Boxes that make up no object: too short, too unsure or rejected. Tick one to keep it."
+                SLICE, "Boxes that make up no object: too short, too uncertain or ignored. Tick one to use it."
             )
         return item
 
-    def _box_item(self, box: TableBox, group: BoxGroup) -> Any:
+    def _box_item(self, box: TableBox, group: BoxGroup, detecting: bool) -> Any:
         item = qt.QTreeWidgetItem()
         item.setData(SLICE, qt.Qt.DisplayRole, box.slice)
         item.setData(SLICE, _BOX_ID, box.id)
         item.setData(SLICE, _SLICE, box.slice)
         self._set_label(item, box.label)
         item.setData(SCORE, qt.Qt.DisplayRole, round(100 * box.score))
+        if detecting:
+            return item
         accepted = box.id in group.accepted
         if not accepted:
             for column in (SLICE, LABEL, SCORE, NOTE):
@@ -216,7 +230,7 @@ class BoxTree:
         font.setItalic(True)
         item.setFont(LABEL, font)
         item.setFont(NOTE, font)
-        tip = f"Object {group.number} has no box here: it is followed without one. Click Add to draw one."
+        tip = f"Object {group.number} has no box here: it is tracked without one. Click Add to draw one."
         for column in (SLICE, LABEL, NOTE):
             item.setToolTip(column, tip)
         return item

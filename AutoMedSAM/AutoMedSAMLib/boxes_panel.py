@@ -18,6 +18,7 @@ from AutoMedSAMLib.box_placement import box_where_one_looks
 from AutoMedSAMLib.box_result import BoxResult
 from AutoMedSAMLib.box_selection import BoxSelection
 from AutoMedSAMLib.box_steps import BoxSteps
+from AutoMedSAMLib.box_summary import summary
 from AutoMedSAMLib.box_table import BoxTable
 from AutoMedSAMLib.box_tree import BoxTree
 from AutoMedSAMLib.models import Model
@@ -26,7 +27,6 @@ from AutoMedSAMLib.run import Message, Outcome, Run, RunRequest
 from AutoMedSAMLib.timers import single_shot
 
 _PLAIN = (1.0, 0.85, 0.2)
-_EMPTY = "Click Apply: the boxes that the model finds appear here. Then untick, edit or add boxes and propagate again."
 
 
 class BoxesPanel:
@@ -229,7 +229,8 @@ class BoxesPanel:
     def refresh(self) -> None:
         """Fills the tree and says how many there are."""
         self.tree.fill(self._shown, detecting=self._shown is not self.table)
-        self._ui.boxHintLabel.text = self._summary()
+        incoming = None if self._incoming is None else self._incoming.table
+        self._ui.boxHintLabel.text = summary(self.table, incoming)
         self._update_buttons()
 
     # From a person
@@ -420,19 +421,6 @@ class BoxesPanel:
         )
         self._buttons.show(state)
 
-    def _summary(self) -> str:
-        if self._incoming is not None:
-            found = _count(len(self._incoming.table), "box", "boxes")
-            return f"{found} found so far. Which belong together is known when all slices have been searched."
-        if not len(self.table):
-            return _EMPTY
-        objects = self.table.objects()
-        loose = self.table.loose(objects)
-        accepted = [len(group.accepted) for group in objects if group.accepted]
-        shown = sum(len(group.boxes) for group in [*objects, *([loose] if loose else [])])
-        text = f"{_count(len(accepted), 'object')} from {_count(sum(accepted), 'box', 'boxes')}"
-        return text + (f"; {shown - sum(accepted)} not used." if shown > sum(accepted) else ".")
-
     def _why_not_propagate(self) -> str:
         request = self._request()
         if self._running:
@@ -452,7 +440,3 @@ class BoxesPanel:
         if self._model is None or self.volume is None or not self.table.was_segmented or self.table.is_changed:
             return ""
         return self._result.why_stale(self.table, self._model)
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -12,6 +12,7 @@ import slicer
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.geometry import ijk_to_ras, shape_of
 from AutoMedSAMLib.models import Model, read_model
+from AutoMedSAMLib.output import name_of_result
 from AutoMedSAMLib.parameters import Parameters
 from AutoMedSAMLib.planes import PLANES, default_plane, slice_axis
 from AutoMedSAMLib.run import RunRequest
@@ -102,7 +103,7 @@ class InputsPanel:
             self._show_model()
             for index, selector in enumerate(self.volume_selectors):
                 selector.setCurrentNode(self._parameters.volume(index))
-            self._ui.segmentationSelector.setCurrentNode(self._parameters.segmentation)
+            self._show_output()
             self._ui.backendSelector.currentIndex = _BACKENDS.index(self._parameters.backend)
             plane = self._parameters.plane
             self._ui.planeSelector.currentIndex = 0 if plane is None else 1 + PLANES.index(plane)
@@ -165,6 +166,13 @@ class InputsPanel:
             selector.connect("currentNodeChanged(vtkMRMLNode*)", self._volume_chooser(index))
             self._ui.inputsForm.insertRow(_FIRST_VOLUME_ROW + index, f"{modality}:", selector)
             self.volume_selectors.append(selector)
+
+    def _show_output(self) -> None:
+        """Names the segmentation that a run would make, as the selector's entry for a new one."""
+        volume = self._parameters.volume(0)
+        name = name_of_result(volume, self._model) if volume is not None and self._model else "segmentation"
+        self._ui.segmentationSelector.noneDisplay = f"New: {name}"
+        self._ui.segmentationSelector.setCurrentNode(self._parameters.segmentation)
 
     def _show_slices(self) -> None:
         slices = self._ui.slicesRange
@@ -233,8 +241,10 @@ class InputsPanel:
 
     def _volume_chooser(self, index: int) -> Callable[[Any], None]:
         def choose(node: Any) -> None:
-            if self._can_write():
+            if self._can_write() and node is not self._parameters.volume(index):
                 self._parameters.slices = None
+                # Each volume has an output of its own, so that no patient's result is written into another's.
+                self._parameters.segmentation = None
                 self._parameters.set_volume(index, node)
 
         return choose

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from typing import Any
 
 from AutoMedSAMLib.run import Outcome
 
 _APPLY_TIP = "Find and segment. The window stays free, and the result grows slice by slice."
+_DOUBLE_CLICK_SECONDS = 0.5
 _CANCEL_TIP = "Stop within a second. The slices that are finished are kept."
 
 
@@ -25,7 +28,7 @@ class RunPanel:
         self, ui: Any, on_apply: Callable[[], None], on_cancel: Callable[[], None], on_undo: Callable[[], None]
     ) -> None:
         self._ui, self._on_apply, self._on_cancel = ui, on_apply, on_cancel
-        self._running = False
+        self._running, self._changed = False, -math.inf
         # The panel below must not jump when a run begins.
         policy = ui.progressBar.sizePolicy
         policy.setRetainSizeWhenHidden(True)
@@ -49,7 +52,7 @@ class RunPanel:
 
     def show_running(self) -> None:
         """A run was started."""
-        self._running = True
+        self._running, self._changed = True, time.monotonic()
         ui = self._ui
         ui.applyButton.text, ui.applyButton.toolTip, ui.applyButton.enabled = "Cancel", _CANCEL_TIP, True
         ui.progressBar.value = 0
@@ -70,7 +73,7 @@ class RunPanel:
 
     def show_outcome(self, outcome: Outcome) -> None:
         """The run is over."""
-        self._running = False
+        self._running, self._changed = False, time.monotonic()
         self._ui.applyButton.text = "Apply"
         self._ui.progressBar.hide()
         self._set_details("\n".join(part for part in (_report(outcome.report), outcome.details) if part))
@@ -86,6 +89,10 @@ class RunPanel:
         self._ui.statusLabel.text = sentence
 
     def _on_clicked(self) -> None:
+        # The second click of a double click is not meant for what the button has become meanwhile.
+        now = time.monotonic()
+        if now - self._changed < _DOUBLE_CLICK_SECONDS:
+            return
         if self._running:
             self._on_cancel()
         else:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
+from AutoMedSAMLib import questions
+from AutoMedSAMLib.box_history import BoxState
 from AutoMedSAMLib.boxes_panel import BoxesPanel
 from AutoMedSAMLib.confidence_panel import ConfidencePanel
 from AutoMedSAMLib.errors import AutoMedSAMError
@@ -39,11 +42,22 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.parameters = Parameters()
         self._run: Run | None = None
         self._propagating = self._scene_gone = False
-        self._boxes_before = ""
+        # The box table when the present run was started, and when the last one was that wrote; with the run.
+        self._before: BoxState | None = None
+        self._last_before: BoxState | None = None
+        self._wrote = False
         self.run_panel = RunPanel(self.ui, self.onApplyButton, self.onCancelButton, self.onUndoButton)
         say = self.run_panel.say
         self.inputs = InputsPanel(self.ui, self.parameters, self.logic, say)
-        self.boxes = BoxesPanel(self.ui, self.parameters, self.logic, self.inputs.request, self._propagate, say)
+        self.boxes = BoxesPanel(
+            self.ui,
+            self.parameters,
+            self.logic,
+            self.inputs.request,
+            self._propagate,
+            say,
+            self._on_table_replaced,
+        )
         self.confidence = ConfidencePanel(self.ui, lambda: self.boxes.table, lambda: self.boxes.volume, say)
 
         self._nodes_changed_soon = single_shot(0, self._on_nodes_changed)
@@ -59,10 +73,12 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.inputs.choose_defaults()
         self.update()
         self.confidence.watch()
+        self.boxes.steps.listen(True)
 
     def exit(self) -> None:
         """A person goes to another module; a run goes on."""
         self.confidence.unwatch()
+        self.boxes.steps.listen(False)
         self.boxes.hide_box()
 
     def cleanup(self) -> None:
@@ -91,8 +107,14 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onApplyButton(self) -> None:
         """Looks for boxes and segments what they show."""
         request = self.inputs.request()
-        if request is not None:
-            self._begin(lambda: self.logic.start(request, self), propagating=False)
+        if request is None:
+            return
+        if self.logic.has_result(request):
+            choice = questions.replace_or_beside(request.volumes[0].GetName(), self.ui.applyButton.window())
+            if choice is None:
+                return
+            request = replace(request, replace=choice == questions.REPLACE)
+        self._begin(lambda: self.logic.start(request, self), propagating=False)
 
     def onCancelButton(self) -> None:
         """Stops the run; finished slices stay."""
@@ -101,9 +123,12 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onUndoButton(self) -> None:
         """Takes the last run back, its boxes too."""
-        if self.logic.undo():
-            self.parameters.boxes = self._boxes_before
-            self.boxes.restore()
+        edits, before = self.logic.edits_at_stake(), self._last_before
+        if edits and not questions.may_undo_edits(edits, self.ui.undoButton.window()):
+            return
+        if self.logic.undo() and before is not None:
+            self._last_before = None
+            self.boxes.undo_run(before)
             self.confidence.update()
             self.run_panel.say("The segmentation and the boxes are as they were before the last run.")
         self._update_ready()
@@ -129,18 +154,24 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def on_tracklets(self, tracklets: list[Message]) -> None:
         # Propagation only repeats the objects that it was given, without what was rejected from them.
-        if not self._scene_gone and not self._propagating:
-            self.boxes.receive_tracklets(tracklets)
+        if not self._scene_gone and not self._propagating and self.boxes.receive_tracklets(tracklets):
+            self.confidence.update()
 
     def on_slices(self, slices: list[int]) -> None:
+        self._wrote = True
         if not self._scene_gone:
             self.confidence.mark_written(slices)
 
     def on_finished(self, outcome: Outcome) -> None:
         self._set_running(False)
         self.run_panel.show_outcome(outcome)
-        if self._run is not None and not self._scene_gone:
-            self.boxes.finish(outcome)
+        wrote = self._wrote or outcome.status == "finished"
+        if self._run is not None and self._before is not None and not self._scene_gone:
+            self.boxes.finish(outcome, self._run, self._before, wrote)
+            if wrote:
+                self._last_before = self._before
+                if not self._propagating:
+                    self.boxes.note_apply(self._before)
             self.confidence.update()
             if outcome.status == "finished" and not self._propagating:
                 self.boxes.show_best()
@@ -153,7 +184,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._begin(lambda: self.logic.propagate(request, boxes, tracklets, self), propagating=True)
 
     def _begin(self, start: Callable[[], None], propagating: bool) -> None:
-        before, self._propagating = self.parameters.boxes, propagating
+        self._before, self._propagating, self._wrote = self.boxes.state(), propagating, False
         self._set_running(True)
         self.run_panel.show_running()
         try:
@@ -162,12 +193,13 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._set_running(False)
             self.run_panel.show_outcome(Outcome("failed", str(error), error.details))
             self._update_ready()
-        else:
-            self._boxes_before = before
 
     def _set_running(self, running: bool) -> None:
         self.inputs.set_running(running)
         self.boxes.set_running(running)
+
+    def _on_table_replaced(self) -> None:
+        self.confidence.update()
 
     def _update_ready(self) -> None:
         self.run_panel.show_ready(self.inputs.why_not(), self.logic.can_undo)

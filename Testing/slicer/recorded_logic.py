@@ -20,6 +20,7 @@ class RecordedLogic:
         self.links: list[tuple[list, float, Any]] = []
         self.devices: list[str] = []
         self.refusal: Exception | None = None
+        self.has_a_result, self.edits = False, 0
 
     def models(self) -> list:
         return built_in_models()
@@ -46,6 +47,12 @@ class RecordedLogic:
     def undo(self) -> bool:
         had, self.can_undo = self.can_undo, False
         return had
+
+    def has_result(self, _request: Any) -> bool:
+        return self.has_a_result
+
+    def edits_at_stake(self) -> int:
+        return self.edits
 
     def close(self) -> None:
         self.closed = True
