@@ -16,8 +16,6 @@ _IGNORE_OBJECT_TIP = "Leave the whole object out of the segmentation (Delete)."
 _USE_TIP = "Use the selected boxes again (Delete)."
 _ADD_TIP = "Add a box where you are looking, then drag it into place."
 _PROPAGATE_TIP = "Segment the ticked boxes again: only what has changed. Slices that were edited by hand are kept."
-    "Segment the ticked boxes again. Only what has changed is computed, and slices edited by hand are kept."
-)
 
 
 @dataclass(frozen=True)
