@@ -70,7 +70,7 @@ class InputCheck:
             self._timer.start()
 
     def take_copy(self, identity: VolumeIdentity) -> VolumeCopy | None:
-        """Hands over the copy of these volumes, complete or not; None if there is none. A check under way is dropped."""
+        """Hands over the copy of these volumes, complete or not, and drops the check; None if there is no copy."""
         if self._copy is None or self._copy.identity != identity:
             return None
         self._drop()
@@ -84,7 +84,7 @@ class InputCheck:
 
     def _copy_on(self) -> None:
         try:
-            complete = self._copy.write_for(_SHARE_OF_LOOP_SECONDS) if not self._copy.is_complete else True
+            complete = self._copy.is_complete or self._copy.write_for(_SHARE_OF_LOOP_SECONDS)
         except AutoMedSAMError:
             # The run that follows says what is wrong with the disk.
             self._discard()

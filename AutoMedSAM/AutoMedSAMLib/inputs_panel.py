@@ -33,10 +33,14 @@ class InputsPanel:
         parameters: where the settings are kept.
         logic: knows the models and the device; an `AutoMedSAMLogic`.
         say: shows a sentence in the status line.
+        unsay: takes a sentence back, if it is still shown.
     """
 
-    def __init__(self, ui: Any, parameters: Parameters, logic: Any, say: Callable[[str], None]) -> None:
-        self._ui, self._parameters, self._logic, self._say = ui, parameters, logic, say
+    def __init__(
+        self, ui: Any, parameters: Parameters, logic: Any, say: Callable[[str], None], unsay: Callable[[str], None]
+    ) -> None:
+        self._ui, self._parameters, self._logic, self._say, self._unsay = ui, parameters, logic, say, unsay
+        self._complaint = ""
         self._models: list[Model] = logic.models()
         self._model: Model | None = None
         self._unreadable = ""
@@ -254,14 +258,15 @@ class InputsPanel:
         try:
             model = self._add_model(folder)
         except AutoMedSAMError as error:
-            self._say(str(error))
+            self._complaint = str(error)
+            self._say(self._complaint)
             return
         self._unreadable = ""
-        self._say("")
         self._choose(str(model.folder), model)
 
     def _choose(self, name_or_folder: str, model: Model) -> None:
         """Chooses a model. Volumes stay with their modality, not with their place among the selectors."""
+        self._unsay(self._complaint)
         parameters, before = self._parameters, self._model.modalities if self._model else ()
         volumes = {modality: parameters.volume(index) for index, modality in enumerate(before)}
         with slicer.util.NodeModify(parameters.node):

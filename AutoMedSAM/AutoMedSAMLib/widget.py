@@ -49,7 +49,8 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._wrote = False
         self.run_panel = RunPanel(self.ui, self.onApplyButton, self.onCancelButton, self.onUndoButton)
         say = self.run_panel.say
-        self.inputs = InputsPanel(self.ui, self.parameters, self.logic, say)
+        unsay = self.run_panel.unsay
+        self.inputs = InputsPanel(self.ui, self.parameters, self.logic, say, unsay)
         self.warnings = InputWarnings(self.ui.inputWarningLabel, self.logic, self.inputs.request, say)
         self.boxes = BoxesPanel(
             self.ui,
@@ -60,7 +61,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             say,
             self._on_table_replaced,
         )
-        self.confidence = ConfidencePanel(self.ui, lambda: self.boxes.table, lambda: self.boxes.volume, say)
+        self.confidence = ConfidencePanel(self.ui, lambda: self.boxes.table, lambda: self.boxes.volume, say, unsay)
 
         self._nodes_changed_soon = single_shot(0, self._on_nodes_changed)
         scene = slicer.mrmlScene
@@ -229,5 +230,6 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.logic.is_running:
             self._scene_gone = True
             self.logic.cancel()
+        self.run_panel.forget()
         self.boxes.clear()
         self.confidence.update()
