@@ -16,8 +16,6 @@ _IGNORE_OBJECT_TIP = "Leave the whole object out of the segmentation (Delete)."
 _USE_TIP = "Use the selected boxes again (Delete)."
 _ADD_TIP = "Add a box where you are looking, then drag it into place."
 _PROPAGATE_TIP = "Segment the ticked boxes again: only what has changed. Slices that were edited by hand are kept."
-    "Segment the ticked boxes again. Only what has changed is computed, and slices edited by hand are kept."
-)
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,7 @@ class BoxButtons:
         ui, free = self._ui, not state.running
         taking_back = state.selected > 0 and not state.any_accepted
         ui.thresholdSlider.enabled = ui.thresholdResetButton.enabled = free
-        what = "object" if state.one_object else "box" if state.selected < 2 else "boxes"
-        ui.rejectButton.text = f"Use {what}" if taking_back else f"Ignore {what}"
+        ui.rejectButton.text = "Use" if taking_back else "Ignore"
         ignore_tip = _IGNORE_OBJECT_TIP if state.one_object else _IGNORE_TIP
         ui.rejectButton.toolTip = _USE_TIP if taking_back else ignore_tip
         ui.rejectButton.enabled = free and state.selected > 0
