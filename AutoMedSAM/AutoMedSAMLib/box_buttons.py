@@ -71,8 +71,7 @@ class BoxButtons:
         ui, free = self._ui, not state.running
         taking_back = state.selected > 0 and not state.any_accepted
         ui.thresholdSlider.enabled = ui.thresholdResetButton.enabled = free
-        what = "object" if state.one_object else "box" if state.selected < 2 else "boxes"
-        ui.rejectButton.text = f"Use {what}" if taking_back else f"Ignore {what}"
+        ui.rejectButton.text = "Use" if taking_back else "Ignore"
         ignore_tip = _IGNORE_OBJECT_TIP if state.one_object else _IGNORE_TIP
         ui.rejectButton.toolTip = _USE_TIP if taking_back else ignore_tip
         ui.rejectButton.enabled = free and state.selected > 0

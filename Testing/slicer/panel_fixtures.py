@@ -19,9 +19,11 @@ REPORT = {
 @pytest.fixture
 def panel(module, scene, monkeypatch):
     """The panel over a recorded logic."""
-    from AutoMedSAMLib import widget
+    from AutoMedSAMLib import run_panel, widget
 
     monkeypatch.setattr(widget, "AutoMedSAMLogic", RecordedLogic)
+    # Tests click faster than a double click.
+    monkeypatch.setattr(run_panel, "_DOUBLE_CLICK_SECONDS", 0.0)
     opened = module.open_panel()
     yield opened
     opened.close()

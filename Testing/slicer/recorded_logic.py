@@ -23,6 +23,7 @@ class RecordedLogic:
         # None leaves a check unanswered, until the test answers it.
         self.checks: list[tuple[Any, Any, Any]] = []
         self.warnings: list[dict[str, str]] | None = []
+        self.run: Any = None
         self.has_a_result, self.edits = False, 0
 
     def models(self) -> list:
@@ -71,12 +72,26 @@ class RecordedLogic:
         node = self.request.segmentation or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Result")
         threshold = self.request.threshold or self.request.model.threshold
         run = Run(self.request, node, plane, axis, slices, threshold, "CPU: told by a test")
+        self.run = run
         self.listener.on_started(run)
         return run
 
     def tell_finished(self, status: str = "finished", message: str = "Done.", confidence: tuple = (), **more: Any):
         self.is_running, self.can_undo = False, True
+        if status == "finished":
+            self._write_empty_segments()
         self.listener.on_finished(Outcome(status, message, confidence=list(confidence), **more))
+
+    def _write_empty_segments(self) -> None:
+        """What a run leaves in the segmentation even where nothing was found."""
+        from AutoMedSAMLib.segment_writer import SegmentWriter
+
+        run, request = self.run, self.request
+        mode = "again" if self.propagated is not None else "replace"
+        run.segmentation.CreateDefaultDisplayNodes()
+        writer = SegmentWriter(run.segmentation, request.model, request.volumes[0], run.axis, mode=mode)
+        writer.install()
+        writer.finish({"model": request.model.name})
 
 
 def a_box(number, slice_index, score=0.9, label=1, at=10.0, side=20.0, drawn=False):

@@ -51,7 +51,7 @@ def test_boxes_are_grouped_by_object_with_seed_and_gap(done):
         "Object 2": [["20", "Glioma, whole tumour", "60", "seed"]],
         "Other boxes": [["30", "Glioma, whole tumour", "55", ""]],
     }
-    assert done.ui.boxHintLabel.text == "2 objects in 3 accepted boxes; 1 not accepted."
+    assert done.ui.boxHintLabel.text == "2 objects from 3 boxes; 1 not used."
 
 
 def test_rows_sort_by_number_and_not_by_letter(done):
@@ -70,7 +70,7 @@ def test_rows_sort_by_number_and_not_by_letter(done):
 def test_boxes_appear_while_the_run_goes_on(running, slicer_app):
     running.logic.listener.on_boxes([a_box(1, 10, 0.9)])
     slicer_app.processEvents()
-    assert rows(running.ui.boxTree) == {"Other boxes": [["10", "Glioma, whole tumour", "90", ""]]}
+    assert rows(running.ui.boxTree) == {"Found": [["10", "Glioma, whole tumour", "90", ""]]}
     assert not running.ui.rejectButton.enabled
 
 
@@ -120,10 +120,10 @@ def test_untick_of_an_object_rejects_all_its_boxes(done, slicer_app):
 
 def test_reject_button_rejects_and_takes_back(done):
     choose(done, "12")
-    assert done.ui.rejectButton.text == "Reject"
+    assert done.ui.rejectButton.text == "Ignore"
     done.ui.rejectButton.click()
     assert [box["id"] for box in done.boxes.table.propagation()[0]] == [1, 3]
-    assert done.ui.rejectButton.text == "Accept"
+    assert done.ui.rejectButton.text == "Use"
     done.ui.rejectButton.click()
     assert [box["id"] for box in done.boxes.table.propagation()[0]] == [1, 2, 3]
 
@@ -214,7 +214,10 @@ def test_late_answer_of_the_engine_does_not_touch_a_new_runs_table(done, wait_un
     answer = done.logic.links[0][2]
     done.ui.applyButton.click()
     done.logic.tell_started()
+    before = done.boxes.table.to_text()
     answer([a_tracklet([1, 2], 10)])
+    assert done.boxes.table.to_text() == before
+    done.logic.listener.on_tracklets([])
     assert done.boxes.table.objects() == []
 
 

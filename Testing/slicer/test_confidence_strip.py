@@ -17,6 +17,7 @@ ENTRIES = [
 @pytest.fixture
 def judged(running):
     """The panel after a run over slices 0 to 39 with two doubtful slices."""
+    running.logic.listener.on_tracklets([])
     running.logic.listener.on_slices([10, 11, 12])
     running.logic.tell_finished(confidence=ENTRIES)
     return running
@@ -74,8 +75,8 @@ ORANGE, TEAL = (0xE8, 0x71, 0x0A), (0x2F, 0x9E, 0x8F)
 @pytest.fixture
 def colors(judged, panel):
     """A function that gives the colours of a slice's bar from top to bottom, after a run over slices 0 to 39."""
-    judged.logic.listener.on_boxes([a_box(1, 10), a_box(2, 11)])
-    judged.logic.listener.on_tracklets([a_tracklet([1, 2], 10)])
+    judged.boxes.table.receive_boxes([a_box(1, 10), a_box(2, 11)])
+    judged.boxes.table.receive_tracklets([a_tracklet([1, 2], 10)])
     judged.confidence.update()
     panel.show()
     label, strip = judged.ui.stripLabel, judged.confidence.strip
@@ -175,6 +176,7 @@ def test_strip_never_makes_the_panel_wider(judged, panel):
 
 def test_saved_confidence_comes_back(running, module):
     running.logic.listener.on_boxes([a_box(1, 10)])
+    running.logic.listener.on_tracklets([a_tracklet([1], 10)])
     running.logic.tell_finished(confidence=ENTRIES)
     other = module.open_panel()
     assert other.widget.confidence.strip.doubtful == [11, 25]

@@ -44,7 +44,7 @@ def labels_of(segmentation: Any, volume: Any) -> np.ndarray:
     from runs import labels_in
 
     own = own_segments(segmentation, "glioma", volume)
-    return labels_in(segmentation, volume, {one.value: one.id for one in own})
+    return labels_in(segmentation, volume, {value: one.id for value, one in own.items()})
 
 
 def test_process_gives_what_the_command_line_gives_and_so_do_its_saved_files(

@@ -33,6 +33,8 @@ def rough(shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def segmentation_of(scene: Any, labels: np.ndarray, matrix: np.ndarray, **settings: str) -> Any:
+    import slicer
+
     from AutoMedSAMLib.models import find_model
     from AutoMedSAMLib.segment_writer import SegmentWriter
 
@@ -40,7 +42,10 @@ def segmentation_of(scene: Any, labels: np.ndarray, matrix: np.ndarray, **settin
     node.CreateDefaultDisplayNodes()
     for name, value in settings.items():
         node.GetSegmentation().SetConversionParameter(name.replace("_", " "), value)
-    writer = SegmentWriter(node, find_model("hippocampus"), labels.shape, matrix, 0)
+    volume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "volume")
+    slicer.util.updateVolumeFromArray(volume, labels)
+    volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    writer = SegmentWriter(node, find_model("hippocampus"), volume, 0)
     writer.write(dict(enumerate(labels)))
     writer.install()
     writer.finish({"model": "hippocampus"})
