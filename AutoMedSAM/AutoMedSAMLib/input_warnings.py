@@ -10,6 +10,7 @@ from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.exchange import VolumeIdentity
 from AutoMedSAMLib.run import Message, RunRequest
 from AutoMedSAMLib.timers import single_shot
+from AutoMedSAMLib.whole_text import WholeText
 
 CHECKING = "Comparing the image with the model's training images ..."
 
@@ -38,6 +39,7 @@ class InputWarnings:
         self._then: Callable[[], None] | None = None
         self._listening = False
         self._settled = single_shot(_SETTLE_MS, self._check)
+        self._whole_text = WholeText([label])
         label.setStyleSheet(_STYLE)
         self._show([])
 
@@ -121,7 +123,7 @@ class InputWarnings:
         self._show([])
 
     def _show(self, warnings: list[Message]) -> None:
-        self._label.text = "\n".join(warning["sentence"] for warning in warnings)
+        self._whole_text.set(self._label, "\n".join(warning["sentence"] for warning in warnings))
         self._label.setVisible(bool(warnings))
 
 

@@ -19,6 +19,7 @@ from AutoMedSAMLib.parameters import Parameters
 from AutoMedSAMLib.planes import PLANES, default_plane, slice_axis
 from AutoMedSAMLib.run import RunRequest
 from AutoMedSAMLib.volume_roles import match
+from AutoMedSAMLib.whole_text import WholeText
 
 _BACKENDS = ("int8", "fp32")
 # The row of the form below which the volume selectors go, after the model and what it finds.
@@ -41,6 +42,7 @@ class InputsPanel:
     ) -> None:
         self._ui, self._parameters, self._logic, self._say, self._unsay = ui, parameters, logic, say, unsay
         self._complaint = ""
+        self._whole_text = WholeText([ui.modelTaskLabel])
         self._models: list[Model] = logic.models()
         self._model: Model | None = None
         self._unreadable = ""
@@ -137,7 +139,7 @@ class InputsPanel:
         selector.currentIndex = -1 if model is None else self._models.index(model)
         if model != self._model:
             self._model = model
-            self._ui.modelTaskLabel.text = model.task if model else ""
+            self._whole_text.set(self._ui.modelTaskLabel, model.task if model else "")
             self._make_volume_selectors(model.modalities if model else ())
             self._grey_out_backends()
 
