@@ -20,12 +20,21 @@ class ConfidencePanel:
         table: gives the box table as it is now.
         volume: gives the volume that it belongs to, or None.
         say: shows a sentence in the status line.
+        unsay: takes a sentence back, if it is still shown.
     """
 
     def __init__(
-        self, ui: Any, table: Callable[[], BoxTable], volume: Callable[[], Any], say: Callable[[str], None]
+        self,
+        ui: Any,
+        table: Callable[[], BoxTable],
+        volume: Callable[[], Any],
+        say: Callable[[str], None],
+        unsay: Callable[[str], None],
     ) -> None:
-        self._ui, self._table, self._volume, self._say = ui, table, volume, say
+        self._ui, self._table, self._volume, self._say, self._unsay = ui, table, volume, say, unsay
+        # The slice that the status line describes, until another is looked at.
+        self._described: int | None = None
+        self._sentence = ""
         self.strip = ConfidenceStrip(ui.stripLabel, self._go_to)
         self._views = slice_views.ViewObserver(self._show_current)
         ui.doubtfulButton.connect("clicked(bool)", lambda *_: self._on_next())
@@ -65,7 +74,11 @@ class ConfidencePanel:
     def _show_current(self) -> None:
         volume, table = self._volume(), self._table()
         known = volume is not None and table.slices[1] >= table.slices[0]
-        self.strip.show_current(slice_views.current_slice(volume, table.axis) if known else None)
+        current = slice_views.current_slice(volume, table.axis) if known else None
+        self.strip.show_current(current)
+        if self._described is not None and current != self._described:
+            self._unsay(self._sentence)
+            self._described = None
 
     def _go_to(self, slice_index: int) -> None:
         volume = self._volume()
@@ -76,7 +89,8 @@ class ConfidencePanel:
         index = self.strip.next_doubtful()
         if index is not None:
             self._go_to(index)
-            self._say(self.strip.describe(index) + ".")
+            self._described, self._sentence = index, self.strip.describe(index) + "."
+            self._say(self._sentence)
 
 
 def _boxed_slices(table: BoxTable) -> set[int]:

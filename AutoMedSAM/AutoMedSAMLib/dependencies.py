@@ -43,6 +43,11 @@ def ensure(backend: str) -> None:
             _ensure_pytorch(constraints)
 
 
+def are_met() -> bool:
+    """Whether the engine can run as it is: nothing is asked or installed."""
+    return all(_is_installed(line) for line in _requirement_lines())
+
+
 def _ensure_requirements(constraints: Path) -> None:
     try:
         from slicer import packaging

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import slicer
 
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.geometry import ijk_to_ras, shape_of
+from AutoMedSAMLib.input_check import names_of
 from AutoMedSAMLib.models import Model, read_model
 from AutoMedSAMLib.output import name_of_result
 from AutoMedSAMLib.parameters import Parameters
 from AutoMedSAMLib.planes import PLANES, default_plane, slice_axis
 from AutoMedSAMLib.run import RunRequest
+from AutoMedSAMLib.volume_roles import match
 
 _BACKENDS = ("int8", "fp32")
 # The row of the form below which the volume selectors go, after the model and what it finds.
@@ -30,10 +33,14 @@ class InputsPanel:
         parameters: where the settings are kept.
         logic: knows the models and the device; an `AutoMedSAMLogic`.
         say: shows a sentence in the status line.
+        unsay: takes a sentence back, if it is still shown.
     """
 
-    def __init__(self, ui: Any, parameters: Parameters, logic: Any, say: Callable[[str], None]) -> None:
-        self._ui, self._parameters, self._logic, self._say = ui, parameters, logic, say
+    def __init__(
+        self, ui: Any, parameters: Parameters, logic: Any, say: Callable[[str], None], unsay: Callable[[str], None]
+    ) -> None:
+        self._ui, self._parameters, self._logic, self._say, self._unsay = ui, parameters, logic, say, unsay
+        self._complaint = ""
         self._models: list[Model] = logic.models()
         self._model: Model | None = None
         self._unreadable = ""
@@ -74,14 +81,18 @@ class InputsPanel:
         """What is missing for a run, as a sentence that says what to do; empty if nothing is."""
         if self._model is None:
             return self._model_problem
+        seen: dict[str, str] = {}
         for index, modality in enumerate(self._model.modalities):
-            if self._parameters.volume(index) is None:
+            volume = self._parameters.volume(index)
+            if volume is None:
                 if not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
                     return f"Load a {modality} image first: drop it on the window."
                 return f"Choose the {modality} volume."
+            if volume.GetID() in seen:
+                return f"{volume.GetName()} is chosen as {seen[volume.GetID()]} and as {modality}: choose two volumes."
+            seen[volume.GetID()] = modality
         if self._parameters.backend not in self._model.precisions:
-            missing = self._parameters.backend.upper()
-            return f"The model {self._model.name} has no {missing} files: choose the other backend."
+            return f"{_no_files(self._model, self._parameters.backend)} Choose the other backend."
         return ""
 
     def choose_defaults(self) -> None:
@@ -91,10 +102,9 @@ class InputsPanel:
             parameters.model = self._models[0].name
         self.update()
         modalities = self._model.modalities if self._model else ()
-        for index, modality in enumerate(modalities):
-            if parameters.volume(index) is None:
-                taken = [parameters.volume(other) for other in range(len(modalities))]
-                parameters.set_volume(index, _likely_volume(modality, taken, alone=len(modalities) == 1))
+        chosen = [parameters.volume(index) for index in range(len(modalities))]
+        for index, volume in enumerate(_likely_volumes(modalities, chosen)):
+            parameters.set_volume(index, volume)
 
     def update(self) -> None:
         """Shows what the parameter node says."""
@@ -119,15 +129,17 @@ class InputsPanel:
     def _show_model(self) -> None:
         model = self._chosen_model()
         selector = self._ui.modelSelector
-        if selector.count != len(self._models):
+        entries = [f"{one.name.capitalize()} {one.version}" for one in self._models]
+        if [selector.itemText(index) for index in range(selector.count)] != entries:
             selector.clear()
-            for one in self._models:
-                selector.addItem(f"{one.name.capitalize()} {one.version}")
+            for entry in entries:
+                selector.addItem(entry)
         selector.currentIndex = -1 if model is None else self._models.index(model)
         if model != self._model:
             self._model = model
             self._ui.modelTaskLabel.text = model.task if model else ""
             self._make_volume_selectors(model.modalities if model else ())
+            self._grey_out_backends()
 
     def _chosen_model(self) -> Model | None:
         """The model that the parameter node names; never another in its place, for that would go unnoticed."""
@@ -143,9 +155,24 @@ class InputsPanel:
         return known
 
     def _add_model(self, folder: Path) -> Model:
+        """Reads a model's folder, again if it is known: it may have been trained anew."""
         model = read_model(folder)
-        self._models.append(model)
+        places = [index for index, one in enumerate(self._models) if _is_same_folder(one.folder, folder)]
+        if places:
+            model = replace(model, folder=self._models[places[0]].folder)
+            self._models[places[0]] = model
+        else:
+            self._models.append(model)
         return model
+
+    def _grey_out_backends(self) -> None:
+        """An entry whose files the model lacks cannot be chosen, and its tool tip says why."""
+        selector = self._ui.backendSelector
+        for index, backend in enumerate(_BACKENDS):
+            has_files = self._model is None or backend in self._model.precisions
+            item = selector.model().item(index)
+            item.setEnabled(has_files)
+            item.setToolTip("" if has_files else _no_files(self._model, backend))
 
     def _make_volume_selectors(self, modalities: tuple[str, ...]) -> None:
         for selector in self.volume_selectors:
@@ -219,9 +246,7 @@ class InputsPanel:
         if self._can_write() and 0 <= index < len(self._models):
             model = self._models[index]
             built_in = model.name if sum(one.name == model.name for one in self._models[: index + 1]) == 1 else ""
-            self._parameters.model = built_in or str(model.folder)
-            self._parameters.threshold = None
-            self.choose_defaults()
+            self._choose(built_in or str(model.folder), model)
 
     def _on_model_folder(self) -> None:
         folder = qt.QFileDialog.getExistingDirectory(self._ui.modelFolderButton, "Choose a model's folder")
@@ -231,12 +256,28 @@ class InputsPanel:
     def use_model_folder(self, folder: Path) -> None:
         """Adds a model of a person's own and chooses it; says what is wrong if it cannot be read."""
         try:
-            self._add_model(folder)
+            model = self._add_model(folder)
         except AutoMedSAMError as error:
-            self._say(str(error))
+            self._complaint = str(error)
+            self._say(self._complaint)
             return
-        self._parameters.model = str(folder)
-        self._parameters.threshold = None
+        self._unreadable = ""
+        self._choose(str(model.folder), model)
+
+    def _choose(self, name_or_folder: str, model: Model) -> None:
+        """Chooses a model. Volumes stay with their modality, not with their place among the selectors."""
+        self._unsay(self._complaint)
+        parameters, before = self._parameters, self._model.modalities if self._model else ()
+        volumes = {modality: parameters.volume(index) for index, modality in enumerate(before)}
+        with slicer.util.NodeModify(parameters.node):
+            for index in range(max(len(before), len(model.modalities))):
+                modality = model.modalities[index] if index < len(model.modalities) else None
+                parameters.set_volume(index, volumes.get(modality))
+            # The only image that there is to look at stays, whatever it is called.
+            if len(before) == len(model.modalities) == 1:
+                parameters.set_volume(0, volumes[before[0]])
+            parameters.model = name_or_folder
+            parameters.threshold = None
         self.choose_defaults()
 
     def _volume_chooser(self, index: int) -> Callable[[Any], None]:
@@ -268,12 +309,27 @@ class InputsPanel:
             self._parameters.slices = None if whole else (round(first), round(last))
 
 
-def _likely_volume(modality: str, taken: list[Any], alone: bool) -> Any:
-    """A volume named like the modality; the one that is shown, or the first, where there is but one to choose."""
+def _likely_volumes(modalities: tuple[str, ...], chosen: list[Any]) -> list[Any]:
+    """Volumes named like the modalities; the one that is shown, or the first, where there is but one to choose."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    free = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode" and node not in taken]
-    named = [node for node in free if modality.lower() in (node.GetName() or "").lower()]
-    if named or not alone:
-        return next(iter(named), None)
+    images = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
+    if None not in chosen or not images:
+        return chosen
+    places = [images.index(node) if node in images else None for node in chosen]
+    found = match(modalities, places, [names_of(node) for node in images])
+    volumes = [node if place is None else images[place] for node, place in zip(chosen, found, strict=True)]
+    if len(modalities) > 1 or volumes[0] is not None:
+        return volumes
     shown = [node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
-    return next((node for node in free if node.GetID() in shown), next(iter(free), None))
+    return [next((node for node in images if node.GetID() in shown), images[0])]
+
+
+def _is_same_folder(one: Path, other: Path) -> bool:
+    try:
+        return one.resolve() == other.resolve()
+    except OSError:
+        return one == other
+
+
+def _no_files(model: Model, backend: str) -> str:
+    return f"The model {model.name} has no {backend.upper()} files here."

@@ -10,12 +10,13 @@ import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from automedsam.contract.protocol import DEVICE_OF_INT8
-from AutoMedSAMLib import dependencies
+from AutoMedSAMLib import dependencies, terms
 from AutoMedSAMLib.engine import Engine, Request
 from AutoMedSAMLib.engine_process import QtEngineProcess, StartProcess
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.exchange import Exchange, VolumeCopy, VolumeIdentity
 from AutoMedSAMLib.geometry import check_volumes, grid_of, shape_of
+from AutoMedSAMLib.input_check import InputCheck, names_of
 from AutoMedSAMLib.models import Model, built_in_models, find_model
 from AutoMedSAMLib.own_segments import own_segments
 from AutoMedSAMLib.provenance import read_boxes
@@ -50,6 +51,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         self._run: RunControl | None = None
         self._last: RunControl | None = None
         self._linking: Request | None = None
+        self._check = InputCheck(self.engine, self.exchange)
         scene = slicer.mrmlScene
         self._scene_tags = [
             scene.AddObserver(slicer.vtkMRMLScene.EndCloseEvent, lambda *_: self._forget()),
@@ -145,6 +147,29 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
 
         self.engine.ask({"op": "devices", "backend": backend}, answered, _nothing)
 
+    def check_input(
+        self,
+        volumes: Sequence[slicer.vtkMRMLScalarVolumeNode],
+        model: Model,
+        done: Callable[[list[Message]], None],
+    ) -> None:
+        """Compares volumes with what a model was trained on; the window stays free, and the run reuses the copy.
+
+        Args:
+            volumes: one volume for each of the model's modalities, in its order.
+            model: the model.
+            done: called with the warnings, `{"code", "sentence"}` each; with none where they cannot be found out, and
+                never if another check or a run comes first.
+
+        Raises:
+            AutoMedSAMError: If the volumes do not fit together, or there is no room for a copy.
+        """
+        check_volumes(volumes, model.modalities)
+        if not dependencies.are_met():
+            done([])
+            return
+        self._check.start(volumes, model, self._complete_copy(VolumeIdentity.of(volumes)), done)
+
     def cancel(self) -> None:
         """Ends the run within a second; slices that are finished stay. Does nothing if none goes on."""
         if self._run is not None:
@@ -227,6 +252,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             slices=slices,
             replace=replace,
         )
+        terms.log_once(request.model)
         waiting = Waiting(onProgress)
         self.start(request, waiting)
         return waiting.wait()
@@ -235,6 +261,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         """Ends a run that goes on, ends the engine, and removes the temporary files."""
         if self._run is not None:
             self._run.close()
+        self._check.stop()
         # Its files can be removed everywhere only when it is gone.
         self.engine.kill(wait_ms=1000)
         self._last = None
@@ -251,8 +278,9 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         check_request(request)
         dependencies.ensure(request.backend)
         identity, last = VolumeIdentity.of(request.volumes), self._last
-        is_same = last is not None and last.copy.is_complete and last.copy.identity == identity
-        copy = last.copy if is_same else VolumeCopy(request.volumes, self.exchange.new_path("volume"))
+        copy = self._complete_copy(identity)
+        is_same = copy is not None
+        copy = copy or self._check.take_copy(identity) or VolumeCopy(request.volumes, self.exchange.new_path("volume"))
         # An engine that is still warm goes on from its own labels.
         goes_on = again and is_same and last.request.model == request.model and last.can_undo
         labels = last.labels if goes_on else self.exchange.new_path("labels")
@@ -266,10 +294,16 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             "device": "auto",
             "plane": request.plane,
             "slices": request.slices,
+            "names": [names_of(volume) for volume in request.volumes],
         }
         self._run = RunControl(
             self.engine, request, listener, copy, labels, message, again=again, ended=self._run_ended
         )
+
+    def _complete_copy(self, identity: VolumeIdentity) -> VolumeCopy | None:
+        """The last run's copy of the volumes, if it is complete and they have not changed since."""
+        last = self._last
+        return last.copy if last is not None and last.copy.is_complete and last.copy.identity == identity else None
 
     def _run_ended(self, run: RunControl) -> None:
         """The files of a run that has written something stay for Propagate again, and so does its undo."""
@@ -295,6 +329,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
 
     def _forget(self) -> None:
         """The scene is another: there is nothing to undo, and the files are of no use."""
+        self._check.stop()
         last, self._last = self._last, None
         if last is not None:
             self._discard(last, keep=None)

@@ -1,15 +1,14 @@
 """The models there are to choose from, read from their bundles' manifests."""
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from automedsam.contract.manifest import MANIFEST_NAME, read_manifest
 from AutoMedSAMLib.errors import AutoMedSAMError
 
-MANIFEST_NAME = "bundle.json"
 BUILT_IN = Path(__file__).resolve().parents[1] / "automedsam" / "bundles"
 
 
@@ -22,6 +21,7 @@ class Model:
         folder: where the manifest lies.
         task: what it finds, in a few words.
         version: the bundle's own version.
+        terms: the terms of use of its weights.
         modalities: what the volumes must be, in this order.
         plane: the plane in which the detector learnt: "axial", "coronal" or "sagittal".
         segments: `{"value", "name", "color", "terminology"}` for each label that it writes.
@@ -34,6 +34,7 @@ class Model:
     folder: Path
     task: str
     version: str
+    terms: str
     modalities: tuple[str, ...]
     plane: str
     segments: list[dict[str, Any]]
@@ -60,7 +61,7 @@ def find_model(name_or_folder: str | Path) -> Model:
     for model in models:
         if model.name == str(name_or_folder):
             return model
-    if (Path(name_or_folder) / MANIFEST_NAME).is_file():
+    if _is_bundle(Path(name_or_folder)):
         return read_model(Path(name_or_folder))
     known = ", ".join(model.name for model in models)
     message = f"There is no model {name_or_folder}: choose one of {known}, or give a bundle's folder."
@@ -74,30 +75,49 @@ def read_model(folder: Path) -> Model:
         AutoMedSAMError: If the manifest is not there or not what it should be.
     """
     folder = Path(folder)
+    manifest = _manifest_of(folder)
+    detector, segmenter = manifest["detector"], manifest["segmenter"]["files"]
+    # What the panel calls FP32 runs on PyTorch: the segmenter's checkpoint and the detector as ONNX.
+    files = {
+        "int8": [detector["files"].get("int8"), *segmenter.get("int8", {None: None}).values()],
+        "fp32": [detector["files"].get("fp32"), *segmenter.get("torch", {None: None}).values()],
+    }
     try:
         content = (folder / MANIFEST_NAME).read_bytes()
-        manifest = json.loads(content)
-        detector, segmenter = manifest["detector"], manifest["segmenter"]["files"]
-        # What the panel calls FP32 runs on PyTorch: the segmenter's checkpoint and the detector as ONNX.
-        files = {
-            "int8": [detector["files"].get("int8"), *segmenter.get("int8", {None: None}).values()],
-            "fp32": [detector["files"].get("fp32"), *segmenter.get("torch", {None: None}).values()],
-        }
-        return Model(
-            name=str(manifest["name"]),
-            folder=folder,
-            task=str(manifest["task"]),
-            version=str(manifest["version"]),
-            modalities=tuple(manifest["modalities"]),
-            plane=str(manifest["plane"]),
-            segments=[_segment(entry) for entry in manifest["segments"]],
-            threshold=float(detector["score_threshold"]),
-            precisions=frozenset(name for name, needed in files.items() if _all_here(folder, needed)),
-            hash=hashlib.sha256(content).hexdigest(),
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        message = f"The bundle in {folder} has a missing or faulty {MANIFEST_NAME}: install it again."
-        raise AutoMedSAMError(message, repr(error)) from error
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    return Model(
+        name=manifest["name"],
+        folder=folder,
+        task=manifest["task"],
+        version=manifest["version"],
+        terms=manifest["licence"],
+        modalities=tuple(manifest["modalities"]),
+        plane=manifest["plane"],
+        segments=[_segment(entry) for entry in manifest["segments"]],
+        threshold=float(detector["score_threshold"]),
+        precisions=frozenset(name for name, needed in files.items() if _all_here(folder, needed)),
+        hash=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def _manifest_of(folder: Path) -> dict[str, Any]:
+    try:
+        if not (folder / MANIFEST_NAME).is_file():
+            message = f"The folder {folder} has no {MANIFEST_NAME}: choose the folder of a model."
+            raise AutoMedSAMError(message)
+        return read_manifest(folder)
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    except ValueError as error:
+        # A path with a null character, for one.
+        message = f"{str(folder)!r} is no folder: choose the folder of a model."
+        raise AutoMedSAMError(message) from error
+
+
+def _unreadable(folder: Path, error: OSError) -> AutoMedSAMError:
+    message = f"The model in {folder} cannot be read ({error.strerror}): choose a folder that you may read."
+    return AutoMedSAMError(message, repr(error))
 
 
 def _segment(entry: dict[str, Any]) -> dict[str, Any]:
@@ -109,5 +129,15 @@ def _segment(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _is_bundle(folder: Path) -> bool:
+    try:
+        return (folder / MANIFEST_NAME).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def _all_here(folder: Path, relative: Iterable[str | None]) -> bool:
-    return all(name is not None and (folder / name).is_file() for name in relative)
+    try:
+        return all(name is not None and (folder / name).is_file() for name in relative)
+    except (OSError, ValueError):
+        return False  # a name that this computer cannot have

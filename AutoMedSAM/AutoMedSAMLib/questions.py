@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import qt
 import slicer
 
+from AutoMedSAMLib.models import Model
+
 REPLACE, BESIDE = "Replace", "Write beside"
 EMPTY = "Empty it"
 UNDO = "Undo run"
+ACCEPT, CONTINUE = "Accept", "Continue"
 
 
 def ask(text: str, choices: tuple[str, ...], default: str | None, parent: Any = None) -> str | None:
@@ -61,3 +65,19 @@ def may_undo_edits(slices: int, parent: Any = None) -> bool:
     edited = "1 slice was" if slices == 1 else f"{slices} slices were"
     text = f"{edited} edited by hand after the run. Undo run takes these edits back as well."
     return ask(text, (UNDO,), None, parent) == UNDO
+
+
+def accepts_terms(model: Model, parent: Any = None) -> bool:
+    """Shows the terms of a model's weights and asks once; while Slicer runs its tests, nothing is asked."""
+    if slicer.app.testingEnabled():
+        return True
+    text = f"The weights of the model {model.name} have these terms:\n\n{model.terms}\n\nDo you accept them?"
+    return ask(text, (ACCEPT,), None, parent) == ACCEPT
+
+
+def runs_despite(warnings: Iterable[str], parent: Any = None) -> bool:
+    """Asks whether to run on an image that does not look like the training images; not while Slicer runs its tests."""
+    if slicer.app.testingEnabled():
+        return True
+    text = "\n\n".join([*warnings, "Results on such an image are often wrong. Continue?"])
+    return ask(text, (CONTINUE,), None, parent) == CONTINUE

@@ -52,6 +52,7 @@ class Run:
         threshold: the score from which a box is accepted.
         device: what computes, and why, in one line.
         provenance: where the result comes from; see `AutoMedSAMLib.provenance`.
+        warnings: what the input check found, `{"code", "sentence"}` each.
         segment_ids: the segment's ID in `segmentation` for each of the model's label values, once written.
     """
 
@@ -63,6 +64,7 @@ class Run:
     threshold: float
     device: str
     provenance: dict[str, Any] = field(default_factory=dict)
+    warnings: list[Message] = field(default_factory=list)
     segment_ids: dict[int, str] = field(default_factory=dict)
 
 

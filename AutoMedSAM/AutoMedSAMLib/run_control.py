@@ -153,6 +153,7 @@ class RunControl:
             threshold=float(event["threshold"]),
             device=event["device"],
             provenance=provenance_of(request, event, self._frame),
+            warnings=event.get("warnings", []),
             segment_ids=self._writer.segment_ids,
         )
         self._tell(self._listener.on_started, self._run)

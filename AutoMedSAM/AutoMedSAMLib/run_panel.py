@@ -10,6 +10,7 @@ from typing import Any
 from AutoMedSAMLib.run import Outcome
 
 _APPLY_TIP = "Find and segment. The window stays free, and the result grows slice by slice."
+_STATUS_LINES = 3
 _DOUBLE_CLICK_SECONDS = 0.5
 _CANCEL_TIP = "Stop within a second. The slices that are finished are kept."
 
@@ -29,12 +30,16 @@ class RunPanel:
     ) -> None:
         self._ui, self._on_apply, self._on_cancel = ui, on_apply, on_cancel
         self._running, self._changed = False, -math.inf
+        # A run's bad end is shown beside what is missing for the next one.
+        self._kept = self._ready_line = ""
         # The panel below must not jump when a run begins.
         policy = ui.progressBar.sizePolicy
         policy.setRetainSizeWhenHidden(True)
         ui.progressBar.sizePolicy = policy
         ui.progressBar.hide()
         ui.detailsText.hide()
+        # Nor when a sentence takes another line.
+        ui.statusLabel.minimumHeight = _STATUS_LINES * ui.statusLabel.fontMetrics().lineSpacing()
         ui.applyButton.connect("clicked(bool)", lambda *_: self._on_clicked())
         ui.undoButton.connect("clicked(bool)", lambda *_: on_undo())
         ui.detailsButton.connect("toggled(bool)", ui.detailsText.setVisible)
@@ -44,8 +49,9 @@ class RunPanel:
         if self._running:
             return
         ui = self._ui
-        if why_not or ui.statusLabel.text == ui.applyButton.toolTip:
-            ui.statusLabel.text = why_not
+        line = " ".join(part for part in (self._kept, why_not) if part)
+        if why_not or ui.statusLabel.text == self._ready_line:
+            ui.statusLabel.text = self._ready_line = line
         ui.applyButton.enabled = not why_not
         ui.applyButton.toolTip = why_not or _APPLY_TIP
         ui.undoButton.enabled = can_undo
@@ -78,6 +84,8 @@ class RunPanel:
         self._ui.progressBar.hide()
         self._set_details("\n".join(part for part in (_report(outcome.report), outcome.details) if part))
         self.say(outcome.message)
+        if outcome.status != "finished":
+            self._kept = self._ready_line = outcome.message
 
     def show_error(self, message: str, details: str) -> None:
         """Something could not be done; one sentence, and what lies behind it."""
@@ -86,7 +94,19 @@ class RunPanel:
 
     def say(self, sentence: str) -> None:
         """Shows a sentence in the status line."""
+        self._kept = self._ready_line = ""
         self._ui.statusLabel.text = sentence
+
+    def unsay(self, sentence: str) -> None:
+        """The cause of a sentence is gone: takes it back, if it is still shown."""
+        if sentence and self._ui.statusLabel.text == sentence:
+            self.say("")
+
+    def forget(self) -> None:
+        """The scene is another: nothing of its last run is shown any more; does nothing during a run."""
+        if not self._running:
+            self._set_details("")
+            self.say("")
 
     def _on_clicked(self) -> None:
         # The second click of a double click is not meant for what the button has become meanwhile.

@@ -10,11 +10,12 @@ import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from AutoMedSAMLib import questions
+from AutoMedSAMLib import questions, terms
 from AutoMedSAMLib.box_history import BoxState
 from AutoMedSAMLib.boxes_panel import BoxesPanel
 from AutoMedSAMLib.confidence_panel import ConfidencePanel
 from AutoMedSAMLib.errors import AutoMedSAMError
+from AutoMedSAMLib.input_warnings import InputWarnings
 from AutoMedSAMLib.inputs_panel import InputsPanel
 from AutoMedSAMLib.logic import AutoMedSAMLogic
 from AutoMedSAMLib.parameters import Parameters
@@ -48,7 +49,9 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._wrote = False
         self.run_panel = RunPanel(self.ui, self.onApplyButton, self.onCancelButton, self.onUndoButton)
         say = self.run_panel.say
-        self.inputs = InputsPanel(self.ui, self.parameters, self.logic, say)
+        unsay = self.run_panel.unsay
+        self.inputs = InputsPanel(self.ui, self.parameters, self.logic, say, unsay)
+        self.warnings = InputWarnings(self.ui.inputWarningLabel, self.logic, self.inputs.request, say)
         self.boxes = BoxesPanel(
             self.ui,
             self.parameters,
@@ -58,7 +61,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             say,
             self._on_table_replaced,
         )
-        self.confidence = ConfidencePanel(self.ui, lambda: self.boxes.table, lambda: self.boxes.volume, say)
+        self.confidence = ConfidencePanel(self.ui, lambda: self.boxes.table, lambda: self.boxes.volume, say, unsay)
 
         self._nodes_changed_soon = single_shot(0, self._on_nodes_changed)
         scene = slicer.mrmlScene
@@ -72,11 +75,13 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """A person opens the module."""
         self.inputs.choose_defaults()
         self.update()
+        self.warnings.listen(True)
         self.confidence.watch()
         self.boxes.steps.listen(True)
 
     def exit(self) -> None:
         """A person goes to another module; a run goes on."""
+        self.warnings.listen(False)
         self.confidence.unwatch()
         self.boxes.steps.listen(False)
         self.boxes.hide_box()
@@ -86,6 +91,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._unobserve()
         self.removeObservers()
         self._nodes_changed_soon.stop()
+        self.warnings.stop()
         self.logic.close()
         self.confidence.stop()
         self.boxes.stop()
@@ -102,6 +108,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.boxes.show_threshold()
             if self.boxes.restore():
                 self.confidence.update()
+            self.warnings.update()
         self._update_ready()
 
     def onApplyButton(self) -> None:
@@ -109,6 +116,15 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         request = self.inputs.request()
         if request is None:
             return
+        window = self.ui.applyButton.window()
+        if terms.must_be_shown(request.model):
+            if not questions.accepts_terms(request.model, window):
+                self.run_panel.say(f"The terms of the model {request.model.name} were not accepted: nothing was run.")
+                return
+            terms.accept(request.model)
+        self.warnings.before_run(request, lambda: self._apply(request))
+
+    def _apply(self, request: RunRequest) -> None:
         if self.logic.has_result(request):
             choice = questions.replace_or_beside(request.volumes[0].GetName(), self.ui.applyButton.window())
             if choice is None:
@@ -139,6 +155,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._scene_gone:
             return
         self._run = run
+        self.warnings.show_found(run.request, run.warnings)
         self.parameters.segmentation = run.segmentation
         self.ui.deviceLabel.text = run.device
         if not self._propagating:
@@ -213,5 +230,6 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.logic.is_running:
             self._scene_gone = True
             self.logic.cancel()
+        self.run_panel.forget()
         self.boxes.clear()
         self.confidence.update()

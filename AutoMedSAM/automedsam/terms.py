@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from automedsam.contract.licences import are_free, terms_key
 from automedsam.errors import AutoMedSAMError
 from automedsam.whole_file import whole_file
 
@@ -17,14 +16,6 @@ if TYPE_CHECKING:
     from automedsam.bundle import Bundle
 
 ACCEPT_VARIABLE = "AUTOMEDSAM_ACCEPT_TERMS"
-
-_FREE = re.compile(r"\b(apache|mit|bsd|cc0|public domain|cc[ -]by)\b", re.IGNORECASE)
-_RESTRICTED = re.compile(r"research|commercial|\bnc\b|\bnd\b|not stated|redistribut|education", re.IGNORECASE)
-
-
-def are_free(terms: str) -> bool:
-    """Whether terms allow all uses: they name a free license, and no restriction."""
-    return bool(_FREE.search(terms)) and not _RESTRICTED.search(terms)
 
 
 def must_be_shown(bundle: Bundle) -> bool:
@@ -81,8 +72,7 @@ def terms_file() -> Path:
 
 
 def _key(bundle: Bundle) -> str:
-    text = "\n".join((bundle.name, bundle.version, bundle.licence))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return terms_key(bundle.name, bundle.version, bundle.licence)
 
 
 def _read() -> dict[str, Any]:

@@ -20,6 +20,9 @@ class RecordedLogic:
         self.links: list[tuple[list, float, Any]] = []
         self.devices: list[str] = []
         self.refusal: Exception | None = None
+        # None leaves a check unanswered, until the test answers it.
+        self.checks: list[tuple[Any, Any, Any]] = []
+        self.warnings: list[dict[str, str]] | None = []
         self.run: Any = None
         self.has_a_result, self.edits = False, 0
 
@@ -41,6 +44,11 @@ class RecordedLogic:
     def describe_device(self, backend: str, done: Any) -> None:
         self.devices.append(backend)
         done(f"CPU: {backend}")
+
+    def check_input(self, volumes: Any, model: Any, done: Any) -> None:
+        self.checks.append((volumes, model, done))
+        if self.warnings is not None:
+            done(self.warnings)
 
     def cancel(self) -> None:
         self.cancelled += 1
