@@ -43,6 +43,11 @@ class InputWarnings:
         label.setStyleSheet(_STYLE)
         self._show([])
 
+    @property
+    def are_known(self) -> bool:
+        """Whether what is chosen has been checked."""
+        return self._warnings is not None
+
     def listen(self, listening: bool) -> None:
         """Checks what is chosen while the panel is open, and nothing while it is not."""
         self._listening = listening
