@@ -27,5 +27,25 @@ def summary(table: BoxTable, incoming: BoxTable | None) -> str:
     return text + (f"; {shown - sum(accepted)} not used." if shown > sum(accepted) else ".")
 
 
+def why_not_propagate(table: BoxTable, is_ready: bool, is_foreign: bool, is_stale: bool) -> str:
+    """Why nothing can be propagated; empty if it can.
+
+    Args:
+        table: The box table.
+        is_ready: Whether a model and a volume are chosen.
+        is_foreign: Whether the boxes belong to another volume or model than the chosen ones.
+        is_stale: Whether the segments do not show what was last segmented.
+    """
+    if not len(table):
+        return "Click Apply first."
+    if not is_ready:
+        return "Choose a model and a volume first."
+    if is_foreign:
+        return "These boxes belong to another volume or model: choose that again, or click Apply for this one."
+    if table.is_changed or is_stale:
+        return ""
+    return "The segmentation shows these boxes already: change one first."
+
+
 def _count(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"

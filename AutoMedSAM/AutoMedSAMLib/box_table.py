@@ -166,6 +166,14 @@ class BoxTable:
                 groups.append(self._group(len(groups) + 1, tracklet, boxes))
         return groups
 
+    def best_box(self, at: int | None) -> int | None:
+        """The seed's box of the best object; None if there is none, or if an object lies on the slice `at` already."""
+        objects = [group for group in self.objects() if group.seed is not None]
+        if not objects or at is None or any(group.first <= at <= group.last for group in objects):
+            return None
+        best = objects[0]
+        return next(box.id for box in best.boxes if box.slice == best.seed and box.id in best.accepted)
+
     def loose(self, objects: Sequence[BoxGroup] | None = None) -> BoxGroup | None:
         """The boxes at the threshold or rejected that belong to no object, if there are any."""
         shown = {box.id for group in (self.objects() if objects is None else objects) for box in group.boxes}

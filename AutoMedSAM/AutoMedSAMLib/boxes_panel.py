@@ -18,12 +18,13 @@ from AutoMedSAMLib.box_placement import box_where_one_looks
 from AutoMedSAMLib.box_result import BoxResult
 from AutoMedSAMLib.box_selection import BoxSelection
 from AutoMedSAMLib.box_steps import BoxSteps
-from AutoMedSAMLib.box_summary import summary
+from AutoMedSAMLib.box_summary import summary, why_not_propagate
 from AutoMedSAMLib.box_table import BoxTable
 from AutoMedSAMLib.box_tree import BoxTree
 from AutoMedSAMLib.models import Model
 from AutoMedSAMLib.parameters import Parameters
 from AutoMedSAMLib.run import Message, Outcome, Run, RunRequest
+from AutoMedSAMLib.threshold_slider import ThresholdSlider
 from AutoMedSAMLib.timers import single_shot
 
 _PLAIN = (1.0, 0.85, 0.2)
@@ -56,7 +57,7 @@ class BoxesPanel:
         self._request, self._propagate, self._say, self._on_replaced = request, propagate, say, on_replaced
         self._model: Model | None = None
         self._text = ""
-        self._running = self._updating = self._dragging = False
+        self._running = self._dragging = False
         self.table = BoxTable()
         # The table of a run that has not linked its boxes yet, with its volume and segmentation.
         self._incoming: BoxState | None = None
@@ -68,6 +69,7 @@ class BoxesPanel:
         self.steps = BoxSteps(ui, self.state, self._restore)
         # Ticks arrive from within the tree's own events, where it must not be filled anew.
         self._refresh_soon = single_shot(0, self.refresh)
+        self._slider = ThresholdSlider(ui, parameters, lambda: self.table, self.steps, self._link_and_refresh)
         self._linker = BoxLinker(logic, self._question, self._on_linked, say)
         self._connect()
         self.refresh()
@@ -86,6 +88,7 @@ class BoxesPanel:
     def set_model(self, model: Model | None) -> None:
         """Takes the names and colours of the labels from the model, and its own threshold."""
         self._model = model
+        self._slider.set_model(model)
         segments = model.segments if model else []
         self.tree.set_segments(segments)
         self._buttons.set_segments(segments)
@@ -94,15 +97,7 @@ class BoxesPanel:
 
     def show_threshold(self) -> None:
         """Sets the slider to the threshold in the parameter node, or the model's own."""
-        chosen = self._parameters.threshold
-        value = chosen if chosen is not None else self._model.threshold if self._model else self.table.threshold
-        self._updating = True
-        self._ui.thresholdSlider.value = value
-        self._updating = False
-        if len(self.table) and abs(value - self.table.threshold) > 1e-6:
-            self.table.threshold, self.table.is_linked = value, False
-            self._refresh_soon.start()
-            self._linker.link_soon()
+        self._slider.show()
 
     def restore(self) -> bool:
         """Shows the table that the parameter node holds; False if it is the one that is shown already."""
@@ -204,14 +199,11 @@ class BoxesPanel:
 
     def show_best(self) -> None:
         """Goes to the surest object, unless the views show one already."""
-        objects = [group for group in self.table.objects() if group.seed is not None]
         volume = self.volume
-        if not objects or volume is None:
-            return
-        at = slice_views.current_slice(volume, self.table.axis)
-        if at is None or not any(group.first <= at <= group.last for group in objects):
-            best = objects[0]
-            self.tree.select(next(box.id for box in best.boxes if box.slice == best.seed and box.id in best.accepted))
+        at = None if volume is None else slice_views.current_slice(volume, self.table.axis)
+        best = self.table.best_box(at)
+        if best is not None and volume is not None:
+            self.tree.select(best)
 
     def hide_box(self) -> None:
         """Takes the box out of the slice views."""
@@ -237,8 +229,6 @@ class BoxesPanel:
 
     def _connect(self) -> None:
         ui = self._ui
-        ui.thresholdSlider.connect("valueChanged(double)", self._on_threshold)
-        ui.thresholdResetButton.connect("clicked(bool)", lambda *_: self._reset_threshold())
         ui.rejectButton.connect("clicked(bool)", lambda *_: self._on_reject())
         ui.editButton.connect("toggled(bool)", lambda *_: self._show_selected())
         delete = qt.QShortcut(qt.QKeySequence(qt.QKeySequence.Delete), ui.boxTree)
@@ -246,22 +236,6 @@ class BoxesPanel:
         delete.connect("activated()", ui.rejectButton.click)
         ui.seedButton.connect("clicked(bool)", lambda *_: self._on_seed())
         ui.propagateButton.connect("clicked(bool)", lambda *_: self._on_propagate())
-
-    def _on_threshold(self, value: float) -> None:
-        if self._updating:
-            return
-        own = self._model.threshold if self._model else None
-        if len(self.table):
-            self.steps.note("slider", merge=True)
-        self._parameters.threshold = None if own is not None and abs(value - own) < 5e-3 else value
-        self.table.threshold = value if self._parameters.threshold is not None else own
-        self.table.is_linked = False
-        self._refresh_soon.start()
-        self._linker.link_soon()
-
-    def _reset_threshold(self) -> None:
-        if self._model:
-            self._ui.thresholdSlider.value = self._model.threshold
 
     def _on_selected(self) -> None:
         volume, box = self.volume, self._selection.box()
@@ -377,6 +351,10 @@ class BoxesPanel:
         request = self._own_request()
         return None if request is None or self._running or not len(self.table) else (self.table, request)
 
+    def _link_and_refresh(self) -> None:
+        self._refresh_soon.start()
+        self._linker.link_soon()
+
     def _on_linked(self) -> None:
         self._save()
         self.refresh()
@@ -422,18 +400,11 @@ class BoxesPanel:
         self._buttons.show(state)
 
     def _why_not_propagate(self) -> str:
-        request = self._request()
         if self._running:
             return "Wait until the run is over, or cancel it."
-        if not len(self.table):
-            return "Click Apply first."
-        if request is None:
-            return "Choose a model and a volume first."
-        if self._foreign(request):
-            return "These boxes belong to another volume or model: choose that again, or click Apply for this one."
-        if self.table.is_changed or self._why_propagate():
-            return ""
-        return "The segmentation shows these boxes already: change one first."
+        request = self._request()
+        foreign = request is not None and self._foreign(request)
+        return why_not_propagate(self.table, request is not None, foreign, bool(self._why_propagate()))
 
     def _why_propagate(self) -> str:
         """Why it makes sense although no box has changed; empty if it does not, or if one has."""

@@ -26,6 +26,8 @@ def widget(module_widget, add_volume, slicer_app):
 def done(widget, wait_until):
     """The panel after Apply."""
     widget.ui.applyButton.click()
+    # The image is compared with the training images first.
+    wait_until(lambda: widget.logic.is_running, SECONDS)
     wait_until(lambda: not widget.logic.is_running, SECONDS)
     assert len(widget.boxes.table.objects()) >= 2, widget.ui.statusLabel.text
     return widget
