@@ -9,8 +9,8 @@ SECONDS = 60
 
 
 @pytest.fixture
-def widget(module_widget, add_volume, slicer_app):
-    """The panel with the phantom head chosen."""
+def widget(module_widget, add_volume, slicer_app, wait_until):
+    """The panel with the phantom head chosen and checked."""
     from automedsam.phantom import phantom_head
 
     volume, _ = phantom_head()
@@ -19,6 +19,7 @@ def widget(module_widget, add_volume, slicer_app):
     matrix[:3, 3] = np.array([-1, -1, 1]) * volume.origin
     add_volume(volume.array, matrix, "FLAIR")
     slicer_app.processEvents()
+    wait_until(lambda: module_widget.widget.warnings.are_known, SECONDS)
     return module_widget.widget
 
 
