@@ -7,12 +7,42 @@ from typing import Any
 import numpy as np
 import slicer
 
+from AutoMedSAMLib.box_selection import BoxSelection
+from AutoMedSAMLib.box_tree import BoxTree
 from AutoMedSAMLib.geometry import shape_of
 from AutoMedSAMLib.slice_views import current_slice, to_voxel, view_across
+from AutoMedSAMLib.table_box import BoxGroup
 
 # A box's side as a share of the shorter side of what the view shows of the volume.
 _SHARE = 0.15
 _LEAST_VOXELS = 2.0
+
+
+def place_of_new_box(
+    volume: Any, axis: int, selection: BoxSelection, tree: BoxTree, label: int | None
+) -> tuple[int, BoxGroup | None, int | None, list[float] | tuple[float, ...] | None]:
+    """Where a box is added: between the boxes of the selected object if it has none there, else where one looks.
+
+    Args:
+        volume: the volume node.
+        axis: the slice axis of `(K, J, I)`.
+        selection: what is selected in the box table.
+        tree: the box table's tree.
+        label: the value of the box's segment; that of the selected object if None.
+
+    Returns:
+        The label (0 if there is none yet), the object that the box belongs to (None for one of its own), the slice and
+        the bounds `i0, i1, j0, j1, k0, k1`, half-open voxels; None where no view of such slices is open.
+    """
+    group = selection.group()
+    label = label or (group.label if group else 0)
+    at = current_slice(volume, axis)
+    at = tree.selected_slice() if at is None else at
+    group = group if group and group.number and group.label == label else None
+    bounds = group.bounds_at(at) if group and at is not None else None
+    if bounds is not None:
+        return label, group, at, bounds
+    return label, None, at, box_where_one_looks(volume, axis)
 
 
 def box_where_one_looks(volume: Any, axis: int) -> list[float] | None:

@@ -37,6 +37,13 @@ class BoxSteps:
         """Takes note of a step that is about to be taken; see `BoxHistory.note`."""
         self._history.note(name, before or self._state(), merge=merge)
 
+    def note_run(self, name: str, before: BoxState) -> None:
+        """A run has made a new table: a step, unless there was none before."""
+        if len(before.table):
+            self.note(name, before=before)
+        else:
+            self.clear()
+
     def clear(self) -> None:
         """Forgets all steps."""
         self._history.clear()

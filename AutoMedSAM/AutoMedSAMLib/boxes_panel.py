@@ -14,7 +14,7 @@ from AutoMedSAMLib.box_buttons import BoxButtons, ButtonState
 from AutoMedSAMLib.box_editor import BoxEditor
 from AutoMedSAMLib.box_history import BoxState
 from AutoMedSAMLib.box_linker import BoxLinker
-from AutoMedSAMLib.box_placement import box_where_one_looks
+from AutoMedSAMLib.box_placement import place_of_new_box
 from AutoMedSAMLib.box_result import BoxResult
 from AutoMedSAMLib.box_selection import BoxSelection
 from AutoMedSAMLib.box_steps import BoxSteps
@@ -185,13 +185,6 @@ class BoxesPanel:
         self._save()
         self.refresh()
 
-    def note_apply(self, before: BoxState) -> None:
-        """A run has made a new table: a step, unless there was none before."""
-        if len(before.table):
-            self.steps.note("Apply", before=before)
-        else:
-            self.steps.clear()
-
     def undo_run(self, before: BoxState) -> None:
         """The last run was taken back from the segmentation: the table of before it comes back, as one more step."""
         self.steps.note("Undo run")
@@ -290,14 +283,8 @@ class BoxesPanel:
         volume = self.volume
         if volume is None or self._model is None:
             return
-        group = self._selection.group()
-        label = label or (group.label if group else 0) or self._model.segments[0]["value"]
-        at = slice_views.current_slice(volume, self.table.axis)
-        at = self.tree.selected_slice() if at is None else at
-        group = group if group and group.number and group.label == label else None
-        bounds = group.bounds_at(at) if group and at is not None else None
-        if bounds is None:
-            group, bounds = None, box_where_one_looks(volume, self.table.axis)
+        label, group, at, bounds = place_of_new_box(volume, self.table.axis, self._selection, self.tree, label)
+        label = label or self._model.segments[0]["value"]
         if bounds is None or at is None:
             self._say(f"Open a view of {self.table.plane} slices first, then add the box there.")
             return

@@ -188,7 +188,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if wrote:
                 self._last_before = self._before
                 if not self._propagating:
-                    self.boxes.note_apply(self._before)
+                    self.boxes.steps.note_run("Apply", self._before)
             self.confidence.update()
             if outcome.status == "finished" and not self._propagating:
                 self.boxes.show_best()
