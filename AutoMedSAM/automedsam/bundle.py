@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from automedsam.contract.manifest import MANIFEST_NAME, SCHEMA_VERSION, read_manifest
-from automedsam.detector import DetectorSettings, Fit, Mirror
+from automedsam.core.expected_input import ExpectedInput
+from automedsam.core.segmentation import Segment
+from automedsam.core.volume import Plane
+from automedsam.detection.detector import DetectorSettings, Fit, Mirror
+from automedsam.detection.linking import LinkSettings
 from automedsam.errors import AutoMedSAMError
-from automedsam.expected_input import ExpectedInput
-from automedsam.linking import LinkSettings
-from automedsam.segmentation import Segment
-from automedsam.segmenter.architecture import Sam2Architecture
-from automedsam.segmenter.propagation import SegmenterSettings
-from automedsam.volume import Plane
+from automedsam.sam2.architecture import Sam2Architecture
+from automedsam.sam2.propagation import SegmenterSettings
+from automedsam.tracking.settings import FollowSettings
 
 __all__ = ["MANIFEST_NAME", "SCHEMA_VERSION", "Bundle", "FollowSettings", "file_hash", "list_bundles", "load_bundle"]
 
@@ -25,24 +26,6 @@ BUILT_IN = Path(__file__).parent / "bundles"
 # By precision: the backend that a person asks for, and which of the detector's files it takes.
 _BACKENDS = {"int8": "int8", "fp32": "fp32-onnx", "torch": "fp32"}
 _DETECTOR_OF = {"int8": "int8", "fp32": "fp32", "torch": "fp32"}
-
-
-@dataclass(frozen=True)
-class FollowSettings:
-    """How tracklets become prompts.
-
-    Attributes:
-        fill: the share of the network's view, along each side, that the boxes of all objects fill together.
-        prompt_score: boxes of at least this score prompt on their own slice, too; above 1 only the seed does.
-        reach_mm: how far propagation goes beyond an object's first and last box.
-        margin: how far a mask may leave its object's box, as a share of the box's sides; boxes between and beyond
-            the detected ones are interpolated. It keeps a drifting memory from flooding what nobody detected.
-    """
-
-    fill: float
-    prompt_score: float
-    reach_mm: float
-    margin: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from automedsam.segmenter.onnx_parts import PART_NAMES, OnnxParts
-from automedsam.segmenter.propagation import SegmenterSettings
-from automedsam.segmenter.torch_parts import TorchParts
+from automedsam.sam2.onnx_networks import PART_NAMES, OnnxParts
+from automedsam.sam2.propagation import SegmenterSettings
+from automedsam.sam2.torch_networks import TorchParts
 from automedsam_lab.agreement import Agreement, PromptedClip, agreement, follow
 from automedsam_lab.export_segmenter import export_segmenter
 from automedsam_lab.ptq4sam_big import Integration, integrate_bimodal
@@ -26,7 +26,7 @@ from automedsam_lab.table import Table
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
-    from automedsam.segmenter.parts import Sam2Parts
+    from automedsam.sam2.networks import Sam2Parts
     from automedsam_lab.quantization import Feed
 
 ONNX_RUNTIME, SIMULATED = "ONNX Runtime", "simulated in torch"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from automedsam.boxes import Box
-from automedsam.segmenter.parts import Decoded, Floats, ImageEmbedding, MaskPrompt, Sam2Parts
-from automedsam.segmenter.propagation import Prompt, Sam2Segmenter, SegmenterSettings
+from automedsam.core.boxes import Box
+from automedsam.sam2.networks import Decoded, Floats, ImageEmbedding, MaskPrompt, Sam2Parts
+from automedsam.sam2.propagation import Prompt, Sam2Segmenter, SegmenterSettings
 from automedsam_lab.metrics import dice
 from automedsam_lab.prompted import tight_box
 
@@ -128,8 +128,8 @@ def phantom_clips(count: int, frames: int = 6, seed: int = 0) -> list[PromptedCl
     """
     from scipy import ndimage
 
-    from automedsam.intensity import to_uint8
-    from automedsam.phantom import phantom_head
+    from automedsam.core.intensity import to_uint8
+    from automedsam.demo.phantom import phantom_head
 
     clips: list[PromptedClip] = []
     while len(clips) < count:

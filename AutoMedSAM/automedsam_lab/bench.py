@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from automedsam.boxes import Box
 from automedsam.bundle import Bundle
+from automedsam.core.boxes import Box
+from automedsam.core.intensity import to_uint8
+from automedsam.core.resize import resize_linear
+from automedsam.demo.phantom import LESIONS, phantom_head
 from automedsam.errors import AutoMedSAMError
-from automedsam.intensity import to_uint8
-from automedsam.onnx_runtime import available_cores
-from automedsam.phantom import LESIONS, phantom_head
-from automedsam.resize import resize_linear
+from automedsam.runtime.session import available_cores
 from automedsam_lab.bench_stages import FOLLOW, Spent
 from automedsam_lab.bench_worker import FP32, INT8, RUN, STOCK, WARM, Job
 from automedsam_lab.metrics import dice

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from automedsam.bundle import Bundle
-from automedsam.phantom import phantom_head
-from automedsam.segmenter.architecture import build_sam2
+from automedsam.demo.phantom import phantom_head
+from automedsam.sam2.build import build_sam2
 from automedsam_lab.bench import RANDOM_TASK
 from automedsam_lab.convert import Request, convert
 from automedsam_lab.convert_manifest import Description

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.whole_file import whole_file
+from automedsam.io.atomic import whole_file
 from automedsam_lab.bench import TITLES, Benchmark, Result
 from automedsam_lab.bench_stages import FOLLOW, PART_STAGES, STAGES
 from automedsam_lab.table import Table

@@ -18,17 +18,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from automedsam.backends import Backend, open_engine
-from automedsam.boxes import Box
 from automedsam.bundle import Bundle, load_bundle
-from automedsam.detector import context_frames
+from automedsam.core.boxes import Box
+from automedsam.core.memory import peak_memory_mb
+from automedsam.core.segmentation import Segmentation
+from automedsam.core.volume import Volume
+from automedsam.detection.detector import context_frames
 from automedsam.errors import AutoMedSAMError
-from automedsam.memory import peak_memory_mb
-from automedsam.segmentation import Segmentation
-from automedsam.segmenter.propagation import Prompt, Sam2Segmenter
-from automedsam.volume import Volume
-from automedsam.worker import Output
-from automedsam.writing import write_segmentation
+from automedsam.io.segmentation_writer import write_segmentation
+from automedsam.pipeline.backends import Backend, open_engine
+from automedsam.sam2.propagation import Prompt, Sam2Segmenter
+from automedsam.worker.channel import Output
 from automedsam_lab.bench_stages import DETECT, FOLLOW, WRITE, Stopwatch, TimedParts
 
 STOCK, FP32, INT8 = "stock", "fp32", "int8"

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from automedsam.detector import Fit, context_frames, detector_input
+from automedsam.core.intensity import to_uint8
+from automedsam.core.resize import resize_linear
+from automedsam.core.volume import Plane, Volume
+from automedsam.detection.detector import Fit, context_frames, detector_input
 from automedsam.errors import AutoMedSAMError
-from automedsam.intensity import to_uint8
-from automedsam.reading import SLICE_SUFFIXES, VOLUME_SUFFIXES, read_volume
-from automedsam.resize import resize_linear
-from automedsam.segmenter.propagation import IMAGENET_MEAN, IMAGENET_STD
-from automedsam.volume import Plane, Volume
+from automedsam.io.volume_reader import SLICE_SUFFIXES, VOLUME_SUFFIXES, read_volume
+from automedsam.sam2.propagation import IMAGENET_MEAN, IMAGENET_STD
 from automedsam_lab.calibration_doubts import doubts_of, is_label_map
 
 CLIP_SLICES = 4
@@ -191,7 +191,7 @@ def find_sources(folder: Path, only: str = "*") -> list[Path]:
 
 
 def _is_dicom(path: Path) -> bool:
-    from automedsam.dicom import is_dicom_file
+    from automedsam.io.dicom.reader import is_dicom_file
 
     try:
         return is_dicom_file(path)

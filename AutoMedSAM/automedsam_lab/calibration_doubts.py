@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from automedsam.reading import SLICE_SUFFIXES
-from automedsam.volume import Volume
+from automedsam.core.volume import Volume
+from automedsam.io.volume_reader import SLICE_SUFFIXES
 
 ANY_MODALITY = "any"
 CT_SEQUENCES = frozenset({"CT"})
@@ -84,8 +84,8 @@ def _device(modality: str) -> str | None:
 def _dicom_modality(folder: Path) -> str | None:
     import SimpleITK as sitk
 
-    from automedsam.dicom import is_dicom_file
-    from automedsam.quiet import quiet_simpleitk
+    from automedsam.io.dicom.reader import is_dicom_file
+    from automedsam.io.sitk_output import quiet_simpleitk
 
     first = next((path for path in sorted(folder.iterdir()) if path.is_file() and is_dicom_file(path)), None)
     if first is None:
@@ -101,7 +101,7 @@ def _is_colour(path: Path) -> bool:
     """Whether red, green and blue differ visibly; grey images are often saved as RGB."""
     import SimpleITK as sitk
 
-    from automedsam.quiet import quiet_simpleitk
+    from automedsam.io.sitk_output import quiet_simpleitk
 
     with quiet_simpleitk():
         array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.segmenter.architecture import build_sam2
+from automedsam.sam2.build import build_sam2
 from automedsam_lab.published import CONFIGS, Config
 
 Shapes = Mapping[str, tuple[int, ...]]

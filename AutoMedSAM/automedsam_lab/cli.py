@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from automedsam.cli import BAD_INPUT
+from automedsam.cli.app import BAD_INPUT
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab import (
     cli_bench,

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from automedsam.backends import Backend
 from automedsam.errors import AutoMedSAMError
+from automedsam.pipeline.backends import Backend
 from automedsam_lab.on_error import OnError
 from automedsam_lab.progress import progress
 

@@ -38,7 +38,7 @@ def check(data: Data, task: Task = GLIOMA) -> None:
     from rich.console import Console
 
     from automedsam.bundle import load_bundle
-    from automedsam.input_check import MODALITY
+    from automedsam.pipeline.input_check import MODALITY
     from automedsam_lab.expected_input import check_files, right_and_wrong
     from automedsam_lab.table import Column, Table
 

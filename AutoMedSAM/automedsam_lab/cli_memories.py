@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from automedsam.backends import Backend
+from automedsam.pipeline.backends import Backend
 from automedsam_lab.extras import needs
 
 app = typer.Typer()

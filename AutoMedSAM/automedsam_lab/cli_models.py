@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from automedsam.detector import Fit
-from automedsam.volume import Plane
+from automedsam.core.volume import Plane
+from automedsam.detection.detector import Fit
 from automedsam_lab.cli_train import Data, Task
 from automedsam_lab.extras import needs
 
@@ -27,7 +27,7 @@ Folder = Annotated[Path, typer.Option("--out", "-o", help="The folder to write t
 def export_segmenter_command(checkpoint: Checkpoint, out: Folder) -> None:
     """Write the four graphs of a segmenter."""
     with needs("train", "Exporting the segmenter"):
-        from automedsam.segmenter.torch_parts import load_model
+        from automedsam.sam2.torch_networks import load_model
         from automedsam_lab.export_segmenter import export_segmenter
 
     model, _ = load_model(checkpoint)
@@ -53,8 +53,8 @@ def quantize_segmenter_command(
 ) -> None:
     """Write the INT8 file of each part: dynamic matrix products, static convolutions in the image encoder."""
     with needs("train", "Quantizing the segmenter"):
-        from automedsam.onnx_runtime import open_session
-        from automedsam.segmenter.onnx_parts import PART_NAMES
+        from automedsam.runtime.session import open_session
+        from automedsam.sam2.onnx_networks import PART_NAMES
         from automedsam_lab.quantize_segmenter import quantize_segmenter
         from automedsam_lab.segmenter_data import calibration_slices
 

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
-from automedsam.onnx_runtime import available_cores
-from automedsam.volume import Plane
+from automedsam.runtime.session import available_cores
 from automedsam_lab.archives.archive import Choices
 from automedsam_lab.archives.opening import Layout
 from automedsam_lab.on_error import OnError

@@ -10,7 +10,7 @@ import typer
 from automedsam_lab.extras import needs
 
 if TYPE_CHECKING:
-    from automedsam.segmenter.architecture import Sam2Architecture
+    from automedsam.sam2.architecture import Sam2Architecture
     from automedsam_lab.agreement import PromptedClip
 
 app = typer.Typer()
@@ -44,9 +44,9 @@ def sensitivity(
 ) -> None:
     """Measure every scheme of each part, then each group of layers; write the best plan and its INT8 files."""
     with needs("train", "The sensitivity scan"):
-        from automedsam.segmenter.onnx_parts import PART_NAMES
-        from automedsam.segmenter.propagation import SegmenterSettings
-        from automedsam.segmenter.torch_parts import load_model
+        from automedsam.sam2.onnx_networks import PART_NAMES
+        from automedsam.sam2.propagation import SegmenterSettings
+        from automedsam.sam2.torch_networks import load_model
         from automedsam_lab.export_segmenter import export_segmenter
         from automedsam_lab.json_file import write_json
         from automedsam_lab.sensitivity import Comparison, choose_and_quantize
@@ -74,8 +74,8 @@ def ablation(
 ) -> None:
     """Compare INT8 with PTQ4SAM's bimodal integration and adaptive granularity, at 8 and 6 bits."""
     with needs("train", "The ablation"):
-        from automedsam.segmenter.propagation import SegmenterSettings
-        from automedsam.segmenter.torch_parts import load_model
+        from automedsam.sam2.propagation import SegmenterSettings
+        from automedsam.sam2.torch_networks import load_model
         from automedsam_lab.ablation import ablate, markdown
 
     model, architecture = load_model(checkpoint)

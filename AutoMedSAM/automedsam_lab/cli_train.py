@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from automedsam.cli_segment import STOPPED
+from automedsam.cli.segment import STOPPED
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.datasets import GLIOMA, HIPPOCAMPUS
 from automedsam_lab.extras import needs

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automedsam.bundle import MANIFEST_NAME, Bundle, file_hash, load_bundle
-from automedsam.detector import Fit
+from automedsam.core.volume import Plane
+from automedsam.detection.detector import Fit
 from automedsam.errors import AutoMedSAMError
-from automedsam.golden import record_golden
-from automedsam.segmenter.architecture import Sam2Architecture, build_sam2
-from automedsam.segmenter.onnx_parts import PART_NAMES, OnnxParts
-from automedsam.segmenter.propagation import SegmenterSettings
-from automedsam.volume import Plane
-from automedsam.whole_file import cannot_write
+from automedsam.io.atomic import cannot_write
+from automedsam.runtime.golden_outputs import record_golden
+from automedsam.sam2.architecture import Sam2Architecture
+from automedsam.sam2.build import build_sam2
+from automedsam.sam2.onnx_networks import PART_NAMES, OnnxParts
+from automedsam.sam2.propagation import SegmenterSettings
 from automedsam_lab.calibration import Calibration, View, read_calibration
 from automedsam_lab.checkpoint_keys import Mismatch, check_fits, read_state_dict, read_stored, refusal
 from automedsam_lab.convert_detector import DetectorSource, open_detector_source

@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from automedsam.bundle import MANIFEST_NAME, Bundle, file_hash, load_bundle
-from automedsam.detector import ANCHOR_STRIDES, Fit
+from automedsam.core.volume import Plane
+from automedsam.detection.detector import ANCHOR_STRIDES, Fit
 from automedsam.errors import AutoMedSAMError
-from automedsam.volume import Plane
 from automedsam_lab.checkpoint_keys import Mismatch, Weightless, compare, read_state_dict, read_stored, shapes_of
 
 SIZES = ("s", "m", "l")
@@ -48,7 +48,7 @@ class DetectorSource:
         about: what it is, in words.
         classes: how many classes it scores.
         input_size: height and width of its input in pixels.
-        context_mm: see `automedsam.detector.DetectorSettings`.
+        context_mm: see `automedsam.detection.detector.DetectorSettings`.
         write_fp32: writes the FP32 ONNX file; None where `ready` has the files.
         ready: files by precision that are taken as they are.
         bundle: the bundle that it comes from, whose settings it keeps.
@@ -268,7 +268,7 @@ def _check_outputs(path: Path, size: tuple[int, int]) -> int:
     """
     import numpy as np
 
-    from automedsam.onnx_runtime import open_session
+    from automedsam.runtime.session import open_session
 
     session = open_session(path, threads=1)
     try:

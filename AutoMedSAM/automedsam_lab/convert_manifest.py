@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from automedsam.bundle import SCHEMA_VERSION, file_hash
-from automedsam.detector import Fit
+from automedsam.core.segmentation import Segment
+from automedsam.core.volume import Plane
+from automedsam.detection.detector import Fit
 from automedsam.errors import AutoMedSAMError
-from automedsam.segmentation import Segment
-from automedsam.segmenter.architecture import Sam2Architecture
-from automedsam.segmenter.propagation import SegmenterSettings
-from automedsam.volume import Plane
+from automedsam.sam2.architecture import Sam2Architecture
+from automedsam.sam2.propagation import SegmenterSettings
 from automedsam_lab.calibration_doubts import ANY_MODALITY
 from automedsam_lab.convert_detector import DetectorSource, Taught
 from automedsam_lab.published import CT_WINDOW, PublishedFile

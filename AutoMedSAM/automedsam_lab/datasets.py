@@ -20,7 +20,7 @@ import numpy as np
 from automedsam.errors import AutoMedSAMError
 
 if TYPE_CHECKING:
-    from automedsam.volume import Volume
+    from automedsam.core.volume import Volume
 
 HIPPOCAMPUS = "hippocampus"
 GLIOMA = "glioma"
@@ -144,7 +144,7 @@ def load(case: Case) -> tuple[Volume, np.ndarray]:
     Raises:
         AutoMedSAMError: A file cannot be read, or the label's grid is not the image's.
     """
-    from automedsam.reading import read_volume
+    from automedsam.io.volume_reader import read_volume
 
     volume = read_volume(list(case.images))
     stored = read_volume(case.label, check_voxels=False)

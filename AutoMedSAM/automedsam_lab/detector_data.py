@@ -12,15 +12,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from automedsam.detector import (
-    SCORE_FLOOR,
-    DetectorSettings,
-    Fit,
-    Mirror,
-    context_frames,
-    detector_input,
-)
-from automedsam.resize import resize_linear
+from automedsam.core.resize import resize_linear
+from automedsam.detection.detector import SCORE_FLOOR, DetectorSettings, Fit, Mirror, context_frames, detector_input
 from automedsam_lab import synthetic_lesions as lesions
 from automedsam_lab.augmentation import Geometry, change_intensities, cut_field_of_view, sampling_map, warp
 from automedsam_lab.datasets import GLIOMA, HIPPOCAMPUS, Case, check_task, load, task_labels
@@ -111,8 +104,8 @@ def read_stack(task: DetectorTask, case: Case) -> FrameStack:
     Raises:
         AutoMedSAMError: A file of the case cannot be read.
     """
-    from automedsam.intensity import to_uint8
-    from automedsam.volume import Plane
+    from automedsam.core.intensity import to_uint8
+    from automedsam.core.volume import Plane
 
     volume, stored = load(case)
     plane = Plane(task.plane)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from automedsam.backends import Backend
+from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
-from automedsam.volume import Plane
+from automedsam.pipeline.backends import Backend
 from automedsam_lab import datasets
 from automedsam_lab.evaluate_case import CaseResult, Row, evaluate_boxes_alone, evaluate_case
 from automedsam_lab.evaluate_pictures import agreement, dice_plot, overview
@@ -33,7 +33,7 @@ from automedsam_lab.json_file import write_json
 
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle
-    from automedsam.segmentation import Segmentation
+    from automedsam.core.segmentation import Segmentation
     from automedsam_lab.evaluate_scores import MethodRow
 
 _Case = TypeVar("_Case")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from automedsam.boxes import Box, Tracklet
+from automedsam.core.boxes import Box, Tracklet
 from automedsam_lab.metrics import Mask
 from automedsam_lab.prompted import tight_box
 

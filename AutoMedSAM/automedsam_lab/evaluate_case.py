@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from automedsam.backends import Backend, open_engine
-from automedsam.boxes import Box
-from automedsam.events import Finished, RunReport
-from automedsam.pipeline import Run
+from automedsam.core.boxes import Box
+from automedsam.core.events import Finished, RunReport
+from automedsam.pipeline.backends import Backend, open_engine
+from automedsam.pipeline.run import Run
 from automedsam_lab.evaluate_boxes import BoxRule, SliceBoxes, jittered, mean_box_iou, slice_boxes, true_boxes
 from automedsam_lab.evaluate_scores import JITTERED_BOX, NO_PROMPT, TRUE_BOX, MaskScores, MethodRow, score_mask
 from automedsam_lab.evaluate_settings import EvaluationSettings
@@ -24,8 +24,8 @@ from automedsam_lab.prompted import PromptedMasks, prompted_masks
 
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle
-    from automedsam.segmentation import Segment, Segmentation
-    from automedsam.volume import Volume
+    from automedsam.core.segmentation import Segment, Segmentation
+    from automedsam.core.volume import Volume
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from automedsam.montage import montage, write_png
-from automedsam.segmentation import Segment, Segmentation
-from automedsam.whole_file import whole_file
+from automedsam.core.segmentation import Segment, Segmentation
+from automedsam.io.atomic import whole_file
+from automedsam.visualization.montage import montage, write_png
 from automedsam_lab.evaluate_report import dice_by_case
 
 if TYPE_CHECKING:

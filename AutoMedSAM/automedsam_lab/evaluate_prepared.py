@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from automedsam.boxes import Box
+from automedsam.core.boxes import Box
 from automedsam.errors import AutoMedSAMError
-from automedsam.reading import SLICE_SUFFIXES, read_volume
+from automedsam.io.volume_reader import SLICE_SUFFIXES, read_volume
 from automedsam_lab.evaluate_subjects import Loaded, Subject
 
 if TYPE_CHECKING:
-    from automedsam.volume import Volume
+    from automedsam.core.volume import Volume
     from automedsam_lab.prepared import PreparedCase, PreparedDataset, PreparedImage
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
-from automedsam.backends import Backend
-from automedsam.whole_file import whole_file
+from automedsam.io.atomic import whole_file
+from automedsam.pipeline.backends import Backend
 from automedsam_lab.evaluate_case import Row
 from automedsam_lab.evaluate_scores import MaskScores, MethodRow
 from automedsam_lab.machine import describe_machine

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.reading import read_volume
+from automedsam.io.volume_reader import read_volume
 from automedsam_lab.evaluate_scores import MethodRow, score_mask
 from automedsam_lab.evaluate_subjects import unknown_values
 
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle
-    from automedsam.volume import Plane, Volume
+    from automedsam.core.volume import Plane, Volume
 
 RIVAL_FILE = "rival.json"
 SCHEMA = 1
@@ -228,8 +228,8 @@ def _read_flat(path: Path) -> Volume:
     """A label map of a single slice, which `read_volume` takes for no volume."""
     import SimpleITK as sitk
 
-    from automedsam.quiet import quiet_simpleitk
-    from automedsam.volume import Volume
+    from automedsam.core.volume import Volume
+    from automedsam.io.sitk_output import quiet_simpleitk
 
     try:
         with quiet_simpleitk():

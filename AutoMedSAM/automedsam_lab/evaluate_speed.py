@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from automedsam.backends import Backend, Engine, open_engine
-from automedsam.boxes import Tracklet
-from automedsam.events import Finished, Stage, StageStarted
-from automedsam.pipeline import Run
-from automedsam.segmenter.propagation import Prompt, Sam2Segmenter
-from automedsam.views import region_of_interest
+from automedsam.core.boxes import Tracklet
+from automedsam.core.events import Finished, Stage, StageStarted
+from automedsam.pipeline.backends import Backend, Engine, open_engine
+from automedsam.pipeline.run import Run
+from automedsam.sam2.propagation import Prompt, Sam2Segmenter
+from automedsam.tracking.crops import region_of_interest
 from automedsam_lab.evaluate_scores import NO_PROMPT, TRUE_BOX
 from automedsam_lab.prompted import tight_box
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from automedsam.backends import Backend
+from automedsam.pipeline.backends import Backend
 from automedsam_lab.bootstrap import Resamples
 from automedsam_lab.coco_metrics import AveragePrecision, average_precision
 from automedsam_lab.evaluate_case import CaseResult, Row, method_name

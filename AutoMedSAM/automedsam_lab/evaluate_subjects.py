@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from automedsam.boxes import Box
+from automedsam.core.boxes import Box
 from automedsam.errors import AutoMedSAMError
-from automedsam.reading import read_volume
+from automedsam.io.volume_reader import read_volume
 from automedsam_lab import datasets
 
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle
-    from automedsam.volume import Volume
+    from automedsam.core.volume import Volume
 
 # Parts of a bundle's own split that have shaped it.
 _HELD_OUT = "test"

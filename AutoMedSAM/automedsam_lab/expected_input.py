@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from automedsam.bundle import Bundle
+from automedsam.core.expected_input import ExpectedInput, Range
+from automedsam.core.input_features import histogram_distance, measure_input
+from automedsam.core.volume import Plane, Volume
 from automedsam.errors import AutoMedSAMError
-from automedsam.expected_input import ExpectedInput, Range
-from automedsam.input_check import check_input
-from automedsam.input_features import histogram_distance, measure_input
-from automedsam.reading import read_volume
-from automedsam.volume import Plane, Volume
+from automedsam.io.volume_reader import read_volume
+from automedsam.pipeline.input_check import check_input
 
 # How far beyond the training images a volume may be, as factors of the lowest and the highest value. A handful of
 # training patients does not show how large heads become; twice the distance between slices still works.

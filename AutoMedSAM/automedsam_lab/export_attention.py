@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from automedsam.segmenter.torch_parts import MemoryAttention, _tokens
+from automedsam.sam2.torch_networks import MemoryAttention, _tokens
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.onnx_runtime import open_session
-from automedsam.segmenter.torch_parts import ImageEncoder, MaskDecoder, MemoryAttention, MemoryEncoder
+from automedsam.runtime.session import open_session
+from automedsam.sam2.torch_networks import ImageEncoder, MaskDecoder, MemoryAttention, MemoryEncoder
 from automedsam_lab.export_attention import FasterMemoryAttention
 from automedsam_lab.export_hiera import for_export
 

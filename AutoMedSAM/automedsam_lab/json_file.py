@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from automedsam.whole_file import whole_file
+from automedsam.io.atomic import whole_file
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:

@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from automedsam.onnx_runtime import available_cores
+from automedsam.runtime.session import available_cores
 
 
 def describe_machine() -> dict[str, str | int]:

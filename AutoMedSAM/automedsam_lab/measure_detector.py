@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from automedsam.detector import Mirror, Predict, YoloNasDetector, context_frames
+from automedsam.detection.detector import Mirror, Predict, YoloNasDetector, context_frames
 from automedsam_lab.coco_metrics import average_precision, best_threshold
 from automedsam_lab.detector_data import DetectorTask, FrameStack, boxes_of, engine_settings
 from automedsam_lab.evaluate_boxes import SliceBoxes

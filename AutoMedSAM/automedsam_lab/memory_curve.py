@@ -13,11 +13,11 @@ from statistics import fmean
 
 import numpy as np
 
-from automedsam.backends import Backend, open_engine
 from automedsam.bundle import Bundle
-from automedsam.events import Finished
-from automedsam.pipeline import Run
-from automedsam.whole_file import whole_file
+from automedsam.core.events import Finished
+from automedsam.io.atomic import whole_file
+from automedsam.pipeline.backends import Backend, open_engine
+from automedsam.pipeline.run import Run
 from automedsam_lab import datasets
 from automedsam_lab.metrics import dice
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from automedsam.boxes import Box, Tracklet
+from automedsam.core.boxes import Box, Tracklet
 
 Mask = NDArray[np.bool_]
 

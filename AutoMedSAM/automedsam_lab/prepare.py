@@ -15,8 +15,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from automedsam.core.memory import peak_memory_mb
 from automedsam.errors import AutoMedSAMError
-from automedsam.memory import peak_memory_mb
 from automedsam_lab.archives.archive import Choices, Flaw, Source
 from automedsam_lab.archives.opening import Layout, open_archive
 from automedsam_lab.prepare_picture import SIZE, Made, Setup, Worker, start_worker, work

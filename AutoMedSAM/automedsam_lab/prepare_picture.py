@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from automedsam.core.letterbox import Letterbox
+from automedsam.core.memory import peak_memory_mb
 from automedsam.errors import AutoMedSAMError
-from automedsam.letterbox import Letterbox
-from automedsam.memory import peak_memory_mb
-from automedsam.whole_file import whole_file
+from automedsam.io.atomic import whole_file
 from automedsam_lab.archives.archive import Archive, Choices, Outline, Picture, Source
 from automedsam_lab.archives.opening import Layout, open_archive
 from automedsam_lab.extras import needs

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from automedsam.whole_file import whole_file
+from automedsam.io.atomic import whole_file
 from automedsam_lab.prepare_picture import SIZE
 from automedsam_lab.prepare_split import FRACTIONS, PARTS
 from automedsam_lab.prepare_state import State

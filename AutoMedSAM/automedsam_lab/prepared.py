@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from automedsam.boxes import Box
+from automedsam.core.boxes import Box
+from automedsam.core.letterbox import Letterbox
 from automedsam.errors import AutoMedSAMError
-from automedsam.letterbox import Letterbox
 
 SCHEMA = 1
 PARTS = ("train", "val", "test")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from automedsam.resize import resize_linear
+from automedsam.core.resize import resize_linear
 from automedsam_lab.augmentation import change_intensities
 from automedsam_lab.prepared import PreparedImage
 

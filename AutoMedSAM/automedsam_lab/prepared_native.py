@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
-from automedsam.volume import Plane
 from automedsam_lab.archives.archive import Choices, Source
 from automedsam_lab.archives.opening import Layout, open_archive
 from automedsam_lab.prepared import PreparedCase, PreparedDataset

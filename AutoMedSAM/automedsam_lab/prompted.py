@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from automedsam.boxes import Box, Tracklet
-from automedsam.segmenter.propagation import Prompt, Sam2Segmenter
-from automedsam.views import region_of_interest
+from automedsam.core.boxes import Box, Tracklet
+from automedsam.sam2.propagation import Prompt, Sam2Segmenter
+from automedsam.tracking.crops import region_of_interest
 from automedsam_lab.metrics import Mask
 
 if TYPE_CHECKING:
-    from automedsam.pipeline import Run
-    from automedsam.segmenter.parts import Sam2Parts
+    from automedsam.pipeline.run import Run
+    from automedsam.sam2.networks import Sam2Parts
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from automedsam.segmenter.propagation import SegmenterSettings
-from automedsam.segmenter.torch_parts import TorchParts
+from automedsam.sam2.propagation import SegmenterSettings
+from automedsam.sam2.torch_networks import TorchParts
 from automedsam_lab.agreement import PromptedClip, follow
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.segmenter.architecture import Sam2Architecture
+from automedsam.sam2.architecture import Sam2Architecture
 
 MEDSAM2_TERMS = (
     "MedSAM2's weights are for research and education (wanglab/MedSAM2 on Hugging Face): do not redistribute them."

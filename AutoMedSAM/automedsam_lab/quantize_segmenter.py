@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.onnx_runtime import open_session
-from automedsam.segmenter.onnx_parts import PART_NAMES
+from automedsam.runtime.session import open_session
+from automedsam.sam2.onnx_networks import PART_NAMES
 from automedsam_lab.quantization import (
     CONVOLUTIONS,
     GEMM_SUFFIX,

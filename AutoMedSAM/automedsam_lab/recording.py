@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.onnx_runtime import open_session
-from automedsam.segmenter.onnx_parts import PART_NAMES, OnnxParts
-from automedsam.segmenter.parts import Decoded, Floats, ImageEmbedding, MaskPrompt
-from automedsam.segmenter.propagation import SegmenterSettings
+from automedsam.runtime.session import open_session
+from automedsam.sam2.networks import Decoded, Floats, ImageEmbedding, MaskPrompt
+from automedsam.sam2.onnx_networks import PART_NAMES, OnnxParts
+from automedsam.sam2.propagation import SegmenterSettings
 from automedsam_lab.agreement import PromptedClip, follow
 from automedsam_lab.quantization import Feed
 

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from automedsam.whole_file import whole_file
+from automedsam.io.atomic import whole_file
 from automedsam_lab.extras import needs
 from automedsam_lab.report_html_plots import automatic_against_manual, boxplots, dice_of_cases, scored
 from automedsam_lab.report_html_tables import (

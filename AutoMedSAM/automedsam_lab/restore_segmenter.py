@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.segmenter.architecture import Sam2Architecture, build_sam2
-from automedsam.segmenter.onnx_parts import PART_NAMES
+from automedsam.sam2.architecture import Sam2Architecture
+from automedsam.sam2.build import build_sam2
+from automedsam.sam2.onnx_networks import PART_NAMES
 from automedsam_lab.export_attention import FasterMemoryAttention
 from automedsam_lab.export_segmenter import export_segmenter
 from automedsam_lab.quantize_segmenter import ATTENTION

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from automedsam.bundle import Bundle
 from automedsam.errors import AutoMedSAMError
-from automedsam.onnx_runtime import available_cores, open_session
-from automedsam.segmenter.onnx_parts import PART_NAMES
+from automedsam.runtime.session import available_cores, open_session
+from automedsam.sam2.onnx_networks import PART_NAMES
 
 Feed: TypeAlias = dict[str, NDArray[Any]]
 Runner: TypeAlias = Callable[[Feed], list[NDArray[Any]]]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from automedsam.intensity import to_uint8
-from automedsam.volume import Plane
+from automedsam.core.intensity import to_uint8
+from automedsam.core.volume import Plane
 from automedsam_lab import datasets
 from automedsam_lab.clips import Clip, LabelledVolume, normalise, sample_clip
 from automedsam_lab.synthetic import generate

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from automedsam.segmenter.architecture import Sam2Architecture, build_sam2
+from automedsam.sam2.architecture import Sam2Architecture
+from automedsam.sam2.build import build_sam2
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base

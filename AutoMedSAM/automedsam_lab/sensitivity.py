@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from automedsam.golden import record_golden
-from automedsam.onnx_runtime import open_session
-from automedsam.segmenter.onnx_parts import PART_NAMES, OnnxParts
-from automedsam.segmenter.propagation import SegmenterSettings
+from automedsam.runtime.golden_outputs import record_golden
+from automedsam.runtime.session import open_session
+from automedsam.sam2.onnx_networks import PART_NAMES, OnnxParts
+from automedsam.sam2.propagation import SegmenterSettings
 from automedsam_lab.agreement import Agreement, EncodedOnce, PromptedClip, agreement, follow
 from automedsam_lab.quantization import CONVOLUTIONS, PRODUCTS, Feed, Method, PartPlan, Plan, Quantizer, Scheme
 from automedsam_lab.quantize_segmenter import (
@@ -29,7 +29,7 @@ from automedsam_lab.recording import record_inputs
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
-    from automedsam.segmenter.parts import Floats, ImageEmbedding
+    from automedsam.sam2.networks import Floats, ImageEmbedding
 
 MOST_IN_FP32 = 3
 # A group is worth FP32 if it alone costs so much Dice; two schemes closer than this are judged by their time.

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from automedsam.segmenter.parts import Decoded, Floats, ImageEmbedding, MaskPrompt
-from automedsam.segmenter.propagation import SegmenterSettings
-from automedsam.segmenter.torch_parts import TorchParts
+from automedsam.sam2.networks import Decoded, Floats, ImageEmbedding, MaskPrompt
+from automedsam.sam2.propagation import SegmenterSettings
+from automedsam.sam2.torch_networks import TorchParts
 from automedsam_lab.agreement import PromptedClip, follow
 from automedsam_lab.ptq4sam_agq import Granularity, quantize_softmax, search_granularity
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from automedsam.bundle import MANIFEST_NAME, SCHEMA_VERSION, Bundle, file_hash, load_bundle
 from automedsam.errors import AutoMedSAMError
-from automedsam.segmenter.onnx_parts import PART_NAMES
+from automedsam.sam2.onnx_networks import PART_NAMES
 from automedsam_lab import datasets
 from automedsam_lab.json_file import write_json
 from automedsam_lab.starter_tasks import SEGMENTER_HISTORY, STARTER_TASKS, StarterTask
@@ -35,7 +35,7 @@ def build_segmenter(weights: Path, data: Path, bundles: Path) -> dict[str, float
     Returns:
         Each part's greatest difference from torch.
     """
-    from automedsam.segmenter.torch_parts import load_model
+    from automedsam.sam2.torch_networks import load_model
     from automedsam_lab.export_segmenter import export_segmenter
     from automedsam_lab.quantize_segmenter import quantize_segmenter
     from automedsam_lab.segmenter_data import calibration_slices

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from automedsam.detector import Mirror
-from automedsam.segmentation import Segment
+from automedsam.core.segmentation import Segment
+from automedsam.detection.detector import Mirror
 from automedsam_lab import datasets
 
 MASTER_LIST = "Segmentation category and type - DICOM master list"
@@ -36,8 +36,8 @@ class StarterTask:
         task: what it finds.
         modalities: what the volume's channels must be.
         segments: the labels, in the order of the detector's classes.
-        linking: what differs from the defaults of `automedsam.linking.LinkSettings`.
-        mirror: see `automedsam.detector.Mirror`.
+        linking: what differs from the defaults of `automedsam.detection.linking.LinkSettings`.
+        mirror: see `automedsam.detection.detector.Mirror`.
         following: see `automedsam.bundle.FollowSettings`.
         licence: the terms of the weights.
         data: where the training cases come from.

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from automedsam.boxes import Box
-from automedsam.resize import resize_linear
-from automedsam.segmenter.propagation import IMAGENET_MEAN, IMAGENET_STD
-from automedsam.segmenter.torch_parts import load_model
+from automedsam.core.boxes import Box
+from automedsam.core.resize import resize_linear
+from automedsam.sam2.propagation import IMAGENET_MEAN, IMAGENET_STD
+from automedsam.sam2.torch_networks import load_model
 from automedsam_lab.bench_stages import Stopwatch
 
 OBJECT = 1

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from automedsam.detector import Predict
+from automedsam.detection.detector import Predict
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab import super_gradients_compat
 from automedsam_lab.datasets import cases_of, check_task

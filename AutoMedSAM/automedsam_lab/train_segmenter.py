@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.segmenter.architecture import Sam2Architecture
+from automedsam.sam2.architecture import Sam2Architecture
 from automedsam_lab.checkpoint_keys import compare, read_state_dict, shapes_of
 from automedsam_lab.clips import Clip, jitter_box, normalise, tight_box
 from automedsam_lab.segmenter_losses import LOGIT_LIMIT, DenseHead, clip_loss, hard_dice

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from automedsam.bundle import file_hash
 from automedsam.errors import AutoMedSAMError
-from automedsam.segmenter.architecture import Sam2Architecture, build_sam2
+from automedsam.sam2.architecture import Sam2Architecture
+from automedsam.sam2.build import build_sam2
 from automedsam_lab.checkpoint_keys import check_fits, read_state_dict, read_stored, refusal
 from automedsam_lab.distributed import World, join_world
 from automedsam_lab.interactive_clips import ClipStep, Interaction

@@ -16,11 +16,11 @@ import pytest
 import SimpleITK as sitk
 
 from automedsam.bundle import Bundle, load_bundle
-from automedsam.cli import main
-from automedsam.phantom import phantom_head
-from automedsam.pipeline import Run
-from automedsam.segmentation import Segment, Segmentation
-from automedsam.volume import Volume
+from automedsam.cli.app import main
+from automedsam.core.segmentation import Segment, Segmentation
+from automedsam.core.volume import Volume
+from automedsam.demo.phantom import phantom_head
+from automedsam.pipeline.run import Run
 
 Command = Callable[..., tuple[int, str, str]]
 

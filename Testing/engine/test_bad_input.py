@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from automedsam.core.segmentation import Segment, Segmentation
+from automedsam.core.volume import Volume
 from automedsam.errors import AutoMedSAMError
-from automedsam.reading import read_volume
-from automedsam.segmentation import Segment, Segmentation
-from automedsam.volume import Volume
-from automedsam.writing import check_output, write_segmentation
+from automedsam.io.segmentation_writer import check_output, write_segmentation
+from automedsam.io.volume_reader import read_volume
 
 WriteSeries = Callable[..., None]
 WRITTEN = [".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha"]

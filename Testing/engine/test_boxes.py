@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from automedsam.boxes import Box, Tracklet
+from automedsam.core.boxes import Box, Tracklet
 
 TRACKLET = Tracklet(2, {4: Box(10, 20, 10, 10, 0.9, 2), 8: Box(18, 20, 14, 10, 0.5, 2)}, 4)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from automedsam.bundle import BUILT_IN, list_bundles, load_bundle
-from automedsam.detector import Fit
+from automedsam.detection.detector import Fit
 from automedsam.errors import AutoMedSAMError
 
 

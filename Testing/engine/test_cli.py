@@ -13,19 +13,19 @@ import pytest
 import SimpleITK as sitk
 
 import automedsam
-from automedsam.boxes import Box
-from automedsam.console import RunProgress
-from automedsam.demo import dice
-from automedsam.events import Event, SliceSegmented
-from automedsam.phantom import phantom_head
-from automedsam.reading import read_volume
+from automedsam.cli.console import RunProgress
+from automedsam.core.boxes import Box
+from automedsam.core.events import Event, SliceSegmented
+from automedsam.demo.phantom import phantom_head
+from automedsam.demo.run_demo import dice
+from automedsam.io.volume_reader import read_volume
 
 Command = Callable[..., tuple[int, str, str]]
 
 WITHOUT_TORCH = """
 import sys
 sys.modules.update(dict.fromkeys(("torch", "sam2", "super_gradients", "automedsam_lab")))  # None: cannot be imported
-from automedsam.cli import main
+from automedsam.cli.app import main
 main()
 """
 

@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from automedsam.bundle import BUILT_IN, load_bundle
-from automedsam.cli import main
+from automedsam.cli.app import main
 
 
 class Terminal:

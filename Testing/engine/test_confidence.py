@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from automedsam.boxes import Box, Tracklet
-from automedsam.confidence import DOUBTFUL, SliceConfidence, slice_confidence
-from automedsam.following import ObjectMask
+from automedsam.core.boxes import Box, Tracklet
+from automedsam.pipeline.confidence import DOUBTFUL, SliceConfidence, slice_confidence
+from automedsam.tracking.tracker import ObjectMask
 
 BOX = Box(20, 10, 12, 8, 0.9)
 

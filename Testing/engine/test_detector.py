@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from automedsam.boxes import Box
-from automedsam.detector import (
+from automedsam.core.boxes import Box
+from automedsam.core.letterbox import Letterbox
+from automedsam.core.resize import resize_linear
+from automedsam.detection.detector import (
     ANCHOR_STRIDES,
     DetectorSettings,
     Fit,
@@ -20,8 +22,6 @@ from automedsam.detector import (
     detector_input,
     suppress,
 )
-from automedsam.letterbox import Letterbox
-from automedsam.resize import resize_linear
 
 SETTINGS = DetectorSettings(input_size=(32, 64), labels=(1, 2), context_mm=2.0, score_threshold=0.4, nms_iou=0.5)
 

@@ -29,8 +29,8 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.reading import read_volume
-from automedsam.video import open_frames, read_clip
+from automedsam.io.volume_reader import read_volume
+from automedsam.video.clip import open_frames, read_clip
 
 Command = Callable[..., tuple[int, str, str]]
 # Of pydicom's own files: one picture in several codings. Those in one row hold the same pixels.

@@ -28,7 +28,7 @@ from dicom_files import (
 from pydicom.dataset import Dataset
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.reading import read_volume
+from automedsam.io.volume_reader import read_volume
 
 Command = Callable[..., tuple[int, str, str]]
 CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)

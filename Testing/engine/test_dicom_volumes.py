@@ -30,10 +30,10 @@ from dicom_files import (
 )
 from pydicom.dataset import Dataset
 
+from automedsam.core.volume import Volume
 from automedsam.errors import AutoMedSAMError
-from automedsam.reading import read_volume
-from automedsam.video import open_frames
-from automedsam.volume import Volume
+from automedsam.io.volume_reader import read_volume
+from automedsam.video.clip import open_frames
 
 OBLIQUE = tuple(
     np.round([np.cos(0.3), np.sin(0.3), 0.0, -np.sin(0.3) * np.cos(0.2), np.cos(0.3) * np.cos(0.2), 0.19866933], 8)

@@ -8,10 +8,10 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from automedsam.reading import read_volume
-from automedsam.segmentation import Segment, Segmentation
-from automedsam.volume import Plane, Volume
-from automedsam.writing import write_segmentation
+from automedsam.core.segmentation import Segment, Segmentation
+from automedsam.core.volume import Plane, Volume
+from automedsam.io.segmentation_writer import write_segmentation
+from automedsam.io.volume_reader import read_volume
 
 # The patient axis (LPS) and sense in which slices, rows and columns of each plane must run.
 ANATOMY = {

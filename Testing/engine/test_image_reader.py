@@ -10,9 +10,9 @@ import pytest
 import SimpleITK as sitk
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.exif import orientation_of, upright
-from automedsam.reading import read_picture, read_volume
-from automedsam.video import open_frames, read_clip
+from automedsam.io.exif import orientation_of, upright
+from automedsam.io.volume_reader import read_picture, read_volume
+from automedsam.video.clip import open_frames, read_clip
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -12,14 +12,14 @@ import pytest
 import SimpleITK as sitk
 
 from automedsam.bundle import Bundle, load_bundle
-from automedsam.confidence import DOUBTFUL
 from automedsam.contract.manifest import check_manifest
-from automedsam.events import InputChecked
-from automedsam.input_check import check_input
-from automedsam.modality_names import modalities_in, modalities_of
-from automedsam.pipeline import Run
-from automedsam.reading import read_volume
-from automedsam.volume import Volume
+from automedsam.core.events import InputChecked
+from automedsam.core.modality_names import modalities_in, modalities_of
+from automedsam.core.volume import Volume
+from automedsam.io.volume_reader import read_volume
+from automedsam.pipeline.confidence import DOUBTFUL
+from automedsam.pipeline.input_check import check_input
+from automedsam.pipeline.run import Run
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 SIDES = (155, 200, 200)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from automedsam.core.intensity import check_finite_and_varied, to_uint8
+from automedsam.core.volume import Plane, Volume
 from automedsam.errors import AutoMedSAMError
-from automedsam.intensity import check_finite_and_varied, to_uint8
-from automedsam.reading import read_volume
-from automedsam.volume import Plane, Volume
+from automedsam.io.volume_reader import read_volume
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from automedsam.boxes import Box
+from automedsam.core.boxes import Box
+from automedsam.core.letterbox import Letterbox
+from automedsam.core.resize import resize_linear
 from automedsam.errors import AutoMedSAMError
-from automedsam.letterbox import Letterbox
-from automedsam.resize import resize_linear
 
 SIZE = (640, 640)
 # The native sizes of the archives: BraTS, hippocampus, CT lesions, Kvasir (two), ChestX-ray14, a video, odd ones.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from automedsam.boxes import Box
-from automedsam.linking import LinkSettings, link, seed_slice
+from automedsam.core.boxes import Box
+from automedsam.detection.linking import LinkSettings, link, seed_slice
 
 SETTINGS = LinkSettings(threshold=0.5, member_share=0.5, iou=0.3, max_gap_mm=2.0, min_extent_mm=3.0)
 

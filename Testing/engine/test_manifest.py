@@ -162,7 +162,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_change_of_a_field_is_refused_or_gives_a_bundle_that_can_be_described(
     place: str, value: Any, fuzzed: Path
 ) -> None:
-    from automedsam.console import bundle_table
+    from automedsam.cli.console import bundle_table
 
     write(fuzzed, changed(place, value))
     bundle = loaded(fuzzed)

@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from automedsam import cli_segment, reading
-from automedsam.console import report_table
+from automedsam.cli import segment
+from automedsam.cli.console import report_table
+from automedsam.core.events import RunReport
+from automedsam.core.memory import check_room_for_scipy, is_out_of_memory, peak_memory_mb
+from automedsam.core.segmentation import Segmentation
 from automedsam.errors import AutoMedSAMError
-from automedsam.events import RunReport
-from automedsam.memory import check_room_for_scipy, is_out_of_memory, peak_memory_mb
-from automedsam.nifti import read_nifti
-from automedsam.onnx_runtime import open_session
-from automedsam.pipeline import Run
-from automedsam.reading import read_volume
-from automedsam.segmentation import Segmentation
-from automedsam.whole_file import cannot_write
-from automedsam.worker import _told
-from automedsam.writing import write_segmentation
+from automedsam.io import volume_reader
+from automedsam.io.atomic import cannot_write
+from automedsam.io.nifti import read_nifti
+from automedsam.io.segmentation_writer import write_segmentation
+from automedsam.io.volume_reader import read_volume
+from automedsam.pipeline.run import Run
+from automedsam.runtime.session import open_session
+from automedsam.worker.__main__ import _told
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -87,7 +88,7 @@ def test_reading_writing_and_loading_name_what_they_were_at(
         raise MemoryError
 
     (tmp_path / "head.nii").write_bytes(b"x")
-    monkeypatch.setattr(reading, "read_nifti", fail)
+    monkeypatch.setattr(volume_reader, "read_nifti", fail)
     with pytest.raises(AutoMedSAMError, match=r"not enough memory to read .*head\.nii"):
         read_volume(tmp_path / "head.nii")
     monkeypatch.setattr(sitk, "WriteImage", fail)
@@ -123,7 +124,7 @@ def test_process_of_little_memory_refuses_in_one_sentence(room_mb: int, tmp_path
 def test_scipy_is_not_loaded_where_it_would_wait_for_memory_for_ever() -> None:
     program = (
         "import resource, sys\n"
-        "from automedsam.memory import check_room_for_scipy\n"
+        "from automedsam.core.memory import check_room_for_scipy\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20),) * 2)\n"
         "try:\n    check_room_for_scipy()\nexcept MemoryError:\n    sys.exit(7)\n"
@@ -145,11 +146,9 @@ def test_voxels_are_in_memory_once_while_nifti_is_read(tmp_path: Path) -> None:
 
 
 def test_peak_memory_is_that_after_writing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(cli_segment, "peak_memory_mb", lambda: 4321.0)
+    monkeypatch.setattr(segment, "peak_memory_mb", lambda: 4321.0)
     shown: list[RunReport] = []
-    monkeypatch.setattr(
-        cli_segment, "report_table", lambda report, *_, **__: shown.append(report) or report_table(report)
-    )
+    monkeypatch.setattr(segment, "report_table", lambda report, *_, **__: shown.append(report) or report_table(report))
     run = type("R", (), {"linking": type("L", (), {"threshold": 0.5})})
-    cli_segment._tell(run, RunReport(peak_memory_mb=1.0), 0, tmp_path / "mask.nii", None, None, "slice")
+    segment._tell(run, RunReport(peak_memory_mb=1.0), 0, tmp_path / "mask.nii", None, None, "slice")
     assert shown[0].peak_memory_mb == 4321.0 and peak_memory_mb() > 1

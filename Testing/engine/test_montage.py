@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from automedsam.boxes import Box
+from automedsam.core.boxes import Box
+from automedsam.core.segmentation import Segment, Segmentation
+from automedsam.core.volume import Plane, Volume
 from automedsam.errors import AutoMedSAMError
-from automedsam.montage import montage, write_png
-from automedsam.segmentation import Segment, Segmentation
-from automedsam.volume import Plane, Volume
+from automedsam.visualization.montage import montage, write_png
 
 RED, BOX = (255, 0, 0), (255, 214, 64)
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)

@@ -8,10 +8,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from automedsam.core.volume import Volume
 from automedsam.errors import AutoMedSAMError
-from automedsam.nifti import read_nifti, write_nifti
-from automedsam.reading import read_volume
-from automedsam.volume import Volume
+from automedsam.io.nifti import read_nifti, write_nifti
+from automedsam.io.volume_reader import read_volume
 
 VOXELS = np.random.default_rng(3).integers(0, 200, (6, 7, 8)).astype(np.int16)
 

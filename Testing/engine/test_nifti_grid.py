@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from automedsam.core.segmentation import Segment, Segmentation
+from automedsam.core.volume import Volume
 from automedsam.errors import AutoMedSAMError
-from automedsam.nifti_grid import mask_header
-from automedsam.reading import read_volume
-from automedsam.segmentation import Segment, Segmentation
-from automedsam.volume import Volume
-from automedsam.writing import check_output, write_segmentation
+from automedsam.io.nifti_grid import mask_header
+from automedsam.io.segmentation_writer import check_output, write_segmentation
+from automedsam.io.volume_reader import read_volume
 
 SHAPE = (8, 7, 6)
 RAS = np.array([[-1.0, 0, 0, 28], [0, -1.0, 0, 32], [0, 0, 2.0, -24], [0, 0, 0, 1]])

@@ -10,19 +10,18 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from automedsam import whole_file as whole_file_module
+from automedsam.core.native_path import sitk_path
+from automedsam.core.segmentation import Segment, Segmentation
+from automedsam.core.volume import Volume
 from automedsam.errors import AutoMedSAMError
-from automedsam.image_reader import is_picture
-from automedsam.montage import write_png
-from automedsam.onnx_runtime import open_session
-from automedsam.reading import read_picture, read_volume
-from automedsam.segmentation import Segment, Segmentation
-from automedsam.sitk_path import sitk_path
-from automedsam.video import open_frames, read_clip
-from automedsam.volume import Volume
-from automedsam.whole_file import cannot_write, check_place
-from automedsam.whole_folder import check_folder, whole_folder
-from automedsam.writing import check_output, write_segmentation
+from automedsam.io import atomic as whole_file_module
+from automedsam.io.atomic import cannot_write, check_folder, check_place, whole_folder
+from automedsam.io.image_reader import is_picture
+from automedsam.io.segmentation_writer import check_output, write_segmentation
+from automedsam.io.volume_reader import read_picture, read_volume
+from automedsam.runtime.session import open_session
+from automedsam.video.clip import open_frames, read_clip
+from automedsam.visualization.montage import write_png
 
 FORMATS = [".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha"]
 BYTES = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are no text")
@@ -181,7 +180,7 @@ def test_pictures_and_frames_in_a_folder_whose_name_is_no_text(a_picture: Volume
 @BYTES
 def test_video_whose_name_is_no_text(tmp_path: Path) -> None:
     pytest.importorskip("av", reason="the extra 'video' is not installed")
-    from automedsam.video_writing import write_video
+    from automedsam.video.video_writer import write_video
 
     path = tmp_path / f"{LATIN_1}.mp4"
     path.touch()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-CODE = "import numpy as np; from automedsam.memory import peak_memory_mb as p; b = p(); a = np.ones({n}, np.uint8)"
+CODE = "import numpy as np; from automedsam.core.memory import peak_memory_mb as p; b = p(); a = np.ones({n}, np.uint8)"
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="only Linux reports memory as precisely")

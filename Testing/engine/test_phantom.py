@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from automedsam.intensity import to_uint8
-from automedsam.phantom import LESIONS, Lesion, phantom_head
-from automedsam.volume import Plane, Volume
+from automedsam.core.intensity import to_uint8
+from automedsam.core.volume import Plane, Volume
+from automedsam.demo.phantom import LESIONS, Lesion, phantom_head
 
 
 @cache

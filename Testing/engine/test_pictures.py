@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from automedsam import picture_writing
-from automedsam.boxes import Box
-from automedsam.cli import main
+from automedsam.cli import image_output
+from automedsam.cli.app import main
+from automedsam.core.boxes import Box
+from automedsam.core.intensity import to_uint8
+from automedsam.core.segmentation import Segment
+from automedsam.demo.phantom import phantom_head
 from automedsam.errors import AutoMedSAMError
-from automedsam.intensity import to_uint8
-from automedsam.overlay import draw
-from automedsam.phantom import phantom_head
-from automedsam.segmentation import Segment
+from automedsam.visualization.overlay import draw
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -128,7 +128,7 @@ def test_neither_is_written_where_one_cannot_be(
         message = "mask.png cannot be written (No space left on device); free space there."
         raise AutoMedSAMError(message)
 
-    monkeypatch.setattr(picture_writing, "write_segmentation", fail)
+    monkeypatch.setattr(image_output, "write_segmentation", fail)
     asked = ("-o", tmp_path / "mask.png", "--overlay", tmp_path / "over.png")
     refused(command("segment", a_slice, *asked), "No space left")
     assert [path.name for path in tmp_path.iterdir()] == ["slice.png"]

@@ -9,12 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from automedsam import pipeline
-from automedsam.backends import Engine
-from automedsam.boxes import Box
 from automedsam.bundle import Bundle, load_bundle
-from automedsam.errors import AutoMedSAMError
-from automedsam.events import (
+from automedsam.core.boxes import Box
+from automedsam.core.events import (
     Event,
     Finished,
     InputChecked,
@@ -24,10 +21,13 @@ from automedsam.events import (
     StageStarted,
     TrackletsLinked,
 )
-from automedsam.pipeline import Run
-from automedsam.resize import resize_linear
-from automedsam.segmenter.parts import Decoded, ImageEmbedding, MaskPrompt
-from automedsam.volume import Plane, Volume
+from automedsam.core.resize import resize_linear
+from automedsam.core.volume import Plane, Volume
+from automedsam.errors import AutoMedSAMError
+from automedsam.pipeline import run as pipeline
+from automedsam.pipeline.backends import Engine
+from automedsam.pipeline.run import Run
+from automedsam.sam2.networks import Decoded, ImageEmbedding, MaskPrompt
 
 BRIGHT = 200
 

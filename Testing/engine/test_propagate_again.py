@@ -9,19 +9,19 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from automedsam import following
-from automedsam.backends import Engine, open_engine
-from automedsam.boxes import Box, Tracklet
 from automedsam.bundle import Bundle, load_bundle
+from automedsam.core.boxes import Box, Tracklet
+from automedsam.core.events import Event, Finished, SliceDetected, SliceFollowed, SliceSegmented, StageStarted
+from automedsam.core.volume import Plane, Volume
+from automedsam.demo.phantom import Lesion, phantom_head
+from automedsam.detection.linking import seed_slice
 from automedsam.errors import AutoMedSAMError
-from automedsam.events import Event, Finished, SliceDetected, SliceFollowed, SliceSegmented, StageStarted
-from automedsam.following import ObjectFollower
-from automedsam.linking import seed_slice
-from automedsam.phantom import Lesion, phantom_head
-from automedsam.pipeline import Run
-from automedsam.segmenter.propagation import Region
-from automedsam.views import View
-from automedsam.volume import Plane, Volume
+from automedsam.pipeline.backends import Engine, open_engine
+from automedsam.pipeline.run import Run
+from automedsam.sam2.propagation import Region
+from automedsam.tracking import tracker
+from automedsam.tracking.crops import View
+from automedsam.tracking.tracker import ObjectFollower
 
 
 class Counted:
@@ -151,7 +151,7 @@ def test_neighbour_in_the_same_view_is_left_alone(
 ) -> None:
     """Two objects that were looked at together: an edit that moves the view does not touch the other's outline."""
     whole = Region(0, 0, *a_run.slices.shape[1:])
-    monkeypatch.setattr(following, "share_views", lambda reaches, *_: [View(whole, tuple(reaches))] if reaches else [])
+    monkeypatch.setattr(tracker, "share_views", lambda reaches, *_: [View(whole, tuple(reaches))] if reaches else [])
     together = ObjectFollower(
         a_run.slices, a_run.volume.frame_spacing(a_run.plane), a_bundle.segmenter, a_bundle.following, a_run.frames
     )

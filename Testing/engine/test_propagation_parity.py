@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from automedsam.boxes import Box
+from automedsam.core.boxes import Box
+from automedsam.core.resize import resize_linear
 from automedsam.errors import AutoMedSAMError
-from automedsam.resize import resize_linear
-from automedsam.segmenter.architecture import Sam2Architecture, build_sam2
-from automedsam.segmenter.memory_bank import Memory, MemoryBank
-from automedsam.segmenter.onnx_parts import PART_NAMES, OnnxParts
-from automedsam.segmenter.parts import Sam2Parts
-from automedsam.segmenter.propagation import Prompt, Sam2Segmenter, SegmenterSettings
+from automedsam.sam2.architecture import Sam2Architecture
+from automedsam.sam2.build import build_sam2
+from automedsam.sam2.memory_bank import Memory, MemoryBank
+from automedsam.sam2.networks import Sam2Parts
+from automedsam.sam2.onnx_networks import PART_NAMES, OnnxParts
+from automedsam.sam2.propagation import Prompt, Sam2Segmenter, SegmenterSettings
 
 torch = pytest.importorskip("torch", reason="the FP32 backend is not installed")
 pytest.importorskip("sam2", reason="the FP32 backend is not installed")
@@ -111,7 +112,7 @@ def stock_logits(model: Any, slices: np.ndarray, prompt: Prompt) -> np.ndarray:
 )
 @pytest.mark.parametrize("multimask", [True, False])
 def test_propagation_equals_the_stock_predictor(slices: np.ndarray, prompt: Prompt, multimask: bool) -> None:
-    from automedsam.segmenter.torch_parts import TorchParts
+    from automedsam.sam2.torch_networks import TorchParts
 
     architecture = replace(TINY, multimask=multimask)
     model = a_model(architecture)
@@ -123,7 +124,7 @@ def test_propagation_equals_the_stock_predictor(slices: np.ndarray, prompt: Prom
 
 @pytest.mark.parametrize("stride", [2, 3])
 def test_memory_stride_equals_the_stock_predictors(slices: np.ndarray, stride: int) -> None:
-    from automedsam.segmenter.torch_parts import TorchParts
+    from automedsam.sam2.torch_networks import TorchParts
 
     model, prompt = a_model(TINY), Prompt(box=BOX)
     ours = propagate(TorchParts(model), TINY, slices, prompt, memory_stride=stride)
@@ -155,7 +156,7 @@ def test_memories_that_the_model_does_not_know_are_refused(memories: int | None,
 @pytest.mark.parametrize("temporal", [True, False])
 def test_onnx_logits_equal_torch(slices: np.ndarray, tmp_path: Path, temporal: bool) -> None:
     pytest.importorskip("onnx", reason="the lab is not installed")
-    from automedsam.segmenter.torch_parts import TorchParts
+    from automedsam.sam2.torch_networks import TorchParts
     from automedsam_lab.export_segmenter import export_segmenter
 
     architecture = replace(TINY, temporal_pointers=temporal, multimask=temporal)

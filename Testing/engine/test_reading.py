@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from automedsam.reading import read_volume
-from automedsam.volume import Plane, Volume
+from automedsam.core.volume import Plane, Volume
+from automedsam.io.volume_reader import read_volume
 
 WriteSeries = Callable[..., None]
 
@@ -183,7 +183,7 @@ def test_nothing_is_printed_while_reading(a_volume: Volume, a_picture: Volume, t
     program = (
         "import sys, pathlib\n"
         "from automedsam.errors import AutoMedSAMError\n"
-        "from automedsam.reading import read_volume\n"
+        "from automedsam.io.volume_reader import read_volume\n"
         "for name in sys.argv[1:]:\n"
         "    try:\n"
         "        read_volume(pathlib.Path(name))\n"

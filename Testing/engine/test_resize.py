@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from automedsam.resize import resize_linear
+from automedsam.core.resize import resize_linear
 
 SIZES = [((24, 20), (64, 64)), ((64, 48), (20, 31)), ((16, 16), (16, 16)), ((1, 5), (3, 2)), ((33, 8), (12, 24))]
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from automedsam import cli_segment, picture_writing
-from automedsam.events import Event, Stage, StageStarted
-from automedsam.pipeline import Run
-from automedsam.terminal import ended_like_ctrl_c
+from automedsam.cli import image_output, segment
+from automedsam.cli.terminal import ended_like_ctrl_c
+from automedsam.core.events import Event, Stage, StageStarted
+from automedsam.pipeline.run import Run
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -94,7 +94,7 @@ def test_stopped_while_reading(command: Command, tmp_path: Path, monkeypatch: py
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli_segment, "read_volume", interrupted)
+    monkeypatch.setattr(segment, "read_volume", interrupted)
     stopped(command("segment", noise(tmp_path / "head.nii", 4, 20, 30), "-o", tmp_path / "mask.nii"))
     assert not (tmp_path / "mask.nii").exists()
 
@@ -105,9 +105,9 @@ def test_stopped_while_writing_leaves_neither_file(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(picture_writing, "write_segmentation", interrupted)
+    monkeypatch.setattr(image_output, "write_segmentation", interrupted)
     monkeypatch.setattr(Run, "events", lambda self: iter(()))
-    monkeypatch.setattr(cli_segment, "_perform", lambda run, progress: (None, 1))
+    monkeypatch.setattr(segment, "_perform", lambda run, progress: (None, 1))
     source = noise(tmp_path / "image.png", 20, 30)
     stopped(command("segment", source, "-o", tmp_path / "mask.png", "--overlay", tmp_path / "over.png"))
     assert [path.name for path in tmp_path.iterdir()] == ["image.png"]
@@ -133,7 +133,7 @@ def test_end_that_the_system_asks_for_is_a_ctrl_c(name: str) -> None:
 def test_signal_that_is_ignored_stays_ignored() -> None:
     program = (
         "import os, signal\n"
-        "from automedsam.terminal import ended_like_ctrl_c\n"
+        "from automedsam.cli.terminal import ended_like_ctrl_c\n"
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "with ended_like_ctrl_c():\n"
         "    os.kill(os.getpid(), signal.SIGHUP)\n"

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from automedsam.cli import main
-from automedsam.console import report_table
-from automedsam.events import RunReport
-from automedsam.terminal import accept_any_text, printable, say
+from automedsam.cli.app import main
+from automedsam.cli.console import report_table
+from automedsam.cli.terminal import accept_any_text, printable, say
+from automedsam.core.events import RunReport
 
 NAMES = ["\u982d.seg.nrrd", os.fsdecode(b"gr\xf6\xdfe.nii"), "[red]head[/].nii", ":smile:.nii", "[/foo].nii"]
 ENCODINGS = ["ascii", "cp1252", "cp437", "utf-8", "shift_jis"]
@@ -83,11 +83,11 @@ def test_each_sentence_has_its_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_boxes_as_json_are_read_in_any_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from automedsam import cli_detect
+    from automedsam.cli import detect
 
-    monkeypatch.setattr(cli_detect, "_as_json", lambda run, files: {"files": files})
-    monkeypatch.setattr(cli_detect, "read_volume", lambda *_: type("V", (), {"notes": ()}))
-    monkeypatch.setattr(cli_detect, "Run", lambda *_, **__: type("R", (), {"detect": lambda self: iter(())})())
+    monkeypatch.setattr(detect, "_as_json", lambda run, files: {"files": files})
+    monkeypatch.setattr(detect, "read_volume", lambda *_: type("V", (), {"notes": ()}))
+    monkeypatch.setattr(detect, "Run", lambda *_, **__: type("R", (), {"detect": lambda self: iter(())})())
     for encoding in ENCODINGS:
         streams = Streams(monkeypatch, encoding)
         with pytest.raises(SystemExit):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from automedsam import terms
 from automedsam.bundle import Bundle, load_bundle
+from automedsam.cli import terms
+from automedsam.core.volume import Volume
 from automedsam.errors import AutoMedSAMError
-from automedsam.volume import Volume
 
 
 @pytest.fixture(autouse=True)

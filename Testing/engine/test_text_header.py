@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from automedsam.core.volume import Volume
 from automedsam.errors import AutoMedSAMError
-from automedsam.reading import read_volume
-from automedsam.volume import Volume
+from automedsam.io.volume_reader import read_volume
 
 
 def saved(volume: Volume, path: Path) -> Path:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from automedsam import threads
-from automedsam.backends import Backend, open_engine
 from automedsam.bundle import load_bundle
 from automedsam.errors import AutoMedSAMError
-from automedsam.threads import VARIABLE, fastest, threads_for
+from automedsam.pipeline.backends import Backend, open_engine
+from automedsam.runtime import threads
+from automedsam.runtime.threads import VARIABLE, fastest, threads_for
 
 MODEL = Path("memory_attention.onnx")
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from automedsam.detector import context_frames
+from automedsam.core.volume import Volume
+from automedsam.detection.detector import context_frames
 from automedsam.errors import AutoMedSAMError
-from automedsam.frame_source import FrameSource
-from automedsam.reading import read_volume
-from automedsam.video import FRAME_PLANE, Clip, open_frames, parse_frames, read_clip
-from automedsam.video_writing import write_video
-from automedsam.volume import Volume
+from automedsam.io.volume_reader import read_volume
+from automedsam.video.clip import FRAME_PLANE, Clip, open_frames, parse_frames, read_clip
+from automedsam.video.frame_source import FrameSource
+from automedsam.video.video_writer import write_video
 
 COUNT, HEIGHT, WIDTH = 12, 48, 64
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from automedsam.cli import main
-from automedsam.video_writing import write_video
+from automedsam.cli.app import main
+from automedsam.video.video_writer import write_video
 
 Refusal = Callable[..., str]
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from automedsam import video_writing
-from automedsam.console import RunProgress
-from automedsam.demo import dice
-from automedsam.events import Event, SliceSegmented
-from automedsam.intensity import to_uint8
-from automedsam.phantom import phantom_head
-from automedsam.reading import read_volume
-from automedsam.video_writing import write_video
+from automedsam.cli.console import RunProgress
+from automedsam.core.events import Event, SliceSegmented
+from automedsam.core.intensity import to_uint8
+from automedsam.demo.phantom import phantom_head
+from automedsam.demo.run_demo import dice
+from automedsam.io.volume_reader import read_volume
+from automedsam.video import video_writer
+from automedsam.video.video_writer import write_video
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -200,7 +200,7 @@ def test_a_full_disk_leaves_neither_masks_nor_overlay(
         if len(written) == 3:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(video_writing, "write_whole", fail_at_the_third)
+    monkeypatch.setattr(video_writer, "write_whole", fail_at_the_third)
     if existing:
         (tmp_path / "masks").mkdir()
     code, _, error = command("segment", clip, "-o", tmp_path / "masks", "--overlay", tmp_path / "over.mp4")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from automedsam.boxes import Box, Tracklet
-from automedsam.segmenter.propagation import Region
-from automedsam.views import Reach, region_of_interest, share_views
+from automedsam.core.boxes import Box, Tracklet
+from automedsam.sam2.propagation import Region
+from automedsam.tracking.crops import Reach, region_of_interest, share_views
 
 SIZE = (100, 120)
 

@@ -7,10 +7,10 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from automedsam.boxes import Box
+from automedsam.core.boxes import Box
+from automedsam.core.ijk_boxes import VoxelBoxes
+from automedsam.core.volume import Plane, Volume
 from automedsam.errors import AutoMedSAMError
-from automedsam.volume import Plane, Volume
-from automedsam.voxel_boxes import VoxelBoxes
 
 ORIENTATIONS = list(product(permutations(range(3)), product((1.0, -1.0), repeat=3)))
 

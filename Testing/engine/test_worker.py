@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from automedsam.bundle import Bundle
-from automedsam.pipeline import Run
-from automedsam.volume import Plane, Volume
+from automedsam.core.volume import Plane, Volume
+from automedsam.pipeline.run import Run
 
 if TYPE_CHECKING:
     from Testing.engine.conftest import Message, Worker

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import automedsam
-from automedsam.pipeline import Run
-from automedsam.volume import Volume
+from automedsam.core.volume import Volume
+from automedsam.pipeline.run import Run
 
 if TYPE_CHECKING:
     from Testing.engine.conftest import Message, Worker
@@ -151,14 +151,14 @@ def test_what_a_backend_lacks_is_named(a_worker: Worker) -> None:
 
 
 def test_int8_road_imports_neither_torch_nor_the_command_line(tmp_path: Path) -> None:
-    program = "import sys, automedsam.worker, automedsam.worker_service; print(*sys.modules)"
+    program = "import sys, automedsam.worker.__main__, automedsam.worker.handlers; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     assert not {"torch", "sam2", "typer", "rich", "SimpleITK"} & set(loaded.split())
 
 
 def test_what_libraries_print_is_not_taken_for_an_event() -> None:
     program = (
-        "import os, automedsam.worker as worker; out = worker.Output(); print('chatter', flush=True); "
+        "import os, automedsam.worker.__main__ as worker; out = worker.Output(); print('chatter', flush=True); "
         "os.write(1, b'C chatter'); out.send('ready', text='\\u00e9')"
     )
     ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, encoding="utf-8")

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from automedsam.backends import Engine
-from automedsam.boxes import Box
-from automedsam.resize import resize_linear
-from automedsam.segmenter.parts import Decoded, Floats, ImageEmbedding, MaskPrompt
-from automedsam.segmenter.propagation import IMAGENET_MEAN, IMAGENET_STD
-from automedsam.volume import Volume
+from automedsam.core.boxes import Box
+from automedsam.core.resize import resize_linear
+from automedsam.core.volume import Volume
+from automedsam.pipeline.backends import Engine
+from automedsam.sam2.networks import Decoded, Floats, ImageEmbedding, MaskPrompt
+from automedsam.sam2.propagation import IMAGENET_MEAN, IMAGENET_STD
 from automedsam_lab.prompted import tight_box
 
 SHAPE = (16, 60, 60)
@@ -54,7 +54,7 @@ def use_bright_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     def open_engine(*_arguments: object) -> Engine:
         return Engine(BrightDetector(), BrightParts(), "nothing")  # type: ignore[arg-type]
 
-    for module in ("automedsam.pipeline", "automedsam_lab.evaluate_case", "automedsam_lab.evaluate_speed"):
+    for module in ("automedsam.pipeline.run", "automedsam_lab.evaluate_case", "automedsam_lab.evaluate_speed"):
         monkeypatch.setattr(f"{module}.open_engine", open_engine)
 
 

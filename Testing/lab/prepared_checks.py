@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from automedsam.boxes import Box
-from automedsam.letterbox import Letterbox
-from automedsam.volume import Plane, Volume
+from automedsam.core.boxes import Box
+from automedsam.core.letterbox import Letterbox
+from automedsam.core.volume import Plane, Volume
 from automedsam_lab.prepare_split import PARTS
 
 

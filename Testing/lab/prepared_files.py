@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from automedsam.boxes import Box
-from automedsam.letterbox import Letterbox
+from automedsam.core.boxes import Box
+from automedsam.core.letterbox import Letterbox
 
 LABELS = {1: "bright", 2: "brighter"}
 PATIENTS = {"train": ("a", "b"), "val": ("c",), "test": ("d",)}

@@ -16,8 +16,8 @@ pytest.importorskip("matplotlib", reason="the lab is not installed")
 
 from published_files import TINY  # noqa: E402
 
-from automedsam.boxes import Box  # noqa: E402
 from automedsam.bundle import Bundle, load_bundle  # noqa: E402
+from automedsam.core.boxes import Box  # noqa: E402
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam_lab.bench import Benchmark, Options, bench, contenders, in_turn, made_up_clip  # noqa: E402
 from automedsam_lab.bench_models import random_bundle  # noqa: E402

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from automedsam.detector import Fit, detector_input
+from automedsam.core.volume import Plane
+from automedsam.detection.detector import Fit, detector_input
 from automedsam.errors import AutoMedSAMError
-from automedsam.volume import Plane
 from automedsam_lab.calibration import CLIP_SLICES, View, find_sources, read_calibration
 
 SIZE = 32

@@ -13,7 +13,7 @@ pytest.importorskip("sam2", reason="the FP32 backend is not installed")
 from published_files import TINY, TINY_SAM2, random_weights, write_medical_sam2, write_medsam2  # noqa: E402
 
 from automedsam.errors import AutoMedSAMError  # noqa: E402
-from automedsam.segmenter.architecture import build_sam2  # noqa: E402
+from automedsam.sam2.build import build_sam2  # noqa: E402
 from automedsam_lab.checkpoint_keys import (  # noqa: E402
     Weightless,
     check_fits,

@@ -16,16 +16,16 @@ onnx = pytest.importorskip("onnx", reason="the lab is not installed")
 
 from published_files import TINY, TINY_SAM2, random_weights, write_medical_sam2, write_medsam2  # noqa: E402
 
-from automedsam.backends import Backend, open_engine  # noqa: E402
-from automedsam.boxes import Box  # noqa: E402
 from automedsam.bundle import Bundle, load_bundle  # noqa: E402
-from automedsam.detector import Fit  # noqa: E402
+from automedsam.core.boxes import Box  # noqa: E402
+from automedsam.core.volume import Plane  # noqa: E402
+from automedsam.detection.detector import Fit  # noqa: E402
 from automedsam.errors import AutoMedSAMError  # noqa: E402
-from automedsam.pipeline import Run  # noqa: E402
-from automedsam.reading import read_volume  # noqa: E402
-from automedsam.segmenter.parts import Sam2Parts  # noqa: E402
-from automedsam.segmenter.propagation import Prompt, Sam2Segmenter  # noqa: E402
-from automedsam.volume import Plane  # noqa: E402
+from automedsam.io.volume_reader import read_volume  # noqa: E402
+from automedsam.pipeline.backends import Backend, open_engine  # noqa: E402
+from automedsam.pipeline.run import Run  # noqa: E402
+from automedsam.sam2.networks import Sam2Parts  # noqa: E402
+from automedsam.sam2.propagation import Prompt, Sam2Segmenter  # noqa: E402
 from automedsam_lab import quantize_segmenter  # noqa: E402
 from automedsam_lab.cli import main  # noqa: E402
 from automedsam_lab.convert import Request, convert  # noqa: E402

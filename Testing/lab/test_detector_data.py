@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("cv2", reason="the lab's training packages are not installed")
 
-from automedsam.detector import Fit, Mirror, YoloNasDetector, context_frames, detector_input
+from automedsam.detection.detector import Fit, Mirror, YoloNasDetector, context_frames, detector_input
 from automedsam_lab import synthetic_lesions
 from automedsam_lab.augmentation import Geometry, change_intensities, sampling_map, warp
 from automedsam_lab.coco_metrics import best_threshold

@@ -14,11 +14,11 @@ pytest.importorskip("matplotlib", reason="the extra 'lab' is not installed")
 
 from bright_engine import SHAPE, draw_head, draw_truth, use_bright_engine
 
-from automedsam.backends import Backend
 from automedsam.bundle import BUILT_IN, Bundle, load_bundle
-from automedsam.console import measured_dice
+from automedsam.cli.console import measured_dice
+from automedsam.core.volume import Volume
 from automedsam.errors import AutoMedSAMError
-from automedsam.volume import Volume
+from automedsam.pipeline.backends import Backend
 from automedsam_lab.datasets import Case, LabelScheme, cases, split
 from automedsam_lab.evaluate import available_backends, choose_cases, evaluate
 from automedsam_lab.evaluate_case import Row, evaluate_case

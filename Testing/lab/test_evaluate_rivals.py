@@ -12,9 +12,9 @@ pytest.importorskip("matplotlib", reason="the extra 'lab' is not installed")
 
 from bright_engine import draw_head, draw_truth, use_bright_engine
 
-from automedsam.backends import Backend
 from automedsam.bundle import Bundle
 from automedsam.errors import AutoMedSAMError
+from automedsam.pipeline.backends import Backend
 from automedsam_lab.evaluate import evaluate
 from automedsam_lab.evaluate_rivals import RivalFolder, machine_words
 from automedsam_lab.evaluate_settings import EvaluationSettings

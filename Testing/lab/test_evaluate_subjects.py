@@ -11,9 +11,9 @@ import SimpleITK as sitk
 from bright_engine import draw_head, draw_truth, use_bright_engine
 from prepared_files import write_prepared
 
-from automedsam.backends import Backend
 from automedsam.bundle import BUILT_IN, Bundle, load_bundle
 from automedsam.errors import AutoMedSAMError
+from automedsam.pipeline.backends import Backend
 from automedsam_lab.datasets import Case, LabelScheme
 from automedsam_lab.evaluate import evaluate, held_out_cases, prepared_cases
 from automedsam_lab.evaluate_settings import EvaluationSettings

@@ -8,7 +8,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="the FP32 backend is not installed")
 pytest.importorskip("sam2", reason="the FP32 backend is not installed")
 
-from automedsam.segmenter.architecture import Sam2Architecture, build_sam2  # noqa: E402
+from automedsam.sam2.architecture import Sam2Architecture  # noqa: E402
+from automedsam.sam2.build import build_sam2  # noqa: E402
 from automedsam_lab.export_hiera import for_export  # noqa: E402
 from automedsam_lab.export_segmenter import export_segmenter  # noqa: E402
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from automedsam.boxes import Box
+from automedsam.core.boxes import Box
 from automedsam.errors import AutoMedSAMError
-from automedsam.segmenter.onnx_parts import PART_NAMES, OnnxParts
-from automedsam.segmenter.propagation import Prompt, Sam2Segmenter
+from automedsam.sam2.onnx_networks import PART_NAMES, OnnxParts
+from automedsam.sam2.propagation import Prompt, Sam2Segmenter
 
 torch = pytest.importorskip("torch", reason="the FP32 backend is not installed")
 pytest.importorskip("sam2", reason="the FP32 backend is not installed")
@@ -67,7 +67,7 @@ def test_dense_convolutions_of_the_encoder_are_quantized(exported: Path) -> None
 
 
 def test_checkpoint_of_another_kind_is_refused(tmp_path: Path) -> None:
-    from automedsam.segmenter.torch_parts import load_model
+    from automedsam.sam2.torch_networks import load_model
 
     path = tmp_path / "other.pt"
     torch.save({"weights": torch.zeros(3)}, path)
@@ -76,7 +76,7 @@ def test_checkpoint_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_checkpoint_that_holds_code_is_refused_and_not_run(tmp_path: Path) -> None:
-    from automedsam.segmenter.torch_parts import load_model
+    from automedsam.sam2.torch_networks import load_model
 
     ran = tmp_path / "ran"
 

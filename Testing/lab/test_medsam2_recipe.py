@@ -17,7 +17,7 @@ from processes import run_in_two  # noqa: E402
 from published_files import TINY, TINY_SAM2, random_weights, write_medical_sam2, write_medsam2  # noqa: E402
 
 from automedsam.errors import AutoMedSAMError  # noqa: E402
-from automedsam.segmenter.architecture import build_sam2  # noqa: E402
+from automedsam.sam2.build import build_sam2  # noqa: E402
 from automedsam_lab.checkpoint_keys import check_fits, read_state_dict  # noqa: E402
 from automedsam_lab.cli import main  # noqa: E402
 from automedsam_lab.interactive_clips import ClipStep, Interaction  # noqa: E402

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from automedsam.boxes import Box, Tracklet
+from automedsam.core.boxes import Box, Tracklet
 from automedsam_lab.metrics import dice, hd95, iou, score_lesions, surface_dice
 
 SHAPE = (8, 20, 20)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from automedsam.boxes import Box, Tracklet
+from automedsam.core.boxes import Box, Tracklet
 from automedsam_lab.bootstrap import Resamples
 from automedsam_lab.coco_metrics import average_precision
 from automedsam_lab.evaluate_boxes import BoxRule, SliceBoxes, jittered, mean_box_iou, slice_boxes, true_boxes

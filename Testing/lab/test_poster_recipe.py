@@ -17,7 +17,7 @@ if importlib.util.find_spec("super_gradients") is None:
 from prepared_files import write_prepared  # noqa: E402
 from processes import run_in_two  # noqa: E402
 
-from automedsam.detector import Fit  # noqa: E402
+from automedsam.detection.detector import Fit  # noqa: E402
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam_lab.cli import main  # noqa: E402
 from automedsam_lab.convert_detector import open_detector_source  # noqa: E402

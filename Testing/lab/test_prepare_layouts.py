@@ -9,9 +9,9 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
+from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
-from automedsam.reading import read_volume
-from automedsam.volume import Plane
+from automedsam.io.volume_reader import read_volume
 from automedsam_lab.archives.archive import Choices
 from automedsam_lab.archives.npz import read_npz
 from automedsam_lab.archives.opening import Layout
@@ -256,7 +256,7 @@ def test_multi_frame_dicom_is_a_video(tmp_path: Path) -> None:
 
 
 def test_slices_are_those_that_the_engine_cuts_and_shows(tmp_path: Path) -> None:
-    from automedsam.intensity import to_uint8
+    from automedsam.core.intensity import to_uint8
 
     root = archive_files.brats(tmp_path / "a", 2020, cases=1, shape=(8, 640, 640))
     images = run(Layout.BRATS, root, tmp_path / "o", empty=0.0)

@@ -11,8 +11,8 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
-from automedsam.reading import read_volume
-from automedsam.volume import Plane
+from automedsam.core.volume import Plane
+from automedsam.io.volume_reader import read_volume
 from automedsam_lab.archives.archive import Choices
 from automedsam_lab.archives.chestxray14 import ChestXray14
 from automedsam_lab.archives.npz import read_npz

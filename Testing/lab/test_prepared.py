@@ -11,7 +11,7 @@ import pytest
 from prepared_files import LABELS, write_prepared
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.reading import read_volume
+from automedsam.io.volume_reader import read_volume
 from automedsam_lab.prepared import PreparedDataset
 from automedsam_lab.prepared_native import NativeReader
 

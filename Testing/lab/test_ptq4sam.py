@@ -13,7 +13,7 @@ pytest.importorskip("sam2", reason="the FP32 backend is not installed")
 
 from tiny_segmenter import SETTINGS, some_clips, tiny_model  # noqa: E402
 
-from automedsam.segmenter.torch_parts import TorchParts  # noqa: E402
+from automedsam.sam2.torch_networks import TorchParts  # noqa: E402
 from automedsam_lab.ablation import Ablation, Variant, markdown  # noqa: E402
 from automedsam_lab.agreement import Agreement, agreement, follow  # noqa: E402
 from automedsam_lab.ptq4sam_agq import quantize_softmax, search_granularity  # noqa: E402

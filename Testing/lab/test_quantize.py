@@ -15,9 +15,9 @@ onnx = pytest.importorskip("onnx", reason="the lab is not installed")
 from tiny_segmenter import SETTINGS, SIZE, export, some_clips, tiny_model  # noqa: E402
 
 from automedsam.errors import AutoMedSAMError  # noqa: E402
-from automedsam.golden import record_golden  # noqa: E402
-from automedsam.onnx_runtime import open_session  # noqa: E402
-from automedsam.segmenter.onnx_parts import PART_NAMES, OnnxParts  # noqa: E402
+from automedsam.runtime.golden_outputs import record_golden  # noqa: E402
+from automedsam.runtime.session import open_session  # noqa: E402
+from automedsam.sam2.onnx_networks import PART_NAMES, OnnxParts  # noqa: E402
 from automedsam_lab.agreement import agreement, follow  # noqa: E402
 from automedsam_lab.quantization import (  # noqa: E402
     PRODUCTS,

@@ -17,9 +17,9 @@ from tiny_segmenter import SIZE, TINY, export, tiny_model  # noqa: E402
 
 from automedsam.bundle import Bundle, load_bundle  # noqa: E402
 from automedsam.errors import AutoMedSAMError  # noqa: E402
-from automedsam.segmenter.architecture import build_sam2  # noqa: E402
-from automedsam.segmenter.onnx_parts import PART_NAMES  # noqa: E402
-from automedsam.segmenter.torch_parts import MemoryAttention  # noqa: E402
+from automedsam.sam2.build import build_sam2  # noqa: E402
+from automedsam.sam2.onnx_networks import PART_NAMES  # noqa: E402
+from automedsam.sam2.torch_networks import MemoryAttention  # noqa: E402
 from automedsam_lab.quantize_segmenter import quantize_segmenter  # noqa: E402
 from automedsam_lab.restore import dequantize, fill, randomise, settle_norms, trace  # noqa: E402
 from automedsam_lab.restore_segmenter import restored_segmenter  # noqa: E402

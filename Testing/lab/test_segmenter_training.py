@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("sam2", reason="sam2 is not installed")
 
 from automedsam.errors import AutoMedSAMError  # noqa: E402
-from automedsam.segmenter.torch_parts import load_model  # noqa: E402
+from automedsam.sam2.torch_networks import load_model  # noqa: E402
 from automedsam_lab.clips import Clip  # noqa: E402
 from automedsam_lab.segmenter_data import ClipSource  # noqa: E402
 from automedsam_lab.segmenter_model import STARTER, build_trainable  # noqa: E402

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from automedsam.boxes import Box
-from automedsam.segmenter.architecture import Sam2Architecture, build_sam2
-from automedsam.segmenter.onnx_parts import PART_NAMES
-from automedsam.segmenter.propagation import SegmenterSettings
+from automedsam.core.boxes import Box
+from automedsam.sam2.architecture import Sam2Architecture
+from automedsam.sam2.build import build_sam2
+from automedsam.sam2.onnx_networks import PART_NAMES
+from automedsam.sam2.propagation import SegmenterSettings
 from automedsam_lab.agreement import PromptedClip
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ SECONDS = 60
 @pytest.fixture
 def widget(module_widget, add_volume, slicer_app, wait_until):
     """The panel with the phantom head chosen and checked."""
-    from automedsam.phantom import phantom_head
+    from automedsam.demo.phantom import phantom_head
 
     volume, _ = phantom_head()
     matrix = np.eye(4)

@@ -162,7 +162,7 @@ def test_box_in_the_view_is_within_the_volume_on_the_slice_that_is_shown(volume)
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_planes_are_those_of_the_engine(grid):
-    from automedsam.volume import Plane, Volume
+    from automedsam.core.volume import Plane, Volume
     from AutoMedSAMLib.planes import PLANES, default_plane, slice_axis
 
     matrix = GRIDS[grid]

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from automedsam.boxes import Box
+from automedsam.core.boxes import Box
+from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
-from automedsam.volume import Plane
 
 
 @dataclass(frozen=True)

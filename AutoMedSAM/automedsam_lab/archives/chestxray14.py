@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from automedsam.boxes import Box
+from automedsam.core.boxes import Box
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.archives.archive import Choices, Flaw, Outline, Picture, Source, relative, safe_name
 from automedsam_lab.archives.stills import read_still

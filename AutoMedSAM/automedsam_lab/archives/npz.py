@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from automedsam.core.intensity import check_finite_and_varied
+from automedsam.core.volume import Volume
 from automedsam.errors import AutoMedSAMError
-from automedsam.intensity import check_finite_and_varied
-from automedsam.volume import Volume
 from automedsam_lab.archives.archive import Choices, Flaw, Picture, Source, files_below, relative, safe_name
 from automedsam_lab.archives.volumes import slices, translate
 

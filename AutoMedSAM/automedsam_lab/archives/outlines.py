@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from automedsam.boxes import Box
+from automedsam.core.boxes import Box
 from automedsam_lab.archives.archive import Outline
 
 # Pixels that touch at a corner are one piece.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from automedsam.core.intensity import to_uint8
 from automedsam.errors import AutoMedSAMError
-from automedsam.intensity import to_uint8
 from automedsam_lab.extras import needs
 
 STILL_SUFFIXES = (".png", ".jpg", ".jpeg")

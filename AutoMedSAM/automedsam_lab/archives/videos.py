@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from automedsam.core.intensity import to_uint8
 from automedsam.errors import AutoMedSAMError
-from automedsam.intensity import to_uint8
-from automedsam.reading import VIDEO_SUFFIXES
-from automedsam.video_dicom import DicomCine, is_cine
-from automedsam.video_file import VideoFile
+from automedsam.io.volume_reader import VIDEO_SUFFIXES
+from automedsam.video.dicom_cine import DicomCine, is_cine
+from automedsam.video.video_file import VideoFile
 from automedsam_lab.archives.archive import Choices, Flaw, Picture, Source, files_below, relative, safe_name
 from automedsam_lab.archives.outlines import outlines
 from automedsam_lab.archives.stills import as_grey, read_mask

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from automedsam.core.intensity import to_uint8
+from automedsam.core.volume import Volume
 from automedsam.errors import AutoMedSAMError
-from automedsam.intensity import to_uint8
-from automedsam.reading import read_volume
-from automedsam.volume import Volume
+from automedsam.io.volume_reader import read_volume
 from automedsam_lab.archives.archive import Choices, Picture, Source
 from automedsam_lab.archives.outlines import outlines
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
-from automedsam.volume import Plane
 from automedsam_lab import datasets
 from automedsam_lab.machine import describe_machine
 from automedsam_lab.prompted import true_tracklet
@@ -21,7 +21,7 @@ from automedsam_lab.rivals.prediction import GIVEN, RANDOM, Rival, make_folder, 
 from automedsam_lab.rivals.sampling import Sight, sample
 
 if TYPE_CHECKING:
-    from automedsam.volume import Volume
+    from automedsam.core.volume import Volume
 
 LOG = "rival.log"
 # What our own detectors see; their settings are not read, for that takes the packages of training.
@@ -84,7 +84,7 @@ def task_frames(case: datasets.Case, task: str) -> tuple[Volume, Plane, NDArray[
     """
     from dataclasses import replace
 
-    from automedsam.intensity import to_uint8
+    from automedsam.core.intensity import to_uint8
 
     volume, stored = datasets.load(case)
     plane = PLANES[task]

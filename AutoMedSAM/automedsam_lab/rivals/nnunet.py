@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.whole_file import whole_file
+from automedsam.io.atomic import whole_file
 from automedsam_lab import datasets
 from automedsam_lab.machine import describe_machine
 from automedsam_lab.rivals.child import WORKERS, Line, Worker, run_worker

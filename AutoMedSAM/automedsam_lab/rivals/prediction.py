@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.whole_file import whole_file
+from automedsam.io.atomic import whole_file
 from automedsam_lab.json_file import write_json
 
 if TYPE_CHECKING:
-    from automedsam.volume import Volume
+    from automedsam.core.volume import Volume
 
 RIVAL_FILE = "rival.json"
 SCHEMA = 1

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from automedsam.core.resize import resize_linear
 from automedsam.errors import AutoMedSAMError
-from automedsam.resize import resize_linear
 from automedsam_lab import datasets
 from automedsam_lab.rivals import frames
 from automedsam_lab.rivals.child import WORKERS, Worker

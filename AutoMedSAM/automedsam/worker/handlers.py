@@ -1,0 +1,283 @@
+"""What the worker does for each request, and what it keeps warm between them: one loaded model and one run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+
+from automedsam import __version__
+from automedsam.bundle import Bundle, load_bundle
+from automedsam.contract.protocol import DEVICE_OF_INT8
+from automedsam.core.events import (
+    Event,
+    Finished,
+    SliceDetected,
+    SliceFollowed,
+    SliceSegmented,
+    StageStarted,
+    TrackletsLinked,
+)
+from automedsam.core.ijk_boxes import VoxelBoxes
+from automedsam.core.volume import Voxels
+from automedsam.demo.phantom import phantom_head
+from automedsam.pipeline.backends import Backend, Engine, open_engine
+from automedsam.pipeline.input_check import check_input
+from automedsam.pipeline.run import Run, link_frames
+from automedsam.worker.label_file import new_labels, same_labels
+from automedsam.worker.messages import (
+    ProtocolError,
+    RunRequest,
+    Wire,
+    read_grid,
+    read_plane,
+    read_views,
+    read_volume,
+    volume_stamp,
+    with_names,
+)
+
+# What each backend needs beyond numpy, by the names that are imported.
+_NEEDS = {
+    Backend.INT8: ("onnxruntime", "scipy"),
+    Backend.FP32_ONNX: ("onnxruntime", "scipy"),
+    Backend.FP32: ("onnxruntime", "scipy", "torch", "sam2"),
+}
+
+
+class Send(Protocol):
+    """Sends an event."""
+
+    def __call__(self, event: str, **fields: Any) -> None: ...
+
+
+class Service:
+    """Answers requests, one after the other.
+
+    Args:
+        send: sends an event.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._engine: tuple[object, Engine] | None = None
+        self._run: tuple[object, Run] | None = None
+
+    def answer(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
+        """Works on a request to its last event.
+
+        Args:
+            request: what is asked.
+            cancelled: set when it is no longer wanted.
+
+        Raises:
+            AutoMedSAMError: if the user can put right what is wrong.
+            ProtocolError: if the request is none.
+        """
+        if not isinstance(request.get("id"), int):
+            message = f"A request needs a whole number as its id: {request.get('id')!r}"
+            raise ProtocolError(message)
+        match request.get("op"):
+            case "segment":
+                self._segment(request, cancelled)
+            case "propagate":
+                self._propagate(request, cancelled)
+            case "link":
+                self._link(request)
+            case "check":
+                self._check(request)
+            case "devices":
+                self._devices(request)
+            case "phantom":
+                self._phantom(request)
+            case unknown:
+                message = f"There is no request {unknown!r}."
+                raise ProtocolError(message)
+
+    def _segment(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
+        asked = RunRequest.read(request)
+        run = self._new_run(asked)
+        wire = Wire(run.volume, run.plane)
+        labels = new_labels(asked.labels, run.volume.shape)
+        self._perform(request, run, run.events(), wire, labels, cancelled)
+
+    def _propagate(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
+        asked = RunRequest.read(request)
+        run = self._same_run(asked) or self._new_run(asked)
+        wire = Wire(run.volume, run.plane)
+        boxes = wire.read_boxes(request.get("boxes", []))
+        tracklets = wire.read_tracklets(request.get("tracklets", []), boxes)
+        labels = same_labels(asked.labels, run.volume.shape)
+        if labels is None:
+            labels = new_labels(asked.labels, run.volume.shape)
+        # The file says what is shown now, whoever has written it: this run, or one of a worker that is gone.
+        run.follower.labels = np.array(_on_frames(run, labels), order="C")
+        self._perform(request, run, run.propagate(tracklets, read_views(request)), wire, labels, cancelled)
+
+    def _perform(
+        self,
+        request: Mapping[str, Any],
+        run: Run,
+        events: Iterator[Event],
+        wire: Wire,
+        labels: Voxels,
+        cancelled: threading.Event,
+    ) -> None:
+        """Tells what happens in a run, and keeps its labels up to date."""
+        number = request["id"]
+        shown = _on_frames(run, labels)
+        first, last = (wire.grid.slice_of(frame) for frame in run.frames)
+        self._send(
+            "started",
+            id=number,
+            plane=run.plane.value,
+            axis=wire.grid.axis,
+            slices=sorted((first, last)),
+            threshold=run.linking.threshold,
+            device=run.engine.device,
+            model={"name": run.bundle.name, "version": run.bundle.version, "hash": run.bundle.hash},
+            engine=__version__,
+            warnings=[asdict(one) for one in run.input_warnings],
+        )
+        done = total = 0
+        for event in events:
+            match event:
+                case StageStarted(stage, total):
+                    done = 0
+                    self._send("stage", id=number, stage=stage.value, total=total)
+                case SliceDetected(index, boxes):
+                    done += 1
+                    told = wire.boxes(index, boxes)
+                    self._send("boxes", id=number, slice=wire.grid.slice_of(index), boxes=told, done=done)
+                case TrackletsLinked(tracklets):
+                    self._send("tracklets", id=number, tracklets=wire.tracklets(tracklets))
+                case SliceSegmented(index, values):
+                    shown[index] = values
+                    done = min(done + 1, total)
+                    self._send("slice", id=number, slice=wire.grid.slice_of(index), done=done)
+                case SliceFollowed():
+                    done = min(done + 1, total)
+                    self._send("progress", id=number, done=done)
+                case Finished(_, report):
+                    self._send(
+                        "finished",
+                        id=number,
+                        report=asdict(report),
+                        tracklets=wire.tracklets(run.tracklets),
+                        confidence=_confidence(run, wire.grid),
+                        views=run.follower.views,
+                    )
+                    return
+            if cancelled.is_set():
+                break
+        self._send("cancelled", id=number, confidence=_confidence(run, wire.grid), views=run.follower.views)
+
+    def _link(self, request: Mapping[str, Any]) -> None:
+        volume = read_grid(request["volume"])
+        bundle = load_bundle(str(request["model"]))
+        plane = read_plane(request) or volume.default_plane(bundle.plane)
+        wire = Wire(volume, plane)
+        count = volume.shape[wire.grid.axis]
+        frames = wire.grid.frames_of(request.get("slices") or (0, count - 1))
+        detections: list[list[Any]] = [[] for _ in range(count)]
+        for frame, box in wire.read_boxes(request["boxes"]).values():
+            detections[frame].append(box)
+        threshold = request.get("threshold")
+        settings = bundle.linking if threshold is None else replace(bundle.linking, threshold=float(threshold))
+        tracklets = link_frames(detections, volume.frame_spacing(plane)[0], settings, frames)
+        self._send("tracklets", id=request["id"], tracklets=wire.tracklets(tracklets))
+
+    def _check(self, request: Mapping[str, Any]) -> None:
+        try:
+            bundle, fields = load_bundle(str(request["model"])), dict(request["volume"])
+        except (KeyError, TypeError, ValueError) as error:
+            message = f"A field is missing or wrong in a check request: {error!r}"
+            raise ProtocolError(message) from error
+        volume = with_names(read_volume(fields), request)
+        self._send("checked", id=request["id"], warnings=[asdict(one) for one in check_input(volume, bundle)])
+
+    def _devices(self, request: Mapping[str, Any]) -> None:
+        backend = Backend(request.get("backend", Backend.INT8.value))
+        missing = [name for name in _NEEDS[backend] if find_spec(name) is None]
+        if backend is not Backend.FP32:
+            device = DEVICE_OF_INT8 if backend is Backend.INT8 else "CPU: FP32 on ONNX Runtime"
+        elif missing:
+            device = f"FP32 needs {' and '.join(missing)}, which this Python lacks"
+        else:
+            from automedsam.sam2.torch_networks import choose_device
+
+            _, device = choose_device("auto")
+        self._send("devices", id=request["id"], device=device, missing=missing)
+
+    def _phantom(self, request: Mapping[str, Any]) -> None:
+        volume, _ = phantom_head()
+        path = str(request["path"])
+        with open(path, "wb") as file:
+            np.save(file, volume.array, allow_pickle=False)
+        fields = {"spacing": volume.spacing, "origin": volume.origin, "direction": volume.direction}
+        self._send("phantom", id=request["id"], volume={"path": path, "name": volume.name, **fields})
+
+    def _new_run(self, asked: RunRequest) -> Run:
+        # The last run's memory is given back before the next takes its own.
+        self._run = None
+        bundle = load_bundle(asked.model)
+        volume = replace(read_volume(asked.volume), described=asked.names)
+        plane = asked.plane or volume.default_plane(bundle.plane)
+        run = Run(
+            volume,
+            bundle,
+            backend=asked.backend,
+            threshold=asked.threshold,
+            plane=plane,
+            device=asked.device,
+            slices=None if asked.slices is None else VoxelBoxes(volume, plane).frames_of(asked.slices),
+            engine=self._warm_engine(bundle, asked),
+        )
+        # The grey levels have been taken from it; a mapped file could not be removed on Windows.
+        run.volume = replace(volume, array=np.broadcast_to(np.uint8(0), volume.array.shape))
+        self._run = _run_key(asked, bundle), run
+        return run
+
+    def _same_run(self, asked: RunRequest) -> Run | None:
+        """The last run, if it was of the same voxels and settings; objects are compared one by one later.
+
+        A plane or slices that are left out are the same as those that they stand for.
+        """
+        bundle = load_bundle(asked.model)
+        if self._run is None or self._run[0] != _run_key(asked, bundle):
+            return None
+        run = self._run[1]
+        plane = asked.plane or run.volume.default_plane(bundle.plane)
+        whole = (0, len(run.slices) - 1)
+        frames = whole if asked.slices is None else VoxelBoxes(run.volume, plane).frames_of(asked.slices)
+        return run if (plane, frames) == (run.plane, run.frames) else None
+
+    def _warm_engine(self, bundle: Bundle, asked: RunRequest) -> Engine:
+        key = bundle.folder.resolve(), bundle.hash, asked.backend, asked.device
+        if self._engine is None or self._engine[0] != key:
+            self._engine = None
+            self._engine = key, open_engine(bundle, asked.backend, asked.device)
+        return self._engine[1]
+
+
+def _run_key(asked: RunRequest, bundle: Bundle) -> object:
+    """What a run's masks depend on, its plane, slices and objects apart."""
+    return volume_stamp(asked.volume), bundle.folder.resolve(), bundle.hash, asked.backend, asked.device
+
+
+def _on_frames(run: Run, labels: Voxels) -> Voxels:
+    """A view `(N, H, W)` of labels `(K, J, I)`, through which they may be written."""
+    frames: Voxels = replace(run.volume, array=labels).to_frames(run.plane)[0]
+    return frames
+
+
+def _confidence(run: Run, grid: VoxelBoxes) -> list[dict[str, Any]]:
+    judged = [
+        {"slice": grid.slice_of(one.index), "confidence": one.confidence, "reason": one.reason}
+        for one in run.confidence()
+    ]
+    return sorted(judged, key=lambda one: one["slice"])
