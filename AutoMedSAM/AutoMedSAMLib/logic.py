@@ -10,20 +10,21 @@ import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from automedsam.contract.protocol import DEVICE_OF_INT8
-from AutoMedSAMLib import dependencies, terms
-from AutoMedSAMLib.engine import Engine, Request
-from AutoMedSAMLib.engine_process import QtEngineProcess, StartProcess
+from AutoMedSAMLib.engine import installation
+from AutoMedSAMLib.engine.client import Engine, Request
+from AutoMedSAMLib.engine.input_check import InputCheck, names_of
+from AutoMedSAMLib.engine.process import QtEngineProcess, StartProcess
+from AutoMedSAMLib.engine.shared_files import Exchange, VolumeCopy, VolumeIdentity
 from AutoMedSAMLib.errors import AutoMedSAMError
-from AutoMedSAMLib.exchange import Exchange, VolumeCopy, VolumeIdentity
-from AutoMedSAMLib.geometry import check_volumes, grid_of, shape_of
-from AutoMedSAMLib.input_check import InputCheck, names_of
-from AutoMedSAMLib.models import Model, built_in_models, find_model
-from AutoMedSAMLib.own_segments import own_segments
-from AutoMedSAMLib.provenance import read_boxes
-from AutoMedSAMLib.request_check import check_request
-from AutoMedSAMLib.run import Message, RunListener, RunRequest
-from AutoMedSAMLib.run_control import RunControl
-from AutoMedSAMLib.waiting import Waiting
+from AutoMedSAMLib.model.bundle_info import Model, built_in_models, find_model
+from AutoMedSAMLib.model.run import Message, RunListener, RunRequest
+from AutoMedSAMLib.run.blocking import Waiting
+from AutoMedSAMLib.run.controller import RunControl
+from AutoMedSAMLib.run.validation import check_request, check_volumes
+from AutoMedSAMLib.scene import terms
+from AutoMedSAMLib.scene.geometry import grid_of, shape_of
+from AutoMedSAMLib.scene.provenance import read_boxes
+from AutoMedSAMLib.scene.segment_ownership import own_segments
 
 
 class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
@@ -165,7 +166,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             AutoMedSAMError: If the volumes do not fit together, or there is no room for a copy.
         """
         check_volumes(volumes, model.modalities)
-        if not dependencies.are_met():
+        if not installation.are_met():
             done([])
             return
         self._check.start(volumes, model, self._complete_copy(VolumeIdentity.of(volumes)), done)
@@ -276,7 +277,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             message = "A run goes on already; wait for its end, or cancel it."
             raise AutoMedSAMError(message)
         check_request(request)
-        dependencies.ensure(request.backend)
+        installation.ensure(request.backend)
         identity, last = VolumeIdentity.of(request.volumes), self._last
         copy = self._complete_copy(identity)
         is_same = copy is not None

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import slicer
 
-from AutoMedSAMLib.engine import Engine
+from AutoMedSAMLib.engine.client import Engine
+from AutoMedSAMLib.engine.shared_files import Exchange
 from AutoMedSAMLib.errors import AutoMedSAMError
-from AutoMedSAMLib.exchange import Exchange
-from AutoMedSAMLib.run import Message
+from AutoMedSAMLib.model.run import Message
 
 _CATEGORY = "AutoMedSAM"
 _ICONS = Path(__file__).resolve().parents[1] / "Resources" / "Icons"

@@ -10,18 +10,19 @@ import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from AutoMedSAMLib import questions, terms
-from AutoMedSAMLib.box_history import BoxState
-from AutoMedSAMLib.boxes_panel import BoxesPanel
-from AutoMedSAMLib.confidence_panel import ConfidencePanel
 from AutoMedSAMLib.errors import AutoMedSAMError
-from AutoMedSAMLib.input_warnings import InputWarnings
-from AutoMedSAMLib.inputs_panel import InputsPanel
 from AutoMedSAMLib.logic import AutoMedSAMLogic
-from AutoMedSAMLib.parameters import Parameters
-from AutoMedSAMLib.run import Message, Outcome, Run, RunRequest
-from AutoMedSAMLib.run_panel import RunPanel
-from AutoMedSAMLib.timers import single_shot
+from AutoMedSAMLib.model.box_history import BoxState
+from AutoMedSAMLib.model.run import Message, Outcome, Run, RunRequest
+from AutoMedSAMLib.panel import questions
+from AutoMedSAMLib.panel.boxes import BoxesPanel
+from AutoMedSAMLib.panel.confidence import ConfidencePanel
+from AutoMedSAMLib.panel.input_warnings import InputWarnings
+from AutoMedSAMLib.panel.inputs import InputsPanel
+from AutoMedSAMLib.panel.run_controls import RunPanel
+from AutoMedSAMLib.qt_timers import single_shot
+from AutoMedSAMLib.scene import terms
+from AutoMedSAMLib.scene.parameters import Parameters
 
 
 class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

@@ -4,8 +4,8 @@ from typing import Any
 
 import slicer
 
-from AutoMedSAMLib.models import built_in_models
-from AutoMedSAMLib.run import Outcome, Run
+from AutoMedSAMLib.model.bundle_info import built_in_models
+from AutoMedSAMLib.model.run import Outcome, Run
 
 
 class RecordedLogic:
@@ -84,7 +84,7 @@ class RecordedLogic:
 
     def _write_empty_segments(self) -> None:
         """What a run leaves in the segmentation even where nothing was found."""
-        from AutoMedSAMLib.segment_writer import SegmentWriter
+        from AutoMedSAMLib.scene.segment_writer import SegmentWriter
 
         run, request = self.run, self.request
         mode = "again" if self.propagated is not None else "replace"

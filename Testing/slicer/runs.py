@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 import slicer
 
-from AutoMedSAMLib.label_layer import content_of
-from AutoMedSAMLib.models import find_model
-from AutoMedSAMLib.run import RunRequest
+from AutoMedSAMLib.model.bundle_info import find_model
+from AutoMedSAMLib.model.run import RunRequest
+from AutoMedSAMLib.scene.shared_labelmap import content_of
 
 
 class Recorder:

@@ -27,7 +27,7 @@ GRIDS = {
 
 @pytest.fixture
 def editor(scene):
-    from AutoMedSAMLib.box_editor import BoxEditor
+    from AutoMedSAMLib.panel.box_editor import BoxEditor
 
     moves, drops = [], []
     editor = BoxEditor(moves.append, lambda: drops.append(True))
@@ -59,7 +59,7 @@ def corners_of(node):
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("moved", [False, True])
 def test_box_lies_exactly_around_its_voxels(editor, add_volume, transform, grid, moved):
-    from AutoMedSAMLib import slice_views
+    from AutoMedSAMLib.scene import slice_views
 
     volume = add_volume(np.zeros((12, 40, 30), np.int16), GRIDS[grid])
     if moved:

@@ -82,9 +82,9 @@ def test_cancelling_while_detecting_keeps_boxes_and_corrections(done):
 
 
 def test_a_double_click_on_apply_does_not_cancel(done, monkeypatch):
-    from AutoMedSAMLib import run_panel
+    from AutoMedSAMLib.panel import run_controls
 
-    monkeypatch.setattr(run_panel, "_DOUBLE_CLICK_SECONDS", 0.5)
+    monkeypatch.setattr(run_controls, "_DOUBLE_CLICK_SECONDS", 0.5)
     done.run_panel._changed = -1e9
     done.ui.applyButton.click()
     done.ui.applyButton.click()
@@ -120,7 +120,7 @@ def test_undo_run_after_a_cancelled_run_takes_back_the_run_that_wrote(done):
 
 
 def test_edits_by_hand_are_asked_for_before_a_run_is_undone(done, monkeypatch):
-    from AutoMedSAMLib import questions
+    from AutoMedSAMLib.panel import questions
 
     asked = []
     monkeypatch.setattr(questions, "ask", lambda text, *_: asked.append(text))
@@ -130,7 +130,7 @@ def test_edits_by_hand_are_asked_for_before_a_run_is_undone(done, monkeypatch):
 
 
 def test_nothing_ticked_is_propagated_only_if_that_was_meant(done, monkeypatch):
-    from AutoMedSAMLib import questions
+    from AutoMedSAMLib.panel import questions
 
     for box_id in (1, 2, 3):
         ignore(done, box_id)
@@ -173,7 +173,7 @@ def test_the_output_follows_the_volume(done, flair, slicer_app):
 
 @pytest.mark.parametrize(("answer", "replaces"), [("Replace", True), ("Write beside", False), (None, None)])
 def test_replacing_a_result_asks(done, monkeypatch, answer, replaces):
-    from AutoMedSAMLib import questions
+    from AutoMedSAMLib.panel import questions
 
     asked = []
     monkeypatch.setattr(questions, "ask", lambda text, *_: asked.append(text) or answer)
@@ -187,8 +187,8 @@ def test_replacing_a_result_asks(done, monkeypatch, answer, replaces):
 def test_a_new_box_lies_where_one_looks(done):
     import slicer
 
-    from AutoMedSAMLib import slice_views
-    from AutoMedSAMLib.geometry import ijk_to_ras
+    from AutoMedSAMLib.scene import slice_views
+    from AutoMedSAMLib.scene.geometry import ijk_to_ras
 
     volume = done.boxes.volume
     slice_views.jump_to_slice(volume, 0, 33)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from AutoMedSAMLib.box_table import BoxTable
+from AutoMedSAMLib.model.box_table import BoxTable
 
 
 def a_box(number, slice_index, score=0.9, label=1, at=10.0, side=20.0, drawn=False):

@@ -230,7 +230,7 @@ def test_chosen_seed_is_shown_and_sent(done):
 
 
 def test_click_on_a_row_jumps_the_slice_views_there(done):
-    from AutoMedSAMLib import slice_views
+    from AutoMedSAMLib.scene import slice_views
 
     choose(done, "20")
     box = done.boxes.table[3]
@@ -275,7 +275,7 @@ def test_box_added_in_a_gap_lies_between_its_neighbours(done):
 
 
 def test_box_added_elsewhere_is_an_object_until_the_engine_says_otherwise(done, wait_until):
-    from AutoMedSAMLib import slice_views
+    from AutoMedSAMLib.scene import slice_views
 
     slice_views.jump_to_slice(done.boxes.volume, 0, 35)
     done.ui.addButton.click()

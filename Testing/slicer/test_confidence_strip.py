@@ -29,7 +29,7 @@ def color_at(label, x, y):
 
 
 def test_next_doubtful_goes_round_and_says_why(judged):
-    from AutoMedSAMLib import slice_views
+    from AutoMedSAMLib.scene import slice_views
 
     volume = judged.boxes.volume
     slice_views.jump_to_slice(volume, 0, 5)
@@ -51,7 +51,7 @@ def test_click_jumps_to_the_slice_beneath(judged, panel):
     import qt
     from PySide6.QtTest import QTest
 
-    from AutoMedSAMLib import slice_views
+    from AutoMedSAMLib.scene import slice_views
 
     panel.show()
     label = judged.ui.stripLabel
@@ -124,7 +124,7 @@ def test_doubtful_slice_is_seen_among_hundreds(running, panel):
     [(0, 39, 5, [0, 10, 20, 30]), (45, 110, 4, [60, 80, 100]), (0, 154, 7, [0, 50, 100, 150]), (7, 9, 5, [7, 8, 9])],
 )
 def test_slice_numbers_are_round_and_have_room(first, last, most, expected):
-    from AutoMedSAMLib.confidence_strip import ticks
+    from AutoMedSAMLib.panel.confidence_strip import ticks
 
     assert ticks(first, last, most) == expected
 
@@ -153,7 +153,7 @@ def test_strip_keeps_its_width_whatever_the_button_counts(judged, panel):
 
 
 def test_strip_follows_the_slice_views(judged, panel):
-    from AutoMedSAMLib import slice_views
+    from AutoMedSAMLib.scene import slice_views
 
     panel.show()
     label = judged.ui.stripLabel

@@ -59,9 +59,9 @@ def answer(monkeypatch: pytest.MonkeyPatch, yes: bool) -> list[str]:
 
 
 def test_a_test_of_slicer_installs_nothing(scene: Any, asked: list[Any]) -> None:
-    from AutoMedSAMLib import dependencies
+    from AutoMedSAMLib.engine import installation
 
-    dependencies.ensure("fp32")
+    installation.ensure("fp32")
     assert asked == []
 
 
@@ -120,11 +120,11 @@ def test_declining_is_told_in_a_sentence_and_nothing_runs(
 def test_an_older_slicer_asks_and_installs_just_what_is_missing(
     scene: Any, in_earnest: None, without_packaging: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from AutoMedSAMLib import dependencies
+    from AutoMedSAMLib.engine import installation
 
-    monkeypatch.setattr(dependencies, "_requirement_lines", lambda: ["numpy>=1", "no-such-package>=3"])
+    monkeypatch.setattr(installation, "_requirement_lines", lambda: ["numpy>=1", "no-such-package>=3"])
     questions = answer(monkeypatch, yes=True)
-    dependencies.ensure("int8")
+    installation.ensure("int8")
     ((*options, package),) = without_packaging
     assert package == "no-such-package>=3" and "--only-binary=:all:" in options and "--constraint" in options
     assert len(questions) == 1 and "no-such-package" in questions[0]
@@ -133,23 +133,23 @@ def test_an_older_slicer_asks_and_installs_just_what_is_missing(
 def test_an_older_slicer_that_has_everything_asks_nothing(
     scene: Any, in_earnest: None, without_packaging: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from AutoMedSAMLib import dependencies
+    from AutoMedSAMLib.engine import installation
 
     questions = answer(monkeypatch, yes=True)
-    dependencies.ensure("int8")
+    installation.ensure("int8")
     assert questions == [] and without_packaging == []
 
 
 def test_fp32_without_the_pytorch_extension_says_which_to_install(
     scene: Any, in_earnest: None, asked: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from AutoMedSAMLib import dependencies
+    from AutoMedSAMLib.engine import installation
     from AutoMedSAMLib.errors import AutoMedSAMError
 
-    monkeypatch.setattr(dependencies.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
     with pytest.raises(AutoMedSAMError, match="install the extension PyTorch in the Extensions Manager"):
-        dependencies.ensure("fp32")
+        installation.ensure("fp32")
 
 
 def test_fp32_installs_pytorch_through_its_extension_and_sam2_without_what_it_drags_in(
@@ -157,7 +157,7 @@ def test_fp32_installs_pytorch_through_its_extension_and_sam2_without_what_it_dr
 ) -> None:
     import slicer
 
-    from AutoMedSAMLib import dependencies
+    from AutoMedSAMLib.engine import installation
 
     done: list[Any] = []
 
@@ -166,11 +166,11 @@ def test_fp32_installs_pytorch_through_its_extension_and_sam2_without_what_it_dr
             done.append(("torch", askConfirmation))
             return "torch"
 
-    monkeypatch.setattr(dependencies.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=PyTorchUtilsLogic))
     monkeypatch.setattr(slicer.util, "pip_install", done.append)
     answer(monkeypatch, yes=True)
-    dependencies.ensure("fp32")
+    installation.ensure("fp32")
     assert done[0] == ("torch", True)
     assert "--no-deps" in done[1] and done[1][-1].startswith("sam2")
     assert not any("torch" in argument for argument in done[2])

@@ -23,7 +23,7 @@ def scripted(scene: Any) -> Any:
 
 @pytest.fixture
 def engine(scripted: Any) -> Any:
-    from AutoMedSAMLib.engine import Engine
+    from AutoMedSAMLib.engine.client import Engine
 
     return Engine(scripted)
 
@@ -92,7 +92,7 @@ def test_what_was_said_before_death_is_heard_before_it(engine: Any, scripted: An
 
 
 def test_an_engine_that_cannot_even_be_started_is_told_at_the_next_turn(scene: Any, wait_until: Any) -> None:
-    from AutoMedSAMLib.engine import Engine
+    from AutoMedSAMLib.engine.client import Engine
     from runs import ScriptedEngine
 
     class Stillborn(ScriptedEngine):
@@ -137,7 +137,7 @@ def test_an_abandoned_request_is_not_heard_of_any_more(engine: Any, scripted: An
 
 
 def test_the_real_engine_is_ready_within_a_second_and_dies_when_killed(scene: Any, wait_until: Any) -> None:
-    from AutoMedSAMLib.engine_process import QtEngineProcess
+    from AutoMedSAMLib.engine.process import QtEngineProcess
 
     lines: list[str] = []
     ends: list[str] = []
@@ -154,7 +154,7 @@ def test_the_real_engine_is_ready_within_a_second_and_dies_when_killed(scene: An
 def test_the_end_of_an_engine_is_told_with_its_last_words(
     scene: Any, wait_until: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    from AutoMedSAMLib import engine_process
+    from AutoMedSAMLib.engine import process as engine_process
 
     script = tmp_path / "engine"
     script.write_text('#!/bin/sh\necho \'{"event":"x"}\'\necho out of memory >&2\nexit 3\n')
@@ -170,7 +170,7 @@ def test_the_end_of_an_engine_is_told_with_its_last_words(
 
 
 def test_a_python_that_is_not_there_is_told(scene: Any, wait_until: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from AutoMedSAMLib import engine_process
+    from AutoMedSAMLib.engine import process as engine_process
 
     monkeypatch.setattr(engine_process, "_python", lambda: "/nowhere/PythonSlicer")
     ends: list[str] = []
@@ -181,7 +181,7 @@ def test_a_python_that_is_not_there_is_told(scene: Any, wait_until: Any, monkeyp
 
 
 def test_the_engine_sees_no_paths_of_another_python(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from AutoMedSAMLib import engine_process
+    from AutoMedSAMLib.engine import process as engine_process
 
     monkeypatch.setenv("PYTHONPATH", "/opt/someone/elses")
     assert engine_process._environment()["PYTHONPATH"] == str(engine_process.ENGINE_FOLDER)
@@ -190,7 +190,7 @@ def test_the_engine_sees_no_paths_of_another_python(scene: Any, monkeypatch: pyt
 @pytest.fixture
 def launcher(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
     """Slicer's Python as it is: a launcher that has the real one as a child, and waits for it."""
-    from AutoMedSAMLib import engine_process
+    from AutoMedSAMLib.engine import process as engine_process
 
     script = tmp_path / "PythonSlicer"
     script.write_text(
@@ -204,7 +204,7 @@ def launcher(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
 
 def started(wait_until: Any) -> tuple[Any, int]:
     """A real engine behind the launcher, and the number of its own process."""
-    from AutoMedSAMLib.engine_process import QtEngineProcess
+    from AutoMedSAMLib.engine.process import QtEngineProcess
 
     lines: list[str] = []
     process = QtEngineProcess(lines.append, lambda _: None)

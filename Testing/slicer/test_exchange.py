@@ -10,7 +10,7 @@ import pytest
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32, np.float64])
 def test_the_copy_is_the_volume(add_volume: Any, tmp_path: Path, kind: type) -> None:
-    from AutoMedSAMLib.exchange import VolumeCopy
+    from AutoMedSAMLib.engine.shared_files import VolumeCopy
 
     array = np.random.default_rng(0).normal(100, 30, (7, 200, 300)).astype(kind)
     copy = VolumeCopy([add_volume(array)], tmp_path / "volume.npy")
@@ -22,7 +22,7 @@ def test_the_copy_is_the_volume(add_volume: Any, tmp_path: Path, kind: type) -> 
 
 
 def test_several_modalities_become_channels(add_volume: Any, tmp_path: Path) -> None:
-    from AutoMedSAMLib.exchange import VolumeCopy
+    from AutoMedSAMLib.engine.shared_files import VolumeCopy
 
     one, two = np.full((3, 4, 5), 7, np.int16), np.full((3, 4, 5), 0.5, np.float32)
     copy = VolumeCopy([add_volume(one), add_volume(two)], tmp_path / "volume.npy")
@@ -31,7 +31,7 @@ def test_several_modalities_become_channels(add_volume: Any, tmp_path: Path) -> 
 
 
 def test_a_large_volume_is_copied_in_short_turns(add_volume: Any, tmp_path: Path) -> None:
-    from AutoMedSAMLib.exchange import VolumeCopy
+    from AutoMedSAMLib.engine.shared_files import VolumeCopy
 
     copy = VolumeCopy([add_volume(np.zeros((200, 512, 512), np.int16))], tmp_path / "volume.npy")
     turns = []
@@ -45,7 +45,7 @@ def test_a_large_volume_is_copied_in_short_turns(add_volume: Any, tmp_path: Path
 
 
 def test_no_name_of_a_node_becomes_a_path(scene: Any) -> None:
-    from AutoMedSAMLib.exchange import Exchange
+    from AutoMedSAMLib.engine.shared_files import Exchange
 
     exchange = Exchange()
     assert exchange.folder is None, "no folder before one is needed"
@@ -59,7 +59,7 @@ def test_voxels_of_a_patient_go_even_if_a_file_is_open_for_a_while(scene: Any, m
     """On Windows a file that is open cannot be removed; here its removal fails the first times."""
     import shutil
 
-    from AutoMedSAMLib import exchange as module
+    from AutoMedSAMLib.engine import shared_files as module
 
     exchange = module.Exchange()
     path = exchange.new_path("volume")
@@ -77,7 +77,7 @@ def test_voxels_of_a_patient_go_even_if_a_file_is_open_for_a_while(scene: Any, m
 
 
 def test_voxels_that_cannot_be_removed_are_named(scene: Any, monkeypatch: Any, caplog: Any) -> None:
-    from AutoMedSAMLib import exchange as module
+    from AutoMedSAMLib.engine import shared_files as module
 
     exchange = module.Exchange()
     path = exchange.new_path("volume")

@@ -49,7 +49,7 @@ def bend(node: Any) -> Any:
 
 
 def test_the_grid_is_told_in_lps_and_to_the_last_digit(volume: Any) -> None:
-    from AutoMedSAMLib.geometry import grid_of
+    from AutoMedSAMLib.scene.geometry import grid_of
 
     grid = grid_of(volume)
     matrix = np.reshape(grid["direction"], (3, 3)) @ np.diag(grid["spacing"])
@@ -58,7 +58,7 @@ def test_the_grid_is_told_in_lps_and_to_the_last_digit(volume: Any) -> None:
 
 
 def test_under_one_transform_nothing_is_rounded(volume: Any, segmentation: Any) -> None:
-    from AutoMedSAMLib.geometry import ijk_to_segmentation
+    from AutoMedSAMLib.scene.geometry import ijk_to_segmentation
     from runs import ijk_to_ras
 
     transform = bend(volume)
@@ -70,7 +70,7 @@ def test_under_one_transform_nothing_is_rounded(volume: Any, segmentation: Any) 
 def test_under_other_linear_transforms_a_voxel_stays_at_its_place_in_the_world(
     volume: Any, segmentation: Any, moved: str
 ) -> None:
-    from AutoMedSAMLib.geometry import ijk_to_segmentation
+    from AutoMedSAMLib.scene.geometry import ijk_to_segmentation
 
     if moved in ("volume", "both"):
         put_under(volume, TURNED)
@@ -85,7 +85,7 @@ def test_under_other_linear_transforms_a_voxel_stays_at_its_place_in_the_world(
 
 def test_a_bent_volume_is_refused_for_a_segmentation_that_is_not_bent(volume: Any, segmentation: Any) -> None:
     from AutoMedSAMLib.errors import AutoMedSAMError
-    from AutoMedSAMLib.geometry import ijk_to_segmentation
+    from AutoMedSAMLib.scene.geometry import ijk_to_segmentation
 
     bend(volume)
     with pytest.raises(AutoMedSAMError, match="FLAIR is under the non-linear transform bent; harden it first"):
@@ -94,7 +94,7 @@ def test_a_bent_volume_is_refused_for_a_segmentation_that_is_not_bent(volume: An
 
 def test_a_bent_volume_is_refused_before_the_run(volume: Any) -> None:
     from AutoMedSAMLib.errors import AutoMedSAMError
-    from AutoMedSAMLib.geometry import check_volumes
+    from AutoMedSAMLib.run.validation import check_volumes
 
     bend(volume)
     with pytest.raises(AutoMedSAMError, match="FLAIR is under the non-linear transform bent; harden it first"):
@@ -103,7 +103,7 @@ def test_a_bent_volume_is_refused_before_the_run(volume: Any) -> None:
 
 def test_what_is_wrong_with_volumes_is_told_in_a_sentence(volume: Any, add_volume: Any, scene: Any) -> None:
     from AutoMedSAMLib.errors import AutoMedSAMError
-    from AutoMedSAMLib.geometry import check_volumes
+    from AutoMedSAMLib.run.validation import check_volumes
 
     empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
     shifted = OBLIQUE.copy()
@@ -129,7 +129,7 @@ def test_a_colour_volume_is_refused(scene: Any) -> None:
     import vtk
 
     from AutoMedSAMLib.errors import AutoMedSAMError
-    from AutoMedSAMLib.geometry import check_volumes
+    from AutoMedSAMLib.run.validation import check_volumes
 
     image = vtk.vtkImageData()
     image.SetDimensions(4, 4, 1)
@@ -143,7 +143,7 @@ def test_a_colour_volume_is_refused(scene: Any) -> None:
 def test_two_modalities_on_one_grid_are_taken_even_under_different_transforms_that_agree(
     volume: Any, add_volume: Any
 ) -> None:
-    from AutoMedSAMLib.geometry import check_volumes
+    from AutoMedSAMLib.run.validation import check_volumes
 
     other = add_volume(np.zeros(SHAPE, np.int16), TURNED @ OBLIQUE, "T1")
     put_under(volume, TURNED)
@@ -151,8 +151,8 @@ def test_two_modalities_on_one_grid_are_taken_even_under_different_transforms_th
 
 
 def test_a_new_segmentation_moves_with_its_volume(volume: Any, scene: Any) -> None:
-    from AutoMedSAMLib.models import find_model
-    from AutoMedSAMLib.output import OutputNode
+    from AutoMedSAMLib.model.bundle_info import find_model
+    from AutoMedSAMLib.scene.output_segmentation import OutputNode
 
     transform = put_under(volume, TURNED)
     node = OutputNode(None, volume, find_model("glioma")).node

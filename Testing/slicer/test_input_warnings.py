@@ -12,7 +12,7 @@ SECONDS = 30
 @pytest.fixture
 def answers(monkeypatch):
     """What a person clicks when asked whether to run despite warnings, and what they were asked."""
-    from AutoMedSAMLib import questions
+    from AutoMedSAMLib.panel import questions
 
     class Answers:
         go_on, asked = True, []
@@ -150,7 +150,7 @@ def test_run_knows_the_warnings_and_sends_the_names(scripted_logic, small_flair,
 def test_dicom_tags_of_the_series_are_read(small_flair, monkeypatch):
     import slicer
 
-    from AutoMedSAMLib.input_check import names_of
+    from AutoMedSAMLib.engine.input_check import names_of
 
     class Database:
         def instanceValue(self, uid, tag):
@@ -169,7 +169,7 @@ def test_dicom_tags_of_the_series_are_read(small_flair, monkeypatch):
 def test_check_never_blocks_the_window(module_logic, add_volume, slicer_app):
     import time
 
-    from AutoMedSAMLib.models import find_model
+    from AutoMedSAMLib.model.bundle_info import find_model
 
     node = add_volume(np.random.default_rng(0).integers(0, 900, (160, 240, 240)).astype(np.int16), name="FLAIR")
     answers, longest = [], 0.0

@@ -11,7 +11,7 @@ pytest_plugins = ["panel_fixtures"]
 @pytest.fixture
 def mine(tmp_path):
     """A model's folder of one's own."""
-    from AutoMedSAMLib.models import BUILT_IN
+    from AutoMedSAMLib.model.bundle_info import BUILT_IN
 
     shutil.copytree(BUILT_IN / "glioma", tmp_path / "mine")
     shutil.copytree(BUILT_IN / "segmenters", tmp_path / "segmenters")
@@ -70,7 +70,7 @@ def test_complaint_about_a_folder_ends_with_a_choice_from_the_list(ready, tmp_pa
 )
 def test_any_faulty_manifest_is_one_sentence(panel, mine, content):
     from AutoMedSAMLib.errors import AutoMedSAMError
-    from AutoMedSAMLib.models import read_model
+    from AutoMedSAMLib.model.bundle_info import read_model
 
     (mine / "bundle.json").write_bytes(content)
     with pytest.raises(AutoMedSAMError):
@@ -95,7 +95,7 @@ def test_any_faulty_manifest_is_one_sentence(panel, mine, content):
 )
 def test_any_faulty_field_is_one_sentence(mine, changes):
     from AutoMedSAMLib.errors import AutoMedSAMError
-    from AutoMedSAMLib.models import read_model
+    from AutoMedSAMLib.model.bundle_info import read_model
 
     rewrite(mine, **changes)
     with pytest.raises(AutoMedSAMError, match=next(iter(changes))):
@@ -104,7 +104,7 @@ def test_any_faulty_field_is_one_sentence(mine, changes):
 
 def test_manifest_that_is_a_folder_or_a_name_that_cannot_be(mine):
     from AutoMedSAMLib.errors import AutoMedSAMError
-    from AutoMedSAMLib.models import find_model, read_model
+    from AutoMedSAMLib.model.bundle_info import find_model, read_model
 
     (mine / "bundle.json").unlink()
     (mine / "bundle.json").mkdir()

@@ -10,7 +10,8 @@ pytest_plugins = ["panel_fixtures"]
 @pytest.fixture
 def answers(monkeypatch, slicer_app):
     """What a person answers to the terms, and which they were shown; nothing was accepted before."""
-    from AutoMedSAMLib import questions, terms
+    from AutoMedSAMLib.panel import questions
+    from AutoMedSAMLib.scene import terms
 
     slicer_app.userSettings().remove("AutoMedSAM/AcceptedTerms")
     terms._logged.clear()
@@ -50,8 +51,8 @@ def test_declined_terms_run_nothing_and_are_asked_again(answers, ready):
 def test_new_version_or_other_terms_are_asked_for_again(answers):
     from dataclasses import replace
 
-    from AutoMedSAMLib import terms
-    from AutoMedSAMLib.models import find_model
+    from AutoMedSAMLib.model.bundle_info import find_model
+    from AutoMedSAMLib.scene import terms
 
     model = find_model("glioma")
     terms.accept(model)
@@ -75,6 +76,6 @@ def test_script_is_not_asked_and_its_log_names_the_terms_once(answers, module_lo
 
 
 def _done():
-    from AutoMedSAMLib.run import Outcome
+    from AutoMedSAMLib.model.run import Outcome
 
     return Outcome("cancelled", "The run was stopped.")

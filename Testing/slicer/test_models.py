@@ -10,7 +10,7 @@ import pytest
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     """A copy of a built-in bundle's manifest, without its model files."""
-    from AutoMedSAMLib.models import BUILT_IN
+    from AutoMedSAMLib.model.bundle_info import BUILT_IN
 
     folder = tmp_path / "ümlaut"
     folder.mkdir()
@@ -20,7 +20,7 @@ def bundle(tmp_path: Path) -> Path:
 
 def test_the_panel_and_the_engine_read_the_same_models() -> None:
     from automedsam.bundle import list_bundles
-    from AutoMedSAMLib.models import built_in_models
+    from AutoMedSAMLib.model.bundle_info import built_in_models
 
     for model, bundle in zip(built_in_models(), list_bundles(), strict=True):
         assert (model.name, model.version, model.task, model.folder.name) == (
@@ -42,7 +42,7 @@ def test_the_panel_and_the_engine_read_the_same_models() -> None:
 
 
 def test_a_model_of_ones_own_is_found_by_its_folder(bundle: Path) -> None:
-    from AutoMedSAMLib.models import find_model
+    from AutoMedSAMLib.model.bundle_info import find_model
 
     model = find_model(str(bundle))
     assert model.folder == bundle and model.precisions == frozenset()
@@ -51,7 +51,7 @@ def test_a_model_of_ones_own_is_found_by_its_folder(bundle: Path) -> None:
 @pytest.mark.parametrize("break_it", [lambda m: m.pop("segments"), lambda m: m.update(detector=3), None])
 def test_a_broken_model_is_told_in_a_sentence(bundle: Path, break_it: Any) -> None:
     from AutoMedSAMLib.errors import AutoMedSAMError
-    from AutoMedSAMLib.models import find_model
+    from AutoMedSAMLib.model.bundle_info import find_model
 
     path = bundle / "bundle.json"
     if break_it is None:

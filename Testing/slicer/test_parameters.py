@@ -7,7 +7,7 @@ import numpy as np
 
 
 def test_a_saved_scene_reopens_with_its_settings(scene: Any, add_volume: Any, tmp_path: Path) -> None:
-    from AutoMedSAMLib.parameters import Parameters
+    from AutoMedSAMLib.scene.parameters import Parameters
 
     flair, t1 = (add_volume(np.zeros((2, 3, 4), np.int16), name=name) for name in ("FLAIR", "T1 頭"))
     output = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Läsionen")
@@ -35,7 +35,7 @@ def test_a_saved_scene_reopens_with_its_settings(scene: Any, add_volume: Any, tm
 
 
 def test_settings_nobody_has_made(scene: Any) -> None:
-    from AutoMedSAMLib.parameters import Parameters
+    from AutoMedSAMLib.scene.parameters import Parameters
 
     parameters = Parameters()
     assert (parameters.model, parameters.backend, parameters.boxes) == ("", "int8", "")
@@ -43,7 +43,7 @@ def test_settings_nobody_has_made(scene: Any) -> None:
 
 
 def test_settings_can_be_unmade(scene: Any, add_volume: Any) -> None:
-    from AutoMedSAMLib.parameters import Parameters
+    from AutoMedSAMLib.scene.parameters import Parameters
 
     parameters = Parameters()
     parameters.set_volume(0, add_volume(np.zeros((2, 3, 4), np.int16)))
@@ -54,7 +54,7 @@ def test_settings_can_be_unmade(scene: Any, add_volume: Any) -> None:
 
 
 def test_a_deleted_volume_is_no_setting_any_more(scene: Any, add_volume: Any) -> None:
-    from AutoMedSAMLib.parameters import Parameters
+    from AutoMedSAMLib.scene.parameters import Parameters
 
     parameters = Parameters()
     volume = add_volume(np.zeros((2, 3, 4), np.int16))
@@ -64,7 +64,7 @@ def test_a_deleted_volume_is_no_setting_any_more(scene: Any, add_volume: Any) ->
 
 
 def test_a_change_is_told_once_and_no_change_not_at_all(scene: Any) -> None:
-    from AutoMedSAMLib.parameters import Parameters
+    from AutoMedSAMLib.scene.parameters import Parameters
 
     parameters = Parameters()
     told: list[str] = []
@@ -80,7 +80,7 @@ def test_a_change_is_told_once_and_no_change_not_at_all(scene: Any) -> None:
 
 
 def test_changes_are_told_after_the_scene_was_closed(scene: Any) -> None:
-    from AutoMedSAMLib.parameters import Parameters
+    from AutoMedSAMLib.scene.parameters import Parameters
 
     parameters = Parameters()
     told: list[str] = []
@@ -95,7 +95,7 @@ def test_changes_are_told_after_the_scene_was_closed(scene: Any) -> None:
 
 def test_the_node_is_the_one_that_slicer_gives_the_module(scene: Any) -> None:
     from AutoMedSAMLib.logic import AutoMedSAMLogic
-    from AutoMedSAMLib.parameters import Parameters
+    from AutoMedSAMLib.scene.parameters import Parameters
 
     logic = AutoMedSAMLogic()
     assert Parameters().node is logic.getParameterNode()

@@ -14,7 +14,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A clock for the progress that a test sets: `clock.now = 3.0`."""
     from types import SimpleNamespace
 
-    from AutoMedSAMLib import progress
+    from AutoMedSAMLib.run import progress
 
     watch = SimpleNamespace(now=0.0)
     watch.perf_counter = lambda: watch.now
@@ -29,7 +29,7 @@ def at(clock: Any, progress: Any, seconds: float, done: int) -> tuple[float, str
 
 
 def test_time_left_is_that_of_the_whole_run(clock: Any) -> None:
-    from AutoMedSAMLib.progress import Progress
+    from AutoMedSAMLib.run.progress import Progress
 
     progress = Progress()
     progress.enter("detect", 100)
@@ -43,7 +43,7 @@ def test_time_left_is_that_of_the_whole_run(clock: Any) -> None:
 
 
 def test_nothing_is_left_at_the_end(clock: Any) -> None:
-    from AutoMedSAMLib.progress import Progress
+    from AutoMedSAMLib.run.progress import Progress
 
     progress = Progress()
     progress.enter("segment", 69)
@@ -51,7 +51,7 @@ def test_nothing_is_left_at_the_end(clock: Any) -> None:
 
 
 def test_propagating_begins_at_the_beginning(clock: Any) -> None:
-    from AutoMedSAMLib.progress import Progress
+    from AutoMedSAMLib.run.progress import Progress
 
     progress = Progress(again=True)
     progress.enter("segment", 10)
@@ -60,7 +60,7 @@ def test_propagating_begins_at_the_beginning(clock: Any) -> None:
 
 
 def test_progress_never_goes_back(clock: Any) -> None:
-    from AutoMedSAMLib.progress import Progress
+    from AutoMedSAMLib.run.progress import Progress
 
     progress = Progress()
     seen = [progress.copied(0.0), progress.copied(1.0)]

@@ -40,7 +40,7 @@ def test_a_full_disk_is_told_in_a_sentence(
 
 
 def test_where_it_comes_from_is_written_into_the_segmentation(begin_run: Any, wait_until: Any) -> None:
-    from AutoMedSAMLib.provenance import PROVENANCE, read_boxes, read_provenance, tag_of
+    from AutoMedSAMLib.scene.provenance import PROVENANCE, read_boxes, read_provenance, tag_of
 
     engine, heard = begin_run(threshold=0.4)
     box = {"id": 1, "slice": 3, "bounds": [5, 11, 4, 9, 3, 4], "score": 0.9, "label": 1, "drawn": False}

@@ -46,7 +46,7 @@ def test_a_phantom_that_cannot_be_made_is_explained_to_the_person_who_clicked(
     import slicer
     from SampleData import SampleDataLogic
 
-    from AutoMedSAMLib import engine_process
+    from AutoMedSAMLib.engine import process as engine_process
 
     shown: list[str] = []
     monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, **_: shown.append(text))

@@ -25,7 +25,7 @@ def segmentation(scene: Any, volume: Any) -> Any:
 
 @pytest.fixture
 def model() -> Any:
-    from AutoMedSAMLib.models import find_model
+    from AutoMedSAMLib.model.bundle_info import find_model
 
     return find_model("hippocampus")
 
@@ -44,7 +44,7 @@ def planes(labels: np.ndarray, axis: int = 0) -> dict[int, np.ndarray]:
 
 def writer_for(node: Any, model: Any, axis: int = 0, mode: str = "beside", **settings: Any) -> Any:
     """A writer for the volume whose geometry the segmentation has."""
-    from AutoMedSAMLib.segment_writer import SegmentWriter
+    from AutoMedSAMLib.scene.segment_writer import SegmentWriter
 
     volume = settings.pop("volume", None) or node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
     return SegmentWriter(node, model, volume, axis, mode=mode, **settings)
@@ -153,7 +153,7 @@ def test_undo_leaves_the_segmentation_as_it_was(
 def test_undo_of_propagate_again_gives_the_edits_back(
     segmentation: Any, volume: Any, model: Any, labels: np.ndarray
 ) -> None:
-    from AutoMedSAMLib.surface import surface_steps
+    from AutoMedSAMLib.scene.closed_surface import surface_steps
     from runs import everything_in, labels_in
 
     first = write(segmentation, model, labels)
@@ -403,7 +403,7 @@ def test_a_segment_deleted_while_the_run_goes_on_stays_deleted(
 
 
 def test_surfaces_are_where_the_voxels_are(segmentation: Any, model: Any, labels: np.ndarray) -> None:
-    from AutoMedSAMLib.surface import surface_steps, wants_surfaces
+    from AutoMedSAMLib.scene.closed_surface import surface_steps, wants_surfaces
 
     writer = write(segmentation, model, labels)
     assert wants_surfaces(writer)
@@ -422,7 +422,7 @@ def test_surfaces_are_where_the_voxels_are(segmentation: Any, model: Any, labels
 def test_surfaces_are_made_beside_others_only_where_others_have_theirs(
     segmentation: Any, volume: Any, model: Any, labels: np.ndarray
 ) -> None:
-    from AutoMedSAMLib.surface import wants_surfaces
+    from AutoMedSAMLib.scene.closed_surface import wants_surfaces
 
     draw_by_hand(segmentation, volume, "mine", np.s_[2:8, 2:16, 2:16])
     writer = write(segmentation, model, labels)
@@ -432,7 +432,7 @@ def test_surfaces_are_made_beside_others_only_where_others_have_theirs(
 
 
 def test_no_surfaces_where_none_are_shown(segmentation: Any, model: Any, labels: np.ndarray) -> None:
-    from AutoMedSAMLib.surface import wants_surfaces
+    from AutoMedSAMLib.scene.closed_surface import wants_surfaces
 
     segmentation.GetDisplayNode().SetVisibility3D(False)
     assert not wants_surfaces(write(segmentation, model, labels))

@@ -15,7 +15,7 @@ def volume(add_volume):
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_view_that_jumped_to_a_slice_shows_it(volume, axis):
-    from AutoMedSAMLib import slice_views
+    from AutoMedSAMLib.scene import slice_views
 
     for index in (0, 7, 15):
         slice_views.jump_to_slice(volume, axis, index)
@@ -23,7 +23,7 @@ def test_view_that_jumped_to_a_slice_shows_it(volume, axis):
 
 
 def test_jump_to_a_box_moves_all_views_to_its_middle(volume):
-    from AutoMedSAMLib import slice_views
+    from AutoMedSAMLib.scene import slice_views
 
     slice_views.jump_to_box(volume, [10, 21, 5, 10, 12, 13])
     world = slice_views.to_world(volume, [15, 7, 12])
@@ -37,7 +37,7 @@ def test_jump_to_a_box_moves_all_views_to_its_middle(volume):
 def test_jump_to_a_box_leaves_the_views_of_another_group_alone(volume, another_view):
     import slicer
 
-    from AutoMedSAMLib import slice_views
+    from AutoMedSAMLib.scene import slice_views
 
     other = another_view("Compare")
     other.SetViewGroup(1)
@@ -49,7 +49,7 @@ def test_jump_to_a_box_leaves_the_views_of_another_group_alone(volume, another_v
 
 @pytest.mark.parametrize("bounds", [[0, 4, 0, 4, 12, 13], [36, 40, 26, 30, 2, 3]])
 def test_box_beyond_the_edge_of_a_zoomed_view_is_brought_into_sight(volume, bounds):
-    from AutoMedSAMLib import slice_views
+    from AutoMedSAMLib.scene import slice_views
 
     node = slice_views.view_across(volume, 0)
     node.SetFieldOfView(12.0, 12.0, 1.0)
@@ -62,7 +62,7 @@ def test_box_beyond_the_edge_of_a_zoomed_view_is_brought_into_sight(volume, boun
 
 
 def test_box_that_is_in_sight_moves_no_view_sideways(volume):
-    from AutoMedSAMLib import slice_views
+    from AutoMedSAMLib.scene import slice_views
 
     node = slice_views.view_across(volume, 0)
     before = node.GetXYZOrigin()
@@ -73,7 +73,7 @@ def test_box_that_is_in_sight_moves_no_view_sideways(volume):
 def test_views_that_show_the_volume_are_followed_before_others(volume, another_view, add_volume):
     import slicer
 
-    from AutoMedSAMLib import slice_views
+    from AutoMedSAMLib.scene import slice_views
 
     other_volume = add_volume(np.zeros((4, 4, 4), np.int16), name="other")
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
@@ -86,7 +86,7 @@ def test_views_that_show_the_volume_are_followed_before_others(volume, another_v
 
 
 def test_views_of_a_later_layout_are_followed_too(scene, another_view):
-    from AutoMedSAMLib import slice_views
+    from AutoMedSAMLib.scene import slice_views
 
     calls = []
     observer = slice_views.ViewObserver(lambda: calls.append(1))
@@ -138,7 +138,7 @@ def in_sight(node, world):
 def test_parent_transform_moves_the_views_along(volume, scene):
     import slicer
 
-    from AutoMedSAMLib import slice_views
+    from AutoMedSAMLib.scene import slice_views
 
     before = slice_views.to_world(volume, [3, 4, 5])
     shift = np.eye(4)
@@ -151,7 +151,7 @@ def test_parent_transform_moves_the_views_along(volume, scene):
 
 
 def test_box_in_the_view_is_within_the_volume_on_the_slice_that_is_shown(volume):
-    from AutoMedSAMLib import slice_views
+    from AutoMedSAMLib.scene import slice_views
 
     slice_views.jump_to_slice(volume, 0, 4)
     bounds = slice_views.box_in_view(volume, 0)
@@ -163,7 +163,7 @@ def test_box_in_the_view_is_within_the_volume_on_the_slice_that_is_shown(volume)
 @pytest.mark.parametrize("grid", GRIDS)
 def test_planes_are_those_of_the_engine(grid):
     from automedsam.core.volume import Plane, Volume
-    from AutoMedSAMLib.planes import PLANES, default_plane, slice_axis
+    from AutoMedSAMLib.scene.planes import PLANES, default_plane, slice_axis
 
     matrix = GRIDS[grid]
     for order in itertools.permutations(range(3)):
@@ -179,6 +179,6 @@ def test_planes_are_those_of_the_engine(grid):
 
 
 def test_single_slice_tells_its_plane():
-    from AutoMedSAMLib.planes import default_plane
+    from AutoMedSAMLib.scene.planes import default_plane
 
     assert default_plane((20, 1, 20), np.eye(4), "axial") == "coronal"

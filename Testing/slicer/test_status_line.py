@@ -26,7 +26,7 @@ def test_task_of_a_model_is_shown_whole(ready, panel, slicer_app):
 
 
 def test_sentence_about_a_slice_goes_when_another_is_looked_at(running):
-    from AutoMedSAMLib import slice_views
+    from AutoMedSAMLib.scene import slice_views
 
     for box in (a_box(1, 10), a_box(2, 12)):
         running.logic.listener.on_boxes([box])

@@ -35,8 +35,8 @@ def rough(shape: tuple[int, int, int]) -> np.ndarray:
 def segmentation_of(scene: Any, labels: np.ndarray, matrix: np.ndarray, **settings: str) -> Any:
     import slicer
 
-    from AutoMedSAMLib.models import find_model
-    from AutoMedSAMLib.segment_writer import SegmentWriter
+    from AutoMedSAMLib.model.bundle_info import find_model
+    from AutoMedSAMLib.scene.segment_writer import SegmentWriter
 
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "segmentation")
     node.CreateDefaultDisplayNodes()
@@ -53,7 +53,7 @@ def segmentation_of(scene: Any, labels: np.ndarray, matrix: np.ndarray, **settin
 
 
 def ours(writer: Any) -> Any:
-    from AutoMedSAMLib.surface import surface_steps
+    from AutoMedSAMLib.scene.closed_surface import surface_steps
 
     for _ in surface_steps(writer):
         pass
@@ -77,7 +77,8 @@ def points_and_normals(surface: Any) -> tuple[np.ndarray, np.ndarray | None]:
 def test_surface_is_the_one_that_slicer_makes(
     scene: Any, monkeypatch: pytest.MonkeyPatch, matrix: np.ndarray, smoothing: str
 ) -> None:
-    from AutoMedSAMLib import surface, surface_pieces
+    from AutoMedSAMLib.scene import closed_surface as surface
+    from AutoMedSAMLib.scene import surface_pieces
 
     assert surface._iterations(float(smoothing)) is not None, "this Slicer smooths in a way that is not known"
     # Many slabs and pieces, where a small volume would have one.
@@ -95,7 +96,7 @@ def test_surface_is_the_one_that_slicer_makes(
 
 
 def test_surface_is_closed_where_pieces_meet_and_at_the_border(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from AutoMedSAMLib import surface_pieces
+    from AutoMedSAMLib.scene import surface_pieces
 
     monkeypatch.setattr(surface_pieces, "_SLAB_VOXELS", 7 * 60 * 70)
     monkeypatch.setattr(surface_pieces, "_PIECE_POINTS", 500)
@@ -124,7 +125,7 @@ def test_the_conversion_settings_of_the_segmentation_hold(scene: Any, settings: 
     ids=["38 objects of 600 ml", "one of 600 ml", "a fine CT"],
 )
 def test_no_step_holds_the_window_up(scene: Any, shape: tuple[int, int, int], radius: float, count: int) -> None:
-    from AutoMedSAMLib.surface import surface_steps
+    from AutoMedSAMLib.scene.closed_surface import surface_steps
 
     writer = segmentation_of(scene, balls(shape, radius, count), np.diag([-1.0, -1.0, 1.0, 1.0]))
     waits = []

@@ -15,7 +15,7 @@ FOUR = ("T1", "T1ce", "T2", "FLAIR")
 def two_models(module, scene, monkeypatch):
     """The panel with a model of FLAIR alone and one of four sequences."""
     from AutoMedSAMLib import widget
-    from AutoMedSAMLib.models import find_model
+    from AutoMedSAMLib.model.bundle_info import find_model
 
     one = find_model("glioma")
     both = [one, replace(one, name="four", modalities=FOUR, precisions=frozenset({"int8"}))]
@@ -76,7 +76,7 @@ def test_one_image_chosen_twice_is_said_before_the_run(two_models, flair, slicer
 
 
 def test_dicom_description_outweighs_nothing_but_adds_to_the_name():
-    from AutoMedSAMLib.volume_roles import match
+    from AutoMedSAMLib.model.volume_roles import match
 
     volumes = [{"name": "301: unnamed", "Modality": "MR", "SeriesDescription": "AX T1 +C"}, {"name": "302", "x": "T1"}]
     assert match(("T1", "T1ce"), [None, None], volumes) == [None, 0]
