@@ -157,7 +157,7 @@ def test_memories_that_the_model_does_not_know_are_refused(memories: int | None,
 def test_onnx_logits_equal_torch(slices: np.ndarray, tmp_path: Path, temporal: bool) -> None:
     pytest.importorskip("onnx", reason="the lab is not installed")
     from automedsam.sam2.torch_networks import TorchParts
-    from automedsam_lab.export_segmenter import export_segmenter
+    from automedsam_lab.export.segmenter import export_segmenter
 
     architecture = replace(TINY, temporal_pointers=temporal, multimask=temporal)
     model = a_model(architecture)

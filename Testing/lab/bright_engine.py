@@ -12,7 +12,7 @@ from automedsam.core.volume import Volume
 from automedsam.pipeline.backends import Engine
 from automedsam.sam2.networks import Decoded, Floats, ImageEmbedding, MaskPrompt
 from automedsam.sam2.propagation import IMAGENET_MEAN, IMAGENET_STD
-from automedsam_lab.prompted import tight_box
+from automedsam_lab.metrics.reference_boxes import tight_box
 
 SHAPE = (16, 60, 60)
 LESION = ((5, 12), (20, 40), (24, 48))
@@ -54,7 +54,7 @@ def use_bright_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     def open_engine(*_arguments: object) -> Engine:
         return Engine(BrightDetector(), BrightParts(), "nothing")  # type: ignore[arg-type]
 
-    for module in ("automedsam.pipeline.run", "automedsam_lab.evaluate_case", "automedsam_lab.evaluate_speed"):
+    for module in ("automedsam.pipeline.run", "automedsam_lab.evaluation.case", "automedsam_lab.evaluation.speed"):
         monkeypatch.setattr(f"{module}.open_engine", open_engine)
 
 

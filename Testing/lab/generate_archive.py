@@ -49,8 +49,8 @@ def main() -> None:
     generate(archive, arguments.images, arguments.side)
     if not arguments.measure:
         return
-    from automedsam_lab.archives.opening import Layout
-    from automedsam_lab.prepare import Settings, prepare
+    from automedsam_lab.data.prepare.run import Settings, prepare
+    from automedsam_lab.data.readers.registry import Layout
 
     try:
         for call in ("first", "second"):

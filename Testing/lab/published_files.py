@@ -8,7 +8,7 @@ from typing import Any
 
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.build import build_sam2
-from automedsam_lab.published import NO_OBJECT_EMBEDDING, Config
+from automedsam_lab.checkpoints.model_zoo import NO_OBJECT_EMBEDDING, Config
 
 TINY = Config(
     "tiny",

@@ -19,13 +19,13 @@ from published_files import TINY  # noqa: E402
 from automedsam.bundle import Bundle, load_bundle  # noqa: E402
 from automedsam.core.boxes import Box  # noqa: E402
 from automedsam.errors import AutoMedSAMError  # noqa: E402
-from automedsam_lab.bench import Benchmark, Options, bench, contenders, in_turn, made_up_clip  # noqa: E402
-from automedsam_lab.bench_models import random_bundle  # noqa: E402
-from automedsam_lab.bench_report import markdown, plot  # noqa: E402
-from automedsam_lab.bench_stages import Stopwatch, TimedParts  # noqa: E402
-from automedsam_lab.bench_worker import FP32, INT8, STOCK  # noqa: E402
-from automedsam_lab.cli import main  # noqa: E402
-from automedsam_lab.stock_sam2 import StockPredictor  # noqa: E402
+from automedsam_lab.benchmark.models import random_bundle  # noqa: E402
+from automedsam_lab.benchmark.report import markdown, plot  # noqa: E402
+from automedsam_lab.benchmark.run import Benchmark, Options, bench, contenders, in_turn, made_up_clip  # noqa: E402
+from automedsam_lab.benchmark.stages import Stopwatch, TimedParts  # noqa: E402
+from automedsam_lab.benchmark.stock_sam2 import StockPredictor  # noqa: E402
+from automedsam_lab.benchmark.worker import FP32, INT8, STOCK  # noqa: E402
+from automedsam_lab.cli.app import main  # noqa: E402
 
 SLICES, REPEATS = 7, 2
 

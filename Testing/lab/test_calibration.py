@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from automedsam.core.volume import Plane
 from automedsam.detection.detector import Fit, detector_input
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.calibration import CLIP_SLICES, View, find_sources, read_calibration
+from automedsam_lab.quantization.calibration import CLIP_SLICES, View, find_sources, read_calibration
 
 SIZE = 32
 

@@ -14,7 +14,7 @@ from published_files import TINY, TINY_SAM2, random_weights, write_medical_sam2,
 
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam.sam2.build import build_sam2  # noqa: E402
-from automedsam_lab.checkpoint_keys import (  # noqa: E402
+from automedsam_lab.checkpoints.matching import (  # noqa: E402
     Weightless,
     check_fits,
     config_shapes,
@@ -22,7 +22,7 @@ from automedsam_lab.checkpoint_keys import (  # noqa: E402
     refusal,
     shapes_of,
 )
-from automedsam_lab.published import CONFIGS, find_config, find_file  # noqa: E402
+from automedsam_lab.checkpoints.model_zoo import CONFIGS, find_config, find_file  # noqa: E402
 
 STOCK = {
     "sam2.1_hiera_t": "sam2.1/sam2.1_hiera_t",

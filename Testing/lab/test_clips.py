@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from automedsam_lab.clips import (  # noqa: E402
+from automedsam_lab.data.clips import (  # noqa: E402
     SMALLEST_OBJECT,
     LabelledVolume,
     jitter_box,
@@ -13,8 +13,8 @@ from automedsam_lab.clips import (  # noqa: E402
     sample_clip,
     tight_box,
 )
-from automedsam_lab.segmenter_data import ClipSource  # noqa: E402
-from automedsam_lab.synthetic import SHAPE, generate  # noqa: E402
+from automedsam_lab.data.segmenter_clips import ClipSource  # noqa: E402
+from automedsam_lab.data.synthetic_volumes import SHAPE, generate  # noqa: E402
 
 
 @pytest.fixture(scope="module")

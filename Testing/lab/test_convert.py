@@ -26,12 +26,12 @@ from automedsam.pipeline.backends import Backend, open_engine  # noqa: E402
 from automedsam.pipeline.run import Run  # noqa: E402
 from automedsam.sam2.networks import Sam2Parts  # noqa: E402
 from automedsam.sam2.propagation import Prompt, Sam2Segmenter  # noqa: E402
-from automedsam_lab import quantize_segmenter  # noqa: E402
-from automedsam_lab.cli import main  # noqa: E402
-from automedsam_lab.convert import Request, convert  # noqa: E402
-from automedsam_lab.convert_manifest import Description  # noqa: E402
-from automedsam_lab.published import CONFIGS, CT_WINDOW, PublishedFile  # noqa: E402
-from automedsam_lab.quantization import Feed, PartPlan, Plan, Quantizer  # noqa: E402
+from automedsam_lab.bundling.convert import Request, convert  # noqa: E402
+from automedsam_lab.bundling.manifest import Description  # noqa: E402
+from automedsam_lab.checkpoints.model_zoo import CONFIGS, CT_WINDOW, PublishedFile  # noqa: E402
+from automedsam_lab.cli.app import main  # noqa: E402
+from automedsam_lab.quantization import segmenter as quantize_segmenter  # noqa: E402
+from automedsam_lab.quantization.quantizer import Feed, PartPlan, Plan, Quantizer  # noqa: E402
 
 DETECTOR_SIZE = (64, 96)
 
@@ -245,7 +245,7 @@ def test_a_published_file_at_another_size_is_told(
     checkpoint: Path, volumes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = replace(TINY, files=(PublishedFile(checkpoint.name, "page", "terms", sha256="0" * 64),))
-    monkeypatch.setattr("automedsam_lab.published.CONFIGS", {"tiny": known})
+    monkeypatch.setattr("automedsam_lab.checkpoints.model_zoo.CONFIGS", {"tiny": known})
     told: list[str] = []
     convert(Request(checkpoint, known, volumes, image_size=96, slices=4, quick=True), tmp_path / "bundle", told.append)
     assert any("not the published file of this name" in line for line in told)
@@ -322,7 +322,7 @@ def test_failure_in_the_middle_leaves_nothing(
         message = "a layer cannot be quantized"
         raise AutoMedSAMError(message)
 
-    monkeypatch.setattr("automedsam_lab.convert.quantize_parts", fail)
+    monkeypatch.setattr("automedsam_lab.bundling.convert.quantize_parts", fail)
     refused(Request(checkpoint, TINY, volumes, slices=4, quick=True), tmp_path, "a layer cannot be quantized")
 
 

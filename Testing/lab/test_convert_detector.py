@@ -13,10 +13,10 @@ if importlib.util.find_spec("super_gradients") is None:
     pytest.skip("super_gradients is not installed (README: training)", allow_module_level=True)
 
 from automedsam.errors import AutoMedSAMError  # noqa: E402
-from automedsam_lab.checkpoint_keys import Weightless, shapes_of  # noqa: E402
-from automedsam_lab.convert_detector import open_detector_source  # noqa: E402
-from automedsam_lab.detector_model import build_detector, build_yolo_nas  # noqa: E402
-from automedsam_lab.measure_detector import onnx_predictor  # noqa: E402
+from automedsam_lab.bundling.detector_source import open_detector_source  # noqa: E402
+from automedsam_lab.checkpoints.matching import Weightless, shapes_of  # noqa: E402
+from automedsam_lab.models.onnx_predictor import onnx_predictor  # noqa: E402
+from automedsam_lab.models.yolo_nas import build_detector, build_yolo_nas  # noqa: E402
 
 
 def light_weights(size: str, classes: int) -> dict[str, object]:

@@ -8,10 +8,9 @@ import pytest
 pytest.importorskip("cv2", reason="the lab's training packages are not installed")
 
 from automedsam.detection.detector import Fit, Mirror, YoloNasDetector, context_frames, detector_input
-from automedsam_lab import synthetic_lesions
-from automedsam_lab.augmentation import Geometry, change_intensities, sampling_map, warp
-from automedsam_lab.coco_metrics import best_threshold
-from automedsam_lab.detector_data import (
+from automedsam_lab.data import synthetic_lesions
+from automedsam_lab.data.augmentation import Geometry, change_intensities, sampling_map, warp
+from automedsam_lab.data.detector_slices import (
     DETECTOR_TASKS,
     BatchStream,
     FrameStack,
@@ -20,8 +19,9 @@ from automedsam_lab.detector_data import (
     make_stack,
     plain_input,
 )
-from automedsam_lab.evaluate_boxes import SliceBoxes
-from automedsam_lab.measure_detector import measure_detector
+from automedsam_lab.metrics.average_precision import best_threshold
+from automedsam_lab.metrics.box_agreement import SliceBoxes
+from automedsam_lab.training.detector.validation import measure_detector
 
 GLIOMA = DETECTOR_TASKS["glioma"]
 HIPPOCAMPUS = DETECTOR_TASKS["hippocampus"]
@@ -82,7 +82,7 @@ def test_the_lab_feeds_the_detector_the_pixels_that_the_engine_feeds_it(native: 
 
 
 def test_training_shrinks_slices_as_the_engine_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("automedsam_lab.detector_data.change_intensities", lambda _rng, image, _strength: image)
+    monkeypatch.setattr("automedsam_lab.data.detector_slices.change_intensities", lambda _rng, image, _strength: image)
     still = replace(GLIOMA, geometry=Geometry(0, 0, 0, 0, 0, 0, flip=False), contexts=(2,))
     frames = np.random.default_rng(3).integers(0, 256, (5, 384, 384), dtype=np.uint8)
     labels = np.zeros_like(frames)

@@ -15,13 +15,14 @@ if importlib.util.find_spec("super_gradients") is None:
     pytest.skip("super_gradients is not installed (README: training)", allow_module_level=True)
 
 from automedsam.errors import AutoMedSAMError  # noqa: E402
-from automedsam_lab import synthetic_lesions  # noqa: E402
-from automedsam_lab.detector_data import DETECTOR_TASKS, FrameStack, make_stack  # noqa: E402
-from automedsam_lab.detector_model import load_detector, read_checkpoint  # noqa: E402
-from automedsam_lab.export_detector import export_detector  # noqa: E402
-from automedsam_lab.measure_detector import measure_detector, onnx_predictor  # noqa: E402
-from automedsam_lab.quantize_detector import calibration_frames, quantize_detector  # noqa: E402
-from automedsam_lab.train_detector import TrainingSettings, train_on_stacks  # noqa: E402
+from automedsam_lab.data import synthetic_lesions  # noqa: E402
+from automedsam_lab.data.detector_slices import DETECTOR_TASKS, FrameStack, make_stack  # noqa: E402
+from automedsam_lab.export.detector import export_detector  # noqa: E402
+from automedsam_lab.models.onnx_predictor import onnx_predictor  # noqa: E402
+from automedsam_lab.models.yolo_nas import load_detector, read_checkpoint  # noqa: E402
+from automedsam_lab.quantization.detector import calibration_frames, quantize_detector  # noqa: E402
+from automedsam_lab.training.detector.starter_recipe import TrainingSettings, train_on_stacks  # noqa: E402
+from automedsam_lab.training.detector.validation import measure_detector  # noqa: E402
 
 TASK = replace(DETECTOR_TASKS["glioma"], input_size=(64, 64))
 SETTINGS = TrainingSettings(steps=2, batch=2, width=0.25, epoch=1)

@@ -19,12 +19,12 @@ from automedsam.cli.console import measured_dice
 from automedsam.core.volume import Volume
 from automedsam.errors import AutoMedSAMError
 from automedsam.pipeline.backends import Backend
-from automedsam_lab.datasets import Case, LabelScheme, cases, split
-from automedsam_lab.evaluate import available_backends, choose_cases, evaluate
-from automedsam_lab.evaluate_case import Row, evaluate_case
-from automedsam_lab.evaluate_report import manifest_figures, summarise, summary_tables, write_csv
-from automedsam_lab.evaluate_settings import EvaluationSettings
-from automedsam_lab.prompted import true_tracklet
+from automedsam_lab.data.builtin_tasks import Case, LabelScheme, cases, split
+from automedsam_lab.evaluation.case import Row, evaluate_case
+from automedsam_lab.evaluation.run import available_backends, choose_cases, evaluate
+from automedsam_lab.evaluation.settings import EvaluationSettings
+from automedsam_lab.evaluation.summary import manifest_figures, summarise, summary_tables, write_csv
+from automedsam_lab.metrics.reference_boxes import true_tracklet
 
 BOTH = (Backend.INT8, Backend.FP32_ONNX)
 QUICK = EvaluationSettings(resamples=20, timed_images=2)

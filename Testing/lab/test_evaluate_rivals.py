@@ -15,10 +15,10 @@ from bright_engine import draw_head, draw_truth, use_bright_engine
 from automedsam.bundle import Bundle
 from automedsam.errors import AutoMedSAMError
 from automedsam.pipeline.backends import Backend
-from automedsam_lab.evaluate import evaluate
-from automedsam_lab.evaluate_rivals import RivalFolder, machine_words
-from automedsam_lab.evaluate_settings import EvaluationSettings
-from automedsam_lab.evaluate_subjects import Loaded, Subject
+from automedsam_lab.evaluation.baseline_scores import RivalFolder, machine_words
+from automedsam_lab.evaluation.cases import Loaded, Subject
+from automedsam_lab.evaluation.run import evaluate
+from automedsam_lab.evaluation.settings import EvaluationSettings
 
 QUICK = EvaluationSettings(resamples=20, timed_images=0, pictures=False)
 TRUTH = draw_truth()
@@ -155,8 +155,8 @@ def test_a_folder_without_a_rival_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_our_own_adapters_write_is_read(tmp_path: Path) -> None:
-    prediction = pytest.importorskip("automedsam_lab.rivals.prediction")
-    from automedsam_lab.machine import describe_machine
+    prediction = pytest.importorskip("automedsam_lab.data.prediction_folder")
+    from automedsam_lab.common.system_info import describe_machine
 
     cases = {"one": {"seconds": 1.0, "images": 4}}
     told = prediction.Rival("X", "1", "free", "box", "given", 3.0, describe_machine(), cases=cases)

@@ -14,10 +14,10 @@ from prepared_files import write_prepared
 from automedsam.bundle import BUILT_IN, Bundle, load_bundle
 from automedsam.errors import AutoMedSAMError
 from automedsam.pipeline.backends import Backend
-from automedsam_lab.datasets import Case, LabelScheme
-from automedsam_lab.evaluate import evaluate, held_out_cases, prepared_cases
-from automedsam_lab.evaluate_settings import EvaluationSettings
-from automedsam_lab.evaluate_subjects import Loaded, Subject, check_fits, check_unseen, task_subject
+from automedsam_lab.data.builtin_tasks import Case, LabelScheme
+from automedsam_lab.evaluation.cases import Loaded, Subject, check_fits, check_unseen, task_subject
+from automedsam_lab.evaluation.run import evaluate, held_out_cases, prepared_cases
+from automedsam_lab.evaluation.settings import EvaluationSettings
 
 QUICK = EvaluationSettings(resamples=20, timed_images=1, pictures=False)
 

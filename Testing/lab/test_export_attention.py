@@ -11,7 +11,7 @@ pytest.importorskip("sam2", reason="the FP32 backend is not installed")
 from automedsam.sam2.architecture import Sam2Architecture  # noqa: E402
 from automedsam.sam2.build import build_sam2  # noqa: E402
 from automedsam.sam2.torch_networks import MemoryAttention  # noqa: E402
-from automedsam_lab.export_attention import FasterMemoryAttention  # noqa: E402
+from automedsam_lab.export.memory_attention import FasterMemoryAttention  # noqa: E402
 
 SMALL = Sam2Architecture(
     image_size=96,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from automedsam.bundle import Bundle
-from automedsam_lab.cli import main
-from automedsam_lab.evaluate import choose_cases
+from automedsam_lab.cli.app import main
+from automedsam_lab.evaluation.run import choose_cases
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -51,7 +51,7 @@ def test_help_names_what_there_is(command: Command, arguments: tuple[str, ...], 
 
 
 def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
-    program = "import sys, automedsam_lab.cli; print(*{name.split('.')[0] for name in sys.modules})"
+    program = "import sys, automedsam_lab.cli.app; print(*{name.split('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     assert not {"torch", "onnxruntime", "sam2", "SimpleITK", "scipy", "matplotlib"} & set(loaded.split())
 

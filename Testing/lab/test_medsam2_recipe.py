@@ -18,14 +18,14 @@ from published_files import TINY, TINY_SAM2, random_weights, write_medical_sam2,
 
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam.sam2.build import build_sam2  # noqa: E402
-from automedsam_lab.checkpoint_keys import check_fits, read_state_dict  # noqa: E402
-from automedsam_lab.cli import main  # noqa: E402
-from automedsam_lab.interactive_clips import ClipStep, Interaction  # noqa: E402
-from automedsam_lab.prepared import PreparedDataset  # noqa: E402
-from automedsam_lab.prepared_clips import PreparedClips, Variation  # noqa: E402
-from automedsam_lab.published import NO_OBJECT_EMBEDDING  # noqa: E402
-from automedsam_lab.segmenter_losses import candidates_loss  # noqa: E402
-from automedsam_lab.train_segmenter_medsam2 import (  # noqa: E402
+from automedsam_lab.checkpoints.matching import check_fits, read_state_dict  # noqa: E402
+from automedsam_lab.checkpoints.model_zoo import NO_OBJECT_EMBEDDING  # noqa: E402
+from automedsam_lab.cli.app import main  # noqa: E402
+from automedsam_lab.data.prepared.clips import PreparedClips, Variation  # noqa: E402
+from automedsam_lab.data.prepared.dataset import PreparedDataset  # noqa: E402
+from automedsam_lab.training.segmenter.interactive_training import ClipStep, Interaction  # noqa: E402
+from automedsam_lab.training.segmenter.losses import candidates_loss  # noqa: E402
+from automedsam_lab.training.segmenter.medsam2_recipe import (  # noqa: E402
     Medsam2Settings,
     finetune_medsam2,
     parameter_groups,
@@ -240,13 +240,14 @@ def test_ctrl_c_says_how_to_go_on(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from automedsam_lab import published, train_segmenter_medsam2
+    from automedsam_lab.checkpoints import model_zoo
+    from automedsam_lab.training.segmenter import medsam2_recipe
 
     def stop(*_given: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(published, "find_config", lambda _name: TINY)
-    monkeypatch.setattr(train_segmenter_medsam2._Run, "_validate", stop)
+    monkeypatch.setattr(model_zoo, "find_config", lambda _name: TINY)
+    monkeypatch.setattr(medsam2_recipe._Run, "_validate", stop)
     options = ["--start-from", str(a_checkpoint), "--config", "tiny", "--device", "cpu", "--epochs", "1"]
     with pytest.raises(SystemExit) as left:
         main(["train", "segmenter", "--recipe", "medsam2", "--prepared", str(a_dataset), *options, "-o", str(tmp_path)])
@@ -293,8 +294,8 @@ import sys
 from pathlib import Path
 import torch
 from published_files import TINY
-from automedsam_lab.interactive_clips import Interaction
-from automedsam_lab import train_segmenter_medsam2 as recipe
+from automedsam_lab.training.segmenter.interactive_training import Interaction
+from automedsam_lab.training.segmenter import medsam2_recipe as recipe
 
 train = recipe._Run.train
 

@@ -8,8 +8,8 @@ from statistics import fmean
 import pytest
 
 from automedsam.bundle import load_bundle
-from automedsam_lab.evaluate import choose_cases
-from automedsam_lab.memory_curve import Point, averages, measure_memories, plot_points, write_points
+from automedsam_lab.benchmark.memory_length import Point, averages, measure_memories, plot_points, write_points
+from automedsam_lab.evaluation.run import choose_cases
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +27,13 @@ def test_every_number_of_memories_is_measured(measured: list[Point]) -> None:
 
 def test_all_memories_give_what_a_run_gives(measured: list[Point], shared_data: Path) -> None:
     from automedsam.pipeline.backends import Backend
-    from automedsam_lab import datasets
-    from automedsam_lab.evaluate_case import evaluate_case
+    from automedsam_lab.data import builtin_tasks
+    from automedsam_lab.evaluation.case import evaluate_case
 
     bundle = load_bundle("hippocampus")
     case = choose_cases("hippocampus", shared_data, "validation", 1)[0]
-    volume, stored = datasets.load(case)
-    result, _ = evaluate_case(case.patient, volume, datasets.task_labels(case, stored), bundle, Backend.INT8)
+    volume, stored = builtin_tasks.load(case)
+    result, _ = evaluate_case(case.patient, volume, builtin_tasks.task_labels(case, stored), bundle, Backend.INT8)
     assert measured[0].dice == pytest.approx(fmean(row.dice for row in result.rows))
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from automedsam.core.boxes import Box, Tracklet
-from automedsam_lab.metrics import dice, hd95, iou, score_lesions, surface_dice
+from automedsam_lab.metrics.lesions import score_lesions
+from automedsam_lab.metrics.masks import dice, hd95, iou, surface_dice
 
 SHAPE = (8, 20, 20)
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from automedsam_lab.bootstrap import Resamples
+from automedsam_lab.metrics.bootstrap import Resamples
 
 
 def test_an_interval_is_that_of_scipy() -> None:

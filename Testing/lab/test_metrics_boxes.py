@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from automedsam.core.boxes import Box, Tracklet
-from automedsam_lab.bootstrap import Resamples
-from automedsam_lab.coco_metrics import average_precision
-from automedsam_lab.evaluate_boxes import BoxRule, SliceBoxes, jittered, mean_box_iou, slice_boxes, true_boxes
+from automedsam_lab.metrics.average_precision import average_precision
+from automedsam_lab.metrics.bootstrap import Resamples
+from automedsam_lab.metrics.box_agreement import BoxRule, SliceBoxes, jittered, mean_box_iou, slice_boxes, true_boxes
 
 WHOLE, PIECES = BoxRule(None, 6), BoxRule(5, 20)
 
@@ -127,7 +127,7 @@ def test_slices_with_too_little_of_a_label_judge_nobody() -> None:
 
 def test_the_lab_s_detectors_were_taught_these_boxes() -> None:
     pytest.importorskip("cv2", reason="the extra 'train' is not installed")
-    from automedsam_lab.detector_data import DETECTOR_TASKS, boxes_of
+    from automedsam_lab.data.detector_slices import DETECTOR_TASKS, boxes_of
 
     labels = np.zeros((60, 60), np.uint8)
     labels[5:20, 5:20] = labels[30:50, 30:40] = labels[33:36, 42:52] = 1

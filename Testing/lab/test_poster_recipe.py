@@ -19,12 +19,12 @@ from processes import run_in_two  # noqa: E402
 
 from automedsam.detection.detector import Fit  # noqa: E402
 from automedsam.errors import AutoMedSAMError  # noqa: E402
-from automedsam_lab.cli import main  # noqa: E402
-from automedsam_lab.convert_detector import open_detector_source  # noqa: E402
-from automedsam_lab.detector_model import build_yolo_nas, load_detector, read_checkpoint  # noqa: E402
-from automedsam_lab.prepared import PreparedDataset  # noqa: E402
-from automedsam_lab.prepared_detection import DetectionImages, Movement, move  # noqa: E402
-from automedsam_lab.train_detector_poster import PosterSettings, train_poster_detector  # noqa: E402
+from automedsam_lab.bundling.detector_source import open_detector_source  # noqa: E402
+from automedsam_lab.cli.app import main  # noqa: E402
+from automedsam_lab.data.prepared.dataset import PreparedDataset  # noqa: E402
+from automedsam_lab.data.prepared.detection_images import DetectionImages, Movement, move  # noqa: E402
+from automedsam_lab.models.yolo_nas import build_yolo_nas, load_detector, read_checkpoint  # noqa: E402
+from automedsam_lab.training.detector.yolo_nas_recipe import PosterSettings, train_poster_detector  # noqa: E402
 
 TINY = PosterSettings(epochs=2, batch=4, image_size=64, width=0.25)
 
@@ -93,16 +93,16 @@ def test_resuming_goes_on_with_the_averaged_weights(a_dataset: Path, tmp_path: P
 def test_ctrl_c_keeps_the_best_detector_so_far_and_says_how_to_go_on(
     a_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from automedsam_lab import poster_trainer
+    from automedsam_lab.training.detector import super_gradients_trainer
 
-    begin = poster_trainer.Watch.on_train_loader_start
+    begin = super_gradients_trainer.Watch.on_train_loader_start
 
     def stop_in_the_second_epoch(self: Any, context: Any) -> None:
         if context.epoch == 1:
             raise KeyboardInterrupt
         begin(self, context)
 
-    monkeypatch.setattr(poster_trainer.Watch, "on_train_loader_start", stop_in_the_second_epoch)
+    monkeypatch.setattr(super_gradients_trainer.Watch, "on_train_loader_start", stop_in_the_second_epoch)
     options = ["--epochs", "3", "--size", "64", "--width", "0.25", "--device", "cpu"]
     arguments = ["train", "detector", "--recipe", "poster", "--prepared", str(a_dataset), "-o", str(tmp_path), *options]
     with pytest.raises(SystemExit) as left:
@@ -311,11 +311,11 @@ TWO_PROCESSES = """
 import json, sys
 from pathlib import Path
 import torch
-from automedsam_lab import poster_trainer
-from automedsam_lab.detector_model import build_yolo_nas
-from automedsam_lab.prepared import PreparedDataset
-from automedsam_lab.prepared_detection import DetectionImages
-from automedsam_lab.train_detector_poster import PosterSettings, train_poster_detector
+from automedsam_lab.training.detector import super_gradients_trainer as poster_trainer
+from automedsam_lab.models.yolo_nas import build_yolo_nas
+from automedsam_lab.data.prepared.dataset import PreparedDataset
+from automedsam_lab.data.prepared.detection_images import DetectionImages
+from automedsam_lab.training.detector.yolo_nas_recipe import PosterSettings, train_poster_detector
 from super_gradients.common.environment.device_utils import device_config
 
 prepared, out = map(Path, sys.argv[1:])

@@ -10,9 +10,9 @@ import SimpleITK as sitk
 from PIL import Image
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.archives.archive import Choices
-from automedsam_lab.archives.opening import Layout
-from automedsam_lab.prepare import Settings, Summary, prepare
+from automedsam_lab.data.prepare.run import Settings, Summary, prepare
+from automedsam_lab.data.readers.base import Choices
+from automedsam_lab.data.readers.registry import Layout
 
 
 def skipped_and_refused(layout: Layout, root: Path, tmp_path: Path, **choices: object) -> tuple[Summary, str]:

@@ -12,11 +12,11 @@ from PIL import Image
 from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.volume_reader import read_volume
-from automedsam_lab.archives.archive import Choices
-from automedsam_lab.archives.npz import read_npz
-from automedsam_lab.archives.opening import Layout
-from automedsam_lab.archives.stills import as_grey
-from automedsam_lab.prepare import Settings, prepare
+from automedsam_lab.data.prepare.run import Settings, prepare
+from automedsam_lab.data.readers.base import Choices
+from automedsam_lab.data.readers.images import as_grey
+from automedsam_lab.data.readers.npz import read_npz
+from automedsam_lab.data.readers.registry import Layout
 
 pytest.importorskip("PIL", reason="pictures need Pillow, of the extra train")
 

@@ -13,11 +13,11 @@ from PIL import Image
 
 from automedsam.core.volume import Plane
 from automedsam.io.volume_reader import read_volume
-from automedsam_lab.archives.archive import Choices
-from automedsam_lab.archives.chestxray14 import ChestXray14
-from automedsam_lab.archives.npz import read_npz
-from automedsam_lab.archives.opening import Layout
-from automedsam_lab.prepare import Settings, Summary, prepare
+from automedsam_lab.data.prepare.run import Settings, Summary, prepare
+from automedsam_lab.data.readers.base import Choices
+from automedsam_lab.data.readers.chestxray14 import ChestXray14
+from automedsam_lab.data.readers.npz import read_npz
+from automedsam_lab.data.readers.registry import Layout
 
 
 def linked(root: Path, *files: Path) -> Path:

@@ -13,10 +13,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.archives.archive import Choices
-from automedsam_lab.archives.opening import Layout
-from automedsam_lab.cli_prepare import app
-from automedsam_lab.prepare import Settings, prepare
+from automedsam_lab.cli.prepare import app
+from automedsam_lab.data.prepare.run import Settings, prepare
+from automedsam_lab.data.readers.base import Choices
+from automedsam_lab.data.readers.registry import Layout
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def test_a_run_cut_before_its_first_entry_leaves_nothing_in_the_way_of_another(s
 
 def test_a_killed_process_leaves_no_half_picture(settings: Settings) -> None:
     program = (
-        "import os; from pathlib import Path; from automedsam_lab.archives.opening import Layout; "
-        "from automedsam_lab.prepare import Settings, prepare; left = [5]\n"
+        "import os; from pathlib import Path; from automedsam_lab.data.readers.registry import Layout; "
+        "from automedsam_lab.data.prepare.run import Settings, prepare; left = [5]\n"
         "def on_done():\n    left[0] -= 1\n    left[0] or os._exit(9)\n"
         f"prepare(Settings(Layout.KVASIR, Path({str(settings.root)!r}), Path({str(settings.out)!r})), on_done=on_done)"
     )
@@ -173,13 +173,13 @@ def test_two_runs_in_one_folder_do_not_meet(settings: Settings) -> None:
 def test_a_disk_that_cannot_be_written_to_ends_the_run_rather_than_skip_the_archive(
     settings: Settings, monkeypatch
 ) -> None:
-    from automedsam_lab import prepare_picture
+    from automedsam_lab.data.prepare import image_worker
 
     def full(path: Path) -> None:
         message = f"{path} cannot be written (No space left on device); free space there or choose another folder."
         raise AutoMedSAMError(message)
 
-    monkeypatch.setattr(prepare_picture, "whole_file", full)
+    monkeypatch.setattr(image_worker, "whole_file", full)
     with pytest.raises(AutoMedSAMError, match="No space left"):
         prepare(settings)
 

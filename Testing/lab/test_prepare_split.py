@@ -8,9 +8,9 @@ import prepared_checks as checks
 import pytest
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.archives.opening import Layout
-from automedsam_lab.prepare import Settings, prepare
-from automedsam_lab.prepare_split import draw_parts, read_parts
+from automedsam_lab.data.prepare.run import Settings, prepare
+from automedsam_lab.data.prepare.split import draw_parts, read_parts
+from automedsam_lab.data.readers.registry import Layout
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from prepared_files import LABELS, write_prepared
 
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.volume_reader import read_volume
-from automedsam_lab.prepared import PreparedDataset
-from automedsam_lab.prepared_native import NativeReader
+from automedsam_lab.data.prepared.dataset import PreparedDataset
+from automedsam_lab.data.prepared.native_cases import NativeReader
 
 Coco = dict[str, list[dict[str, Any]]]
 

@@ -14,10 +14,10 @@ pytest.importorskip("sam2", reason="the FP32 backend is not installed")
 from tiny_segmenter import SETTINGS, some_clips, tiny_model  # noqa: E402
 
 from automedsam.sam2.torch_networks import TorchParts  # noqa: E402
-from automedsam_lab.ablation import Ablation, Variant, markdown  # noqa: E402
-from automedsam_lab.agreement import Agreement, agreement, follow  # noqa: E402
-from automedsam_lab.ptq4sam_agq import quantize_softmax, search_granularity  # noqa: E402
-from automedsam_lab.ptq4sam_big import (  # noqa: E402
+from automedsam_lab.quantization.fidelity import Agreement, agreement, follow  # noqa: E402
+from automedsam_lab.quantization.ptq4sam.ablation import Ablation, Variant, markdown  # noqa: E402
+from automedsam_lab.quantization.ptq4sam.adaptive_granularity import quantize_softmax, search_granularity  # noqa: E402
+from automedsam_lab.quantization.ptq4sam.bimodal_integration import (  # noqa: E402
     Integration,
     channel_signs,
     fold_signs,
@@ -25,7 +25,7 @@ from automedsam_lab.ptq4sam_big import (  # noqa: E402
     is_bimodal,
     token_to_image_attentions,
 )
-from automedsam_lab.simulation import (  # noqa: E402
+from automedsam_lab.quantization.ptq4sam.fake_quantization import (  # noqa: E402
     observe,
     round_by_channel,
     round_to_range,

@@ -18,8 +18,9 @@ from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam.runtime.golden_outputs import record_golden  # noqa: E402
 from automedsam.runtime.session import open_session  # noqa: E402
 from automedsam.sam2.onnx_networks import PART_NAMES, OnnxParts  # noqa: E402
-from automedsam_lab.agreement import agreement, follow  # noqa: E402
-from automedsam_lab.quantization import (  # noqa: E402
+from automedsam_lab.quantization.activation_recorder import record_inputs  # noqa: E402
+from automedsam_lab.quantization.fidelity import agreement, follow  # noqa: E402
+from automedsam_lab.quantization.quantizer import (  # noqa: E402
     PRODUCTS,
     Feed,
     Method,
@@ -29,8 +30,7 @@ from automedsam_lab.quantization import (  # noqa: E402
     Scheme,
     weighted_layers,
 )
-from automedsam_lab.quantize_segmenter import default_plan, quantize_part, quantize_segmenter  # noqa: E402
-from automedsam_lab.recording import record_inputs  # noqa: E402
+from automedsam_lab.quantization.segmenter import default_plan, quantize_part, quantize_segmenter  # noqa: E402
 
 SLICES = np.random.default_rng(0).normal(size=(4, 3, SIZE, SIZE)).astype(np.float32)
 
@@ -129,7 +129,7 @@ def test_each_calibration_keeps_the_memory_encoder_close(
 def test_a_percentile_range_is_narrower_than_the_extremes(
     fp32: dict[str, Path], recorded: dict[str, list[Feed]], tmp_path: Path
 ) -> None:
-    from automedsam_lab.quantization import find_ranges
+    from automedsam_lab.quantization.quantizer import find_ranges
 
     def width(method: Method) -> float:
         found = find_ranges(fp32["memory_encoder"], recorded["memory_encoder"], method, ("Conv",))
@@ -197,8 +197,8 @@ def follow_nothing() -> np.ndarray:
 
 
 def test_calibration_clips_are_boxed_around_the_largest_bright_thing() -> None:
-    from automedsam_lab.agreement import clips_of_calibration
-    from automedsam_lab.calibration import Calibration, CalibrationClip, View
+    from automedsam_lab.quantization.calibration import Calibration, CalibrationClip, View
+    from automedsam_lab.quantization.fidelity import clips_of_calibration
 
     frames = np.full((2, 20, 20), 10, np.uint8)
     frames[:, 4:9, 6:14] = 200
@@ -211,7 +211,7 @@ def test_calibration_clips_are_boxed_around_the_largest_bright_thing() -> None:
 
 @pytest.mark.parametrize(("command", "said"), [("sensitivity", "--most"), ("ablation", "--calibration")])
 def test_the_commands_say_what_they_take(command: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from automedsam_lab.cli import main
+    from automedsam_lab.cli.app import main
 
     with pytest.raises(SystemExit):
         main([command, "--help"])

@@ -13,9 +13,9 @@ from bright_engine import draw_head, draw_truth, use_bright_engine
 
 from automedsam.bundle import Bundle
 from automedsam.pipeline.backends import Backend
-from automedsam_lab.evaluate import evaluate
-from automedsam_lab.evaluate_settings import EvaluationSettings
-from automedsam_lab.evaluate_subjects import Loaded, Subject
+from automedsam_lab.evaluation.cases import Loaded, Subject
+from automedsam_lab.evaluation.run import evaluate
+from automedsam_lab.evaluation.settings import EvaluationSettings
 
 VOID = {"meta", "img", "br", "path", "use", "rect", "circle"}
 

@@ -20,9 +20,9 @@ from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam.sam2.build import build_sam2  # noqa: E402
 from automedsam.sam2.onnx_networks import PART_NAMES  # noqa: E402
 from automedsam.sam2.torch_networks import MemoryAttention  # noqa: E402
-from automedsam_lab.quantize_segmenter import quantize_segmenter  # noqa: E402
-from automedsam_lab.restore import dequantize, fill, randomise, settle_norms, trace  # noqa: E402
-from automedsam_lab.restore_segmenter import restored_segmenter  # noqa: E402
+from automedsam_lab.quantization.dequantize import dequantize, fill, randomise, settle_norms, trace  # noqa: E402
+from automedsam_lab.quantization.dequantize_segmenter import restored_segmenter  # noqa: E402
+from automedsam_lab.quantization.segmenter import quantize_segmenter  # noqa: E402
 
 # The export makes one layer of values and what follows the attention: only their product comes back.
 MERGED = re.compile(r"(self_attn|cross_attn_image)\.(v|out)_proj")
@@ -117,10 +117,10 @@ def test_files_of_another_network_are_refused(folders: tuple[Path, Path], restor
 
 @pytest.mark.skipif(importlib.util.find_spec("super_gradients") is None, reason="super_gradients is not installed")
 def test_the_shipped_glioma_model_comes_back(shared_data: Path, tmp_path: Path) -> None:
-    from automedsam_lab.detector_model import load_detector
-    from automedsam_lab.export_detector import export_model
-    from automedsam_lab.measure_detector import onnx_predictor
-    from automedsam_lab.restore_bundle import restore_bundle
+    from automedsam_lab.bundling.restore import restore_bundle
+    from automedsam_lab.export.detector import export_model
+    from automedsam_lab.models.onnx_predictor import onnx_predictor
+    from automedsam_lab.models.yolo_nas import load_detector
 
     bundle = load_bundle("glioma")
     paths = restore_bundle(bundle, shared_data, tmp_path)
@@ -138,7 +138,7 @@ def test_a_model_that_the_lab_does_not_train_is_refused(a_manifest: Bundle, tmp_
     from dataclasses import replace
 
     pytest.importorskip("cv2", reason="the lab's training packages are not installed")
-    from automedsam_lab.restore_bundle import restore_bundle
+    from automedsam_lab.bundling.restore import restore_bundle
 
     stranger = replace(a_manifest, manifest={**a_manifest.manifest, "name": "stranger"})
     with pytest.raises(AutoMedSAMError, match="no model that the lab trains"):

@@ -12,15 +12,15 @@ import SimpleITK as sitk
 from typer.testing import CliRunner
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab import cli_rivals, datasets
-from automedsam_lab.rivals import frames, nnunet
-from automedsam_lab.rivals import universeg as universeg_adapter
-from automedsam_lab.rivals.child import WORKERS, Worker, run_worker
-from automedsam_lab.rivals.fastsam import fastsam
-from automedsam_lab.rivals.frames import FramesRival
-from automedsam_lab.rivals.mobilesam import mobilesam
-from automedsam_lab.rivals.sam2 import sam2
-from automedsam_lab.rivals.sampling import Sight, sample
+from automedsam_lab.baselines import nnunet, slice_baseline
+from automedsam_lab.baselines import universeg as universeg_adapter
+from automedsam_lab.baselines.process import WORKERS, Worker, run_worker
+from automedsam_lab.baselines.sam2 import sam2
+from automedsam_lab.baselines.sampling import Sight, sample
+from automedsam_lab.baselines.slice_baseline import FramesRival
+from automedsam_lab.baselines.ultralytics import fastsam, mobilesam
+from automedsam_lab.cli import baselines
+from automedsam_lab.data import builtin_tasks
 
 # Fills every box that it is given, and knows nothing else: with true boxes around boxes, it is always right.
 FILLS_BOXES = """
@@ -70,15 +70,15 @@ def write_hippocampus(root: Path, patient: str, seed: int = 0) -> np.ndarray:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A folder of datasets with two test, two training and one validation patient of the hippocampus split."""
-    parts = datasets.split("hippocampus")
+    parts = builtin_tasks.split("hippocampus")
     for seed, patient in enumerate([*parts["test"][:2], *parts["train"][:2], parts["validation"][0]]):
         write_hippocampus(tmp_path / "data", patient, seed)
     return tmp_path / "data"
 
 
 @pytest.fixture
-def held_out(data: Path) -> list[datasets.Case]:
-    return datasets.cases_of("hippocampus", data, "test")
+def held_out(data: Path) -> list[builtin_tasks.Case]:
+    return builtin_tasks.cases_of("hippocampus", data, "test")
 
 
 @pytest.fixture
@@ -88,8 +88,10 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_rivals_masks_lie_on_the_cases_own_grid(tmp_path: Path, held_out: list[datasets.Case], weights: Path) -> None:
-    frames.predict(a_rival(tmp_path), "hippocampus", held_out, tmp_path / "pred", weights=weights)
+def test_a_rivals_masks_lie_on_the_cases_own_grid(
+    tmp_path: Path, held_out: list[builtin_tasks.Case], weights: Path
+) -> None:
+    slice_baseline.predict(a_rival(tmp_path), "hippocampus", held_out, tmp_path / "pred", weights=weights)
     for case in held_out:
         truth, found = (
             sitk.ReadImage(str(path)) for path in (case.label, tmp_path / "pred" / f"{case.patient}.nii.gz")
@@ -99,9 +101,11 @@ def test_a_rivals_masks_lie_on_the_cases_own_grid(tmp_path: Path, held_out: list
         assert np.array_equal(sitk.GetArrayFromImage(found), sitk.GetArrayFromImage(truth))
 
 
-def test_rival_json_tells_what_the_table_needs(tmp_path: Path, held_out: list[datasets.Case], weights: Path) -> None:
+def test_rival_json_tells_what_the_table_needs(
+    tmp_path: Path, held_out: list[builtin_tasks.Case], weights: Path
+) -> None:
     told = []
-    frames.predict(
+    slice_baseline.predict(
         a_rival(tmp_path),
         "hippocampus",
         held_out,
@@ -118,31 +122,31 @@ def test_rival_json_tells_what_the_table_needs(tmp_path: Path, held_out: list[da
     assert all(cost["images"] > 0 for cost in written["cases"].values())
 
 
-def test_random_weights_leave_time_and_size_but_no_masks(tmp_path: Path, held_out: list[datasets.Case]) -> None:
+def test_random_weights_leave_time_and_size_but_no_masks(tmp_path: Path, held_out: list[builtin_tasks.Case]) -> None:
     out = tmp_path / "pred"
-    written = frames.predict(a_rival(tmp_path), "hippocampus", held_out, out, slices=5)
+    written = slice_baseline.predict(a_rival(tmp_path), "hippocampus", held_out, out, slices=5)
     assert written.weights == "random" and "mean nothing" in written.note
     assert sum(cost["images"] for cost in written.cases.values()) == 5
     assert not list(out.glob("*.nii.gz"))
 
 
 def test_a_rival_of_an_earlier_run_is_gone_when_the_next_one_fails(
-    tmp_path: Path, held_out: list[datasets.Case], weights: Path
+    tmp_path: Path, held_out: list[builtin_tasks.Case], weights: Path
 ) -> None:
     out = tmp_path / "pred"
-    frames.predict(a_rival(tmp_path), "hippocampus", held_out, out, weights=weights)
+    slice_baseline.predict(a_rival(tmp_path), "hippocampus", held_out, out, weights=weights)
     failing = a_rival(tmp_path, 'def work(job, tell): raise WorkerError("no luck")')
     with pytest.raises(AutoMedSAMError, match=r"^no luck$"):
-        frames.predict(failing, "hippocampus", held_out, out, weights=weights)
+        slice_baseline.predict(failing, "hippocampus", held_out, out, weights=weights)
     assert not (out / "rival.json").exists()
 
 
 def test_weights_that_are_not_there_are_told_before_anything_runs(
-    tmp_path: Path, held_out: list[datasets.Case]
+    tmp_path: Path, held_out: list[builtin_tasks.Case]
 ) -> None:
     rival = a_rival(tmp_path, "def work(job, tell): open('ran', 'w')")
     with pytest.raises(AutoMedSAMError, match=r"no weights at .*gone\.pt.*nothing is ever downloaded"):
-        frames.predict(rival, "hippocampus", held_out, tmp_path / "pred", weights=tmp_path / "gone.pt")
+        slice_baseline.predict(rival, "hippocampus", held_out, tmp_path / "pred", weights=tmp_path / "gone.pt")
     assert not (tmp_path / "pred").exists()
 
 
@@ -224,16 +228,16 @@ def test_everything_is_shown_where_no_sample_is_asked_for() -> None:
 def test_a_video_is_prompted_on_one_slice_and_pictures_on_each() -> None:
     labels = np.zeros((4, 9, 9), np.uint8)
     labels[1, 2:4, 3:5], labels[2, 2:7, 3:8], labels[2, 8, 0] = 1, 1, 2
-    assert frames.true_boxes(labels, one_slice=True) == {"1": {"2": [3, 2, 8, 7]}, "2": {"2": [0, 8, 1, 9]}}
-    assert frames.true_boxes(labels, one_slice=False)["1"] == {"1": [3, 2, 5, 4], "2": [3, 2, 8, 7]}
+    assert slice_baseline.true_boxes(labels, one_slice=True) == {"1": {"2": [3, 2, 8, 7]}, "2": {"2": [0, 8, 1, 9]}}
+    assert slice_baseline.true_boxes(labels, one_slice=False)["1"] == {"1": [3, 2, 5, 4], "2": [3, 2, 8, 7]}
 
 
 def test_rivals_see_the_plane_that_our_detectors_see() -> None:
     pytest.importorskip("cv2", reason="the detectors' data need OpenCV: pip install 'automedsam[train]'")
-    from automedsam_lab.detector_data import DETECTOR_TASKS
+    from automedsam_lab.data.detector_slices import DETECTOR_TASKS
 
     assert {name: task.plane for name, task in DETECTOR_TASKS.items()} == {
-        name: plane.value for name, plane in frames.PLANES.items()
+        name: plane.value for name, plane in slice_baseline.PLANES.items()
     }
 
 
@@ -241,7 +245,7 @@ def test_rivals_see_the_plane_that_our_detectors_see() -> None:
 
 
 def test_nnunet_gets_training_and_validation_patients_and_no_held_out_one(data: Path, tmp_path: Path) -> None:
-    parts = datasets.split("hippocampus")
+    parts = builtin_tasks.split("hippocampus")
     splits = nnunet.convert("hippocampus", data, tmp_path / "work")
     raw = tmp_path / "work" / "raw" / "Dataset004_hippocampus"
     assert splits == {"train": parts["train"][:2], "val": parts["validation"][:1]}
@@ -258,7 +262,7 @@ def test_nnunet_gets_training_and_validation_patients_and_no_held_out_one(data: 
 
 
 def test_nnunet_gets_the_tasks_labels_on_the_images_grid(tmp_path: Path) -> None:
-    folder = tmp_path / "data" / "brats2015" / datasets.split("glioma")["train"][0]
+    folder = tmp_path / "data" / "brats2015" / builtin_tasks.split("glioma")["train"][0]
     folder.mkdir(parents=True)
     stored = np.arange(5, dtype=np.uint8).repeat(8).reshape(5, 4, 2)
     for name, array in (("Flair_subtrMeanDivStd", stored.astype(np.float32)), ("OTMultiClass", stored)):
@@ -303,7 +307,7 @@ def work(job, tell):
 
 
 def test_nnunets_folder_states_its_budget(
-    data: Path, tmp_path: Path, held_out: list[datasets.Case], monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, held_out: list[builtin_tasks.Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nnunet, "WORKER", a_worker(tmp_path, FAKE_NNUNET))
     told: list[str] = []
@@ -319,7 +323,7 @@ def test_nnunets_folder_states_its_budget(
 
 
 def test_nnunet_trains_on_a_budget_and_goes_on_where_it_was_stopped(
-    data: Path, tmp_path: Path, held_out: list[datasets.Case]
+    data: Path, tmp_path: Path, held_out: list[builtin_tasks.Case]
 ) -> None:
     pytest.importorskip("nnunetv2", reason="nnU-Net is not installed: pip install 'automedsam[rival-nnunet]'")
     work = tmp_path / "work"
@@ -353,7 +357,7 @@ def universeg(version="v1", pretrained=False):
 
 
 def test_universeg_segments_from_the_training_patients_slices(
-    data: Path, tmp_path: Path, held_out: list[datasets.Case], monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, held_out: list[builtin_tasks.Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch = pytest.importorskip("torch", reason="UniverSeg runs on PyTorch")
     (tmp_path / "packages").mkdir()
@@ -385,12 +389,14 @@ def test_examples_come_from_every_training_patient() -> None:
     assert set(np.unique(support["labels_1"])) == {0, 1}
 
 
-def test_stock_sam_2_follows_a_box_at_the_size_that_is_asked_for(tmp_path: Path, held_out: list[datasets.Case]) -> None:
+def test_stock_sam_2_follows_a_box_at_the_size_that_is_asked_for(
+    tmp_path: Path, held_out: list[builtin_tasks.Case]
+) -> None:
     pytest.importorskip("sam2", reason="stock SAM 2 needs its package: pip install 'automedsam[rival-sam2]'")
     pytest.importorskip("hydra", reason="the package sam2 builds its networks with hydra")
     rival = sam2("sam2.1_hiera_t")
     small = replace(rival, settings={**rival.settings, "image_size": 128})
-    written = frames.predict(small, "hippocampus", held_out[:1], tmp_path / "pred", slices=3)
+    written = slice_baseline.predict(small, "hippocampus", held_out[:1], tmp_path / "pred", slices=3)
     assert written.size_mb == pytest.approx(155.8, abs=0.1)  # 38.96 million parameters.
     assert written.cases[held_out[0].patient]["images"] == 3
     assert written.prompted == "box on one slice"
@@ -398,11 +404,11 @@ def test_stock_sam_2_follows_a_box_at_the_size_that_is_asked_for(tmp_path: Path,
 
 @pytest.mark.parametrize("rival", [fastsam("s"), mobilesam()], ids=lambda rival: rival.name)
 def test_ultralytics_runs_without_its_weights_and_without_the_network(
-    rival: FramesRival, tmp_path: Path, held_out: list[datasets.Case], monkeypatch: pytest.MonkeyPatch
+    rival: FramesRival, tmp_path: Path, held_out: list[builtin_tasks.Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ultralytics", reason="ultralytics (AGPL-3.0) is not installed")
     monkeypatch.setenv("HOME", str(tmp_path))
-    written = frames.predict(rival, "hippocampus", held_out, tmp_path / "pred", slices=1)
+    written = slice_baseline.predict(rival, "hippocampus", held_out, tmp_path / "pred", slices=1)
     assert written.weights == "random" and written.size_mb > 30
     assert not (tmp_path / ".config").exists(), "the user's own settings of ultralytics are left alone"
 
@@ -422,25 +428,25 @@ def test_networks_that_are_not_there_are_told_by_name() -> None:
 @pytest.mark.parametrize("name", ["fastsam", "mobilesam"])
 def test_the_licence_is_told_on_use_and_in_the_help(name: str, data: Path, tmp_path: Path) -> None:
     runner = CliRunner()
-    assert "AGPL-3.0" in runner.invoke(cli_rivals.app, [name, "--help"]).output
+    assert "AGPL-3.0" in runner.invoke(baselines.app, [name, "--help"]).output
     used = runner.invoke(
-        cli_rivals.app, [name, "--cases", str(data), "--weights", str(tmp_path / "gone.pt"), "-o", str(tmp_path / "p")]
+        baselines.app, [name, "--cases", str(data), "--weights", str(tmp_path / "gone.pt"), "-o", str(tmp_path / "p")]
     )
     assert isinstance(used.exception, AutoMedSAMError) and "AGPL-3.0" in used.output
 
 
 def test_the_same_cases_are_asked_for_as_in_an_evaluation(
-    data: Path, tmp_path: Path, held_out: list[datasets.Case], monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, held_out: list[builtin_tasks.Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nnunet, "WORKER", a_worker(tmp_path, FAKE_NNUNET))
     work, pred = str(tmp_path / "work"), tmp_path / "pred"
     runner = CliRunner()
-    trained = runner.invoke(cli_rivals.app, ["nnunet", "train", "--data", str(data), "--work", work, "--minutes", "2"])
+    trained = runner.invoke(baselines.app, ["nnunet", "train", "--data", str(data), "--work", work, "--minutes", "2"])
     assert trained.exception is None and "2 CPU minutes" in trained.output
     arguments = ["nnunet", "predict", "--cases", str(data), "--work", work, "--part", "test", "-o", str(pred)]
-    predicted = runner.invoke(cli_rivals.app, arguments)
+    predicted = runner.invoke(baselines.app, arguments)
     assert predicted.exception is None and "167 ms a slice" in predicted.output
     assert sorted(file.name for file in pred.glob("*.nii.gz")) == [f"{case.patient}.nii.gz" for case in held_out]
     assert "and its mirroring" in json.loads((pred / "rival.json").read_text())["note"]
-    assert "21 ms a slice" in runner.invoke(cli_rivals.app, [*arguments, "--no-mirror"]).output
+    assert "21 ms a slice" in runner.invoke(baselines.app, [*arguments, "--no-mirror"]).output
     assert "without its mirroring" in json.loads((pred / "rival.json").read_text())["note"]

@@ -12,9 +12,8 @@ import pytest
 
 from automedsam.bundle import Bundle
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.cli import main
-from automedsam_lab.runtimes import Contender, Feed, Runner, contenders, counts, measure, time_part
-from automedsam_lab.runtimes_report import markdown
+from automedsam_lab.benchmark.runtimes import Contender, Feed, Runner, contenders, counts, markdown, measure, time_part
+from automedsam_lab.cli.app import main
 
 onnx = pytest.importorskip("onnx", reason="the lab is not installed")
 

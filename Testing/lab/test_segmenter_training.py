@@ -11,10 +11,10 @@ pytest.importorskip("sam2", reason="sam2 is not installed")
 
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam.sam2.torch_networks import load_model  # noqa: E402
-from automedsam_lab.clips import Clip  # noqa: E402
-from automedsam_lab.segmenter_data import ClipSource  # noqa: E402
-from automedsam_lab.segmenter_model import STARTER, build_trainable  # noqa: E402
-from automedsam_lab.train_segmenter import (  # noqa: E402
+from automedsam_lab.data.clips import Clip  # noqa: E402
+from automedsam_lab.data.segmenter_clips import ClipSource  # noqa: E402
+from automedsam_lab.models.starter_segmenter import STARTER, build_trainable  # noqa: E402
+from automedsam_lab.training.segmenter.starter_recipe import (  # noqa: E402
     Schedule,
     evaluate_clips,
     filled_boxes,

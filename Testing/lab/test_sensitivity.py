@@ -12,10 +12,16 @@ pytest.importorskip("onnx", reason="the lab is not installed")
 
 from tiny_segmenter import SETTINGS, export, some_clips, tiny_model  # noqa: E402
 
-from automedsam_lab.quantization import Feed, PartPlan, Plan, Quantizer, Scheme  # noqa: E402
-from automedsam_lab.quantize_segmenter import quantize_part  # noqa: E402
-from automedsam_lab.recording import record_inputs  # noqa: E402
-from automedsam_lab.sensitivity import Comparison, GroupLoss, choose_plan, leave_worst, scan_sensitivity  # noqa: E402
+from automedsam_lab.quantization.activation_recorder import record_inputs  # noqa: E402
+from automedsam_lab.quantization.quantizer import Feed, PartPlan, Plan, Quantizer, Scheme  # noqa: E402
+from automedsam_lab.quantization.segmenter import quantize_part  # noqa: E402
+from automedsam_lab.quantization.sensitivity import (  # noqa: E402
+    Comparison,
+    GroupLoss,
+    choose_plan,
+    leave_worst,
+    scan_sensitivity,
+)
 
 PLANTED = "model.sam_mask_decoder.output_hypernetworks_mlps.0.layers"
 DECODER_ONLY = Plan({"mask_decoder": PartPlan(Scheme.DYNAMIC)})

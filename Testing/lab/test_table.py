@@ -1,6 +1,6 @@
 """One table gives the same cells in a document, on a terminal and in a report."""
 
-from automedsam_lab.table import MISSING, Cell, Column, Table
+from automedsam_lab.common.table import MISSING, Cell, Column, Table
 
 
 def a_table() -> Table:

@@ -12,7 +12,7 @@ from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.build import build_sam2
 from automedsam.sam2.onnx_networks import PART_NAMES
 from automedsam.sam2.propagation import SegmenterSettings
-from automedsam_lab.agreement import PromptedClip
+from automedsam_lab.quantization.fidelity import PromptedClip
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -49,7 +49,7 @@ def tiny_model() -> SAM2Base:
 
 def export(model: SAM2Base, folder: Path) -> dict[str, Path]:
     """The exported graph of each part."""
-    from automedsam_lab.export_segmenter import export_segmenter
+    from automedsam_lab.export.segmenter import export_segmenter
 
     export_segmenter(model, folder)
     return {part: folder / f"{part}.onnx" for part in PART_NAMES}
