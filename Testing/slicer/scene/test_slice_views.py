@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from test_box_editor import GRIDS, oblique
+from grids import GRIDS, oblique
 
 
 @pytest.fixture
