@@ -6,7 +6,7 @@ object through the volume. The names below load what they need when they are fir
     >>> from pathlib import Path
     >>> import automedsam
     >>> volume = automedsam.read_volume(Path("flair.nii.gz"))
-    >>> run = automedsam.Run(volume, automedsam.load_bundle("glioma"))
+    >>> run = automedsam.SegmentationRun(volume, automedsam.load_bundle("glioma"))
     >>> for event in run.events():
     ...     print(event)
     >>> automedsam.write_segmentation(run.result(), Path("flair.seg.nrrd"))
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from automedsam.io.segmentation_writer import write_segmentation
     from automedsam.io.volume_reader import read_volume
     from automedsam.pipeline.backends import Backend
-    from automedsam.pipeline.run import Run, segment
+    from automedsam.pipeline.run import SegmentationRun, segment
 
 __version__ = "0.1.0"
 
@@ -38,9 +38,9 @@ __all__ = [
     "Box",
     "Bundle",
     "Plane",
-    "Run",
     "Segment",
     "Segmentation",
+    "SegmentationRun",
     "Tracklet",
     "Volume",
     "list_bundles",
@@ -55,7 +55,7 @@ _HOMES = {
     "automedsam.core.boxes": ("Box", "Tracklet"),
     "automedsam.bundle": ("Bundle", "list_bundles", "load_bundle"),
     "automedsam.errors": ("AutoMedSAMError",),
-    "automedsam.pipeline.run": ("Run", "segment"),
+    "automedsam.pipeline.run": ("SegmentationRun", "segment"),
     "automedsam.io.volume_reader": ("read_volume",),
     "automedsam.core.segmentation": ("Segment", "Segmentation"),
     "automedsam.core.volume": ("Plane", "Volume"),

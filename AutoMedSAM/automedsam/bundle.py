@@ -12,14 +12,14 @@ from automedsam.contract.manifest import MANIFEST_NAME, SCHEMA_VERSION, read_man
 from automedsam.core.expected_input import ExpectedInput
 from automedsam.core.segmentation import Segment
 from automedsam.core.volume import Plane
-from automedsam.detection.detector import DetectorSettings, Fit, Mirror
+from automedsam.detection.detector import DetectorSettings, FlipAugmentation, ResizeMode
 from automedsam.detection.linking import LinkSettings
 from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.propagation import SegmenterSettings
-from automedsam.tracking.settings import FollowSettings
+from automedsam.tracking.settings import TrackingSettings
 
-__all__ = ["MANIFEST_NAME", "SCHEMA_VERSION", "Bundle", "FollowSettings", "file_hash", "list_bundles", "load_bundle"]
+__all__ = ["MANIFEST_NAME", "SCHEMA_VERSION", "Bundle", "TrackingSettings", "file_hash", "list_bundles", "load_bundle"]
 
 BUILT_IN = Path(__file__).parent / "bundles"
 
@@ -94,7 +94,7 @@ class Bundle:
         """How the detector is fed and read."""
         d = self.manifest["detector"]
         rows, columns = d["input_size"]
-        mirror = None if d["mirror"] is None else Mirror(d["mirror"])
+        mirror = None if d["mirror"] is None else FlipAugmentation(d["mirror"])
         return DetectorSettings(
             (rows, columns),
             tuple(d["labels"]),
@@ -102,7 +102,7 @@ class Bundle:
             d["score_threshold"],
             d["nms_iou"],
             mirror,
-            Fit(d.get("fit", Fit.STRETCH.value)),
+            ResizeMode(d.get("fit", ResizeMode.STRETCH.value)),
         )
 
     @cached_property
@@ -117,9 +117,9 @@ class Bundle:
         return LinkSettings(threshold=self.detector.score_threshold, **self.manifest["linking"])
 
     @cached_property
-    def following(self) -> FollowSettings:
+    def following(self) -> TrackingSettings:
         """How objects become prompts."""
-        return FollowSettings(**self.manifest["following"])
+        return TrackingSettings(**self.manifest["following"])
 
     @cached_property
     def architecture(self) -> Sam2Architecture:

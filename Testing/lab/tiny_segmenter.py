@@ -10,7 +10,7 @@ import numpy as np
 from automedsam.core.boxes import Box
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.build import build_sam2
-from automedsam.sam2.onnx_networks import PART_NAMES
+from automedsam.sam2.onnx_networks import NETWORK_NAMES
 from automedsam.sam2.propagation import SegmenterSettings
 from automedsam_lab.quantization.fidelity import PromptedClip
 
@@ -52,7 +52,7 @@ def export(model: SAM2Base, folder: Path) -> dict[str, Path]:
     from automedsam_lab.export.segmenter import export_segmenter
 
     export_segmenter(model, folder)
-    return {part: folder / f"{part}.onnx" for part in PART_NAMES}
+    return {part: folder / f"{part}.onnx" for part in NETWORK_NAMES}
 
 
 def some_clips(count: int = 2, frames: int = 3) -> list[PromptedClip]:

@@ -51,13 +51,13 @@ def laid_out(head: Any, order: tuple[int, ...], senses: tuple[int, ...]) -> tupl
 
 def expected_labels(array: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """What the engine itself finds in the same voxels at the same place."""
-    from automedsam import Run, Volume, load_bundle
+    from automedsam import SegmentationRun, Volume, load_bundle
 
     matrix = np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     direction = matrix[:3, :3] / spacing
     volume = Volume(array, tuple(spacing.round(9)), tuple(matrix[:3, 3]), tuple(direction.ravel()), "head")
-    run = Run(volume, load_bundle("glioma"))
+    run = SegmentationRun(volume, load_bundle("glioma"))
     for _ in run.events():
         pass
     return run.result().labels
@@ -146,7 +146,7 @@ def test_a_part_of_the_slices_alone(logic: Any, add_volume: Any, head: Any) -> N
 
 
 def test_a_model_with_two_labels(logic: Any, load_volume: Any, shared_data: Any) -> None:
-    from automedsam import Run, load_bundle, read_volume
+    from automedsam import SegmentationRun, load_bundle, read_volume
     from runs import labels_in
 
     path = sorted((shared_data / "msd_task04_hippocampus" / "imagesTr").glob("hippocampus_02*.nii.gz"))[0]
@@ -154,7 +154,7 @@ def test_a_model_with_two_labels(logic: Any, load_volume: Any, shared_data: Any)
     segmentation = logic.process(volume, model="hippocampus")
     segments = segmentation.GetSegmentation()
     assert segments.GetNumberOfSegments() == 2 and segments.GetNumberOfLayers() == 1
-    run = Run(read_volume(path), load_bundle("hippocampus"))
+    run = SegmentationRun(read_volume(path), load_bundle("hippocampus"))
     for _ in run.events():
         pass
     ids = dict(enumerate(segments.GetSegmentIDs(), start=1))

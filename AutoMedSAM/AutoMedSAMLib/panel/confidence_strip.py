@@ -8,7 +8,7 @@ from typing import Any
 import qt
 
 # Under this, detector and mask disagree so much that the slice deserves a look; the engine's own limit.
-DOUBTFUL = 0.5
+LOW_CONFIDENCE = 0.5
 
 _EMPTY = "Confidence, slice by slice"
 _SURE = "#2f9e8f"
@@ -85,7 +85,7 @@ class ConfidenceStrip:
     @property
     def doubtful(self) -> list[int]:
         """The slices that deserve a look, ascending."""
-        return sorted(index for index, confidence in self._confidence.items() if confidence < DOUBTFUL)
+        return sorted(index for index, confidence in self._confidence.items() if confidence < LOW_CONFIDENCE)
 
     def next_doubtful(self) -> int | None:
         """The doubtful slice after the current one, from the start again after the last; None if there is none."""
@@ -159,7 +159,7 @@ class ConfidenceStrip:
         for index in self._written:
             bar(index, 0.35, neutral)
         for index, confidence in self._confidence.items():
-            if confidence >= DOUBTFUL:
+            if confidence >= LOW_CONFIDENCE:
                 bar(index, confidence, sure)
         # A warning lies over its neighbours rather than be too thin to be seen.
         for index in self.doubtful:

@@ -59,7 +59,7 @@ class RunProgress:
         if self._shown:
             self._progress.stop()
 
-    def count(self, doing: str, things: Iterable[_T], total: int | None) -> Iterator[_T]:
+    def track(self, doing: str, things: Iterable[_T], total: int | None) -> Iterator[_T]:
         """Gives things on one by one, under a bar of their own; `total` is None where nobody knows how many come."""
         self._begin(doing, total)
         for thing in things:

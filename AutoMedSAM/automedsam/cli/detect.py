@@ -13,10 +13,10 @@ from automedsam.cli import terms
 from automedsam.cli.console import RunProgress
 from automedsam.cli.terminal import say
 from automedsam.core.volume import Plane
-from automedsam.io.atomic import whole_file
+from automedsam.io.atomic import atomic_write
 from automedsam.io.volume_reader import read_volume
 from automedsam.pipeline.backends import Backend
-from automedsam.pipeline.run import Run
+from automedsam.pipeline.run import SegmentationRun
 
 _FRAMES = {
     Plane.AXIAL: "slices inferior to superior, rows anterior to posterior, columns right to left",
@@ -42,10 +42,10 @@ def detect_files(
     Raises:
         AutoMedSAMError: If an input, an option or the output is not what it should be; nothing is written.
     """
-    with nullcontext() if output is None else whole_file(output, inputs) as unfinished:
+    with nullcontext() if output is None else atomic_write(output, inputs) as unfinished:
         bundle = load_bundle(model)
         volume = read_volume(inputs, len(bundle.modalities), series=series, modalities=bundle.modalities)
-        run = Run(volume, bundle, backend=backend, threshold=threshold, plane=plane)
+        run = SegmentationRun(volume, bundle, backend=backend, threshold=threshold, plane=plane)
         terms.ask(bundle)
         with RunProgress() as progress:
             for event in run.detect():
@@ -60,7 +60,7 @@ def detect_files(
         print(line, file=sys.stderr)
 
 
-def _as_json(run: Run, files: list[str]) -> dict[str, Any]:
+def _as_json(run: SegmentationRun, files: list[str]) -> dict[str, Any]:
     """Boxes from the threshold up; `x` and `y` are the upper left corner, in pixels of the slice."""
     names = {segment.value: segment.name for segment in run.bundle.segments}
     boxes = [

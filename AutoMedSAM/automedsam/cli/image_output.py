@@ -9,11 +9,11 @@ import numpy as np
 
 from automedsam.core.segmentation import Segmentation
 from automedsam.errors import AutoMedSAMError
-from automedsam.io.atomic import check_place, whole_file
-from automedsam.io.image_reader import is_picture
+from automedsam.io.atomic import atomic_write, check_writable
+from automedsam.io.image_reader import is_image_file
 from automedsam.io.segmentation_writer import write_segmentation
-from automedsam.io.volume_reader import read_picture
-from automedsam.pipeline.run import Run
+from automedsam.io.volume_reader import read_image
+from automedsam.pipeline.run import SegmentationRun
 from automedsam.visualization.montage import write_png
 from automedsam.visualization.overlay import draw
 
@@ -37,11 +37,11 @@ def check_picture_overlay(path: Path, output: Path, inputs: Sequence[Path]) -> N
     if path.resolve() == output.resolve():
         message = f"The overlay {path} is the mask's own file; give it another name."
         raise AutoMedSAMError(message)
-    check_place(path, inputs)
+    check_writable(path, inputs)
 
 
-def write_picture_result(
-    run: Run, segmentation: Segmentation, output: Path, overlay: Path | None, sources: Sequence[Path]
+def write_image_result(
+    run: SegmentationRun, segmentation: Segmentation, output: Path, overlay: Path | None, sources: Sequence[Path]
 ) -> None:
     """Writes a mask and, if one is wanted, the image with its outlines and the boxes of the accepted objects.
 
@@ -61,10 +61,10 @@ def write_picture_result(
     if overlay is None:
         write_segmentation(segmentation, output)
         return
-    picture = read_picture(sources[0]) if is_picture(sources[0]) else run.slices[0]
+    picture = read_image(sources[0]) if is_image_file(sources[0]) else run.slices[0]
     ground = picture if picture.dtype == np.uint8 else run.slices[0]
     boxes = [box for tracklet in run.tracklets for box in tracklet.boxes.values()]
     drawn = draw(ground, segmentation.labels[0], segmentation.segments, boxes)
-    with whole_file(overlay, sources) as unfinished:
+    with atomic_write(overlay, sources) as unfinished:
         write_png(drawn, unfinished)
         write_segmentation(segmentation, output)

@@ -12,18 +12,18 @@ from rich.console import Console
 from automedsam.bundle import load_bundle
 from automedsam.cli import terms
 from automedsam.cli.console import RunProgress, report_table
-from automedsam.cli.image_output import check_picture_overlay, write_picture_result
+from automedsam.cli.image_output import check_picture_overlay, write_image_result
 from automedsam.cli.terminal import STOPPED, say
 from automedsam.core.events import Finished, RunReport, SliceSegmented
 from automedsam.core.memory import peak_memory_mb
 from automedsam.core.segmentation import Segmentation
 from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
-from automedsam.io.image_reader import is_picture
+from automedsam.io.image_reader import is_image_file
 from automedsam.io.segmentation_writer import check_output, write_segmentation
 from automedsam.io.volume_reader import is_dicom, read_volume
 from automedsam.pipeline.backends import Backend
-from automedsam.pipeline.run import Run
+from automedsam.pipeline.run import SegmentationRun
 from automedsam.video.clip import FRAME_PLANE, open_frames, parse_frames, read_clip
 from automedsam.video.video_writer import check_video_output, write_video_result
 
@@ -41,7 +41,7 @@ def segment_files(
     frames: str | None = None,
     series: int | None = None,
 ) -> None:
-    """Segments what is in the files and writes it; see `automedsam.pipeline.run.Run` for the options.
+    """Segments what is in the files and writes it; see `automedsam.pipeline.run.SegmentationRun` for the options.
 
     A run that is stopped with Ctrl-C is written as far as it went, and ends with exit code 130. Stopped before the
     first slice is segmented, it writes nothing, and an older result stays.
@@ -83,10 +83,12 @@ def segment_files(
     bundle = load_bundle(model)
     terms.ask(bundle)
     with RunProgress() as progress:
-        clip = read_clip(source, wanted, lambda found, total: progress.count("Reading", found, total))
+        clip = read_clip(source, wanted, lambda found, total: progress.track("Reading", found, total))
         say(*clip.volume.notes)
-        run = Run(clip.volume, bundle, backend=backend, threshold=threshold, plane=FRAME_PLANE, device=device)
-        report, finished = _perform(run, progress)
+        run = SegmentationRun(
+            clip.volume, bundle, backend=backend, threshold=threshold, plane=FRAME_PLANE, device=device
+        )
+        report, finished = _execute(run, progress)
         result = run.result()
         result.provenance |= clip.provenance
         write_video_result(
@@ -95,10 +97,10 @@ def segment_files(
             run.slices,
             output,
             overlay,
-            lambda things, total: progress.count("Writing", things, total),
+            lambda things, total: progress.track("Writing", things, total),
         )
     found = {f"Frames with {name}": f"{int(mask.any((1, 2)).sum())}" for name, mask in _masks(result)}
-    _tell(run, report, finished, output, overlay, found, "frame")
+    _print_summary(run, report, finished, output, overlay, found, "frame")
 
 
 def _segment_volume(
@@ -116,7 +118,7 @@ def _segment_volume(
     check_output(output, inputs=inputs)
     if overlay is not None:
         # Whether DICOM files hold a single image is known once they are read.
-        _check_overlay(all(is_picture(path) or is_dicom(path) for path in inputs))
+        _check_overlay(all(is_image_file(path) or is_dicom(path) for path in inputs))
         check_picture_overlay(overlay, output, inputs)
     bundle = load_bundle(model)
     volume = read_volume(inputs, len(bundle.modalities), series=series, modalities=bundle.modalities)
@@ -124,22 +126,22 @@ def _segment_volume(
     if overlay is not None:
         _check_overlay(picture)
     check_output(output, volume, inputs)
-    run = Run(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device)
+    run = SegmentationRun(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device)
     terms.ask(bundle)
     with RunProgress() as progress:
-        report, finished = _perform(run, progress)
+        report, finished = _execute(run, progress)
     # Now that nothing can refuse the run, which ends in one sentence then.
     say(*volume.notes, *(warning.sentence for warning in run.input_warnings))
     result = run.result()
     found = None
     if picture:
-        write_picture_result(run, result, output, overlay, inputs)
+        write_image_result(run, result, output, overlay, inputs)
         found = {
             f"Area of {name}": f"{np.count_nonzero(mask)} pixels ({mask.mean():.2%})" for name, mask in _masks(result)
         }
     else:
         write_segmentation(result, output)
-    _tell(run, report, finished, output, overlay, found, "slice")
+    _print_summary(run, report, finished, output, overlay, found, "slice")
 
 
 def _check_overlay(picture: bool) -> None:
@@ -148,7 +150,7 @@ def _check_overlay(picture: bool) -> None:
         raise AutoMedSAMError(message)
 
 
-def _perform(run: Run, progress: RunProgress) -> tuple[RunReport | None, int]:
+def _execute(run: SegmentationRun, progress: RunProgress) -> tuple[RunReport | None, int]:
     """Runs to the end, or to Ctrl-C; gives the report, or None, and how many slices were segmented."""
     report: RunReport | None = None
     finished: set[int] = set()
@@ -166,8 +168,8 @@ def _perform(run: Run, progress: RunProgress) -> tuple[RunReport | None, int]:
     return report, len(finished)
 
 
-def _tell(
-    run: Run,
+def _print_summary(
+    run: SegmentationRun,
     report: RunReport | None,
     finished: int,
     output: Path,

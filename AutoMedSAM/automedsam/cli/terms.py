@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from automedsam.contract.licences import are_free, terms_key
 from automedsam.errors import AutoMedSAMError
-from automedsam.io.atomic import whole_file
+from automedsam.io.atomic import atomic_write
 
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle
@@ -58,7 +58,7 @@ def accept(bundle: Bundle) -> None:
     path = terms_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as unfinished:
+        with atomic_write(path) as unfinished:
             unfinished.write_text(json.dumps(seen, indent=1) + "\n", encoding="utf-8")
     except (OSError, AutoMedSAMError):
         return

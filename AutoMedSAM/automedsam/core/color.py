@@ -33,7 +33,7 @@ def luminance(array: Voxels) -> Voxels:
     return mixed
 
 
-def picture_luminance(picture: Voxels) -> Voxels:
+def image_luminance(picture: Voxels) -> Voxels:
     """`luminance` of a picture `(h, w)` or `(h, w, c)`, as `(h, w)`."""
     return picture if picture.ndim == 2 else luminance(np.moveaxis(picture, -1, 0)[:, np.newaxis])[0]
 

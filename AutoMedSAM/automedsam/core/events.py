@@ -73,7 +73,7 @@ class SliceSegmented:
 
 
 @dataclass(frozen=True)
-class SliceFollowed:
+class SlicePropagated:
     """An object was followed through one slice again, and what the slice shows has not changed, or not yet."""
 
     index: int
@@ -110,4 +110,4 @@ class Finished:
     report: RunReport
 
 
-Event = InputChecked | StageStarted | SliceDetected | TrackletsLinked | SliceSegmented | SliceFollowed | Finished
+Event = InputChecked | StageStarted | SliceDetected | TrackletsLinked | SliceSegmented | SlicePropagated | Finished

@@ -10,7 +10,7 @@ from automedsam.core.volume import Plane, Volume
 from automedsam.errors import AutoMedSAMError
 
 
-class VoxelBoxes:
+class IjkBoxConverter:
     """Converts boxes between a plane's frames and the voxels `(I, J, K)` of a volume.
 
     A frame's slices, rows and columns each follow one voxel axis, some against its index; so an edge is moved
@@ -30,12 +30,12 @@ class VoxelBoxes:
         self._shape = volume.shape
         self.axis = self._axes[0][0]
 
-    def slice_of(self, frame: int) -> int:
+    def slice_index(self, frame: int) -> int:
         """The voxel index along `axis` of a frame; the same sum also leads from a voxel index to its frame."""
         axis, flipped = self._axes[0]
         return self._shape[axis] - 1 - frame if flipped else frame
 
-    def frames_of(self, slices: Sequence[int]) -> tuple[int, int]:
+    def frame_range(self, slices: Sequence[int]) -> tuple[int, int]:
         """The first and the last frame of a range of voxel indices along `axis`, given first and last.
 
         Raises:
@@ -45,10 +45,10 @@ class VoxelBoxes:
         if not 0 <= min(slices) <= max(slices) < count:
             message = f"The slices {slices[0]} to {slices[1]} are not in the volume: choose among 0 to {count - 1}."
             raise AutoMedSAMError(message)
-        first, last = (self.slice_of(index) for index in slices)
+        first, last = (self.slice_index(index) for index in slices)
         return min(first, last), max(first, last)
 
-    def bounds(self, frame: int, box: Box) -> list[float]:
+    def to_ijk_bounds(self, frame: int, box: Box) -> list[float]:
         """Half-open voxel ranges `[i0, i1, j0, j1, k0, k1]` of a box; along `axis` it is one slice thick."""
         x0, y0, x1, y1 = box.corners
         low_high = [0.0] * 6
@@ -63,7 +63,7 @@ class VoxelBoxes:
 
         Args:
             index: the voxel index of its slice along `axis`.
-            bounds: as `bounds` gives them; those along `axis` are not looked at.
+            bounds: as `to_ijk_bounds` gives them; those along `axis` are not looked at.
             score: 0 to 1.
             label: the label value.
 
@@ -81,4 +81,4 @@ class VoxelBoxes:
         if not inside or not (x0 < x1 and y0 < y1):
             message = f"The box on slice {index} lies outside the volume: move it into the volume, or reject it."
             raise AutoMedSAMError(message)
-        return self.slice_of(index), Box(x0, y0, x1 - x0, y1 - y0, score, label)
+        return self.slice_index(index), Box(x0, y0, x1 - x0, y1 - y0, score, label)

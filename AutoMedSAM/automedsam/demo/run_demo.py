@@ -13,11 +13,11 @@ from automedsam.bundle import load_bundle
 from automedsam.core.events import Event, Finished, RunReport
 from automedsam.core.memory import peak_memory_mb
 from automedsam.demo.phantom import phantom_head
-from automedsam.io.atomic import whole_file
+from automedsam.io.atomic import atomic_write
 from automedsam.io.nifti import write_nifti
 from automedsam.io.segmentation_writer import check_output, write_segmentation
 from automedsam.io.volume_reader import read_volume
-from automedsam.pipeline.run import Run
+from automedsam.pipeline.run import SegmentationRun
 from automedsam.visualization.montage import montage, write_png
 
 BUNDLE = "glioma"
@@ -52,9 +52,9 @@ def run_demo(folder: Path, watch: Callable[[Event], None] = lambda event: None) 
     check_output(result)
     head, truth = phantom_head()
     source = folder / "phantom.nii.gz"
-    with whole_file(source) as unfinished:
+    with atomic_write(source) as unfinished:
         write_nifti(head.array, head, unfinished, packed=True)
-    run = Run(read_volume(source), load_bundle(BUNDLE))
+    run = SegmentationRun(read_volume(source), load_bundle(BUNDLE))
     report = RunReport()
     for event in run.events():
         watch(event)

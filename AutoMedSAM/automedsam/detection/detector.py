@@ -16,8 +16,8 @@ from automedsam.core.letterbox import Letterbox
 from automedsam.core.resize import resize_linear
 from automedsam.runtime.session import open_session
 
-SCORE_FLOOR = 0.05
-MOST_BOXES = 50
+MIN_SCORE = 0.05
+MAX_DETECTIONS = 50
 BATCH = 4
 ANCHOR_STRIDES = (8, 16, 32)
 
@@ -31,14 +31,14 @@ class Detector(Protocol):
     def detect(self, frames: NDArray[np.uint8]) -> Iterator[list[Box]]: ...
 
 
-class Mirror(str, Enum):
+class FlipAugmentation(str, Enum):
     """What of an input may be turned around without changing what is to be found."""
 
     COLUMNS = "columns"
     SLICES = "slices"
 
 
-class Fit(str, Enum):
+class ResizeMode(str, Enum):
     """How a slice of any shape becomes the input: its sides stretched, or kept in proportion on a dark ground."""
 
     STRETCH = "stretch"
@@ -65,8 +65,8 @@ class DetectorSettings:
     context_mm: float
     score_threshold: float
     nms_iou: float
-    mirror: Mirror | None = None
-    fit: Fit = Fit.STRETCH
+    mirror: FlipAugmentation | None = None
+    fit: ResizeMode = ResizeMode.STRETCH
 
 
 class YoloNasDetector:
@@ -86,20 +86,20 @@ class YoloNasDetector:
         height, width = frames.shape[1:3]
         size, fit = self._settings.input_size, self._settings.fit
         for start in range(0, len(frames), BATCH):
-            corners, scores = self._look(detector_input(frames[start : start + BATCH], size, fit))
+            corners, scores = self._predict_with_flip(detector_input(frames[start : start + BATCH], size, fit))
             native = corners_to_native(corners, (height, width), size, fit)
             for frame_corners, frame_scores in zip(native, scores, strict=True):
                 yield self._boxes(frame_corners, frame_scores, width, height)
 
-    def _look(self, image: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _predict_with_flip(self, image: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Corners `(n, A, 4)` and scores `(n, A, classes)` of all anchors, seen once or twice."""
         corners, scores = self._predict(image)
         mirror = self._settings.mirror
         if mirror is None:
             return corners, scores
-        turned = image[..., ::-1] if mirror is Mirror.COLUMNS else image[:, ::-1]
+        turned = image[..., ::-1] if mirror is FlipAugmentation.COLUMNS else image[:, ::-1]
         again, again_scores = self._predict(np.ascontiguousarray(turned))
-        if mirror is Mirror.COLUMNS:
+        if mirror is FlipAugmentation.COLUMNS:
             rows, columns = image.shape[-2:]
             same = mirrored_anchors(rows, columns)
             again, again_scores = again[:, same], again_scores[:, same]
@@ -111,7 +111,7 @@ class YoloNasDetector:
         corners = np.clip(corners, 0, [width, height, width, height])
         found = []
         for index, label in enumerate(self._settings.labels):
-            for kept in suppress(corners, scores[:, index], self._settings.nms_iou):
+            for kept in non_maximum_suppression(corners, scores[:, index], self._settings.nms_iou):
                 x0, y0, x1, y1 = (float(value) for value in corners[kept])
                 found.append(Box(x0, y0, x1 - x0, y1 - y0, float(scores[kept, index]), label))
         return sorted(found, key=lambda box: -box.score)
@@ -136,7 +136,7 @@ class OnnxDetector(YoloNasDetector):
         super().__init__(predict, settings)
 
 
-def detector_input(frames: NDArray[np.uint8], size: tuple[int, int], fit: Fit) -> NDArray[np.float32]:
+def detector_input(frames: NDArray[np.uint8], size: tuple[int, int], fit: ResizeMode) -> NDArray[np.float32]:
     """The network's input, for the engine, training, calibration and validation alike.
 
     Args:
@@ -148,14 +148,16 @@ def detector_input(frames: NDArray[np.uint8], size: tuple[int, int], fit: Fit) -
     Returns:
         `(n, 3, *size)`, 0 to 1.
     """
-    if fit is Fit.LETTERBOX:
+    if fit is ResizeMode.LETTERBOX:
         place = Letterbox.fit((frames.shape[1], frames.shape[2]), size)
         placed = np.stack([place.image(frame) for frame in frames])
         return placed.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
     return resize_linear(frames.transpose(0, 3, 1, 2), size) / np.float32(255)
 
 
-def corners_to_native(corners: NDArray[Any], native: tuple[int, int], size: tuple[int, int], fit: Fit) -> NDArray[Any]:
+def corners_to_native(
+    corners: NDArray[Any], native: tuple[int, int], size: tuple[int, int], fit: ResizeMode
+) -> NDArray[Any]:
     """Undoes `detector_input` for corners.
 
     Args:
@@ -167,7 +169,7 @@ def corners_to_native(corners: NDArray[Any], native: tuple[int, int], size: tupl
     Returns:
         `(..., 4)` in pixels of the frames; corners beside a letterboxed picture come to lie outside the frame.
     """
-    if fit is Fit.LETTERBOX:
+    if fit is ResizeMode.LETTERBOX:
         place = Letterbox.fit(native, size)
         down, across = place.ratio
         native_corners: NDArray[Any] = (corners - np.array([place.left, place.top] * 2)) / np.array([across, down] * 2)
@@ -189,7 +191,7 @@ def mirrored_anchors(rows: int, columns: int) -> NDArray[np.int_]:
     return np.concatenate(order)
 
 
-def suppress(corners: NDArray[Any], scores: NDArray[Any], iou: float) -> list[int]:
+def non_maximum_suppression(corners: NDArray[Any], scores: NDArray[Any], iou: float) -> list[int]:
     """Greedy non-maximum suppression.
 
     Args:
@@ -201,11 +203,11 @@ def suppress(corners: NDArray[Any], scores: NDArray[Any], iou: float) -> list[in
         Indices of the boxes that stay, by falling score.
     """
     sides = corners[:, 2:] - corners[:, :2]
-    candidates = np.flatnonzero((scores >= SCORE_FLOOR) & (sides.min(1) >= 1))
+    candidates = np.flatnonzero((scores >= MIN_SCORE) & (sides.min(1) >= 1))
     order = candidates[np.argsort(-scores[candidates], kind="stable")]
     areas = sides.prod(1)
     kept: list[int] = []
-    while len(order) and len(kept) < MOST_BOXES:
+    while len(order) and len(kept) < MAX_DETECTIONS:
         best, order = int(order[0]), order[1:]
         kept.append(best)
         low = np.maximum(corners[best, :2], corners[order, :2])
@@ -215,7 +217,7 @@ def suppress(corners: NDArray[Any], scores: NDArray[Any], iou: float) -> list[in
     return kept
 
 
-def context_frames(slices: NDArray[np.uint8], slice_spacing: float, context_mm: float) -> NDArray[np.uint8]:
+def stack_adjacent_slices(slices: NDArray[np.uint8], slice_spacing: float, context_mm: float) -> NDArray[np.uint8]:
     """Gives each slice its neighbours as colour channels.
 
     Args:

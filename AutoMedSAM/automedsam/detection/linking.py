@@ -55,10 +55,10 @@ def link(detections: Sequence[list[Box]], slice_spacing: float, settings: LinkSe
             chain[index] = box
         joined = {id(box) for _, box in taken}
         chains.extend({index: box} for box in candidates if id(box) not in joined)
-    believed = [chain for chain in chains if _is_believed(chain, slice_spacing, settings)]
-    believed.sort(key=lambda chain: -sum(box.score for box in chain.values()))
+    accepted = [chain for chain in chains if _is_accepted(chain, slice_spacing, settings)]
+    accepted.sort(key=lambda chain: -sum(box.score for box in chain.values()))
     kept: list[Tracklet] = []
-    for chain in believed:
+    for chain in accepted:
         label = next(iter(chain.values())).label
         alike = sum(tracklet.label == label for tracklet in kept)
         if settings.max_objects is None or alike < settings.max_objects:
@@ -87,7 +87,7 @@ def _match(chains: list[dict[int, Box]], boxes: list[Box], iou: float) -> list[t
     return [(chains[row], boxes[column]) for row, column in zip(rows, columns, strict=True) if overlap[row, column] > 0]
 
 
-def _is_believed(chain: dict[int, Box], slice_spacing: float, settings: LinkSettings) -> bool:
+def _is_accepted(chain: dict[int, Box], slice_spacing: float, settings: LinkSettings) -> bool:
     best = max(box.score for box in chain.values())
     extent = (max(chain) - min(chain) + 1) * slice_spacing
     sure = best >= (1 + settings.threshold) / 2

@@ -28,7 +28,7 @@ _ADVICE = {
 
 
 @contextmanager
-def whole_file(path: Path, inputs: Sequence[Path] = ()) -> Iterator[Path]:
+def atomic_write(path: Path, inputs: Sequence[Path] = ()) -> Iterator[Path]:
     """Gives a place to write to, beside `path`, which takes its name once the block has ended well.
 
     Entered before a run, it finds out at once whether the result can be written.
@@ -42,22 +42,22 @@ def whole_file(path: Path, inputs: Sequence[Path] = ()) -> Iterator[Path]:
         An empty file in the same folder, of the same last suffix in lower case, which is gone if the block raises.
 
     Raises:
-        AutoMedSAMError: If `check_place` raises, or the block fails to write.
+        AutoMedSAMError: If `check_writable` raises, or the block fails to write.
     """
-    check_place(path, inputs)
+    check_writable(path, inputs)
     target = link_target(path)
-    unfinished = _beside(target)
+    unfinished = _temporary_sibling(target)
     try:
         unfinished.touch(exist_ok=False)
         yield unfinished
         unfinished.replace(target)
     except (OSError, RuntimeError, MemoryError) as error:  # SimpleITK's own failures to write are RuntimeErrors.
-        raise AutoMedSAMError(cannot_write(path, error)) from error
+        raise AutoMedSAMError(write_error_message(path, error)) from error
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def check_place(path: Path, inputs: Sequence[Path] = ()) -> None:
+def check_writable(path: Path, inputs: Sequence[Path] = ()) -> None:
     """Finds out whether a file can be written, without touching what is there.
 
     Args:
@@ -71,7 +71,7 @@ def check_place(path: Path, inputs: Sequence[Path] = ()) -> None:
     try:
         _check_place(path, link_target(path), inputs)
     except OSError as error:
-        raise AutoMedSAMError(cannot_write(path, error)) from error
+        raise AutoMedSAMError(write_error_message(path, error)) from error
 
 
 def link_target(path: Path) -> Path:
@@ -79,7 +79,7 @@ def link_target(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
-def cannot_write(path: Path, error: OSError | RuntimeError | MemoryError) -> str:
+def write_error_message(path: Path, error: OSError | RuntimeError | MemoryError) -> str:
     """The sentence for a file or folder that cannot be written, with what to do about the true reason."""
     if is_out_of_memory(error):
         return not_enough_memory(f"write {path}")
@@ -110,12 +110,12 @@ def _check_place(path: Path, target: Path, inputs: Sequence[Path]) -> None:
         message = f"The output {path} is an input as well; give another name, so that the input is kept."
         raise AutoMedSAMError(message)
     # Permissions do not tell: the disk may be read-only, or the user root.
-    trial = _beside(target)
+    trial = _temporary_sibling(target)
     trial.touch(exist_ok=False)
     trial.unlink()
 
 
-def _beside(path: Path) -> Path:
+def _temporary_sibling(path: Path) -> Path:
     # The suffix in lower case, since writers choose a format by it; no part of a name that may be as long as can be.
     suffix = path.suffix.lower()
     suffix = suffix if len(suffix) < 10 and suffix.isascii() else ""
@@ -130,7 +130,7 @@ def _is_full(folder: Path) -> bool:
 
 
 @contextmanager
-def whole_folder(path: Path, inputs: Sequence[Path] = ()) -> Iterator[Path]:
+def atomic_folder(path: Path, inputs: Sequence[Path] = ()) -> Iterator[Path]:
     """Gives a folder to write files to, which become those of `path` once the block has ended well.
 
     Args:
@@ -157,7 +157,7 @@ def whole_folder(path: Path, inputs: Sequence[Path] = ()) -> Iterator[Path]:
         else:
             unfinished.rename(target)
     except (OSError, RuntimeError, MemoryError) as error:
-        raise AutoMedSAMError(cannot_write(path, error)) from error
+        raise AutoMedSAMError(write_error_message(path, error)) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -176,7 +176,7 @@ def check_folder(path: Path, inputs: Sequence[Path] = ()) -> None:
     try:
         _check_folder(path, link_target(path), inputs)
     except OSError as error:
-        raise AutoMedSAMError(cannot_write(path, error)) from error
+        raise AutoMedSAMError(write_error_message(path, error)) from error
 
 
 def _check_folder(path: Path, target: Path, inputs: Sequence[Path]) -> None:

@@ -12,7 +12,7 @@ from automedsam.errors import AutoMedSAMError
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
-def check_jpeg_is_whole(path: Path) -> None:
+def check_jpeg_complete(path: Path) -> None:
     """Look for a JPEG file's end marker, which a file that broke off lacks.
 
     Args:

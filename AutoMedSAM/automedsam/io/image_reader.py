@@ -13,22 +13,22 @@ from automedsam.core.color import is_colored_picture, luminance
 from automedsam.core.native_path import sitk_path
 from automedsam.core.volume import Volume, Voxels
 from automedsam.io.exif import orientation_of, png_chunks, upright
-from automedsam.io.file_integrity import check_jpeg_is_whole
-from automedsam.io.sitk_output import quiet_simpleitk
+from automedsam.io.file_integrity import check_jpeg_complete
+from automedsam.io.sitk_output import suppress_sitk_output
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
 JPEG_SUFFIXES = (".jpg", ".jpeg")
-SLICE_SUFFIXES = (".png", *JPEG_SUFFIXES)
+IMAGE_SUFFIXES = (".png", *JPEG_SUFFIXES)
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _GREY_ALPHA = 4
 
 
-def is_picture(path: Path) -> bool:
+def is_image_file(path: Path) -> bool:
     """Whether a file is named as a single image."""
-    return path.name.lower().endswith(SLICE_SUFFIXES)
+    return path.name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def read_pixels(path: Path) -> Voxels:
@@ -70,8 +70,8 @@ def _read(path: Path) -> tuple[Voxels, tuple[float, float]]:
     content = path.read_bytes()
     jpeg = content.startswith(_JPEG)
     if jpeg:
-        check_jpeg_is_whole(path)
-    with quiet_simpleitk(output=jpeg):
+        check_jpeg_complete(path)
+    with suppress_sitk_output(output=jpeg):
         if _is_grey_with_alpha(content):
             image = _read_grey_with_alpha(content)
         else:

@@ -12,11 +12,11 @@ from automedsam.core.native_path import sitk_path
 from automedsam.core.segmentation import Segment, Segmentation
 from automedsam.core.volume import Volume, Voxels
 from automedsam.errors import AutoMedSAMError
-from automedsam.io.atomic import check_place, whole_file
+from automedsam.io.atomic import atomic_write, check_writable
 from automedsam.io.nifti import NIFTI_SUFFIXES, write_nifti
 from automedsam.io.nifti_grid import furthest, mask_header
 from automedsam.io.seg_nrrd import slicer_fields
-from automedsam.io.sitk_output import quiet_simpleitk
+from automedsam.io.sitk_output import suppress_sitk_output
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -50,7 +50,7 @@ def check_output(path: Path, volume: Volume | None = None, inputs: Sequence[Path
         raise AutoMedSAMError(message)
     if suffix in NIFTI_SUFFIXES and volume is not None:
         mask_header(volume, np.dtype(np.uint8))
-    check_place(path, inputs)
+    check_writable(path, inputs)
 
 
 def write_segmentation(segmentation: Segmentation, path: Path) -> None:
@@ -68,11 +68,11 @@ def write_segmentation(segmentation: Segmentation, path: Path) -> None:
     """
     check_output(path, segmentation.volume)
     suffix = _suffix(path)
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         if suffix in NIFTI_SUFFIXES:
             write_nifti(segmentation.labels, segmentation.volume, unfinished, packed=suffix == ".nii.gz")
         else:
-            write_whole(_image(segmentation, suffix), unfinished)
+            write_verified(_image(segmentation, suffix), unfinished)
 
 
 def _image(segmentation: Segmentation, suffix: str) -> sitk.Image:
@@ -95,7 +95,7 @@ def mask_image(labels: Voxels, segments: Sequence[Segment]) -> sitk.Image:
     return sitk.GetImageFromArray(labels)
 
 
-def write_whole(image: sitk.Image, path: Path) -> None:
+def write_verified(image: sitk.Image, path: Path) -> None:
     """Write an image, read it again, and compare voxels and grid: what is written is what was meant.
 
     Raises:
@@ -104,7 +104,7 @@ def write_whole(image: sitk.Image, path: Path) -> None:
     """
     import SimpleITK as sitk
 
-    with quiet_simpleitk(), sitk_path(path) as writable:
+    with suppress_sitk_output(), sitk_path(path) as writable:
         sitk.WriteImage(image, writable, useCompression=True)
         written = sitk.ReadImage(writable)
     if not np.array_equal(sitk.GetArrayViewFromImage(written), sitk.GetArrayViewFromImage(image)):

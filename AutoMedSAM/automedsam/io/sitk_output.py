@@ -12,7 +12,7 @@ _OUTPUT, _ERROR = 1, 2
 
 
 @contextmanager
-def quiet_simpleitk(*, output: bool = False) -> Iterator[None]:
+def suppress_sitk_output(*, output: bool = False) -> Iterator[None]:
     """Keep SimpleITK's warnings, and what its readers print past it, off the terminal.
 
     NIfTI, MetaImage and PNG code writes straight to the process's standard error, so that is what is turned
@@ -28,14 +28,14 @@ def quiet_simpleitk(*, output: bool = False) -> Iterator[None]:
     try:
         with ExitStack() as stack:
             for descriptor in (_ERROR, _OUTPUT) if output else (_ERROR,):
-                stack.enter_context(_turned_away(descriptor))
+                stack.enter_context(_redirected_to_null(descriptor))
             yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(warned)
 
 
 @contextmanager
-def _turned_away(descriptor: int) -> Iterator[None]:
+def _redirected_to_null(descriptor: int) -> Iterator[None]:
     _flush()
     try:
         kept = os.dup(descriptor)

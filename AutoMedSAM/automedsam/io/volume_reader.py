@@ -17,9 +17,9 @@ from automedsam.core.native_path import sitk_path
 from automedsam.core.volume import Volume, Voxels
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.dicom.reader import is_dicom_file, read_dicom
-from automedsam.io.image_reader import SLICE_SUFFIXES, color_note, read_pixels, read_slice
+from automedsam.io.image_reader import IMAGE_SUFFIXES, color_note, read_pixels, read_slice
 from automedsam.io.nifti import NIFTI_SUFFIXES, read_nifti
-from automedsam.io.sitk_output import quiet_simpleitk
+from automedsam.io.sitk_output import suppress_sitk_output
 from automedsam.io.text_header import META_SUFFIXES, NRRD_SUFFIXES, check_text_header
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def reading(path: Path) -> Iterator[None]:
         raise AutoMedSAMError(message) from error
 
 
-def read_picture(path: Path) -> Voxels:
+def read_image(path: Path) -> Voxels:
     """Read a PNG or JPEG with its colours, in the orientation in which a viewer shows it.
 
     Args:
@@ -158,18 +158,18 @@ def _read_file(path: Path) -> Volume:
     if path.name.lower().endswith(VIDEO_SUFFIXES):
         message = f"{path} is a video, which is no volume; 'automedsam segment' takes it, alone."
         raise AutoMedSAMError(message)
-    known = VOLUME_SUFFIXES + SLICE_SUFFIXES
+    known = VOLUME_SUFFIXES + IMAGE_SUFFIXES
     suffix = next((suffix for suffix in known if path.name.lower().endswith(suffix)), None)
     if suffix is None:
         message = f"{path} is of no known image format; give a DICOM folder or one of {', '.join(known)}."
         raise AutoMedSAMError(message)
     name = path.name[: -len(suffix)]
-    if suffix in SLICE_SUFFIXES:
+    if suffix in IMAGE_SUFFIXES:
         return read_slice(path, name)
     if suffix in NIFTI_SUFFIXES:
         return _checked(path, read_nifti(path, name))
     check_text_header(path)
-    with quiet_simpleitk(), sitk_path(path, siblings=True) as readable:
+    with suppress_sitk_output(), sitk_path(path, siblings=True) as readable:
         # Named outright, since ITK knows MetaImage files by a suffix in small letters alone.
         image = sitk.ReadImage(readable, imageIO="MetaImageIO" if suffix in META_SUFFIXES else "NrrdImageIO")
     return _volume(path, image, name)

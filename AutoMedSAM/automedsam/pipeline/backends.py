@@ -9,34 +9,34 @@ from typing import TYPE_CHECKING
 from automedsam.contract.protocol import DEVICE_OF_INT8
 from automedsam.detection.detector import Detector, OnnxDetector
 from automedsam.errors import AutoMedSAMError
-from automedsam.runtime.threads import said_threads, threads_for
-from automedsam.sam2.onnx_networks import OnnxParts
+from automedsam.runtime.threads import threads_from_environment, tuned_thread_count
+from automedsam.sam2.onnx_networks import OnnxNetworks
 
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle
-    from automedsam.sam2.networks import Sam2Parts
+    from automedsam.sam2.networks import Sam2Networks
 
 
 class Backend(str, Enum):
     """What computes: INT8 on ONNX Runtime, FP32 on PyTorch, or FP32 on ONNX Runtime to check an export."""
 
     INT8 = "int8"
-    FP32 = "fp32"
+    FP32_TORCH = "fp32"
     FP32_ONNX = "fp32-onnx"
 
 
 @dataclass(frozen=True)
-class Engine:
+class LoadedModel:
     """A loaded bundle.
 
     Attributes:
         detector: finds boxes.
-        parts: the segmenter's networks.
+        networks: the segmenter's networks.
         device: what computes, and why, in words for a person.
     """
 
     detector: Detector
-    parts: Sam2Parts
+    networks: Sam2Networks
     device: str
 
 
@@ -46,10 +46,10 @@ def open_detector(bundle: Bundle, backend: Backend) -> Detector:
     Raises:
         AutoMedSAMError: if the bundle's files are not here or damaged, or AUTOMEDSAM_THREADS is no number.
     """
-    return OnnxDetector(bundle.files(_precision(backend))["detector"], bundle.detector, said_threads())
+    return OnnxDetector(bundle.files(_precision(backend))["detector"], bundle.detector, threads_from_environment())
 
 
-def open_engine(bundle: Bundle, backend: Backend = Backend.INT8, device: str = "auto") -> Engine:
+def load_model(bundle: Bundle, backend: Backend = Backend.INT8, device: str = "auto") -> LoadedModel:
     """Loads a bundle's files, for as many threads as suit this machine (see `threads`).
 
     Args:
@@ -61,15 +61,15 @@ def open_engine(bundle: Bundle, backend: Backend = Backend.INT8, device: str = "
         AutoMedSAMError: if files are missing or damaged, PyTorch is missing, the device is not there, a model
             answers otherwise here than where it was made, or AUTOMEDSAM_THREADS is no number.
     """
-    if backend is not Backend.FP32:
+    if backend is not Backend.FP32_TORCH:
         if device not in ("auto", "cpu"):
             message = f"The {backend.value} backend runs on the CPU: leave out the device {device}, or choose fp32."
             raise AutoMedSAMError(message)
         files = bundle.files(_precision(backend))
-        threads = threads_for(files["memory_attention"])
-        parts = OnnxParts(files, bundle.architecture.image_size, threads, bundle.golden(_precision(backend)))
+        threads = tuned_thread_count(files["memory_attention"])
+        networks = OnnxNetworks(files, bundle.architecture.image_size, threads, bundle.golden(_precision(backend)))
         device = DEVICE_OF_INT8 if backend is Backend.INT8 else "CPU: FP32 on ONNX Runtime"
-        return Engine(OnnxDetector(files["detector"], bundle.detector, threads), parts, device)
+        return LoadedModel(OnnxDetector(files["detector"], bundle.detector, threads), networks, device)
 
     try:
         from automedsam.sam2 import torch_networks
@@ -82,9 +82,9 @@ def open_engine(bundle: Bundle, backend: Backend = Backend.INT8, device: str = "
     chosen, reason = torch_networks.choose_device(device)
     files = bundle.files("torch")
     model, _ = torch_networks.load_model(files["checkpoint"])
-    detector = OnnxDetector(files["detector"], bundle.detector, said_threads())
-    return Engine(detector, torch_networks.TorchParts(model, chosen), reason)
+    detector = OnnxDetector(files["detector"], bundle.detector, threads_from_environment())
+    return LoadedModel(detector, torch_networks.TorchNetworks(model, chosen), reason)
 
 
 def _precision(backend: Backend) -> str:
-    return {Backend.INT8: "int8", Backend.FP32_ONNX: "fp32", Backend.FP32: "torch"}[backend]
+    return {Backend.INT8: "int8", Backend.FP32_ONNX: "fp32", Backend.FP32_TORCH: "torch"}[backend]

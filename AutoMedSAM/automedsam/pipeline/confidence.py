@@ -12,7 +12,7 @@ from typing import Protocol
 
 from automedsam.core.boxes import Box, Tracklet
 
-DOUBTFUL = 0.5
+LOW_CONFIDENCE = 0.5
 """Slices of a lower confidence deserve a look."""
 
 # An outline drawn by a careful reader and a detector's box overlap by about this much or more.
@@ -25,7 +25,7 @@ _BEYOND, _BEYOND_PER_SLICE, _BEYOND_MIN = 0.6, 0.03, 0.1
 _UNTRUSTED_MAX = 0.3
 
 
-class Outline(Protocol):
+class MaskSummary(Protocol):
     """What is looked at of an object's mask on one slice."""
 
     @property
@@ -35,14 +35,14 @@ class Outline(Protocol):
     def area(self) -> int: ...
 
 
-class Outlined(Protocol):
+class TrackedMasks(Protocol):
     """An object that was followed: its boxes, and its outline on each slice that it was followed to."""
 
     @property
     def tracklet(self) -> Tracklet: ...
 
     @property
-    def masks(self) -> Mapping[int, Outline]: ...
+    def masks(self) -> Mapping[int, MaskSummary]: ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class SliceConfidence:
     reason: str
 
 
-def slice_confidence(objects: Sequence[Outlined], untrusted: str = "") -> list[SliceConfidence]:
+def slice_confidence(objects: Sequence[TrackedMasks], untrusted: str = "") -> list[SliceConfidence]:
     """Judges every slice on which an object has a box or a mask.
 
     For each object the lower of two shares counts. Agreement: intersection over union of the box and the mask's
@@ -86,7 +86,7 @@ def slice_confidence(objects: Sequence[Outlined], untrusted: str = "") -> list[S
     if untrusted:
         lowest = {index: min(judged, (_UNTRUSTED_MAX, untrusted), key=_share) for index, judged in lowest.items()}
     return [
-        SliceConfidence(index, confidence, reason if confidence < DOUBTFUL else "")
+        SliceConfidence(index, confidence, reason if confidence < LOW_CONFIDENCE else "")
         for index, (confidence, reason) in sorted(lowest.items())
     ]
 
@@ -95,7 +95,7 @@ def _share(judged: tuple[float, str]) -> float:
     return judged[0]
 
 
-def _agreement(tracklet: Tracklet, index: int, mask: Outline) -> tuple[float, str]:
+def _agreement(tracklet: Tracklet, index: int, mask: MaskSummary) -> tuple[float, str]:
     bounds = mask.bounds
     if bounds is None:
         return 0.0, "there is a box here, and the mask is empty"

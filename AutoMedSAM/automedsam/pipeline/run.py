@@ -25,17 +25,17 @@ from automedsam.core.intensity import check_finite_and_varied, to_uint8
 from automedsam.core.memory import peak_memory_mb
 from automedsam.core.segmentation import Segmentation
 from automedsam.core.volume import Plane, Volume
-from automedsam.detection.detector import Detector, context_frames
+from automedsam.detection.detector import Detector, stack_adjacent_slices
 from automedsam.detection.linking import LinkSettings, link
 from automedsam.errors import AutoMedSAMError
-from automedsam.pipeline.backends import Backend, Engine, open_detector, open_engine
+from automedsam.pipeline.backends import Backend, LoadedModel, load_model, open_detector
 from automedsam.pipeline.confidence import SliceConfidence, slice_confidence
 from automedsam.pipeline.input_check import UNTRUSTED, check_input
-from automedsam.sam2.propagation import Region
-from automedsam.tracking.tracker import ObjectFollower
+from automedsam.sam2.propagation import CropBox
+from automedsam.tracking.tracker import ObjectTracker
 
 
-class Run:
+class SegmentationRun:
     """One volume through one bundle.
 
     Iterate over `events()`. Stopping early, or closing the generator, cancels the run; `result()` then has
@@ -67,7 +67,7 @@ class Run:
         plane: Plane | None = None,
         device: str = "auto",
         slices: tuple[int, int] | None = None,
-        engine: Engine | None = None,
+        engine: LoadedModel | None = None,
     ) -> None:
         if threshold is not None and not 0 < threshold <= 1:
             message = f"The threshold {threshold} is not a confidence: give a number above 0 and at most 1."
@@ -83,7 +83,7 @@ class Run:
         self.linking = bundle.linking if threshold is None else replace(bundle.linking, threshold=threshold)
         self.detections: list[list[Box]] = []
         self.tracklets: list[Tracklet] = []
-        self.follower = ObjectFollower(
+        self.tracker = ObjectTracker(
             self.slices, volume.frame_spacing(self.plane), bundle.segmenter, bundle.following, self.frames
         )
         self._engine = engine
@@ -98,13 +98,13 @@ class Run:
         yield InputChecked(self.input_warnings)
         self._load()
         yield from self.detect(detector or self.engine.detector)
-        yield from self._follow()
+        yield from self._track()
 
-    def propagate(self, tracklets: Sequence[Tracklet], views: Mapping[str, Region] | None = None) -> Iterator[Event]:
+    def propagate(self, tracklets: Sequence[Tracklet], views: Mapping[str, CropBox] | None = None) -> Iterator[Event]:
         """The second half of the road alone: segments these objects and no others; ends with `Finished`.
 
         What this run has computed already is not computed again: an object whose boxes, seed and reach are as they
-        were keeps its masks, voxel for voxel, whatever becomes of its neighbours. See `ObjectFollower.follow`.
+        were keeps its masks, voxel for voxel, whatever becomes of its neighbours. See `ObjectTracker.follow`.
 
         Args:
             tracklets: the objects, with boxes and slices in frames of `plane`.
@@ -113,13 +113,13 @@ class Run:
         """
         self._load()
         self.tracklets = list(tracklets)
-        yield from self._follow(views)
+        yield from self._track(views)
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> LoadedModel:
         """The loaded bundle; loads it when it is first asked for."""
         if self._engine is None:
-            self._engine = open_engine(self.bundle, self.backend, self.device)
+            self._engine = load_model(self.bundle, self.backend, self.device)
         return self._engine
 
     def _load(self) -> None:
@@ -127,9 +127,9 @@ class Run:
         _ = self.engine
         self._seconds = {"load": time.perf_counter() - began}
 
-    def _follow(self, views: Mapping[str, Region] | None = None) -> Iterator[Event]:
+    def _track(self, views: Mapping[str, CropBox] | None = None) -> Iterator[Event]:
         began = time.perf_counter()
-        yield from self.follower.follow(self.engine.parts, self.tracklets, views)
+        yield from self.tracker.track(self.engine.networks, self.tracklets, views)
         self._seconds[Stage.SEGMENT.value] = time.perf_counter() - began
         yield Finished(self.result(), self._report())
 
@@ -137,7 +137,7 @@ class Run:
         """The first half of the road: boxes on every slice, linked to tracklets."""
         began = time.perf_counter()
         detector = detector or open_detector(self.bundle, self.backend)
-        frames = context_frames(self.slices, self.spacing, self.bundle.detector.context_mm)
+        frames = stack_adjacent_slices(self.slices, self.spacing, self.bundle.detector.context_mm)
         first, last = self.frames
         yield StageStarted(Stage.DETECT, last - first + 1)
         self.detections = [[] for _ in self.slices]
@@ -155,7 +155,7 @@ class Run:
         """What is finished so far, on the volume's own grid; empty if nothing was found."""
         return Segmentation(
             # A copy: the run may go on, and what it gave back stays as it was.
-            labels=self.volume.from_frames(self.follower.labels.copy(), self.plane),
+            labels=self.volume.from_frames(self.tracker.labels.copy(), self.plane),
             volume=self.volume,
             segments=list(self.bundle.segments),
             boxes={index: boxes for index, boxes in enumerate(self.detections) if boxes},
@@ -174,16 +174,16 @@ class Run:
     def confidence(self) -> list[SliceConfidence]:
         """How certain each slice of the result is; see `slice_confidence`."""
         untrusted = next((one.sentence for one in self.input_warnings if one.code in UNTRUSTED), "")
-        return slice_confidence(self.follower.objects, untrusted)
+        return slice_confidence(self.tracker.objects, untrusted)
 
     def _report(self) -> RunReport:
         # Slice by slice, since `bincount` makes integers of eight bytes of what it counts.
-        counts = np.sum([np.bincount(labels.ravel(), minlength=256) for labels in self.follower.labels], axis=0)
+        counts = np.sum([np.bincount(labels.ravel(), minlength=256) for labels in self.tracker.labels], axis=0)
         millilitres = self.volume.voxel_volume_ml
         return RunReport(
             seconds=dict(self._seconds),
             slices=len(self.slices),
-            segmented_slices=len({index for followed in self.follower.objects for index in followed.masks}),
+            segmented_slices=len({index for followed in self.tracker.objects for index in followed.masks}),
             objects=len(self.tracklets),
             volume_ml={s.name: float(counts[s.value]) * millilitres for s in self.bundle.segments},
             peak_memory_mb=peak_memory_mb(),
@@ -200,8 +200,8 @@ def segment(
     plane: Plane | None = None,
     device: str = "auto",
 ) -> Iterator[Event]:
-    """Segments a volume; see `Run` for the arguments and the errors. The last event is `Finished`."""
-    return Run(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device).events()
+    """Segments a volume; see `SegmentationRun` for the arguments and the errors. The last event is `Finished`."""
+    return SegmentationRun(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device).events()
 
 
 def link_frames(

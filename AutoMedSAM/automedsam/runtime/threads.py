@@ -15,12 +15,12 @@ VARIABLE = "AUTOMEDSAM_THREADS"
 # So few cores are all used, without a measurement.
 FEW_CORES = 2
 # Half the threads may take this much longer: the rest is for the viewer.
-PATIENCE = 1.05
+MAX_SLOWDOWN = 1.05
 
 _chosen: dict[Path, int] = {}
 
 
-def threads_for(path: Path) -> int:
+def tuned_thread_count(path: Path) -> int:
     """The threads within an operator for a bundle's models; measured once for each file in a process.
 
     Cores that are two halves of one (hyperthreads), slow ones, and those that a container may not use all the time
@@ -32,18 +32,18 @@ def threads_for(path: Path) -> int:
     Raises:
         AutoMedSAMError: if AUTOMEDSAM_THREADS is no number of threads, or the file cannot be run.
     """
-    said, cores = said_threads(), available_cores()
+    said, cores = threads_from_environment(), available_cores()
     if said is not None:
         return said
     if cores <= FEW_CORES:
         return cores
     path = path.resolve()
     if path not in _chosen:
-        _chosen[path] = fastest(cores, lambda threads: _seconds(path, threads))
+        _chosen[path] = _fastest_thread_count(cores, lambda threads: _seconds(path, threads))
     return _chosen[path]
 
 
-def said_threads() -> int | None:
+def threads_from_environment() -> int | None:
     """What AUTOMEDSAM_THREADS says, or all cores if those are fewer; None if it is not set.
 
     Raises:
@@ -58,7 +58,7 @@ def said_threads() -> int | None:
     return min(int(said), available_cores())
 
 
-def fastest(cores: int, seconds: Callable[[int], float]) -> int:
+def _fastest_thread_count(cores: int, seconds: Callable[[int], float]) -> int:
     """All cores, or half of them again and again, as long as that takes hardly longer.
 
     Args:
@@ -68,7 +68,7 @@ def fastest(cores: int, seconds: Callable[[int], float]) -> int:
     chosen, least = cores, seconds(cores)
     while chosen > 1:
         took = seconds(chosen // 2)
-        if took > PATIENCE * least:
+        if took > MAX_SLOWDOWN * least:
             break
         chosen, least = chosen // 2, min(took, least)
     return chosen

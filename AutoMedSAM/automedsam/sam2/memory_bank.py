@@ -23,8 +23,8 @@ class Memory(NamedTuple):
     pointer: Floats
 
 
-class Recall(NamedTuple):
-    """The memories that a slice attends to, see `Sam2Parts.attend` for the shapes."""
+class MemoryReadout(NamedTuple):
+    """The memories that a slice attends to, see `Sam2Networks.attend` for the shapes."""
 
     memories: Floats
     ages: NDArray[np.int64]
@@ -62,7 +62,7 @@ class MemoryBank:
         """Forgets what was tracked, so that one direction does not lean on the other."""
         self.tracked.clear()
 
-    def recall(self, index: int, step: int) -> Recall:
+    def recall(self, index: int, step: int) -> MemoryReadout:
         """What slice `index` remembers when slices are walked through in steps of +1 or -1."""
         memories = [memory.features for memory in self.conditioning.values()]
         ages = [self.num_maskmem - 1] * len(memories)
@@ -83,7 +83,7 @@ class MemoryBank:
             if found is not None:
                 past.append((distance, found.pointer))
         distances = np.array([distance for distance, _ in past], np.float32) / max(limit - 1, 1)
-        return Recall(
+        return MemoryReadout(
             np.concatenate(memories),
             np.array(ages, np.int64),
             np.concatenate([pointer for _, pointer in past]),

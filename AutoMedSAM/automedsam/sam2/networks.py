@@ -30,7 +30,7 @@ class ImageEmbedding(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MaskPrompt:
+class DecoderPrompt:
     """What the mask decoder is asked, in pixels of the model's square input of side S.
 
     Attributes:
@@ -44,23 +44,23 @@ class MaskPrompt:
     mask: Floats | None = None
 
 
-class Decoded(NamedTuple):
+class MaskPrediction(NamedTuple):
     """What the mask decoder answers; the first of the four masks is the one for unambiguous prompts.
 
     Attributes:
         logits: `(1, 4, 4f, 4f)`; -1024 everywhere if the object is not on the slice.
-        ious: `(1, 4)`, estimated.
-        pointers: `(1, 4, C)`.
-        presence: `(1, 1)`, above 0 if the object is on the slice.
+        iou_predictions: `(1, 4)`, estimated.
+        object_pointers: `(1, 4, C)`.
+        object_score_logits: `(1, 1)`, above 0 if the object is on the slice.
     """
 
     logits: Floats
-    ious: Floats
-    pointers: Floats
-    presence: Floats
+    iou_predictions: Floats
+    object_pointers: Floats
+    object_score_logits: Floats
 
 
-class Sam2Parts(Protocol):
+class Sam2Networks(Protocol):
     """The networks of one SAM 2 model (Ravi et al., 2024, arXiv:2408.00714, section 4)."""
 
     def encode_image(self, image: Floats) -> ImageEmbedding:
@@ -84,8 +84,10 @@ class Sam2Parts(Protocol):
         """
         ...
 
-    def decode(self, features: Floats, embedding: ImageEmbedding, prompt: MaskPrompt, *, remembered: bool) -> Decoded:
-        """Prompt encoder and mask decoder, on features that went through `attend` if `remembered`."""
+    def decode(
+        self, features: Floats, embedding: ImageEmbedding, prompt: DecoderPrompt, *, memory_conditioned: bool
+    ) -> MaskPrediction:
+        """Prompt encoder and mask decoder, on features that went through `attend` if `memory_conditioned`."""
         ...
 
     def remember(self, features: Floats, logits: Floats, presence: Floats, *, binarise: bool) -> Floats:

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from automedsam.runtime.golden_outputs import check_golden
 from automedsam.runtime.session import open_session
-from automedsam.sam2.networks import Decoded, Floats, ImageEmbedding, MaskPrompt
+from automedsam.sam2.networks import DecoderPrompt, Floats, ImageEmbedding, MaskPrediction
 
-PART_NAMES = ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")
+NETWORK_NAMES = ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")
 
 
-class OnnxParts:
+class OnnxNetworks:
     """The four graphs that `automedsam-lab export` writes.
 
     Args:
-        files: the path of each graph, by the names in `PART_NAMES`.
+        files: the path of each graph, by the names in `NETWORK_NAMES`.
         image_size: the side S of the model's input in pixels.
         threads: threads within an operator; all cores if None.
         golden: what the graphs answered where they were made, see `golden_outputs.record_golden`.
@@ -36,7 +36,7 @@ class OnnxParts:
         threads: int | None = None,
         golden: Mapping[str, Any] | None = None,
     ) -> None:
-        self._sessions = {name: open_session(files[name], threads) for name in PART_NAMES}
+        self._sessions = {name: open_session(files[name], threads) for name in NETWORK_NAMES}
         if golden is not None:
             check_golden(self._sessions, golden)
         self._no_mask = np.zeros((1, 1, image_size, image_size), np.float32)
@@ -57,19 +57,21 @@ class OnnxParts:
         )[0]
         return conditioned
 
-    def decode(self, features: Floats, embedding: ImageEmbedding, prompt: MaskPrompt, *, remembered: bool) -> Decoded:
+    def decode(
+        self, features: Floats, embedding: ImageEmbedding, prompt: DecoderPrompt, *, memory_conditioned: bool
+    ) -> MaskPrediction:
         outputs = self._run(
             "mask_decoder",
             features=features,
             high_res_0=embedding.high_res_0,
             high_res_1=embedding.high_res_1,
-            no_memory=_flag(not remembered),
+            no_memory=_flag(not memory_conditioned),
             points=prompt.points,
             labels=prompt.labels,
             mask=self._no_mask if prompt.mask is None else prompt.mask,
             has_mask=_flag(prompt.mask is not None),
         )
-        return Decoded(*outputs)
+        return MaskPrediction(*outputs)
 
     def remember(self, features: Floats, logits: Floats, presence: Floats, *, binarise: bool) -> Floats:
         memory: Floats = self._run(

@@ -18,11 +18,11 @@ from automedsam.sam2.networks import (
     BOX_CORNER_LABELS,
     NO_OBJECT_LOGIT,
     NO_POINT_LABEL,
-    Decoded,
+    DecoderPrompt,
     Floats,
     ImageEmbedding,
-    MaskPrompt,
-    Sam2Parts,
+    MaskPrediction,
+    Sam2Networks,
 )
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)[:, None, None]
@@ -31,7 +31,7 @@ STABILITY_DELTA, STABILITY_THRESHOLD = 0.05, 0.98
 EMBEDDING_BYTES = 400_000_000
 
 
-class Region(NamedTuple):
+class CropBox(NamedTuple):
     """The part of every slice that the network sees: half-open rows and columns in native pixels."""
 
     top: int
@@ -79,7 +79,7 @@ class SegmenterSettings:
         max_pointers: object pointers.
         multimask: whether ambiguous prompts and tracking choose among three masks, as Meta's checkpoints do.
         box_as_mask: whether a box is also shown filled, as a mask prompt; the starter model was trained so.
-        empty_slices: propagation stops after this many slices in a row without the object.
+        max_empty_slices: propagation stops after this many slices in a row without the object.
         memories: how many a slice attends to, the conditioning one included; all of `num_maskmem` if None. Time
             grows with them.
         memory_stride: slices between the remembered ones, but for the last slice, which is always remembered.
@@ -93,7 +93,7 @@ class SegmenterSettings:
     max_pointers: int
     multimask: bool
     box_as_mask: bool = False
-    empty_slices: int = 3
+    max_empty_slices: int = 3
     memories: int | None = None
     memory_stride: int = 1
 
@@ -131,7 +131,7 @@ class Sam2Segmenter:
     """A `VideoSegmenter` on the parts of any backend.
 
     Args:
-        parts: the networks.
+        networks: the networks.
         settings: how the bundle's model is run.
         slices: `(N, H, W)` uint8 grey levels.
         region: what the network sees; the whole slice if None.
@@ -139,13 +139,13 @@ class Sam2Segmenter:
 
     def __init__(
         self,
-        parts: Sam2Parts,
+        networks: Sam2Networks,
         settings: SegmenterSettings,
         slices: NDArray[np.uint8],
-        region: Region | None = None,
+        region: CropBox | None = None,
     ) -> None:
-        self._parts, self._settings, self._slices = parts, settings, slices
-        self._region = region or Region(0, 0, *slices.shape[1:3])
+        self._networks, self._settings, self._slices = networks, settings, slices
+        self._region = region or CropBox(0, 0, *slices.shape[1:3])
         self._prompts: dict[int, dict[int, Prompt]] = {}
         self._embeddings: dict[int, ImageEmbedding] = {}
         self.encoded_slices = 0
@@ -174,17 +174,19 @@ class Sam2Segmenter:
                 bank.prune(index, step)
                 yield index, self._native(logits)
                 empty = 0 if bool((logits > 0).any()) else empty + 1
-                if empty >= settings.empty_slices and not any((at - index) * step > 0 for at in prompts):
+                if empty >= settings.max_empty_slices and not any((at - index) * step > 0 for at in prompts):
                     break
 
     def _condition(self, index: int, prompt: Prompt) -> tuple[Floats, Memory]:
         embedding = self._embed(index)
         if prompt.mask is not None:
             return self._condition_on_mask(embedding, prompt.mask)
-        decoded = self._parts.decode(embedding.features, embedding, self._question(prompt), remembered=False)
+        decoded = self._networks.decode(
+            embedding.features, embedding, self._decoder_prompt(prompt), memory_conditioned=False
+        )
         clicks = 0 if prompt.points is None else len(prompt.points)
-        logits, pointer = self._choose(decoded, among_three=self._settings.multimask and clicks == 1)
-        memory = self._parts.remember(embedding.features, logits, decoded.presence, binarise=True)
+        logits, pointer = self._select_mask(decoded, among_three=self._settings.multimask and clicks == 1)
+        memory = self._networks.remember(embedding.features, logits, decoded.object_score_logits, binarise=True)
         return logits, Memory(_bfloat16(memory), pointer)
 
     def _condition_on_mask(self, embedding: ImageEmbedding, mask: NDArray[np.bool_]) -> tuple[Floats, Memory]:
@@ -192,58 +194,58 @@ class Sam2Segmenter:
         side = self._settings.image_size
         cropped = mask[self._region.top : self._region.bottom, self._region.left : self._region.right]
         shown = (resize_linear(cropped, (side, side)) >= 0.5).astype(np.float32)[None, None]
-        none = MaskPrompt(np.zeros((1, 1, 2), np.float32), np.full((1, 1), NO_POINT_LABEL, np.int32), shown)
-        decoded = self._parts.decode(embedding.features, embedding, none, remembered=True)
+        none = DecoderPrompt(np.zeros((1, 1, 2), np.float32), np.full((1, 1), NO_POINT_LABEL, np.int32), shown)
+        decoded = self._networks.decode(embedding.features, embedding, none, memory_conditioned=True)
         logits = resize_linear(shown * 20 - 10, (side // 4, side // 4))
         presence = np.full((1, 1), 10.0 if shown.any() else -10.0, np.float32)
-        memory = self._parts.remember(embedding.features, logits, presence, binarise=True)
-        return logits, Memory(_bfloat16(memory), decoded.pointers[:, 0])
+        memory = self._networks.remember(embedding.features, logits, presence, binarise=True)
+        return logits, Memory(_bfloat16(memory), decoded.object_pointers[:, 0])
 
     def _track(self, index: int, step: int, bank: MemoryBank, prompt: Prompt | None) -> tuple[Floats, Memory]:
         """One slice in the light of the memories, and of a further prompt if there is one."""
         embedding = self._embed(index)
-        features = self._parts.attend(embedding.features, *bank.recall(index, step))
+        features = self._networks.attend(embedding.features, *bank.recall(index, step))
         prompted = prompt is not None and prompt.mask is None
-        question = self._question(prompt) if prompted and prompt is not None else self._no_question()
-        decoded = self._parts.decode(features, embedding, question, remembered=True)
-        logits, pointer = self._choose(decoded, among_three=self._settings.multimask and not prompted)
-        memory = self._parts.remember(embedding.features, logits, decoded.presence, binarise=prompted)
+        decoder_prompt = self._decoder_prompt(prompt) if prompted and prompt is not None else self._empty_prompt()
+        decoded = self._networks.decode(features, embedding, decoder_prompt, memory_conditioned=True)
+        logits, pointer = self._select_mask(decoded, among_three=self._settings.multimask and not prompted)
+        memory = self._networks.remember(embedding.features, logits, decoded.object_score_logits, binarise=prompted)
         return logits, Memory(_bfloat16(memory), pointer)
 
-    def _choose(self, decoded: Decoded, *, among_three: bool) -> tuple[Floats, Floats]:
+    def _select_mask(self, decoded: MaskPrediction, *, among_three: bool) -> tuple[Floats, Floats]:
         """The mask and its pointer: the best of three, or the single one unless it is unstable.
 
         `MaskDecoder._dynamic_multimask_via_stability` of SAM 2; the pointer stays the single mask's there.
         """
-        best = 1 + int(decoded.ious[0, 1:].argmax())
+        best = 1 + int(decoded.iou_predictions[0, 1:].argmax())
         if among_three:
-            return decoded.logits[:, best : best + 1], decoded.pointers[:, best]
+            return decoded.logits[:, best : best + 1], decoded.object_pointers[:, best]
         single = decoded.logits[:, :1]
         if self._settings.multimask:
             wide = int((single > -STABILITY_DELTA).sum())
             narrow = int((single > STABILITY_DELTA).sum())
             if wide and narrow / wide < STABILITY_THRESHOLD:
                 single = decoded.logits[:, best : best + 1]
-        return single, decoded.pointers[:, 0]
+        return single, decoded.object_pointers[:, 0]
 
-    def _question(self, prompt: Prompt) -> MaskPrompt:
+    def _decoder_prompt(self, prompt: Prompt) -> DecoderPrompt:
         """A box or points in pixels of the network's input."""
         region, side = self._region, self._settings.image_size
         scale = np.array([side / (region.right - region.left), side / (region.bottom - region.top)], np.float32)
         corner = np.array([region.left, region.top], np.float32)
         if prompt.points is not None:
             points = (prompt.points[:, :2] - corner) * scale
-            return MaskPrompt(points[None].astype(np.float32), prompt.points[None, :, 2].astype(np.int32))
+            return DecoderPrompt(points[None].astype(np.float32), prompt.points[None, :, 2].astype(np.int32))
         if prompt.box is None:
             message = "A prompt needs a box, points or a mask."
             raise ValueError(message)
         points = (np.array(prompt.box.corners, np.float32).reshape(2, 2) - corner) * scale
         labels = np.array([BOX_CORNER_LABELS], np.int32)
         filled = _filled(points, side) if self._settings.box_as_mask else None
-        return MaskPrompt(points[None].astype(np.float32), labels, filled)
+        return DecoderPrompt(points[None].astype(np.float32), labels, filled)
 
-    def _no_question(self) -> MaskPrompt:
-        return MaskPrompt(np.zeros((1, 1, 2), np.float32), np.full((1, 1), NO_POINT_LABEL, np.int32))
+    def _empty_prompt(self) -> DecoderPrompt:
+        return DecoderPrompt(np.zeros((1, 1, 2), np.float32), np.full((1, 1), NO_POINT_LABEL, np.int32))
 
     def _embed(self, index: int) -> ImageEmbedding:
         """The image embedding of a slice, computed once however many objects ask."""
@@ -251,7 +253,7 @@ class Sam2Segmenter:
             side, region = self._settings.image_size, self._region
             seen = self._slices[index, region.top : region.bottom, region.left : region.right]
             grey = resize_linear(seen, (side, side)) / np.float32(255)
-            embedding = self._parts.encode_image(((grey[None] - IMAGENET_MEAN) / IMAGENET_STD)[None])
+            embedding = self._networks.encode_image(((grey[None] - IMAGENET_MEAN) / IMAGENET_STD)[None])
             self.encoded_slices += 1
             size = sum(part.nbytes for part in embedding)
             while self._embeddings and (len(self._embeddings) + 1) * size > EMBEDDING_BYTES:

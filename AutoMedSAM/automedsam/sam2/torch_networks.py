@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.build import build_sam2
-from automedsam.sam2.networks import NO_OBJECT_LOGIT, Decoded, Floats, ImageEmbedding, MaskPrompt
+from automedsam.sam2.networks import NO_OBJECT_LOGIT, DecoderPrompt, Floats, ImageEmbedding, MaskPrediction
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -39,7 +39,7 @@ class ImageEncoder(nn.Module):
 
 
 class MemoryAttention(nn.Module):
-    """The features of a slice in the light of its memories, see `Sam2Parts.attend`."""
+    """The features of a slice in the light of its memories, see `Sam2Networks.attend`."""
 
     cosine: Tensor
     sine: Tensor
@@ -106,7 +106,7 @@ class MemoryAttention(nn.Module):
 
 
 class MaskDecoder(nn.Module):
-    """Prompt encoder and mask decoder, see `Sam2Parts.decode`; all four masks, none selected."""
+    """Prompt encoder and mask decoder, see `Sam2Networks.decode`; all four masks, none selected."""
 
     dense_position: Tensor
 
@@ -142,7 +142,7 @@ class MaskDecoder(nn.Module):
 
 
 class MemoryEncoder(nn.Module):
-    """A slice's memory, see `Sam2Parts.remember`."""
+    """A slice's memory, see `Sam2Networks.remember`."""
 
     def __init__(self, model: SAM2Base) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(queries[:, None], keys[:, None], values[:, None])[:, 0]
 
 
-class TorchParts:
+class TorchNetworks:
     """The four networks on a torch device.
 
     Args:
@@ -191,8 +191,10 @@ class TorchParts:
     ) -> Floats:
         return self._run(self._attention, features, memories, ages, pointers, distances)[0]
 
-    def decode(self, features: Floats, embedding: ImageEmbedding, prompt: MaskPrompt, *, remembered: bool) -> Decoded:
-        flags = [np.array([float(value)], np.float32) for value in (not remembered, prompt.mask is not None)]
+    def decode(
+        self, features: Floats, embedding: ImageEmbedding, prompt: DecoderPrompt, *, memory_conditioned: bool
+    ) -> MaskPrediction:
+        flags = [np.array([float(value)], np.float32) for value in (not memory_conditioned, prompt.mask is not None)]
         mask = self._no_mask if prompt.mask is None else prompt.mask
         outputs = self._run(
             self._decoder,
@@ -205,7 +207,7 @@ class TorchParts:
             mask,
             flags[1],
         )
-        return Decoded(*outputs)
+        return MaskPrediction(*outputs)
 
     def remember(self, features: Floats, logits: Floats, presence: Floats, *, binarise: bool) -> Floats:
         flag = np.array([float(binarise)], np.float32)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from automedsam.core.boxes import Tracklet
-from automedsam.sam2.propagation import Region
+from automedsam.sam2.propagation import CropBox
 
 
 @dataclass(frozen=True)
-class Reach:
+class SliceRange:
     """A tracklet and the slices, first and last, to which it may be followed."""
 
     tracklet: Tracklet
@@ -21,18 +21,18 @@ class Reach:
 
 
 @dataclass(frozen=True)
-class View:
+class Crop:
     """A part of the slices, and the objects that are segmented in it.
 
     In one view a slice is encoded once, however many objects it holds. Objects that lie far apart have a view
     each, so that a small lesion is seen as large as the network learnt to see objects.
     """
 
-    region: Region
-    objects: tuple[Reach, ...]
+    region: CropBox
+    objects: tuple[SliceRange, ...]
 
 
-def share_views(objects: Sequence[Reach], fill: float, size: tuple[int, int]) -> list[View]:
+def group_into_crops(objects: Sequence[SliceRange], fill: float, size: tuple[int, int]) -> list[Crop]:
     """Puts objects into one view that share slices and whose surroundings overlap.
 
     Args:
@@ -55,11 +55,11 @@ def share_views(objects: Sequence[Reach], fill: float, size: tuple[int, int]) ->
     views = []
     for group in sorted(groups):
         members = tuple(objects[i] for i in group)
-        views.append(View(region_of_interest([member.tracklet for member in members], fill, size), members))
+        views.append(Crop(region_of_interest([member.tracklet for member in members], fill, size), members))
     return views
 
 
-def region_of_interest(tracklets: Sequence[Tracklet], fill: float, size: tuple[int, int]) -> Region:
+def region_of_interest(tracklets: Sequence[Tracklet], fill: float, size: tuple[int, int]) -> CropBox:
     """The part of the slices in which the boxes of the tracklets fill `fill` of each side, within the slice.
 
     Args:
@@ -72,10 +72,10 @@ def region_of_interest(tracklets: Sequence[Tracklet], fill: float, size: tuple[i
     centre, half = (low + high) / 2, (high - low) / (2 * fill)
     left, top = np.floor(np.clip(centre - half, 0, None)).astype(int)
     right, bottom = np.ceil(np.minimum(centre + half, [size[1], size[0]])).astype(int)
-    return Region(int(top), int(left), int(bottom), int(right))
+    return CropBox(int(top), int(left), int(bottom), int(right))
 
 
-def _meet(one: Sequence[Reach], other: Sequence[Reach], fill: float, size: tuple[int, int]) -> bool:
+def _meet(one: Sequence[SliceRange], other: Sequence[SliceRange], fill: float, size: tuple[int, int]) -> bool:
     if not any(a.first <= b.last and b.first <= a.last for a in one for b in other):
         return False
     a, b = (region_of_interest([reach.tracklet for reach in group], fill, size) for group in (one, other))

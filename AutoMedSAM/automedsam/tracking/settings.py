@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class FollowSettings:
+class TrackingSettings:
     """How tracklets become prompts.
 
     Attributes:

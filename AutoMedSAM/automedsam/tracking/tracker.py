@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.core.boxes import Box, Tracklet
-from automedsam.core.events import SliceFollowed, SliceSegmented, Stage, StageStarted
+from automedsam.core.events import SlicePropagated, SliceSegmented, Stage, StageStarted
 from automedsam.core.volume import Triple
-from automedsam.sam2.propagation import Prompt, Region, Sam2Segmenter
-from automedsam.tracking.crops import Reach, View, share_views
+from automedsam.sam2.propagation import CropBox, Prompt, Sam2Segmenter
+from automedsam.tracking.crops import Crop, SliceRange, group_into_crops
 
 if TYPE_CHECKING:
-    from automedsam.sam2.networks import Floats, Sam2Parts
+    from automedsam.sam2.networks import Floats, Sam2Networks
     from automedsam.sam2.propagation import SegmenterSettings
-    from automedsam.tracking.settings import FollowSettings
+    from automedsam.tracking.settings import TrackingSettings
 
 
 # Objects whose masks are kept, a few hundred kilobytes each, so that an edit that is taken back costs nothing.
@@ -58,7 +58,7 @@ class ObjectMask(NamedTuple):
 
 
 @dataclass(eq=False)
-class FollowedObject:
+class TrackedObject:
     """An object and its masks.
 
     Attributes:
@@ -68,8 +68,8 @@ class FollowedObject:
         complete: whether it was followed to its end. Only then may the masks be used again.
     """
 
-    reach: Reach
-    region: Region
+    reach: SliceRange
+    region: CropBox
     masks: dict[int, ObjectMask] = field(default_factory=dict)
     complete: bool = False
 
@@ -79,7 +79,7 @@ class FollowedObject:
         return self.reach.tracklet
 
 
-class ObjectFollower:
+class ObjectTracker:
     """The second half of the road: tracklets in, labels out.
 
     Args:
@@ -91,7 +91,7 @@ class ObjectFollower:
 
     Attributes:
         labels: `(N, H, W)` uint8, what is segmented so far.
-        objects: the objects of the last call of `follow`.
+        objects: the objects of the last call of `track`.
     """
 
     def __init__(
@@ -99,23 +99,23 @@ class ObjectFollower:
         slices: NDArray[np.uint8],
         spacing: Triple,
         segmenter: SegmenterSettings,
-        following: FollowSettings,
+        following: TrackingSettings,
         limits: tuple[int, int],
     ) -> None:
         self._slices, self._spacing, self._limits = slices, spacing, limits
         self._segmenter, self._following = segmenter, following
         self.labels = np.zeros(slices.shape, np.uint8)
-        self.objects: list[FollowedObject] = []
-        self._known: list[FollowedObject] = []
+        self.objects: list[TrackedObject] = []
+        self._known: list[TrackedObject] = []
 
     @property
-    def views(self) -> dict[str, Region]:
+    def views(self) -> dict[str, CropBox]:
         """What of the slices the network saw of each object, by `object_key`."""
-        return {object_key(followed.tracklet): followed.region for followed in self.objects}
+        return {object_key(tracked.tracklet): tracked.region for tracked in self.objects}
 
-    def follow(
-        self, parts: Sam2Parts, tracklets: Sequence[Tracklet], views: Mapping[str, Region] | None = None
-    ) -> Iterator[StageStarted | SliceSegmented | SliceFollowed]:
+    def track(
+        self, networks: Sam2Networks, tracklets: Sequence[Tracklet], views: Mapping[str, CropBox] | None = None
+    ) -> Iterator[StageStarted | SliceSegmented | SlicePropagated]:
         """Segments these objects and no others; those that are as they were in an earlier call cost nothing.
 
         They keep their masks to the voxel, even where a neighbour in their view has changed or gone: nobody expects
@@ -132,52 +132,54 @@ class ObjectFollower:
         """
         untouched = not self._known and not self.labels.any()
         size = (self._slices.shape[1], self._slices.shape[2])
-        reaches = [self._reach(tracklet) for tracklet in tracklets]
-        kept = [followed for followed in self._known if followed.reach in reaches]
-        known = [followed.reach for followed in kept]
+        reaches = [self._slice_range(tracklet) for tracklet in tracklets]
+        kept = [tracked for tracked in self._known if tracked.reach in reaches]
+        known = [tracked.reach for tracked in kept]
         new = [reach for reach in reaches if reach not in known]
         seen = [(view, reach) for reach in new if (view := (views or {}).get(object_key(reach.tracklet)))]
-        shared = share_views([reach for reach in new if reach not in [r for _, r in seen]], self._following.fill, size)
-        shared += [View(view, tuple(r for v, r in seen if v == view)) for view in dict.fromkeys(v for v, _ in seen)]
-        plan = [(view.region, [FollowedObject(reach, view.region) for reach in view.objects]) for view in shared]
-        self.objects = kept + [followed for _, objects in plan for followed in objects]
+        shared = group_into_crops(
+            [reach for reach in new if reach not in [r for _, r in seen]], self._following.fill, size
+        )
+        shared += [Crop(view, tuple(r for v, r in seen if v == view)) for view in dict.fromkeys(v for v, _ in seen)]
+        plan = [(view.region, [TrackedObject(reach, view.region) for reach in view.objects]) for view in shared]
+        self.objects = kept + [tracked for _, objects in plan for tracked in objects]
 
         empty = [not shown.any() for shown in self.labels]
         waiting = np.zeros(len(self._slices), int)
-        for followed in self.objects:
-            if not followed.complete:
-                waiting[followed.reach.first : followed.reach.last + 1] += 1
+        for tracked in self.objects:
+            if not tracked.complete:
+                waiting[tracked.reach.first : tracked.reach.last + 1] += 1
         yield StageStarted(Stage.SEGMENT, int(waiting.sum()))
         if not untouched:
             yield from self._changed(np.flatnonzero(waiting == 0))
 
         for region, objects in plan:
-            for followed, index in self._compute(parts, region, objects):
+            for tracked, index in self._compute(networks, region, objects):
                 waiting[index] -= 1
                 ready = empty[index] or waiting[index] == 0
-                if (ready and self._paint(index)) or (untouched and index in followed.masks):
+                if (ready and self._paint(index)) or (untouched and index in tracked.masks):
                     yield SliceSegmented(index, self.labels[index].copy())
-                elif index in followed.masks:
-                    yield SliceFollowed(index)
+                elif index in tracked.masks:
+                    yield SlicePropagated(index)
 
     def _compute(
-        self, parts: Sam2Parts, region: Region, objects: Sequence[FollowedObject]
-    ) -> Iterator[tuple[FollowedObject, int]]:
+        self, networks: Sam2Networks, region: CropBox, objects: Sequence[TrackedObject]
+    ) -> Iterator[tuple[TrackedObject, int]]:
         """Computes the objects of a view; yields each slice of an object's reach once, those left out last."""
-        segmenter = Sam2Segmenter(parts, self._segmenter, self._slices, region)
-        for number, followed in enumerate(objects):
-            reach, tracklet = followed.reach, followed.tracklet
+        segmenter = Sam2Segmenter(networks, self._segmenter, self._slices, region)
+        for number, tracked in enumerate(objects):
+            reach, tracklet = tracked.reach, tracked.tracklet
             for index, box in tracklet.boxes.items():
                 if index == tracklet.seed or box.score >= self._following.prompt_score:
                     segmenter.prompt(index, number, Prompt(box=box))
             for index, logits in segmenter.propagate(number, tracklet.seed, reach.first, reach.last):
-                followed.masks[index] = _cut(logits, tracklet.box_at(index).grown(self._following.margin))
-                yield followed, index
-            followed.complete = True
-            self._known = [*self._known, followed][-_MOST_KNOWN:]
+                tracked.masks[index] = _cut(logits, tracklet.box_at(index).grown(self._following.margin))
+                yield tracked, index
+            tracked.complete = True
+            self._known = [*self._known, tracked][-_MOST_KNOWN:]
             for index in range(reach.first, reach.last + 1):
-                if index not in followed.masks:
-                    yield followed, index
+                if index not in tracked.masks:
+                    yield tracked, index
 
     def _changed(self, indices: Sequence[int] | NDArray[np.int_]) -> Iterator[SliceSegmented]:
         for index in indices:
@@ -188,28 +190,28 @@ class ObjectFollower:
         """Where objects overlap, the surer one has the pixel. Says whether the slice's labels changed."""
         painted = np.zeros(self.labels.shape[1:], np.uint8)
         strongest = np.zeros(self.labels.shape[1:], np.float16)
-        for followed in self.objects:
-            mask = followed.masks.get(index)
+        for tracked in self.objects:
+            mask = tracked.masks.get(index)
             if mask is not None:
                 wins = mask.logits > strongest[mask.window]
-                painted[mask.window][wins] = followed.tracklet.label
+                painted[mask.window][wins] = tracked.tracklet.label
                 strongest[mask.window][wins] = mask.logits[wins]
         if np.array_equal(painted, self.labels[index]):
             return False
         self.labels[index] = painted
         return True
 
-    def _reach(self, tracklet: Tracklet) -> Reach:
+    def _slice_range(self, tracklet: Tracklet) -> SliceRange:
         """How far a tracklet may be followed: some way beyond its first and last box."""
         first, last = tracklet.first, tracklet.last
         low, high = self._limits
-        return Reach(
+        return SliceRange(
             tracklet,
-            min(first, max(low, first - self._beyond(tracklet.boxes[first]))),
-            max(last, min(high, last + self._beyond(tracklet.boxes[last]))),
+            min(first, max(low, first - self._extension(tracklet.boxes[first]))),
+            max(last, min(high, last + self._extension(tracklet.boxes[last]))),
         )
 
-    def _beyond(self, end: Box) -> int:
+    def _extension(self, end: Box) -> int:
         """Slices to go on beyond the box at an object's end.
 
         Where a detector that looked at every slice saw nothing, there is little. A person draws a box on one

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from automedsam.core.color import is_colored_picture, picture_luminance
+from automedsam.core.color import image_luminance, is_colored_picture
 from automedsam.core.volume import Plane, Volume, Voxels
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.image_reader import color_note
@@ -29,7 +29,7 @@ _MOST_BYTES = 2 << 30
 # Room at first for the frames of a source that does not say how many it has.
 _FEW = 64
 
-Watch = Callable[[Iterable[Voxels], int | None], Iterable[Voxels]]
+ProgressCallback = Callable[[Iterable[Voxels], int | None], Iterable[Voxels]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,9 @@ def open_frames(path: Path) -> FrameSource | None:
 
 
 def read_clip(
-    source: FrameSource, frames: tuple[int, int | None] | None = None, watch: Watch = lambda found, total: found
+    source: FrameSource,
+    frames: tuple[int, int | None] | None = None,
+    progress: ProgressCallback = lambda found, total: found,
 ) -> Clip:
     """Reads the frames of a video; colour becomes luminance, as it does for single images.
 
@@ -87,7 +89,7 @@ def read_clip(
         source: from `open_frames`.
         frames: The first and the last frame to read, both included, counted from 0; the last of all if None.
             What comes after the last is not looked at.
-        watch: Passes the frames on, to show that something happens; it is told how many there will be, if known.
+        progress: Passes the frames on, to show that something happens; it is told how many there will be, if known.
 
     Raises:
         AutoMedSAMError: If the source cannot be read or is damaged, has not these frames, has but one frame and
@@ -100,9 +102,9 @@ def read_clip(
     array: Voxels = np.empty((0, 0, 0), np.uint8)
     seen = kept = 0
     notes: tuple[str, ...] = ()
-    for picture in watch(source.frames(), end):
+    for picture in progress(source.frames(), end):
         if seen >= first:
-            grey = picture_luminance(picture)
+            grey = image_luminance(picture)
             _check_size(source.path, grey, max(kept + 1, expected or 0))
             if not kept:
                 notes = (color_note(source.path.name),) if is_colored_picture(picture) else ()

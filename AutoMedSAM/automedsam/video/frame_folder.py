@@ -11,8 +11,8 @@ from pathlib import Path
 
 from automedsam.core.volume import Voxels
 from automedsam.io.dicom.reader import is_dicom_file
-from automedsam.io.image_reader import is_picture
-from automedsam.io.volume_reader import read_picture, reading
+from automedsam.io.image_reader import is_image_file
+from automedsam.io.volume_reader import read_image, reading
 from automedsam.video.frame_source import DEFAULT_RATE
 
 
@@ -24,7 +24,7 @@ def is_frame_folder(path: Path) -> bool:
     """
     with reading(path):
         files = [file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")]
-        others = [file for file in files if not is_picture(file)]
+        others = [file for file in files if not is_image_file(file)]
         return len(others) < len(files) and not any(is_dicom_file(file) for file in others)
 
 
@@ -51,7 +51,7 @@ class FrameFolder:
     @cached_property
     def files(self) -> list[Path]:
         """The frames in their order."""
-        found = (file for file in self.path.iterdir() if is_picture(file) and not file.name.startswith("."))
+        found = (file for file in self.path.iterdir() if is_image_file(file) and not file.name.startswith("."))
         return sorted(found, key=_natural)
 
     def frames(self) -> Iterator[Voxels]:
@@ -61,7 +61,7 @@ class FrameFolder:
             AutoMedSAMError: If a file cannot be read.
         """
         for file in self.files:
-            yield read_picture(file)
+            yield read_image(file)
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from automedsam.core.segmentation import Segment, Segmentation
 from automedsam.errors import AutoMedSAMError
-from automedsam.io.atomic import check_folder, check_place, whole_file, whole_folder
+from automedsam.io.atomic import atomic_folder, atomic_write, check_folder, check_writable
 from automedsam.io.segmentation_writer import (
     LABEL_MAP_SUFFIXES,
     PICTURE_SUFFIX,
     check_output,
     mask_image,
     write_segmentation,
-    write_whole,
+    write_verified,
 )
 from automedsam.video.clip import Clip
 from automedsam.video.video_file import import_av
@@ -28,7 +28,7 @@ from automedsam.visualization.overlay import Picture, draw
 
 OVERLAY_SUFFIX = ".mp4"
 
-Watch = Callable[[Iterable[Any], int | None], Iterable[Any]]
+ProgressCallback = Callable[[Iterable[Any], int | None], Iterable[Any]]
 
 # Video halves the resolution of colours, in which a thinner line would be lost.
 _LEAST_WIDTH = 2
@@ -75,7 +75,7 @@ def check_video_output(output: Path, overlay: Path | None, source: Path) -> None
         message = f"The overlay {overlay} would lie among the masks; give it a place outside of {output}."
         raise AutoMedSAMError(message)
     import_av()
-    check_place(overlay, [source])
+    check_writable(overlay, [source])
 
 
 def write_video_result(
@@ -84,7 +84,7 @@ def write_video_result(
     grey: NDArray[np.uint8],
     output: Path,
     overlay: Path | None,
-    watch: Watch = lambda things, total: things,
+    progress: ProgressCallback = lambda things, total: things,
 ) -> None:
     """Writes the masks and, if one is wanted, the overlay: both, or neither.
 
@@ -95,22 +95,22 @@ def write_video_result(
         output: a folder, for one PNG a frame of its size, named by the frame's number in the source with six digits
             or more (0 and 255 for a single segment, else the labels' values); or a label map's file.
         overlay: an mp4 of the same size and frame rate.
-        watch: is given what is written one by one, with its number, to show that something happens.
+        progress: is given what is written one by one, with its number, to show that something happens.
 
     Raises:
         AutoMedSAMError: if a file cannot be written, or the video not be read again.
     """
     with ExitStack() as stack:
         if overlay is not None:
-            unfinished = stack.enter_context(whole_file(overlay, [clip.source.path]))
+            unfinished = stack.enter_context(atomic_write(overlay, [clip.source.path]))
             frames = _drawn(clip, segmentation.labels, segmentation.segments, grey)
-            write_video(watch(frames, len(clip)), clip.source.rate, unfinished)
+            write_video(progress(frames, len(clip)), clip.source.rate, unfinished)
         if not is_mask_folder(output):
             write_segmentation(segmentation, output)
             return
-        folder = stack.enter_context(whole_folder(output, [clip.source.path]))
-        for index, labels in enumerate(watch(segmentation.labels, len(clip)), clip.first):
-            write_whole(mask_image(labels, segmentation.segments), folder / f"{index:06d}{PICTURE_SUFFIX}")
+        folder = stack.enter_context(atomic_folder(output, [clip.source.path]))
+        for index, labels in enumerate(progress(segmentation.labels, len(clip)), clip.first):
+            write_verified(mask_image(labels, segmentation.segments), folder / f"{index:06d}{PICTURE_SUFFIX}")
 
 
 def write_video(pictures: Iterable[Picture], rate: Fraction, path: Path) -> None:

@@ -15,8 +15,8 @@ from automedsam.core.memory import check_room_for_scipy
 from automedsam.core.resize import resize_linear
 from automedsam.core.segmentation import Segmentation
 from automedsam.core.volume import Plane
-from automedsam.io.atomic import whole_file
-from automedsam.io.segmentation_writer import write_whole
+from automedsam.io.atomic import atomic_write
+from automedsam.io.segmentation_writer import write_verified
 
 Picture = NDArray[np.uint8]
 
@@ -76,8 +76,8 @@ def write_png(picture: Picture, path: Path) -> None:
     """
     import SimpleITK as sitk
 
-    with whole_file(path) as unfinished:
-        write_whole(sitk.GetImageFromArray(picture, isVector=True), unfinished)
+    with atomic_write(path) as unfinished:
+        write_verified(sitk.GetImageFromArray(picture, isVector=True), unfinished)
 
 
 def _picks(labels: NDArray[np.uint8], most: int) -> list[int]:

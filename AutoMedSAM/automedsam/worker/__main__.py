@@ -30,16 +30,16 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
-    service = None
+    handler = None
     for line, cancelled in Requests():
         request: dict[str, Any] = {}
         try:
             request = _request(line)
-            if service is None:
-                from automedsam.worker.handlers import Service
+            if handler is None:
+                from automedsam.worker.handlers import RequestHandler
 
-                service = Service(output.send)
-            service.answer(request, cancelled)
+                handler = RequestHandler(output.send)
+            handler.answer(request, cancelled)
         except Exception as error:
             output.send("error", id=_id_of(request), **_told(error))
 

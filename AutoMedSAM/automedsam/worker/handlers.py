@@ -17,27 +17,27 @@ from automedsam.core.events import (
     Event,
     Finished,
     SliceDetected,
-    SliceFollowed,
+    SlicePropagated,
     SliceSegmented,
     StageStarted,
     TrackletsLinked,
 )
-from automedsam.core.ijk_boxes import VoxelBoxes
+from automedsam.core.ijk_boxes import IjkBoxConverter
 from automedsam.core.volume import Voxels
 from automedsam.demo.phantom import phantom_head
-from automedsam.pipeline.backends import Backend, Engine, open_engine
+from automedsam.pipeline.backends import Backend, LoadedModel, load_model
 from automedsam.pipeline.input_check import check_input
-from automedsam.pipeline.run import Run, link_frames
-from automedsam.worker.label_file import new_labels, same_labels
+from automedsam.pipeline.run import SegmentationRun, link_frames
+from automedsam.worker.label_file import create_label_file, reopen_label_file
 from automedsam.worker.messages import (
+    MessageCodec,
     ProtocolError,
     RunRequest,
-    Wire,
     read_grid,
     read_plane,
     read_views,
     read_volume,
-    volume_stamp,
+    volume_fingerprint,
     with_names,
 )
 
@@ -45,7 +45,7 @@ from automedsam.worker.messages import (
 _NEEDS = {
     Backend.INT8: ("onnxruntime", "scipy"),
     Backend.FP32_ONNX: ("onnxruntime", "scipy"),
-    Backend.FP32: ("onnxruntime", "scipy", "torch", "sam2"),
+    Backend.FP32_TORCH: ("onnxruntime", "scipy", "torch", "sam2"),
 }
 
 
@@ -55,7 +55,7 @@ class Send(Protocol):
     def __call__(self, event: str, **fields: Any) -> None: ...
 
 
-class Service:
+class RequestHandler:
     """Answers requests, one after the other.
 
     Args:
@@ -64,8 +64,8 @@ class Service:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._engine: tuple[object, Engine] | None = None
-        self._run: tuple[object, Run] | None = None
+        self._engine: tuple[object, LoadedModel] | None = None
+        self._run: tuple[object, SegmentationRun] | None = None
 
     def answer(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
         """Works on a request to its last event.
@@ -101,41 +101,41 @@ class Service:
     def _segment(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
         asked = RunRequest.read(request)
         run = self._new_run(asked)
-        wire = Wire(run.volume, run.plane)
-        labels = new_labels(asked.labels, run.volume.shape)
-        self._perform(request, run, run.events(), wire, labels, cancelled)
+        codec = MessageCodec(run.volume, run.plane)
+        labels = create_label_file(asked.labels, run.volume.shape)
+        self._execute(request, run, run.events(), codec, labels, cancelled)
 
     def _propagate(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
         asked = RunRequest.read(request)
         run = self._same_run(asked) or self._new_run(asked)
-        wire = Wire(run.volume, run.plane)
-        boxes = wire.read_boxes(request.get("boxes", []))
-        tracklets = wire.read_tracklets(request.get("tracklets", []), boxes)
-        labels = same_labels(asked.labels, run.volume.shape)
+        codec = MessageCodec(run.volume, run.plane)
+        boxes = codec.read_boxes(request.get("boxes", []))
+        tracklets = codec.read_tracklets(request.get("tracklets", []), boxes)
+        labels = reopen_label_file(asked.labels, run.volume.shape)
         if labels is None:
-            labels = new_labels(asked.labels, run.volume.shape)
+            labels = create_label_file(asked.labels, run.volume.shape)
         # The file says what is shown now, whoever has written it: this run, or one of a worker that is gone.
-        run.follower.labels = np.array(_on_frames(run, labels), order="C")
-        self._perform(request, run, run.propagate(tracklets, read_views(request)), wire, labels, cancelled)
+        run.tracker.labels = np.array(_on_frames(run, labels), order="C")
+        self._execute(request, run, run.propagate(tracklets, read_views(request)), codec, labels, cancelled)
 
-    def _perform(
+    def _execute(
         self,
         request: Mapping[str, Any],
-        run: Run,
+        run: SegmentationRun,
         events: Iterator[Event],
-        wire: Wire,
+        codec: MessageCodec,
         labels: Voxels,
         cancelled: threading.Event,
     ) -> None:
         """Tells what happens in a run, and keeps its labels up to date."""
         number = request["id"]
         shown = _on_frames(run, labels)
-        first, last = (wire.grid.slice_of(frame) for frame in run.frames)
+        first, last = (codec.grid.slice_index(frame) for frame in run.frames)
         self._send(
             "started",
             id=number,
             plane=run.plane.value,
-            axis=wire.grid.axis,
+            axis=codec.grid.axis,
             slices=sorted((first, last)),
             threshold=run.linking.threshold,
             device=run.engine.device,
@@ -151,15 +151,15 @@ class Service:
                     self._send("stage", id=number, stage=stage.value, total=total)
                 case SliceDetected(index, boxes):
                     done += 1
-                    told = wire.boxes(index, boxes)
-                    self._send("boxes", id=number, slice=wire.grid.slice_of(index), boxes=told, done=done)
+                    told = codec.boxes(index, boxes)
+                    self._send("boxes", id=number, slice=codec.grid.slice_index(index), boxes=told, done=done)
                 case TrackletsLinked(tracklets):
-                    self._send("tracklets", id=number, tracklets=wire.tracklets(tracklets))
+                    self._send("tracklets", id=number, tracklets=codec.tracklets(tracklets))
                 case SliceSegmented(index, values):
                     shown[index] = values
                     done = min(done + 1, total)
-                    self._send("slice", id=number, slice=wire.grid.slice_of(index), done=done)
-                case SliceFollowed():
+                    self._send("slice", id=number, slice=codec.grid.slice_index(index), done=done)
+                case SlicePropagated():
                     done = min(done + 1, total)
                     self._send("progress", id=number, done=done)
                 case Finished(_, report):
@@ -167,29 +167,29 @@ class Service:
                         "finished",
                         id=number,
                         report=asdict(report),
-                        tracklets=wire.tracklets(run.tracklets),
-                        confidence=_confidence(run, wire.grid),
-                        views=run.follower.views,
+                        tracklets=codec.tracklets(run.tracklets),
+                        confidence=_confidence(run, codec.grid),
+                        views=run.tracker.views,
                     )
                     return
             if cancelled.is_set():
                 break
-        self._send("cancelled", id=number, confidence=_confidence(run, wire.grid), views=run.follower.views)
+        self._send("cancelled", id=number, confidence=_confidence(run, codec.grid), views=run.tracker.views)
 
     def _link(self, request: Mapping[str, Any]) -> None:
         volume = read_grid(request["volume"])
         bundle = load_bundle(str(request["model"]))
         plane = read_plane(request) or volume.default_plane(bundle.plane)
-        wire = Wire(volume, plane)
-        count = volume.shape[wire.grid.axis]
-        frames = wire.grid.frames_of(request.get("slices") or (0, count - 1))
+        codec = MessageCodec(volume, plane)
+        count = volume.shape[codec.grid.axis]
+        frames = codec.grid.frame_range(request.get("slices") or (0, count - 1))
         detections: list[list[Any]] = [[] for _ in range(count)]
-        for frame, box in wire.read_boxes(request["boxes"]).values():
+        for frame, box in codec.read_boxes(request["boxes"]).values():
             detections[frame].append(box)
         threshold = request.get("threshold")
         settings = bundle.linking if threshold is None else replace(bundle.linking, threshold=float(threshold))
         tracklets = link_frames(detections, volume.frame_spacing(plane)[0], settings, frames)
-        self._send("tracklets", id=request["id"], tracklets=wire.tracklets(tracklets))
+        self._send("tracklets", id=request["id"], tracklets=codec.tracklets(tracklets))
 
     def _check(self, request: Mapping[str, Any]) -> None:
         try:
@@ -203,7 +203,7 @@ class Service:
     def _devices(self, request: Mapping[str, Any]) -> None:
         backend = Backend(request.get("backend", Backend.INT8.value))
         missing = [name for name in _NEEDS[backend] if find_spec(name) is None]
-        if backend is not Backend.FP32:
+        if backend is not Backend.FP32_TORCH:
             device = DEVICE_OF_INT8 if backend is Backend.INT8 else "CPU: FP32 on ONNX Runtime"
         elif missing:
             device = f"FP32 needs {' and '.join(missing)}, which this Python lacks"
@@ -221,20 +221,20 @@ class Service:
         fields = {"spacing": volume.spacing, "origin": volume.origin, "direction": volume.direction}
         self._send("phantom", id=request["id"], volume={"path": path, "name": volume.name, **fields})
 
-    def _new_run(self, asked: RunRequest) -> Run:
+    def _new_run(self, asked: RunRequest) -> SegmentationRun:
         # The last run's memory is given back before the next takes its own.
         self._run = None
         bundle = load_bundle(asked.model)
         volume = replace(read_volume(asked.volume), described=asked.names)
         plane = asked.plane or volume.default_plane(bundle.plane)
-        run = Run(
+        run = SegmentationRun(
             volume,
             bundle,
             backend=asked.backend,
             threshold=asked.threshold,
             plane=plane,
             device=asked.device,
-            slices=None if asked.slices is None else VoxelBoxes(volume, plane).frames_of(asked.slices),
+            slices=None if asked.slices is None else IjkBoxConverter(volume, plane).frame_range(asked.slices),
             engine=self._warm_engine(bundle, asked),
         )
         # The grey levels have been taken from it; a mapped file could not be removed on Windows.
@@ -242,7 +242,7 @@ class Service:
         self._run = _run_key(asked, bundle), run
         return run
 
-    def _same_run(self, asked: RunRequest) -> Run | None:
+    def _same_run(self, asked: RunRequest) -> SegmentationRun | None:
         """The last run, if it was of the same voxels and settings; objects are compared one by one later.
 
         A plane or slices that are left out are the same as those that they stand for.
@@ -253,31 +253,31 @@ class Service:
         run = self._run[1]
         plane = asked.plane or run.volume.default_plane(bundle.plane)
         whole = (0, len(run.slices) - 1)
-        frames = whole if asked.slices is None else VoxelBoxes(run.volume, plane).frames_of(asked.slices)
+        frames = whole if asked.slices is None else IjkBoxConverter(run.volume, plane).frame_range(asked.slices)
         return run if (plane, frames) == (run.plane, run.frames) else None
 
-    def _warm_engine(self, bundle: Bundle, asked: RunRequest) -> Engine:
+    def _warm_engine(self, bundle: Bundle, asked: RunRequest) -> LoadedModel:
         key = bundle.folder.resolve(), bundle.hash, asked.backend, asked.device
         if self._engine is None or self._engine[0] != key:
             self._engine = None
-            self._engine = key, open_engine(bundle, asked.backend, asked.device)
+            self._engine = key, load_model(bundle, asked.backend, asked.device)
         return self._engine[1]
 
 
 def _run_key(asked: RunRequest, bundle: Bundle) -> object:
     """What a run's masks depend on, its plane, slices and objects apart."""
-    return volume_stamp(asked.volume), bundle.folder.resolve(), bundle.hash, asked.backend, asked.device
+    return volume_fingerprint(asked.volume), bundle.folder.resolve(), bundle.hash, asked.backend, asked.device
 
 
-def _on_frames(run: Run, labels: Voxels) -> Voxels:
+def _on_frames(run: SegmentationRun, labels: Voxels) -> Voxels:
     """A view `(N, H, W)` of labels `(K, J, I)`, through which they may be written."""
     frames: Voxels = replace(run.volume, array=labels).to_frames(run.plane)[0]
     return frames
 
 
-def _confidence(run: Run, grid: VoxelBoxes) -> list[dict[str, Any]]:
+def _confidence(run: SegmentationRun, grid: IjkBoxConverter) -> list[dict[str, Any]]:
     judged = [
-        {"slice": grid.slice_of(one.index), "confidence": one.confidence, "reason": one.reason}
+        {"slice": grid.slice_index(one.index), "confidence": one.confidence, "reason": one.reason}
         for one in run.confidence()
     ]
     return sorted(judged, key=lambda one: one["slice"])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from automedsam.errors import AutoMedSAMError
 
 
-def new_labels(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+def create_label_file(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Makes a file of zeros and maps it.
 
     Args:
@@ -33,7 +33,7 @@ def new_labels(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     return labels
 
 
-def same_labels(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8] | None:
+def reopen_label_file(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8] | None:
     """Maps the file of an earlier run on the same grid; None if there is none."""
     try:
         labels: NDArray[np.uint8] = np.load(path, mmap_mode="r+", allow_pickle=False)

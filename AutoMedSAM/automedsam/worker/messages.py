@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from automedsam.core.boxes import Box, Tracklet
-from automedsam.core.ijk_boxes import VoxelBoxes
+from automedsam.core.ijk_boxes import IjkBoxConverter
 from automedsam.core.volume import Plane, Volume, Voxels
 from automedsam.detection.linking import seed_slice
 from automedsam.errors import AutoMedSAMError
 from automedsam.pipeline.backends import Backend
-from automedsam.sam2.propagation import Region
+from automedsam.sam2.propagation import CropBox
 
 
 class ProtocolError(ValueError):
@@ -109,20 +109,20 @@ def with_names(volume: Volume, request: Mapping[str, Any]) -> Volume:
         raise ProtocolError(message) from error
 
 
-def read_views(request: Mapping[str, Any]) -> dict[str, Region]:
-    """The "views" that an earlier "finished" or "cancelled" event told, given back as they came; see `ObjectFollower`.
+def read_views(request: Mapping[str, Any]) -> dict[str, CropBox]:
+    """The "views" that an earlier "finished" or "cancelled" event told, given back as they came; see `ObjectTracker`.
 
     Raises:
         ProtocolError: if they are not what was told.
     """
     try:
-        return {str(key): Region(*(int(edge) for edge in region)) for key, region in request.get("views", {}).items()}
+        return {str(key): CropBox(*(int(edge) for edge in region)) for key, region in request.get("views", {}).items()}
     except (AttributeError, TypeError, ValueError) as error:
         message = f"The views are not what was told: {error!r}"
         raise ProtocolError(message) from error
 
 
-def volume_stamp(fields: Mapping[str, Any]) -> tuple[object, ...]:
+def volume_fingerprint(fields: Mapping[str, Any]) -> tuple[object, ...]:
     """What tells whether a message means the same voxels on the same grid as another did.
 
     Raises:
@@ -184,7 +184,7 @@ def _on_grid(array: Voxels, fields: Mapping[str, Any], name: str) -> Volume:
     return Volume(array, (sx, sy, sz), (ox, oy, oz), direction, name)
 
 
-class Wire:
+class MessageCodec:
     """Boxes and tracklets of one volume and plane as messages have them, each box under its number.
 
     Args:
@@ -193,7 +193,7 @@ class Wire:
     """
 
     def __init__(self, volume: Volume, plane: Plane) -> None:
-        self.grid = VoxelBoxes(volume, plane)
+        self.grid = IjkBoxConverter(volume, plane)
         self._numbers: dict[int, int] = {}
         self._boxes: list[Box] = []
 
@@ -202,8 +202,8 @@ class Wire:
         return [
             {
                 "id": self._register(box, len(self._boxes) + 1),
-                "slice": self.grid.slice_of(frame),
-                "bounds": self.grid.bounds(frame, box),
+                "slice": self.grid.slice_index(frame),
+                "bounds": self.grid.to_ijk_bounds(frame, box),
                 "score": box.score,
                 "label": box.label,
                 "drawn": box.drawn,
@@ -216,10 +216,10 @@ class Wire:
         return [
             {
                 "label": tracklet.label,
-                "seed": self.grid.slice_of(tracklet.seed),
+                "seed": self.grid.slice_index(tracklet.seed),
                 "score": tracklet.score,
                 "boxes": [self._numbers[id(box)] for box in tracklet.boxes.values()],
-                "gaps": sorted(self.grid.slice_of(index) for index in tracklet.gaps),
+                "gaps": sorted(self.grid.slice_index(index) for index in tracklet.gaps),
             }
             for tracklet in tracklets
         ]
@@ -273,7 +273,7 @@ class Wire:
             if len(chain) < len(members):
                 text = "An object has two boxes on one slice: reject one of them."
                 raise AutoMedSAMError(text)
-            frame = self.grid.slice_of(int(seed)) if seed is not None else None
+            frame = self.grid.slice_index(int(seed)) if seed is not None else None
             found.append(Tracklet(label, chain, frame if frame in chain else seed_slice(chain)))
         return found
 

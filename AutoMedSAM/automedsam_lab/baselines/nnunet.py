@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.io.atomic import whole_file
+from automedsam.io.atomic import atomic_write
 from automedsam_lab.baselines.process import WORKERS, Line, Worker, run_worker
 from automedsam_lab.common.system_info import describe_machine
 from automedsam_lab.data import builtin_tasks
@@ -256,10 +256,10 @@ def _existing(path: Path) -> Path:
 def _write(image: Any, path: Path) -> None:
     import SimpleITK as sitk
 
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         sitk.WriteImage(image, str(unfinished), useCompression=True)
 
 
 def _write_json(content: dict[str, Any], path: Path) -> None:
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -81,7 +81,7 @@ def run_worker(
                 )
                 raise AutoMedSAMError(message) from error
             try:
-                last = _follow(process, on_line)
+                last = _track(process, on_line)
             except BaseException:
                 process.kill()
                 raise
@@ -105,7 +105,7 @@ def run_worker(
     return result
 
 
-def _follow(process: subprocess.Popen[str], on_line: Callable[[Line], None]) -> Line:
+def _track(process: subprocess.Popen[str], on_line: Callable[[Line], None]) -> Line:
     """Passes the lines on as they come; returns the one that ends the talk, or an empty one."""
     last: Line = {}
     assert process.stdout is not None

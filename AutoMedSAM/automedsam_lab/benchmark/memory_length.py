@@ -15,9 +15,9 @@ import numpy as np
 
 from automedsam.bundle import Bundle
 from automedsam.core.events import Finished
-from automedsam.io.atomic import whole_file
-from automedsam.pipeline.backends import Backend, open_engine
-from automedsam.pipeline.run import Run
+from automedsam.io.atomic import atomic_write
+from automedsam.pipeline.backends import Backend, load_model
+from automedsam.pipeline.run import SegmentationRun
 from automedsam_lab.data import builtin_tasks
 from automedsam_lab.metrics.masks import dice
 
@@ -52,19 +52,19 @@ def measure_memories(
     Yields:
         The points of each case by memories, the most first, then stride. A stride needs three memories to matter.
     """
-    engine, most = open_engine(bundle, backend), bundle.architecture.num_maskmem
+    engine, most = load_model(bundle, backend), bundle.architecture.num_maskmem
     settings = [(count, stride) for count in range(most, 0, -1) for stride in strides if count > 2 or stride == 1]
     for case in cases:
         points = []
         volume, stored = builtin_tasks.load(case)
         truth = builtin_tasks.task_labels(case, stored)
-        run = Run(volume, bundle, backend=backend, engine=engine)
+        run = SegmentationRun(volume, bundle, backend=backend, engine=engine)
         for _ in run.detect():
             pass
         for memories, stride in settings:
-            again = Run(volume, _remembering(bundle, memories, stride), backend=backend, engine=engine)
+            again = SegmentationRun(volume, _remembering(bundle, memories, stride), backend=backend, engine=engine)
             began = time.process_time()
-            followed = _follow(again, run)
+            followed = _track(again, run)
             seconds = time.process_time() - began
             labels = again.result().labels
             score = fmean(dice(truth == s.value, labels == s.value) for s in bundle.segments)
@@ -86,7 +86,7 @@ def write_points(points: Sequence[Point], path: Path) -> None:
     Raises:
         AutoMedSAMError: if it cannot be written.
     """
-    with whole_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Point)])
         writer.writeheader()
         writer.writerows(asdict(point) for point in points)
@@ -105,15 +105,15 @@ def plot_points(points: Sequence[Point], title: str, path: Path) -> None:
         for point in line:
             axes.annotate(str(point.memories), (point.cpu_ms, point.dice), xytext=(4, 4), textcoords="offset points")
     axes.legend(title="memories, the numbers, of")
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         figure.savefig(unfinished, format="png", dpi=120)
 
 
-def _follow(run: Run, detected: Run) -> int:
+def _track(run: SegmentationRun, detected: SegmentationRun) -> int:
     """Propagates what another run detected; tells how many slices of objects were computed."""
     for event in run.propagate(detected.tracklets):
         if isinstance(event, Finished):
-            return int(np.sum([len(followed.masks) for followed in run.follower.objects]))
+            return int(np.sum([len(followed.masks) for followed in run.tracker.objects]))
     return 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.io.atomic import whole_file
+from automedsam.io.atomic import atomic_write
 from automedsam_lab.benchmark.run import TITLES, Benchmark, Result
 from automedsam_lab.benchmark.stages import FOLLOW, PART_STAGES, STAGES
 from automedsam_lab.common.table import Table
@@ -45,7 +45,7 @@ def put_into(path: Path, text: str | None) -> None:
         message = f"{path} has no lines {_BEGIN} and {_END} to put the table between: add them where it shall stand."
         raise AutoMedSAMError(message)
     if text is not None:
-        with whole_file(path) as unfinished:
+        with atomic_write(path) as unfinished:
             unfinished.write_text(f"{before}{begin}\n{text.strip()}\n{end}{after}", encoding="utf-8")
 
 
@@ -65,7 +65,7 @@ def plot(benchmarks: Sequence[Benchmark], path: Path) -> None:
     axes[-1].set_xlabel("wall time of a propagated slice, ms")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(_DRAWN), frameon=False)
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         figure.savefig(unfinished, format="png", dpi=150)
 
 

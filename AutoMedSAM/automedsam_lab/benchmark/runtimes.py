@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from automedsam.bundle import Bundle
 from automedsam.errors import AutoMedSAMError
 from automedsam.runtime.session import available_cores, open_session
-from automedsam.sam2.onnx_networks import PART_NAMES
+from automedsam.sam2.onnx_networks import NETWORK_NAMES
 from automedsam_lab.common.table import Table
 
 Feed: TypeAlias = dict[str, NDArray[Any]]
@@ -23,7 +23,7 @@ Runner: TypeAlias = Callable[[Feed], list[NDArray[Any]]]
 
 PRECISIONS = ("int8", "fp32")
 BATCHES = (2, 4)
-PARTS = ("detector", *PART_NAMES)
+PARTS = ("detector", *NETWORK_NAMES)
 # The names that the exporters give to the axes that are free.
 POINTS = 1
 _BATCH_AXIS = "n"

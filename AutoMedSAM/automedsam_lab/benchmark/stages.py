@@ -60,8 +60,8 @@ class Stopwatch:
         return spent
 
 
-class TimedParts:
-    """`Sam2Parts` whose methods are counted by the stage that their names begin with (`encode_image`: encode)."""
+class TimedNetworks:
+    """`Sam2Networks` whose methods are counted by the stage that their names begin with (`encode_image`: encode)."""
 
     def __init__(self, parts: object, watch: Stopwatch) -> None:
         self._parts, self._watch = parts, watch

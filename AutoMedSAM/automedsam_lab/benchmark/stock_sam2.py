@@ -32,7 +32,7 @@ class StockPredictor:
 
     Args:
         checkpoint: `segmenter.pt` of a bundle.
-        watch: counts its parts by the stages of `Sam2Parts`.
+        watch: counts its parts by the stages of `Sam2Networks`.
     """
 
     def __init__(self, checkpoint: Path, watch: Stopwatch) -> None:

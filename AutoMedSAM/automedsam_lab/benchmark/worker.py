@@ -23,13 +23,13 @@ from automedsam.core.boxes import Box
 from automedsam.core.memory import peak_memory_mb
 from automedsam.core.segmentation import Segmentation
 from automedsam.core.volume import Volume
-from automedsam.detection.detector import context_frames
+from automedsam.detection.detector import stack_adjacent_slices
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.segmentation_writer import write_segmentation
-from automedsam.pipeline.backends import Backend, open_engine
+from automedsam.pipeline.backends import Backend, load_model
 from automedsam.sam2.propagation import Prompt, Sam2Segmenter
 from automedsam.worker.channel import Output
-from automedsam_lab.benchmark.stages import DETECT, FOLLOW, WRITE, Stopwatch, TimedParts
+from automedsam_lab.benchmark.stages import DETECT, FOLLOW, WRITE, Stopwatch, TimedNetworks
 
 STOCK, FP32, INT8 = "stock", "fp32", "int8"
 BACKENDS = {FP32: Backend.FP32_ONNX, INT8: Backend.INT8}
@@ -70,19 +70,19 @@ class OurEngine:
     """The engine on one of a bundle's backends, with its detector."""
 
     def __init__(self, bundle: Bundle, backend: Backend, watch: Stopwatch) -> None:
-        engine = open_engine(bundle, backend)
-        self._parts: Any = TimedParts(engine.parts, watch)
+        engine = load_model(bundle, backend)
+        self._parts: Any = TimedNetworks(engine.networks, watch)
         self._bundle, self._detector, self._watch = bundle, engine.detector, watch
 
     def detect(self, slices: NDArray[np.uint8]) -> int:
         """How many boxes the detector finds."""
         with self._watch.during(DETECT):
-            frames = context_frames(slices, SPACING_MM, self._bundle.detector.context_mm)
+            frames = stack_adjacent_slices(slices, SPACING_MM, self._bundle.detector.context_mm)
             return sum(len(boxes) for boxes in self._detector.detect(frames))
 
     def follow(self, slices: NDArray[np.uint8], seed: int, box: Box) -> NDArray[np.float32]:
         # The stock predictor does not stop where the object ends, so nobody does.
-        settings = replace(self._bundle.segmenter, empty_slices=len(slices))
+        settings = replace(self._bundle.segmenter, max_empty_slices=len(slices))
         segmenter = Sam2Segmenter(self._parts, settings, slices)
         segmenter.prompt(seed, 1, Prompt(box=box))
         logits = np.empty(slices.shape, np.float32)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from automedsam.bundle import MANIFEST_NAME, Bundle, file_hash, load_bundle
 from automedsam.core.volume import Plane
-from automedsam.detection.detector import Fit
+from automedsam.detection.detector import ResizeMode
 from automedsam.errors import AutoMedSAMError
-from automedsam.io.atomic import cannot_write
+from automedsam.io.atomic import write_error_message
 from automedsam.runtime.golden_outputs import record_golden
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.build import build_sam2
-from automedsam.sam2.onnx_networks import PART_NAMES, OnnxParts
+from automedsam.sam2.onnx_networks import NETWORK_NAMES, OnnxNetworks
 from automedsam.sam2.propagation import SegmenterSettings
 from automedsam_lab.bundling.detector_source import DetectorSource, open_detector_source
 from automedsam_lab.bundling.manifest import Description, files_of_manifest, head_of_manifest, segmenter_of_manifest
@@ -73,7 +73,7 @@ class Request:
     image_size: int | None = None
     detector: str | None = None
     detector_size: tuple[int, int] | None = None
-    detector_fit: Fit | None = None
+    detector_fit: ResizeMode | None = None
     slices: int = 32
     only: str = "*"
     description: Description = field(default_factory=Description)
@@ -120,7 +120,7 @@ def convert(request: Request, out: Path, tell: Callable[[str], None] = print) ->
                 out.rmdir()
             folder.rename(out)
     except OSError as error:
-        raise AutoMedSAMError(cannot_write(out, error)) from error
+        raise AutoMedSAMError(write_error_message(out, error)) from error
     return load_bundle(out)
 
 
@@ -166,9 +166,9 @@ def _fill(
     settings = _settings(request, architecture)
     golden = {INT8: plan.measured["golden"]}
     _tell_sizes(folder, differences, tell)
-    files: dict[str, dict[str, str]] = {INT8: {part: f"{part}.{INT8}.onnx" for part in PART_NAMES}}
+    files: dict[str, dict[str, str]] = {INT8: {part: f"{part}.{INT8}.onnx" for part in NETWORK_NAMES}}
     if request.keep_fp32:
-        files |= {FP32: {part: f"{part}.{FP32}.onnx" for part in PART_NAMES}, TORCH: {"checkpoint": CHECKPOINT}}
+        files |= {FP32: {part: f"{part}.{FP32}.onnx" for part in NETWORK_NAMES}, TORCH: {"checkpoint": CHECKPOINT}}
     manifest["segmenter"] = segmenter_of_manifest(architecture, settings, files, golden)
     if detector is None:
         tell("There is no detector: the bundle follows prompts, and finds nothing by itself.")
@@ -188,7 +188,7 @@ def _fill(
             path.unlink()
     # Loading them shows that the engine can run them.
     int8 = {part: folder / name for part, name in files[INT8].items()}
-    OnnxParts(int8, architecture.image_size, golden=golden[INT8])
+    OnnxNetworks(int8, architecture.image_size, golden=golden[INT8])
 
 
 def _without_golden(plan: Plan) -> Plan:
@@ -263,7 +263,7 @@ def _calibrate(
         plane=Plane(manifest["plane"]),
         detector_size=detector.input_size if detector and quantized_here else None,
         context_mm=detector.context_mm if detector else 0.0,
-        fit=detector.fit if detector else Fit.STRETCH,
+        fit=detector.fit if detector else ResizeMode.STRETCH,
     )
     calibration = read_calibration(request.calibration, view, request.slices, only=request.only)
     for doubt in calibration.doubts:
@@ -299,7 +299,7 @@ def _write_segmenter(
     # What the configuration says is zero is all that may be absent here: `check_fits` has seen to it.
     model.load_state_dict({**state, **fresh})
     differences = export_segmenter(model, folder)
-    fp32 = {part: (folder / f"{part}.onnx").replace(folder / f"{part}.{FP32}.onnx") for part in PART_NAMES}
+    fp32 = {part: (folder / f"{part}.onnx").replace(folder / f"{part}.{FP32}.onnx") for part in NETWORK_NAMES}
     plan = quantize_parts(fp32, folder, calibration, _settings(request, architecture), request.quick, tell)
     torch.save({"architecture": architecture.to_manifest(), "model": model.state_dict()}, folder / CHECKPOINT)
     return differences, plan

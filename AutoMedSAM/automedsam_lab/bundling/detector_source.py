@@ -11,7 +11,7 @@ from torch import Tensor
 
 from automedsam.bundle import MANIFEST_NAME, Bundle, file_hash, load_bundle
 from automedsam.core.volume import Plane
-from automedsam.detection.detector import ANCHOR_STRIDES, Fit
+from automedsam.detection.detector import ANCHOR_STRIDES, ResizeMode
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.checkpoints.matching import Mismatch, Weightless, compare, read_state_dict, read_stored, shapes_of
 from automedsam_lab.models.yolo_nas import SIZES
@@ -63,12 +63,12 @@ class DetectorSource:
     write_fp32: Callable[[Path], None] | None
     ready: Mapping[str, Path]
     bundle: Bundle | None = None
-    fit: Fit = Fit.STRETCH
+    fit: ResizeMode = ResizeMode.STRETCH
     taught: Taught = field(default_factory=Taught)
 
 
 def open_detector_source(
-    given: str, input_size: tuple[int, int] | None = None, fit: Fit | None = None
+    given: str, input_size: tuple[int, int] | None = None, fit: ResizeMode | None = None
 ) -> DetectorSource:
     """Looks at a detector without writing anything.
 
@@ -113,7 +113,7 @@ def _of_bundle(bundle: Bundle) -> DetectorSource:
     )
 
 
-def _of_checkpoint(path: Path, input_size: tuple[int, int] | None, fit: Fit | None) -> DetectorSource:
+def _of_checkpoint(path: Path, input_size: tuple[int, int] | None, fit: ResizeMode | None) -> DetectorSource:
     from automedsam_lab.export.detector import export_detector, export_model
     from automedsam_lab.models.yolo_nas import build_yolo_nas
 
@@ -135,7 +135,7 @@ def _of_checkpoint(path: Path, input_size: tuple[int, int] | None, fit: Fit | No
         export_model(model.eval(), chosen, out, str(path))
 
     about = f"YOLO-NAS-{letter.upper()}"
-    return DetectorSource(about, classes, chosen, 0.0, write, {}, fit=fit or Fit.STRETCH)
+    return DetectorSource(about, classes, chosen, 0.0, write, {}, fit=fit or ResizeMode.STRETCH)
 
 
 def _of_settings(
@@ -143,7 +143,7 @@ def _of_settings(
     settings: Mapping[str, Any],
     write: Callable[[Path], None],
     input_size: tuple[int, int] | None,
-    fit: Fit | None,
+    fit: ResizeMode | None,
 ) -> DetectorSource:
     """A detector by what the lab's training says of it.
 
@@ -153,7 +153,7 @@ def _of_settings(
     try:
         height, width = (int(side) for side in settings["input_size"])
         names = [str(name) for name in settings["classes"]]
-        own = Fit(settings.get("fit", Fit.STRETCH.value))
+        own = ResizeMode(settings.get("fit", ResizeMode.STRETCH.value))
         source = DetectorSource(
             about=f"the lab's detector for {settings['task']}",
             classes=len(names),
@@ -216,7 +216,7 @@ def _recognise(path: Path, state: Mapping[str, Tensor]) -> tuple[str, int]:
     raise AutoMedSAMError(message)
 
 
-def _of_onnx(path: Path, input_size: tuple[int, int] | None, fit: Fit | None) -> DetectorSource:
+def _of_onnx(path: Path, input_size: tuple[int, int] | None, fit: ResizeMode | None) -> DetectorSource:
     import onnx
 
     from automedsam_lab.export.detector import read_settings
@@ -253,7 +253,9 @@ def _of_onnx(path: Path, input_size: tuple[int, int] | None, fit: Fit | None) ->
 
     if settings := read_settings(model):
         return _of_settings(path, settings, write, input_size, fit)
-    return DetectorSource("an exported detector", classes, (height, width), 0.0, write, {}, fit=fit or Fit.STRETCH)
+    return DetectorSource(
+        "an exported detector", classes, (height, width), 0.0, write, {}, fit=fit or ResizeMode.STRETCH
+    )
 
 
 def _dimensions(value: Any) -> list[int | None]:
@@ -292,7 +294,7 @@ def _check_input(path: Path, own: tuple[int, int], asked: tuple[int, int] | None
         raise AutoMedSAMError(message)
 
 
-def _check_fit(path: Path, own: Fit, asked: Fit | None) -> None:
+def _check_fit(path: Path, own: ResizeMode, asked: ResizeMode | None) -> None:
     if asked is not None and asked is not own:
         message = f"{path} learnt from images fitted by {own.value}, not {asked.value}: leave --detector-fit out."
         raise AutoMedSAMError(message)

@@ -11,7 +11,7 @@ from typing import Any
 from automedsam.bundle import SCHEMA_VERSION, file_hash
 from automedsam.core.segmentation import Segment
 from automedsam.core.volume import Plane
-from automedsam.detection.detector import Fit
+from automedsam.detection.detector import ResizeMode
 from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.propagation import SegmenterSettings
@@ -203,7 +203,7 @@ def _detector(
         "score_threshold": SCORE_THRESHOLD,
         "nms_iou": NMS_IOU,
         "mirror": None,
-        "fit": (detector.fit if detector else Fit.STRETCH).value,
+        "fit": (detector.fit if detector else ResizeMode.STRETCH).value,
         **base.get("detector", {}),
         "labels": [segment["value"] for segment in segments],
         "files": {},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from automedsam.bundle import MANIFEST_NAME, SCHEMA_VERSION, Bundle, file_hash, load_bundle
 from automedsam.errors import AutoMedSAMError
-from automedsam.sam2.onnx_networks import PART_NAMES
+from automedsam.sam2.onnx_networks import NETWORK_NAMES
 from automedsam_lab.bundling.starter_tasks import SEGMENTER_HISTORY, STARTER_TASKS, StarterTask
 from automedsam_lab.common.json_files import write_json
 from automedsam_lab.data import builtin_tasks
@@ -43,7 +43,7 @@ def build_segmenter(weights: Path, data: Path, bundles: Path) -> dict[str, float
     folder = bundles / SEGMENTERS / SEGMENTER_NAME
     model, architecture = load_model(weights)
     differences = export_segmenter(model, folder)
-    fp32 = {part: (folder / f"{part}.onnx").replace(folder / f"{part}.fp32.onnx") for part in PART_NAMES}
+    fp32 = {part: (folder / f"{part}.onnx").replace(folder / f"{part}.fp32.onnx") for part in NETWORK_NAMES}
     quantize_segmenter(fp32, folder, calibration_slices(data, architecture.image_size))
     shutil.copyfile(weights, folder / "segmenter.pt")
     return differences
@@ -146,7 +146,8 @@ def write_manifest(task: StarterTask, bundles: Path, weights: Path, threshold: f
     architecture = torch.load(weights, map_location="cpu", weights_only=True)["architecture"]
     shared = f"../{SEGMENTERS}/{SEGMENTER_NAME}"
     parts = {
-        precision: {part: f"{shared}/{part}.{precision}.onnx" for part in PART_NAMES} for precision in ("int8", "fp32")
+        precision: {part: f"{shared}/{part}.{precision}.onnx" for part in NETWORK_NAMES}
+        for precision in ("int8", "fp32")
     }
     detectors = {precision: f"detector.{precision}.onnx" for precision in ("int8", "fp32")}
     segmenters = {**parts, "torch": {"checkpoint": f"{shared}/segmenter.pt"}}

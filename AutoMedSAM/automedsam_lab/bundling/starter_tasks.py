@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from automedsam.core.segmentation import Segment
-from automedsam.detection.detector import Mirror
+from automedsam.detection.detector import FlipAugmentation
 from automedsam_lab.common.terminology import MASTER_LIST, REGION_LIST
 from automedsam_lab.data import builtin_tasks
 
@@ -35,8 +35,8 @@ class StarterTask:
         modalities: what the volume's channels must be.
         segments: the labels, in the order of the detector's classes.
         linking: what differs from the defaults of `automedsam.detection.linking.LinkSettings`.
-        mirror: see `automedsam.detection.detector.Mirror`.
-        following: see `automedsam.bundle.FollowSettings`.
+        mirror: see `automedsam.detection.detector.FlipAugmentation`.
+        following: see `automedsam.bundle.TrackingSettings`.
         licence: the terms of the weights.
         data: where the training cases come from.
     """
@@ -45,7 +45,7 @@ class StarterTask:
     task: str
     modalities: tuple[str, ...]
     segments: tuple[Segment, ...]
-    mirror: Mirror
+    mirror: FlipAugmentation
     linking: dict[str, Any]
     following: dict[str, float]
     licence: str
@@ -68,7 +68,7 @@ STARTER_TASKS = {
             Segment(1, "Hippocampus, anterior", (0.90, 0.47, 0.33), _hippocampus("255549009^Anterior")),
             Segment(2, "Hippocampus, posterior", (0.33, 0.67, 0.90), _hippocampus("255551008^Posterior")),
         ),
-        mirror=Mirror.SLICES,
+        mirror=FlipAugmentation.SLICES,
         linking={"member_share": 0.4, "max_objects": 1},
         following={"fill": 0.4, "prompt_score": 0.5, "reach_mm": 0.0, "margin": 0.1},
         licence=f"CC BY-SA 4.0 (MSD Task04) for the detector. {SEGMENTER_LICENCE}",
@@ -87,7 +87,7 @@ STARTER_TASKS = {
                 f"~{REGION_LIST}~SCT^12738006^Brain~^^",
             ),
         ),
-        mirror=Mirror.COLUMNS,
+        mirror=FlipAugmentation.COLUMNS,
         linking={"max_gap_mm": 5.0, "min_extent_mm": 8.0},
         following={"fill": 0.6, "prompt_score": 0.5, "reach_mm": 2.0, "margin": 0.15},
         licence=f"Research only (CC BY-NC-SA 3.0, as BraTS). {SEGMENTER_LICENCE}",

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from automedsam.core.volume import Plane
-from automedsam.detection.detector import Fit
+from automedsam.detection.detector import ResizeMode
 from automedsam_lab.cli.train import Data, Task
 from automedsam_lab.common.optional_dependencies import needs
 
@@ -54,11 +54,11 @@ def quantize_segmenter_command(
     """Write the INT8 file of each part: dynamic matrix products, static convolutions in the image encoder."""
     with needs("train", "Quantizing the segmenter"):
         from automedsam.runtime.session import open_session
-        from automedsam.sam2.onnx_networks import PART_NAMES
+        from automedsam.sam2.onnx_networks import NETWORK_NAMES
         from automedsam_lab.data.segmenter_clips import calibration_slices
         from automedsam_lab.quantization.segmenter import quantize_segmenter
 
-    fp32 = {part: exported / f"{part}.onnx" for part in PART_NAMES}
+    fp32 = {part: exported / f"{part}.onnx" for part in NETWORK_NAMES}
     size = open_session(fp32["image_encoder"]).get_inputs()[0].shape[-1]
     for part, path in quantize_segmenter(fp32, out, calibration_slices(data, size)).items():
         typer.echo(f"{part}: {path.stat().st_size / 1e6:.1f} MB")
@@ -88,7 +88,7 @@ def convert(
         typer.Option(help="Height and width of the detector's input.", show_default="its own, else 640 640"),
     ] = None,
     detector_fit: Annotated[
-        Fit | None,
+        ResizeMode | None,
         typer.Option(help="How slices are brought to that size.", show_default="its own, else stretch"),
     ] = None,
     image_size: Annotated[

@@ -44,7 +44,7 @@ def sensitivity(
 ) -> None:
     """Measure every scheme of each part, then each group of layers; write the best plan and its INT8 files."""
     with needs("train", "The sensitivity scan"):
-        from automedsam.sam2.onnx_networks import PART_NAMES
+        from automedsam.sam2.onnx_networks import NETWORK_NAMES
         from automedsam.sam2.propagation import SegmenterSettings
         from automedsam.sam2.torch_networks import load_model
         from automedsam_lab.common.json_files import write_json
@@ -55,7 +55,7 @@ def sensitivity(
     settings = SegmenterSettings.of(architecture, box_as_mask=box_as_mask)
     chosen, judged = _clips(calibration, data, architecture, clips)
     export_segmenter(model, out)
-    fp32 = {part: out / f"{part}.onnx" for part in PART_NAMES}
+    fp32 = {part: out / f"{part}.onnx" for part in NETWORK_NAMES}
     files, plan = choose_and_quantize(fp32, out, chosen, settings, most=most, tell=typer.echo)
     write_json(plan.to_manifest(), out / "plan.json")
     found = Comparison(fp32, judged, settings).of(files)

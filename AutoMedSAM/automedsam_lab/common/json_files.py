@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from automedsam.io.atomic import whole_file
+from automedsam.io.atomic import atomic_write
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:
@@ -17,5 +17,5 @@ def write_json(content: dict[str, Any], path: Path) -> None:
         ValueError: if a number is not finite.
     """
     text = json.dumps(content, indent=1, allow_nan=False)
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_text(text + "\n", encoding="utf-8")

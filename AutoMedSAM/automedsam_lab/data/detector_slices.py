@@ -13,7 +13,14 @@ import cv2
 import numpy as np
 
 from automedsam.core.resize import resize_linear
-from automedsam.detection.detector import SCORE_FLOOR, DetectorSettings, Fit, Mirror, context_frames, detector_input
+from automedsam.detection.detector import (
+    MIN_SCORE,
+    DetectorSettings,
+    FlipAugmentation,
+    ResizeMode,
+    detector_input,
+    stack_adjacent_slices,
+)
 from automedsam_lab.data import synthetic_lesions as lesions
 from automedsam_lab.data.augmentation import Geometry, change_intensities, cut_field_of_view, sampling_map, warp
 from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS, Case, check_task, load, task_labels
@@ -186,11 +193,11 @@ def boxes_of(task: DetectorTask, labels: np.ndarray, scale: float = 1.0) -> np.n
 
 def plain_input(task: DetectorTask, stack: FrameStack, index: int) -> np.ndarray:
     """A slice as the engine prepares it: `(3, H, W)` float32 in 0..1."""
-    frames = context_frames(stack.frames, stack.between_mm, task.context_mm)
-    return detector_input(frames[index : index + 1], task.input_size, Fit.STRETCH)[0]
+    frames = stack_adjacent_slices(stack.frames, stack.between_mm, task.context_mm)
+    return detector_input(frames[index : index + 1], task.input_size, ResizeMode.STRETCH)[0]
 
 
-def engine_settings(task: DetectorTask, mirror: Mirror | None = None) -> DetectorSettings:
+def engine_settings(task: DetectorTask, mirror: FlipAugmentation | None = None) -> DetectorSettings:
     """How the engine runs a task's detector; its threshold is not chosen yet.
 
     Args:
@@ -198,7 +205,7 @@ def engine_settings(task: DetectorTask, mirror: Mirror | None = None) -> Detecto
         mirror: The bundle's test-time flip.
     """
     labels = tuple(index + 1 for index in range(len(task.classes)))
-    return DetectorSettings(task.input_size, labels, task.context_mm, SCORE_FLOOR, NMS_IOU, mirror)
+    return DetectorSettings(task.input_size, labels, task.context_mm, MIN_SCORE, NMS_IOU, mirror)
 
 
 class BatchStream:

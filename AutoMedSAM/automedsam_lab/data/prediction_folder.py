@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.io.atomic import whole_file
+from automedsam.io.atomic import atomic_write
 from automedsam_lab.common.json_files import write_json
 
 if TYPE_CHECKING:
@@ -87,5 +87,5 @@ def write_labels(labels: NDArray[np.uint8], volume: Volume, case: str, out: Path
     """
     import SimpleITK as sitk
 
-    with whole_file(out / f"{case}.nii.gz") as unfinished:
+    with atomic_write(out / f"{case}.nii.gz") as unfinished:
         sitk.WriteImage(volume.to_image(labels.astype(np.uint8)), str(unfinished), useCompression=True)

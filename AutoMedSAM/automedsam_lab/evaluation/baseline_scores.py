@@ -229,10 +229,10 @@ def _read_flat(path: Path) -> Volume:
     import SimpleITK as sitk
 
     from automedsam.core.volume import Volume
-    from automedsam.io.sitk_output import quiet_simpleitk
+    from automedsam.io.sitk_output import suppress_sitk_output
 
     try:
-        with quiet_simpleitk():
+        with suppress_sitk_output():
             return Volume.from_image(sitk.ReadImage(str(path)), path.name)
     except RuntimeError as error:
         message = f"{path} cannot be read as NIfTI; let the rival write it again."

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from automedsam.core.boxes import Box
 from automedsam.core.events import Finished, RunReport
-from automedsam.pipeline.backends import Backend, open_engine
-from automedsam.pipeline.run import Run
+from automedsam.pipeline.backends import Backend, load_model
+from automedsam.pipeline.run import SegmentationRun
 from automedsam_lab.common.system_info import forget_peak_memory
 from automedsam_lab.evaluation.mask_scores import JITTERED_BOX, NO_PROMPT, TRUE_BOX, MaskScores, MethodRow, score_mask
 from automedsam_lab.evaluation.prompted_masks import PromptedMasks, prompted_masks
@@ -115,7 +115,7 @@ class CaseResult:
 
 def method_name(backend: Backend, prompt: str = NO_PROMPT) -> str:
     """What tables call our own road by a backend and a kind of prompt."""
-    called = {Backend.INT8: "INT8", Backend.FP32_ONNX: "FP32 (ONNX)", Backend.FP32: "FP32 (PyTorch)"}[backend]
+    called = {Backend.INT8: "INT8", Backend.FP32_ONNX: "FP32 (ONNX)", Backend.FP32_TORCH: "FP32 (PyTorch)"}[backend]
     return f"AutoMedSAM {called}" + ("" if prompt == NO_PROMPT else f", {prompt}")
 
 
@@ -148,7 +148,7 @@ def evaluate_case(
     settings, patient = settings or EvaluationSettings(), patient or name
     run, report = _run(volume, bundle, backend)
     segmentation = run.result()
-    parts = open_engine(bundle, backend).parts
+    parts = load_model(bundle, backend).networks
     true_frames = replace(volume, array=truth).to_frames(run.plane)[0]
     found_frames = replace(volume, array=segmentation.labels).to_frames(run.plane)[0]
     spacing, voxel_ml = volume.frame_spacing(run.plane), volume.voxel_volume_ml
@@ -242,9 +242,9 @@ def evaluate_boxes_alone(
     return CaseResult(rows, [], slice_boxes(patient, run.detections, truth)), run.result()
 
 
-def _run(volume: Volume, bundle: Bundle, backend: Backend) -> tuple[Run, RunReport]:
+def _run(volume: Volume, bundle: Bundle, backend: Backend) -> tuple[SegmentationRun, RunReport]:
     forget_peak_memory()
-    run = Run(volume, bundle, backend=backend)
+    run = SegmentationRun(volume, bundle, backend=backend)
     report = RunReport()
     for event in run.events():
         if isinstance(event, Finished):

@@ -22,7 +22,7 @@ from automedsam_lab.metrics.bootstrap import Resamples
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle
 
-_PRECISIONS = {Backend.INT8: "int8", Backend.FP32_ONNX: "fp32", Backend.FP32: "torch"}
+_PRECISIONS = {Backend.INT8: "int8", Backend.FP32_ONNX: "fp32", Backend.FP32_TORCH: "torch"}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.core.segmentation import Segment, Segmentation
-from automedsam.io.atomic import whole_file
+from automedsam.io.atomic import atomic_write
 from automedsam.visualization.montage import montage, write_png
 from automedsam_lab.evaluation.summary import dice_by_case
 
@@ -111,5 +111,5 @@ def _figure(width: float, height: float, rows: Sequence[float] = (1.0,)) -> tupl
 
 
 def _save(figure: Any, path: Path) -> None:
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         figure.savefig(unfinished, dpi=120)

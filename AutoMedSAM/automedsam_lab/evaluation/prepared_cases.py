@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from automedsam.core.boxes import Box
 from automedsam.errors import AutoMedSAMError
-from automedsam.io.volume_reader import SLICE_SUFFIXES, read_volume
+from automedsam.io.volume_reader import IMAGE_SUFFIXES, read_volume
 from automedsam_lab.evaluation.cases import Loaded, Subject
 
 if TYPE_CHECKING:
@@ -127,4 +127,4 @@ def _native_boxes(case: PreparedCase, volume: Volume, images: Sequence[PreparedI
 
 
 def _is_picture(path: Path) -> bool:
-    return path.name.lower().endswith(SLICE_SUFFIXES)
+    return path.name.lower().endswith(IMAGE_SUFFIXES)

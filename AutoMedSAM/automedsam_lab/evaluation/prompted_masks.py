@@ -15,8 +15,8 @@ from automedsam_lab.metrics.masks import Mask
 from automedsam_lab.metrics.reference_boxes import true_tracklet
 
 if TYPE_CHECKING:
-    from automedsam.pipeline.run import Run
-    from automedsam.sam2.networks import Sam2Parts
+    from automedsam.pipeline.run import SegmentationRun
+    from automedsam.sam2.networks import Sam2Networks
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class PromptedMasks:
 
 
 def prompted_masks(
-    run: Run, parts: Sam2Parts, truth: Mask, label: int, jitter: Callable[[Box], Box]
+    run: SegmentationRun, parts: Sam2Networks, truth: Mask, label: int, jitter: Callable[[Box], Box]
 ) -> PromptedMasks | None:
     """Prompts the segmenter with the truth of one label, and follows it as far as a run would.
 
@@ -58,13 +58,13 @@ def prompted_masks(
     one, shaken = (Tracklet(label, {every.seed: drawn}, every.seed) for drawn in (box, jitter(box)))
     return PromptedMasks(
         every.seed,
-        one_box=_follow(run, parts, one, every),
-        jittered=_follow(run, parts, shaken, every),
-        all_boxes=_follow(run, parts, every, every),
+        one_box=_track(run, parts, one, every),
+        jittered=_track(run, parts, shaken, every),
+        all_boxes=_track(run, parts, every, every),
     )
 
 
-def _follow(run: Run, parts: Sam2Parts, prompts: Tracklet, extent: Tracklet) -> Mask:
+def _track(run: SegmentationRun, parts: Sam2Networks, prompts: Tracklet, extent: Tracklet) -> Mask:
     """The mask `(N, H, W)` from the boxes of `prompts`, propagated a run's reach beyond `extent`."""
     following = run.bundle.following
     height, width = run.slices.shape[1:]

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from automedsam.core.boxes import Tracklet
 from automedsam.core.events import Finished, Stage, StageStarted
-from automedsam.pipeline.backends import Backend, Engine, open_engine
-from automedsam.pipeline.run import Run
+from automedsam.pipeline.backends import Backend, LoadedModel, load_model
+from automedsam.pipeline.run import SegmentationRun
 from automedsam.sam2.propagation import Prompt, Sam2Segmenter
 from automedsam.tracking.crops import region_of_interest
 from automedsam_lab.evaluation.mask_scores import NO_PROMPT, TRUE_BOX
@@ -81,13 +81,13 @@ def time_images(
         By kind of prompt, "none" and, where there are masks to draw it around, "true box". From 8-bit grey levels in
         memory to the mask at native resolution; reading files is not counted.
     """
-    engine = open_engine(bundle, backend)
+    engine = load_model(bundle, backend)
     seconds: dict[str, list[float]] = {NO_PROMPT: [], TRUE_BOX: []}
     repeats = _WARM_UP
     for subject, frames in _draw(showing, count, seed):
         loaded = subject.load()
         for frame in frames:
-            run = Run(loaded.volume, bundle, backend=backend, engine=engine, slices=(frame, frame))
+            run = SegmentationRun(loaded.volume, bundle, backend=backend, engine=engine, slices=(frame, frame))
             # The first slice pays for memory and caches that later ones find; it is run until it does no more.
             for _ in range(repeats):
                 _automatic(run)
@@ -110,9 +110,9 @@ def _draw(showing: Sequence[tuple[Subject, Sequence[int]]], count: int, seed: in
     return [(showing[number][0], frames) for number, frames in drawn.items()]
 
 
-def _automatic(run: Run) -> float:
+def _automatic(run: SegmentationRun) -> float:
     """Seconds of detecting and segmenting; the volume's grey levels and its report are not the slice's."""
-    run = Run(run.volume, run.bundle, backend=run.backend, engine=run.engine, slices=run.frames)
+    run = SegmentationRun(run.volume, run.bundle, backend=run.backend, engine=run.engine, slices=run.frames)
     began = ended = time.perf_counter()
     for event in run.events():
         if isinstance(event, StageStarted) and event.stage is Stage.DETECT:
@@ -122,14 +122,14 @@ def _automatic(run: Run) -> float:
     return ended - began
 
 
-def _prompted(run: Run, engine: Engine, frame: int, true: NDArray[np.uint8]) -> float:
+def _prompted(run: SegmentationRun, engine: LoadedModel, frame: int, true: NDArray[np.uint8]) -> float:
     """Seconds of segmenting each label of a slice from its true box."""
     labels = [int(label) for label in np.unique(true) if label]
     boxes = [tight_box(true == label, label) for label in labels]
     began = time.perf_counter()
     tracklets = [Tracklet(box.label, {frame: box}, frame) for box in boxes]
     region = region_of_interest(tracklets, run.bundle.following.fill, true.shape)
-    segmenter = Sam2Segmenter(engine.parts, run.bundle.segmenter, run.slices, region)
+    segmenter = Sam2Segmenter(engine.networks, run.bundle.segmenter, run.slices, region)
     for box in boxes:
         segmenter.prompt(frame, box.label, Prompt(box=box))
         for _ in segmenter.propagate(box.label, frame, frame, frame):

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
-from automedsam.io.atomic import whole_file
+from automedsam.io.atomic import atomic_write
 from automedsam.pipeline.backends import Backend
 from automedsam_lab.common.system_info import describe_machine
 from automedsam_lab.common.table import Table
@@ -36,7 +36,7 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
     Raises:
         AutoMedSAMError: if the file cannot be written.
     """
-    with whole_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)])
         writer.writeheader()
         for row in rows:
@@ -50,7 +50,7 @@ def write_methods_csv(rows: Sequence[MethodRow], path: Path) -> None:
         AutoMedSAMError: if the file cannot be written.
     """
     columns = [*_METHOD_COLUMNS[:-1], *(field.name for field in fields(MaskScores)), _METHOD_COLUMNS[-1]]
-    with whole_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         for row in rows:
@@ -182,7 +182,7 @@ def _columns(rows: Sequence[Row]) -> dict[str, dict[str, list[float]]]:
 def _differences(rows: Sequence[Row]) -> dict[str, Any] | None:
     """INT8 less FP32 of each Dice, by case and label, with the mean and the extremes; None without FP32."""
     int8 = {(r.case, r.label): r for r in rows if r.backend == Backend.INT8.value}
-    fp32 = {(r.case, r.label): r for r in rows if r.backend in (Backend.FP32_ONNX.value, Backend.FP32.value)}
+    fp32 = {(r.case, r.label): r for r in rows if r.backend in (Backend.FP32_ONNX.value, Backend.FP32_TORCH.value)}
     both = [key for key in int8 if key in fp32]
     if not both:
         return None

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from automedsam.errors import AutoMedSAMError
 from automedsam.runtime.session import open_session
-from automedsam.sam2.networks import Decoded, Floats, ImageEmbedding, MaskPrompt
-from automedsam.sam2.onnx_networks import PART_NAMES, OnnxParts
+from automedsam.sam2.networks import DecoderPrompt, Floats, ImageEmbedding, MaskPrediction
+from automedsam.sam2.onnx_networks import NETWORK_NAMES, OnnxNetworks
 from automedsam.sam2.propagation import SegmenterSettings
 from automedsam_lab.quantization.fidelity import PromptedClip, follow
 from automedsam_lab.quantization.quantizer import Feed
@@ -21,12 +21,12 @@ MOST_FEEDS = 24
 
 
 class _Recorder:
-    """`Sam2Parts` that take down what they are asked, by the names of the exported graphs' inputs."""
+    """`Sam2Networks` that take down what they are asked, by the names of the exported graphs' inputs."""
 
-    def __init__(self, parts: OnnxParts, image_size: int) -> None:
+    def __init__(self, parts: OnnxNetworks, image_size: int) -> None:
         self._parts = parts
         self._no_mask = np.zeros((1, 1, image_size, image_size), np.float32)
-        self.asked: dict[str, list[dict[str, NDArray[Any]]]] = {name: [] for name in PART_NAMES}
+        self.asked: dict[str, list[dict[str, NDArray[Any]]]] = {name: [] for name in NETWORK_NAMES}
 
     def encode_image(self, image: Floats) -> ImageEmbedding:
         self.asked["image_encoder"].append({"image": image})
@@ -45,19 +45,21 @@ class _Recorder:
         self.asked["memory_attention"].append(asked)
         return self._parts.attend(features, memories, ages, pointers, distances)
 
-    def decode(self, features: Floats, embedding: ImageEmbedding, prompt: MaskPrompt, *, remembered: bool) -> Decoded:
+    def decode(
+        self, features: Floats, embedding: ImageEmbedding, prompt: DecoderPrompt, *, memory_conditioned: bool
+    ) -> MaskPrediction:
         asked = {
             "features": features,
             "high_res_0": embedding.high_res_0,
             "high_res_1": embedding.high_res_1,
-            "no_memory": np.array([float(not remembered)], np.float32),
+            "no_memory": np.array([float(not memory_conditioned)], np.float32),
             "points": prompt.points,
             "labels": prompt.labels,
             "mask": self._no_mask if prompt.mask is None else prompt.mask,
             "has_mask": np.array([float(prompt.mask is not None)], np.float32),
         }
         self.asked["mask_decoder"].append(asked)
-        return self._parts.decode(features, embedding, prompt, remembered=remembered)
+        return self._parts.decode(features, embedding, prompt, memory_conditioned=memory_conditioned)
 
     def remember(self, features: Floats, logits: Floats, presence: Floats, *, binarise: bool) -> Floats:
         flag = np.array([float(binarise)], np.float32)
@@ -91,7 +93,7 @@ def record_inputs(
     if not any(len(clip.frames) > 1 for clip in clips):
         message = "Recording needs a clip of at least two neighbouring slices; give volumes, not single images."
         raise AutoMedSAMError(message)
-    recorder = _Recorder(OnnxParts(fp32, settings.image_size, threads), settings.image_size)
+    recorder = _Recorder(OnnxNetworks(fp32, settings.image_size, threads), settings.image_size)
     follow(recorder, settings, clips)
     recorded = {}
     for name, asked in recorder.asked.items():

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from automedsam.core.intensity import to_uint8
 from automedsam.core.resize import resize_linear
 from automedsam.core.volume import Plane, Volume
-from automedsam.detection.detector import Fit, context_frames, detector_input
+from automedsam.detection.detector import ResizeMode, detector_input, stack_adjacent_slices
 from automedsam.errors import AutoMedSAMError
-from automedsam.io.volume_reader import SLICE_SUFFIXES, VOLUME_SUFFIXES, read_volume
+from automedsam.io.volume_reader import IMAGE_SUFFIXES, VOLUME_SUFFIXES, read_volume
 from automedsam.sam2.propagation import IMAGENET_MEAN, IMAGENET_STD
 from automedsam_lab.quantization.calibration_checks import doubts_of, is_label_map
 
@@ -46,7 +46,7 @@ class View:
     plane: Plane = Plane.AXIAL
     detector_size: tuple[int, int] | None = None
     context_mm: float = 0.0
-    fit: Fit = Fit.STRETCH
+    fit: ResizeMode = ResizeMode.STRETCH
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def find_sources(folder: Path, only: str = "*") -> list[Path]:
     if not folder.is_dir():
         message = f"The calibration folder {folder} does not exist; give a folder of your own volumes or images."
         raise AutoMedSAMError(message)
-    known = VOLUME_SUFFIXES + SLICE_SUFFIXES
+    known = VOLUME_SUFFIXES + IMAGE_SUFFIXES
     found = set()
     for path in folder.rglob("*"):
         if not path.is_file() or path.name.startswith("."):
@@ -224,7 +224,7 @@ def _clip(source: Path, grey: NDArray[np.uint8], run: slice, between_mm: float, 
     frames = grey[run].copy()
     if view.detector_size is None:
         return CalibrationClip(source, frames)
-    with_context = context_frames(grey, between_mm, view.context_mm)[run]
+    with_context = stack_adjacent_slices(grey, between_mm, view.context_mm)[run]
     return CalibrationClip(source, frames, detector_input(with_context, view.detector_size, view.fit))
 
 

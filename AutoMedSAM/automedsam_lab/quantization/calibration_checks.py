@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from automedsam.core.volume import Volume
-from automedsam.io.volume_reader import SLICE_SUFFIXES
+from automedsam.io.volume_reader import IMAGE_SUFFIXES
 
 ANY_MODALITY = "any"
 CT_SEQUENCES = frozenset({"CT"})
@@ -53,7 +53,7 @@ def doubts_of(source: Path, volume: Volume, modality: str, window: tuple[float, 
     wanted = _device(modality)
     if named and wanted and named != wanted:
         doubts.append(f"the series is of modality {named}, the model is for {modality}.")
-    if source.name.lower().endswith(SLICE_SUFFIXES):
+    if source.name.lower().endswith(IMAGE_SUFFIXES):
         if _is_colour(source):
             doubts.append("the image is in colour, the model looks at its luminance alone.")
         return doubts
@@ -85,14 +85,14 @@ def _dicom_modality(folder: Path) -> str | None:
     import SimpleITK as sitk
 
     from automedsam.io.dicom.reader import is_dicom_file
-    from automedsam.io.sitk_output import quiet_simpleitk
+    from automedsam.io.sitk_output import suppress_sitk_output
 
     first = next((path for path in sorted(folder.iterdir()) if path.is_file() and is_dicom_file(path)), None)
     if first is None:
         return None
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(first))
-    with quiet_simpleitk():
+    with suppress_sitk_output():
         reader.ReadImageInformation()
     return str(reader.GetMetaData(_MODALITY_TAG)).strip() if reader.HasMetaDataKey(_MODALITY_TAG) else None
 
@@ -101,9 +101,9 @@ def _is_colour(path: Path) -> bool:
     """Whether red, green and blue differ visibly; grey images are often saved as RGB."""
     import SimpleITK as sitk
 
-    from automedsam.io.sitk_output import quiet_simpleitk
+    from automedsam.io.sitk_output import suppress_sitk_output
 
-    with quiet_simpleitk():
+    with suppress_sitk_output():
         array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
     if array.ndim < 3 or array.shape[-1] not in (3, 4):
         return False

@@ -12,7 +12,7 @@ import torch
 from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.build import build_sam2
-from automedsam.sam2.onnx_networks import PART_NAMES
+from automedsam.sam2.onnx_networks import NETWORK_NAMES
 from automedsam_lab.export.memory_attention import FasterMemoryAttention
 from automedsam_lab.export.segmenter import export_segmenter
 from automedsam_lab.quantization.dequantize import dequantize, fill, randomise, trace
@@ -41,7 +41,7 @@ def restored_segmenter(architecture: Sam2Architecture, int8: Mapping[str, Path],
     randomise(model)
     attention = FasterMemoryAttention(model)
     export_segmenter(model, folder)
-    weights = {folder / f"{part}.onnx": dequantize(int8[part]) for part in PART_NAMES}
+    weights = {folder / f"{part}.onnx": dequantize(int8[part]) for part in NETWORK_NAMES}
     places, turned = trace(model, weights), trace(attention, [folder / f"{ATTENTION}.onnx"])
     folded = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)}
     lost = [name for name, weight in model.named_parameters() if name not in places and id(weight) not in folded]

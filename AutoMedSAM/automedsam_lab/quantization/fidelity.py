@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.core.boxes import Box
-from automedsam.sam2.networks import Decoded, Floats, ImageEmbedding, MaskPrompt, Sam2Parts
+from automedsam.sam2.networks import DecoderPrompt, Floats, ImageEmbedding, MaskPrediction, Sam2Networks
 from automedsam.sam2.propagation import Prompt, Sam2Segmenter, SegmenterSettings
 from automedsam_lab.metrics.masks import dice
 from automedsam_lab.metrics.reference_boxes import tight_box
@@ -59,7 +59,7 @@ class EncodedOnce:
         embeddings: those of slices already seen; it is added to, and may be shared between such parts.
     """
 
-    def __init__(self, parts: Sam2Parts, embeddings: dict[str, ImageEmbedding]) -> None:
+    def __init__(self, parts: Sam2Networks, embeddings: dict[str, ImageEmbedding]) -> None:
         self._parts, self._embeddings = parts, embeddings
 
     def encode_image(self, image: Floats) -> ImageEmbedding:
@@ -71,14 +71,16 @@ class EncodedOnce:
     def attend(self, *inputs: Any) -> Floats:
         return self._parts.attend(*inputs)
 
-    def decode(self, features: Floats, embedding: ImageEmbedding, prompt: MaskPrompt, *, remembered: bool) -> Decoded:
-        return self._parts.decode(features, embedding, prompt, remembered=remembered)
+    def decode(
+        self, features: Floats, embedding: ImageEmbedding, prompt: DecoderPrompt, *, memory_conditioned: bool
+    ) -> MaskPrediction:
+        return self._parts.decode(features, embedding, prompt, memory_conditioned=memory_conditioned)
 
     def remember(self, features: Floats, logits: Floats, presence: Floats, *, binarise: bool) -> Floats:
         return self._parts.remember(features, logits, presence, binarise=binarise)
 
 
-def follow(parts: Sam2Parts, settings: SegmenterSettings, clips: Iterable[PromptedClip]) -> list[Floats]:
+def follow(parts: Sam2Networks, settings: SegmenterSettings, clips: Iterable[PromptedClip]) -> list[Floats]:
     """The mask logits `(F, H, W)` of each clip, from the box on its first slice to its last slice."""
     answers = []
     for clip in clips:

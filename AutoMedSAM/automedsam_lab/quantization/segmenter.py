@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from automedsam.errors import AutoMedSAMError
 from automedsam.runtime.session import open_session
-from automedsam.sam2.onnx_networks import PART_NAMES
+from automedsam.sam2.onnx_networks import NETWORK_NAMES
 from automedsam_lab.quantization.quantizer import (
     CONVOLUTIONS,
     GEMM_SUFFIX,
@@ -82,7 +82,7 @@ def quantize_by_plan(
     slices = calibration if isinstance(calibration, np.ndarray) else calibration.slices
     feeds: dict[str, Sequence[Feed]] = {**(recorded or {}), ENCODER: [{"image": image[None]} for image in slices]}
     written, parts = {}, {}
-    for name in PART_NAMES:
+    for name in NETWORK_NAMES:
         written[name] = out / f"{name}.int8.onnx"
         with tempfile.TemporaryDirectory(dir=out) as folder:
             temporary = Path(folder) / "quantized.onnx"
@@ -106,7 +106,7 @@ def default_plan(fp32: Mapping[str, Path]) -> Plan:
     Args:
         fp32: the exported graph of each part.
     """
-    parts = {name: PartPlan(Scheme.DYNAMIC) for name in PART_NAMES}
+    parts = {name: PartPlan(Scheme.DYNAMIC) for name in NETWORK_NAMES}
     for name in (ENCODER, ATTENTION):
         parts[name] = replace(parts[name], scores=True)
     parts[ENCODER] = replace(parts[ENCODER], fp32_nodes=_neck(fp32[ENCODER]))

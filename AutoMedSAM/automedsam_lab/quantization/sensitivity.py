@@ -13,7 +13,7 @@ import numpy as np
 
 from automedsam.runtime.golden_outputs import record_golden
 from automedsam.runtime.session import open_session
-from automedsam.sam2.onnx_networks import PART_NAMES, OnnxParts
+from automedsam.sam2.onnx_networks import NETWORK_NAMES, OnnxNetworks
 from automedsam.sam2.propagation import SegmenterSettings
 from automedsam_lab.quantization.activation_recorder import record_inputs
 from automedsam_lab.quantization.fidelity import Agreement, EncodedOnce, PromptedClip, agreement, follow
@@ -91,19 +91,19 @@ class Comparison:
     ) -> None:
         self._fp32, self._clips, self._settings, self._threads = dict(fp32), clips, settings, threads
         self._embeddings: dict[str, ImageEmbedding] = {}
-        self._reference: list[Floats] = self._follow({})
+        self._reference: list[Floats] = self._track({})
 
     def of(self, files: Mapping[str, Path]) -> Agreement:
         """How well the model agrees with FP32 when these parts' files take the place of FP32's."""
-        return agreement(self._reference, self._follow(files))
+        return agreement(self._reference, self._track(files))
 
     @property
     def empty_clips(self) -> int:
         """Clips on which FP32 finds nothing, which say little."""
         return sum(not (logits > 0).any() for logits in self._reference)
 
-    def _follow(self, files: Mapping[str, Path]) -> list[Floats]:
-        parts = OnnxParts({**self._fp32, **files}, self._settings.image_size, self._threads)
+    def _track(self, files: Mapping[str, Path]) -> list[Floats]:
+        parts = OnnxNetworks({**self._fp32, **files}, self._settings.image_size, self._threads)
         return follow(parts if ENCODER in files else EncodedOnce(parts, self._embeddings), self._settings, self._clips)
 
 
@@ -216,7 +216,7 @@ def choose_plan(
     """
     usual = default_plan(fp32)
     parts, measured = {}, {}
-    for part in PART_NAMES:
+    for part in NETWORK_NAMES:
         tried = []
         with tempfile.TemporaryDirectory() as folder:
             quantizer = Quantizer(fp32[part], recorded[part], Path(folder))

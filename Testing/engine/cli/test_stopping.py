@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from automedsam.cli import image_output, segment
 from automedsam.cli.terminal import ended_like_ctrl_c
 from automedsam.core.events import Event, Stage, StageStarted
-from automedsam.pipeline.run import Run
+from automedsam.pipeline.run import SegmentationRun
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -26,12 +26,12 @@ Command = Callable[..., tuple[int, str, str]]
 def stop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while boxes are searched for."""
 
-    def events(self: Run, *_: Any) -> Iterator[Event]:
+    def events(self: SegmentationRun, *_: Any) -> Iterator[Event]:
         yield StageStarted(Stage.DETECT, 1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Run, "events", events)
-    monkeypatch.setattr(Run, "detect", events)
+    monkeypatch.setattr(SegmentationRun, "events", events)
+    monkeypatch.setattr(SegmentationRun, "detect", events)
 
 
 def noise(path: Path, *shape: int) -> Path:
@@ -106,8 +106,8 @@ def test_stopped_while_writing_leaves_neither_file(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(image_output, "write_segmentation", interrupted)
-    monkeypatch.setattr(Run, "events", lambda self: iter(()))
-    monkeypatch.setattr(segment, "_perform", lambda run, progress: (None, 1))
+    monkeypatch.setattr(SegmentationRun, "events", lambda self: iter(()))
+    monkeypatch.setattr(segment, "_execute", lambda run, progress: (None, 1))
     source = noise(tmp_path / "image.png", 20, 30)
     stopped(command("segment", source, "-o", tmp_path / "mask.png", "--overlay", tmp_path / "over.png"))
     assert [path.name for path in tmp_path.iterdir()] == ["image.png"]

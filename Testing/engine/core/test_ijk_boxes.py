@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from automedsam.core.boxes import Box
-from automedsam.core.ijk_boxes import VoxelBoxes
+from automedsam.core.ijk_boxes import IjkBoxConverter
 from automedsam.core.volume import Plane, Volume
 from automedsam.errors import AutoMedSAMError
 
@@ -28,33 +28,33 @@ def test_bounds_hold_just_the_voxels_of_the_box(axes: tuple[int, ...], signs: tu
     frames = np.zeros(volume.to_frames(plane)[0].shape, np.uint8)
     frames[2, 3:7, 4:9] = 1
     inside = np.argwhere(volume.from_frames(frames, plane))
-    grid = VoxelBoxes(volume, plane)
-    bounds = grid.bounds(2, Box(4, 3, 5, 4))
+    grid = IjkBoxConverter(volume, plane)
+    bounds = grid.to_ijk_bounds(2, Box(4, 3, 5, 4))
     expected = np.stack([inside.min(0), inside.max(0) + 1], 1)[::-1].ravel()
     np.testing.assert_array_equal(bounds, expected)
     along = 2 * (2 - grid.axis)
-    assert bounds[along : along + 2] == [grid.slice_of(2), grid.slice_of(2) + 1]
+    assert bounds[along : along + 2] == [grid.slice_index(2), grid.slice_index(2) + 1]
 
 
 @pytest.mark.parametrize("plane", list(Plane))
 @pytest.mark.parametrize(("axes", "signs"), ORIENTATIONS)
 def test_detected_box_comes_back_bit_for_bit(axes: tuple[int, ...], signs: tuple[float, ...], plane: Plane) -> None:
     """Otherwise an object that nobody touched would be computed again, and come out a little different."""
-    grid = VoxelBoxes(a_volume(axes, signs), plane)
+    grid = IjkBoxConverter(a_volume(axes, signs), plane)
     corners = np.sort(np.random.default_rng(1).uniform(0, 9, (50, 2, 2)).astype(np.float32), 1).reshape(50, 4)
     for x0, y0, x1, y1 in corners.tolist():
         box = Box(x0, y0, x1 - x0, y1 - y0, 0.7, 2)
-        assert grid.box(grid.slice_of(5), grid.bounds(5, box), 0.7, 2) == (5, box)
+        assert grid.box(grid.slice_index(5), grid.to_ijk_bounds(5, box), 0.7, 2) == (5, box)
 
 
 def test_range_of_slices_becomes_a_range_of_frames() -> None:
-    straight, turned = (VoxelBoxes(a_volume((0, 1, 2), (1, 1, sign)), Plane.AXIAL) for sign in (1.0, -1.0))
-    assert straight.frames_of((2, 5)) == (2, 5)
-    assert turned.frames_of((2, 5)) == (3, 6)
+    straight, turned = (IjkBoxConverter(a_volume((0, 1, 2), (1, 1, sign)), Plane.AXIAL) for sign in (1.0, -1.0))
+    assert straight.frame_range((2, 5)) == (2, 5)
+    assert turned.frame_range((2, 5)) == (3, 6)
 
 
 def test_box_that_sticks_out_is_cut_to_the_volume() -> None:
-    grid = VoxelBoxes(a_volume((0, 1, 2), (1, 1, 1)), Plane.AXIAL)
+    grid = IjkBoxConverter(a_volume((0, 1, 2), (1, 1, 1)), Plane.AXIAL)
     assert grid.box(4, [-3, 5, 8, 40, 4, 5], 1, 1) == (4, Box(0, 8, 5, 3, 1, 1))
 
 
@@ -69,6 +69,6 @@ def test_box_that_sticks_out_is_cut_to_the_volume() -> None:
     ],
 )
 def test_box_outside_the_volume_is_told(index: int, bounds: list[float]) -> None:
-    grid = VoxelBoxes(a_volume((0, 1, 2), (1, 1, 1)), Plane.AXIAL)
+    grid = IjkBoxConverter(a_volume((0, 1, 2), (1, 1, 1)), Plane.AXIAL)
     with pytest.raises(AutoMedSAMError, match=f"box on slice {index} lies outside the volume"):
         grid.box(index, bounds, 1, 1)

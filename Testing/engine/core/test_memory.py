@@ -19,11 +19,11 @@ from automedsam.core.memory import check_room_for_scipy, is_out_of_memory, peak_
 from automedsam.core.segmentation import Segmentation
 from automedsam.errors import AutoMedSAMError
 from automedsam.io import volume_reader
-from automedsam.io.atomic import cannot_write
+from automedsam.io.atomic import write_error_message
 from automedsam.io.nifti import read_nifti
 from automedsam.io.segmentation_writer import write_segmentation
 from automedsam.io.volume_reader import read_volume
-from automedsam.pipeline.run import Run
+from automedsam.pipeline.run import SegmentationRun
 from automedsam.runtime.session import open_session
 from automedsam.worker.__main__ import _told
 
@@ -75,7 +75,7 @@ def test_command_ends_in_one_sentence(
 
     source = tmp_path / "head.nii"
     sitk.WriteImage(sitk.GetImageFromArray(np.random.default_rng(1).normal(size=(4, 20, 30))), str(source))
-    monkeypatch.setattr(Run, "events", fail)
+    monkeypatch.setattr(SegmentationRun, "events", fail)
     code, output, said = command("segment", source, "-o", tmp_path / "mask.nii")
     assert code == 2 and not output and said.count("\n") == 1 and "not enough memory" in said
     assert [path.name for path in tmp_path.iterdir()] == ["head.nii"]
@@ -94,7 +94,7 @@ def test_reading_writing_and_loading_name_what_they_were_at(
     monkeypatch.setattr(sitk, "WriteImage", fail)
     with pytest.raises(AutoMedSAMError, match=r"not enough memory to write .*mask\.nrrd"):
         write_segmentation(a_segmentation, tmp_path / "mask.nrrd")
-    assert "not enough memory" in cannot_write(tmp_path, MemoryError())
+    assert "not enough memory" in write_error_message(tmp_path, MemoryError())
     ort = pytest.importorskip("onnxruntime")
     monkeypatch.setattr(ort, "InferenceSession", fail)
     with pytest.raises(AutoMedSAMError, match="not enough memory to load"):
@@ -150,5 +150,5 @@ def test_peak_memory_is_that_after_writing(monkeypatch: pytest.MonkeyPatch, tmp_
     shown: list[RunReport] = []
     monkeypatch.setattr(segment, "report_table", lambda report, *_, **__: shown.append(report) or report_table(report))
     run = type("R", (), {"linking": type("L", (), {"threshold": 0.5})})
-    segment._tell(run, RunReport(peak_memory_mb=1.0), 0, tmp_path / "mask.nii", None, None, "slice")
+    segment._print_summary(run, RunReport(peak_memory_mb=1.0), 0, tmp_path / "mask.nii", None, None, "slice")
     assert shown[0].peak_memory_mb == 4321.0 and peak_memory_mb() > 1

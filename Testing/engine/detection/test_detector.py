@@ -13,14 +13,14 @@ from automedsam.core.resize import resize_linear
 from automedsam.detection.detector import (
     ANCHOR_STRIDES,
     DetectorSettings,
-    Fit,
-    Mirror,
+    FlipAugmentation,
     OnnxDetector,
+    ResizeMode,
     YoloNasDetector,
-    context_frames,
     corners_to_native,
     detector_input,
-    suppress,
+    non_maximum_suppression,
+    stack_adjacent_slices,
 )
 
 SETTINGS = DetectorSettings(input_size=(32, 64), labels=(1, 2), context_mm=2.0, score_threshold=0.4, nms_iou=0.5)
@@ -28,20 +28,20 @@ SETTINGS = DetectorSettings(input_size=(32, 64), labels=(1, 2), context_mm=2.0, 
 
 def test_weaker_of_two_overlapping_boxes_goes() -> None:
     corners = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 40]], float)
-    assert suppress(corners, np.array([0.6, 0.9, 0.5]), 0.5) == [1, 2]
+    assert non_maximum_suppression(corners, np.array([0.6, 0.9, 0.5]), 0.5) == [1, 2]
 
 
 def test_scores_under_the_floor_and_slivers_are_left_out() -> None:
     corners = np.array([[0, 0, 10, 10], [20, 0, 20.5, 10]], float)
-    assert suppress(corners, np.array([0.04, 0.9]), 0.5) == []
+    assert non_maximum_suppression(corners, np.array([0.04, 0.9]), 0.5) == []
 
 
 def test_context_is_measured_in_millimetres_and_clamped_at_the_ends() -> None:
     slices = np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
-    assert context_frames(slices, 1.0, 2.0)[:, 0, 0].tolist() == [
+    assert stack_adjacent_slices(slices, 1.0, 2.0)[:, 0, 0].tolist() == [
         [0, 0, 2], [0, 1, 3], [0, 2, 4], [1, 3, 5], [2, 4, 5], [3, 5, 5],
     ]  # fmt: skip
-    assert context_frames(slices, 5.0, 2.0)[2, 0, 0].tolist() == [1, 2, 3]
+    assert stack_adjacent_slices(slices, 5.0, 2.0)[2, 0, 0].tolist() == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("count", "context_mm"), [(5, 0.0), (5, 1.0), (5, 3.0), (1, 2.0), (3, 9.0)])
@@ -49,7 +49,7 @@ def test_channels_are_the_slice_below_itself_and_above(count: int, context_mm: f
     slices = np.random.default_rng(1).integers(0, 256, (count, 4, 6)).astype(np.uint8)
     index, offset = np.arange(count), round(context_mm)
     wanted = [slices[np.clip(index + shift, 0, count - 1)] for shift in (-offset, 0, offset)]
-    np.testing.assert_array_equal(context_frames(slices, 1.0, context_mm), np.stack(wanted, -1))
+    np.testing.assert_array_equal(stack_adjacent_slices(slices, 1.0, context_mm), np.stack(wanted, -1))
 
 
 def test_boxes_come_back_in_the_slices_own_pixels(tmp_path: Path) -> None:
@@ -79,9 +79,9 @@ def test_boxes_come_back_in_the_slices_own_pixels(tmp_path: Path) -> None:
 
 def test_stretched_slice_fills_the_input() -> None:
     frames = np.random.default_rng(1).integers(0, 256, (2, 30, 50, 3)).astype(np.uint8)
-    stretched = detector_input(frames, (32, 64), Fit.STRETCH)
+    stretched = detector_input(frames, (32, 64), ResizeMode.STRETCH)
     np.testing.assert_array_equal(stretched, resize_linear(frames.transpose(0, 3, 1, 2), (32, 64)) / np.float32(255))
-    corners = corners_to_native(np.array([[0, 0, 64, 32], [32, 16, 48, 24]]), (30, 50), (32, 64), Fit.STRETCH)
+    corners = corners_to_native(np.array([[0, 0, 64, 32], [32, 16, 48, 24]]), (30, 50), (32, 64), ResizeMode.STRETCH)
     np.testing.assert_allclose(corners, [[0, 0, 50, 30], [25, 15, 37.5, 22.5]])
 
 
@@ -89,7 +89,7 @@ def test_stretched_slice_fills_the_input() -> None:
 def test_letterboxed_slice_is_what_the_detector_learnt_from(native: tuple[int, int]) -> None:
     frames = np.random.default_rng(1).integers(0, 256, (2, *native, 3)).astype(np.uint8)
     place = Letterbox.fit(native, (64, 96))
-    fed = detector_input(frames, (64, 96), Fit.LETTERBOX)
+    fed = detector_input(frames, (64, 96), ResizeMode.LETTERBOX)
     assert fed.shape == (2, 3, 64, 96) and fed.dtype == np.float32
     for frame, given in zip(frames, fed, strict=True):
         png = np.stack([place.image(np.ascontiguousarray(frame[..., channel])) for channel in range(3)])
@@ -101,7 +101,7 @@ def test_letterboxed_boxes_come_back_exactly(native: tuple[int, int]) -> None:
     place = Letterbox.fit(native, (64, 96))
     known = Box(1.25, 2.5, native[1] / 3, native[0] / 3)
     placed = np.array([[place.box_to_input(known).corners]])
-    back = corners_to_native(placed, native, (64, 96), Fit.LETTERBOX)
+    back = corners_to_native(placed, native, (64, 96), ResizeMode.LETTERBOX)
     np.testing.assert_allclose(back[0, 0], known.corners, atol=1e-9)
 
 
@@ -122,8 +122,8 @@ class CellDetector:
         return boxes.astype(np.float32), np.concatenate(scores, 1).astype(np.float32)
 
 
-@pytest.mark.parametrize("mirror", list(Mirror))
-def test_second_look_finds_the_same_place(mirror: Mirror) -> None:
+@pytest.mark.parametrize("mirror", list(FlipAugmentation))
+def test_second_look_finds_the_same_place(mirror: FlipAugmentation) -> None:
     """Scores of a bright cell stay what they are, and boxes become what both looks agree on."""
     detector = YoloNasDetector(CellDetector(), DetectorSettings((64, 96), (1,), 2.0, 0.4, 0.5, mirror))
     frame = np.zeros((1, 64, 96, 3), np.uint8)
@@ -131,16 +131,20 @@ def test_second_look_finds_the_same_place(mirror: Mirror) -> None:
     best = next(iter(detector.detect(frame)))[0]
     assert best.score == pytest.approx(1.0)
     assert (best.y, best.height) == (6, 12)
-    if mirror is Mirror.COLUMNS:
+    if mirror is FlipAugmentation.COLUMNS:
         assert (best.x, best.width) == (13, 14)
     else:
         assert (best.x, best.width) == (15, 14)
 
 
-@pytest.mark.parametrize("mirror", [None, *Mirror])
+@pytest.mark.parametrize("mirror", [None, *FlipAugmentation])
 @pytest.mark.parametrize("native", [(64, 32), (32, 96), (128, 64), (64, 96)])
-def test_letterboxed_detector_finds_the_place_in_native_pixels(mirror: Mirror | None, native: tuple[int, int]) -> None:
-    detector = YoloNasDetector(CellDetector(), DetectorSettings((64, 96), (1,), 2.0, 0.4, 0.5, mirror, Fit.LETTERBOX))
+def test_letterboxed_detector_finds_the_place_in_native_pixels(
+    mirror: FlipAugmentation | None, native: tuple[int, int]
+) -> None:
+    detector = YoloNasDetector(
+        CellDetector(), DetectorSettings((64, 96), (1,), 2.0, 0.4, 0.5, mirror, ResizeMode.LETTERBOX)
+    )
     place = Letterbox.fit(native, (64, 96))
     # A cell of the input, 8 pixels wide, in the middle of the picture; and the native pixels that lie there.
     x, y = 8 * round((place.left + place.resized[1] / 2) / 8 - 1), 24
@@ -149,7 +153,7 @@ def test_letterboxed_detector_finds_the_place_in_native_pixels(mirror: Mirror | 
     left, top, right, bottom = (round(edge) for edge in bright.corners)
     frame[0, top:bottom, left:right] = 255
     best = next(iter(detector.detect(frame)))[0]
-    around = (x - 3, 14) if mirror is Mirror.COLUMNS else (x - 1, 14)
+    around = (x - 3, 14) if mirror is FlipAugmentation.COLUMNS else (x - 1, 14)
     wanted = place.box_to_native(Box(around[0], y - 2, around[1], 12))
     assert best.score > 0.9
     np.testing.assert_allclose(best.corners, wanted.corners, atol=1e-6)
@@ -157,7 +161,9 @@ def test_letterboxed_detector_finds_the_place_in_native_pixels(mirror: Mirror | 
 
 def test_letterboxed_box_is_cut_at_the_picture() -> None:
     """A box that reaches into the dark beside the picture ends where the picture does."""
-    detector = YoloNasDetector(CellDetector(), DetectorSettings((64, 96), (1,), 2.0, 0.4, 0.5, None, Fit.LETTERBOX))
+    detector = YoloNasDetector(
+        CellDetector(), DetectorSettings((64, 96), (1,), 2.0, 0.4, 0.5, None, ResizeMode.LETTERBOX)
+    )
     frame = np.zeros((1, 64, 32, 3), np.uint8)
     frame[0, 24:32, :8] = frame[0, 40:48, 24:] = 255
     first, second = sorted(next(iter(detector.detect(frame)))[:2], key=lambda box: box.x)

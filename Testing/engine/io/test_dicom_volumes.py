@@ -129,8 +129,8 @@ def test_nuclear_projections_are_no_volume(tmp_path: Path) -> None:
     assert "do not say where each slice lies" in refusal(save(made, tmp_path / "projections.dcm"))
 
 
-@pytest.mark.parametrize("whole_file", [False, True])
-def test_slope_and_intercept_are_those_of_each_slice(whole_file: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("atomic_write", [False, True])
+def test_slope_and_intercept_are_those_of_each_slice(atomic_write: bool, tmp_path: Path) -> None:
     array = voxels()
     slopes, intercepts = [1.0, 0.013, 2.5, 0.4, 7.0, 0.013], [0.0, -3.0, 0.0, 12.5, 0.0, 0.0]
 
@@ -138,7 +138,7 @@ def test_slope_and_intercept_are_those_of_each_slice(whole_file: bool, tmp_path:
         values = item(RescaleSlope=slopes[index], RescaleIntercept=intercepts[index], RescaleType="US")
         groups.PixelValueTransformationSequence = [values]
 
-    if whole_file:
+    if atomic_write:
         enhanced(tmp_path / "a.dcm", array, per_frame=rescale)
     else:
         slices(
@@ -163,15 +163,15 @@ def test_hounsfield_units_stay_integers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume.array, stored.astype(int) - 1024)
 
 
-@pytest.mark.parametrize("whole_file", [False, True])
+@pytest.mark.parametrize("atomic_write", [False, True])
 @pytest.mark.parametrize("degrees", [2.0, -18.0, 30.0])
 def test_tilted_gantry_gives_a_grid_that_is_sheared_as_the_slices_are(
-    degrees: float, whole_file: bool, tmp_path: Path
+    degrees: float, atomic_write: bool, tmp_path: Path
 ) -> None:
     tilt = np.deg2rad(degrees)
     orientation = (1.0, 0.0, 0.0, 0.0, float(np.cos(tilt)), float(np.sin(tilt)))
     array, positions = voxels(24), places(24)
-    if whole_file:
+    if atomic_write:
         path = enhanced(tmp_path / "a.dcm", array, positions, orientation, kind=ENHANCED_CT, modality="CT")
     else:
         path = slices(tmp_path, array, positions, orientation, kind=CT, modality="CT", GantryDetectorTilt=degrees)
@@ -182,7 +182,7 @@ def test_tilted_gantry_gives_a_grid_that_is_sheared_as_the_slices_are(
     assert f"tilted by {abs(degrees):.1f} degrees" in note
 
 
-@pytest.mark.parametrize("whole_file", [False, True])
+@pytest.mark.parametrize("atomic_write", [False, True])
 @pytest.mark.parametrize(
     ("positions", "reason"),
     [
@@ -194,9 +194,9 @@ def test_tilted_gantry_gives_a_grid_that_is_sheared_as_the_slices_are(
     ],
 )
 def test_slices_that_make_no_grid_are_refused_with_the_reason(
-    positions: np.ndarray, reason: str, whole_file: bool, tmp_path: Path
+    positions: np.ndarray, reason: str, atomic_write: bool, tmp_path: Path
 ) -> None:
-    if whole_file:
+    if atomic_write:
         enhanced(tmp_path / "a.dcm", voxels(), positions)
     else:
         slices(tmp_path, voxels(), positions)

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.exif import orientation_of, upright
-from automedsam.io.volume_reader import read_picture, read_volume
+from automedsam.io.volume_reader import read_image, read_volume
 from automedsam.video.clip import open_frames, read_clip
 
 Command = Callable[..., tuple[int, str, str]]
@@ -74,7 +74,7 @@ def test_image_is_turned_as_its_exif_orientation_says(
 ) -> None:
     seen = smooth(*shape)
     path = with_exif(save(STORED[orientation](seen), tmp_path / f"image{suffix}"), exif(orientation, ">"))
-    picture = read_picture(path)
+    picture = read_image(path)
     assert picture.shape == seen.shape
     assert np.abs(picture.astype(int) - seen).max() <= (0 if suffix == ".png" else 12)
     assert read_volume(path).shape == (1, 20, 30)
@@ -100,7 +100,7 @@ def test_frames_of_a_folder_are_turned_as_well(tmp_path: Path) -> None:
 )
 def test_exif_that_makes_no_sense_changes_nothing(block: bytes, tmp_path: Path) -> None:
     path = with_exif(save(smooth(20, 30), tmp_path / "image.png"), block)
-    np.testing.assert_array_equal(read_picture(path), smooth(20, 30))
+    np.testing.assert_array_equal(read_image(path), smooth(20, 30))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def grey_with_alpha(path: Path, pixels: np.ndarray) -> Path:
 def test_grey_with_alpha_is_read_as_its_grey(dtype: type, tmp_path: Path) -> None:
     pixels = np.random.default_rng(5).integers(0, np.iinfo(dtype).max, (9, 7, 2)).astype(dtype)
     path = grey_with_alpha(tmp_path / "image.png", pixels)
-    picture = read_picture(path)
+    picture = read_image(path)
     assert picture.dtype == dtype
     np.testing.assert_array_equal(picture, pixels[..., 0])
     np.testing.assert_array_equal(read_volume(with_exif(path, exif(3))).array[0], pixels[::-1, ::-1, 0])
@@ -147,17 +147,17 @@ def test_grey_with_alpha_that_broke_off(tmp_path: Path) -> None:
     for kept in (20, 30, 40, 3000):
         path.write_bytes(whole[:kept])
         with pytest.raises(AutoMedSAMError, match="damaged"):
-            read_picture(path)
+            read_image(path)
 
 
 def test_content_decides_what_a_file_is(tmp_path: Path) -> None:
     save(smooth(20, 30), tmp_path / "a.jpg").rename(tmp_path / "jpeg.png")
     save(smooth(20, 30), tmp_path / "b.png").rename(tmp_path / "png.jpg")
     for name in ("jpeg.png", "png.jpg"):
-        assert np.abs(read_picture(tmp_path / name).astype(int) - smooth(20, 30)).max() <= 12
+        assert np.abs(read_image(tmp_path / name).astype(int) - smooth(20, 30)).max() <= 12
     (tmp_path / "jpeg.png").write_bytes((tmp_path / "jpeg.png").read_bytes()[:-50])
     with pytest.raises(AutoMedSAMError, match="incomplete"):
-        read_picture(tmp_path / "jpeg.png")
+        read_image(tmp_path / "jpeg.png")
 
 
 def test_colour_is_taken_as_grey_and_it_is_said(tmp_path: Path) -> None:

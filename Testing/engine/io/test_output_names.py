@@ -15,10 +15,10 @@ from automedsam.core.segmentation import Segment, Segmentation
 from automedsam.core.volume import Volume
 from automedsam.errors import AutoMedSAMError
 from automedsam.io import atomic as whole_file_module
-from automedsam.io.atomic import cannot_write, check_folder, check_place, whole_folder
-from automedsam.io.image_reader import is_picture
+from automedsam.io.atomic import atomic_folder, check_folder, check_writable, write_error_message
+from automedsam.io.image_reader import is_image_file
 from automedsam.io.segmentation_writer import check_output, write_segmentation
-from automedsam.io.volume_reader import read_picture, read_volume
+from automedsam.io.volume_reader import read_image, read_volume
 from automedsam.runtime.session import open_session
 from automedsam.video.clip import open_frames, read_clip
 from automedsam.visualization.montage import write_png
@@ -44,7 +44,7 @@ def test_suffix_in_capitals(a_segmentation: Segmentation, suffix: str, tmp_path:
 def test_png_in_capitals(a_picture: Volume, tmp_path: Path) -> None:
     labels = (a_picture.array > 100).astype(np.uint8)
     write_segmentation(Segmentation(labels, a_picture, [Segment(1, "Lung", (1, 0, 0), "")]), tmp_path / "MASK.PNG")
-    np.testing.assert_array_equal(read_picture(tmp_path / "MASK.PNG"), labels[0] * 255)
+    np.testing.assert_array_equal(read_image(tmp_path / "MASK.PNG"), labels[0] * 255)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -82,7 +82,7 @@ def test_link_to_an_input_is_the_input(tmp_path: Path) -> None:
     (tmp_path / "head.nii.gz").touch()
     (tmp_path / "out.nii.gz").symlink_to("head.nii.gz")
     with pytest.raises(AutoMedSAMError, match="input as well"):
-        check_place(tmp_path / "out.nii.gz", [tmp_path / "head.nii.gz"])
+        check_writable(tmp_path / "out.nii.gz", [tmp_path / "head.nii.gz"])
 
 
 def test_link_that_leads_in_a_circle_or_to_no_folder(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_link_to_a_folder_stays_and_the_folder_is_filled(exists: bool, tmp_path:
     if exists:
         target.mkdir()
     (tmp_path / "masks").symlink_to("real")
-    with whole_folder(tmp_path / "masks") as unfinished:
+    with atomic_folder(tmp_path / "masks") as unfinished:
         (unfinished / "0.png").write_text("x")
     assert (tmp_path / "masks").is_symlink() and [path.name for path in target.iterdir()] == ["0.png"]
 
@@ -129,15 +129,15 @@ def test_pipe_is_neither_input_nor_output(tmp_path: Path) -> None:
     ],
 )
 def test_advice_fits_the_reason(number: int, advice: str, tmp_path: Path) -> None:
-    sentence = cannot_write(tmp_path / "a.nrrd", OSError(number, os.strerror(number)))
+    sentence = write_error_message(tmp_path / "a.nrrd", OSError(number, os.strerror(number)))
     assert advice in sentence and ("free space" in sentence) == (advice == "free space")
 
 
 def test_writer_that_names_no_reason_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = RuntimeError("sitk::ERROR: something in NrrdIO")
-    assert "free space" not in cannot_write(tmp_path / "a.nrrd", error)
+    assert "free space" not in write_error_message(tmp_path / "a.nrrd", error)
     monkeypatch.setattr(whole_file_module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 0}))
-    assert "free space" in cannot_write(tmp_path / "a.nrrd", error)
+    assert "free space" in write_error_message(tmp_path / "a.nrrd", error)
 
 
 @BYTES
@@ -172,7 +172,7 @@ def test_pictures_and_frames_in_a_folder_whose_name_is_no_text(a_picture: Volume
     colours = np.repeat(a_picture.array[0, ..., None], 3, -1)
     for index in range(2):
         write_png(colours, folder / f"{LATIN_1}{index}.PNG")
-    assert all(is_picture(path) for path in folder.iterdir())
+    assert all(is_image_file(path) for path in folder.iterdir())
     clip = read_clip(open_frames(folder))
     np.testing.assert_array_equal(clip.volume.array, np.repeat(a_picture.array, 2, 0))
 

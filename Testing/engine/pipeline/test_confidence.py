@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from automedsam.core.boxes import Box, Tracklet
-from automedsam.pipeline.confidence import DOUBTFUL, SliceConfidence, slice_confidence
+from automedsam.pipeline.confidence import LOW_CONFIDENCE, SliceConfidence, slice_confidence
 from automedsam.tracking.tracker import ObjectMask
 
 BOX = Box(20, 10, 12, 8, 0.9)
@@ -40,14 +40,14 @@ def at(index: int, *objects: Followed) -> SliceConfidence:
 def test_agreement_on_every_slice_leaves_no_doubt() -> None:
     judged = slice_confidence([steady()])
     assert [one.index for one in judged] == list(range(4, 17))
-    assert all(one.confidence >= DOUBTFUL and one.reason == "" for one in judged)
+    assert all(one.confidence >= LOW_CONFIDENCE and one.reason == "" for one in judged)
     assert at(10, steady()).confidence == 1
 
 
 def test_box_and_mask_that_hardly_overlap_are_doubtful() -> None:
     moved = Box(BOX.x + 8, BOX.y, BOX.width, BOX.height)
     found = at(10, steady({10: a_mask(moved)}))
-    assert found.confidence == pytest.approx(BOX.iou(moved) / 0.8) and found.confidence < DOUBTFUL
+    assert found.confidence == pytest.approx(BOX.iou(moved) / 0.8) and found.confidence < LOW_CONFIDENCE
     assert "disagree (overlap 0.20)" in found.reason
 
 
@@ -58,7 +58,7 @@ def test_box_without_a_mask_is_the_most_doubtful() -> None:
 
 def test_mask_across_a_gap_in_the_boxes_is_doubtful() -> None:
     found = at(9, steady(without=(9,)))
-    assert 0 < found.confidence < DOUBTFUL and "no box" in found.reason
+    assert 0 < found.confidence < LOW_CONFIDENCE and "no box" in found.reason
 
 
 def test_jump_of_the_area_is_doubtful_and_said_in_pixels() -> None:
@@ -73,7 +73,7 @@ def test_jump_of_the_area_is_doubtful_and_said_in_pixels() -> None:
 
 def test_object_may_fade_beyond_its_last_box() -> None:
     faded = at(16, steady({16: a_mask(Box(22, 12, 4, 3))}))
-    assert faded.confidence >= DOUBTFUL and faded.confidence < 1
+    assert faded.confidence >= LOW_CONFIDENCE and faded.confidence < 1
 
 
 def test_slice_is_as_sure_as_its_least_sure_object() -> None:

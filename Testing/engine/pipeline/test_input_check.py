@@ -17,9 +17,9 @@ from automedsam.core.events import InputChecked
 from automedsam.core.modality_names import modalities_in, modalities_of
 from automedsam.core.volume import Volume
 from automedsam.io.volume_reader import read_volume
-from automedsam.pipeline.confidence import DOUBTFUL
+from automedsam.pipeline.confidence import LOW_CONFIDENCE
 from automedsam.pipeline.input_check import check_input
-from automedsam.pipeline.run import Run
+from automedsam.pipeline.run import SegmentationRun
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 SIDES = (155, 200, 200)
@@ -148,7 +148,7 @@ def test_a_faulty_section_is_a_faulty_bundle(section: object, glioma: Bundle) ->
 
 
 def test_a_run_begins_with_the_check_and_keeps_it_with_the_result(rng: np.random.Generator, glioma: Bundle) -> None:
-    run = Run(volume(head(rng)), glioma, slices=(70, 90))
+    run = SegmentationRun(volume(head(rng)), glioma, slices=(70, 90))
     events = run.events()
     first = next(events)
     assert isinstance(first, InputChecked) and first.warnings == run.input_warnings != ()
@@ -159,10 +159,10 @@ def test_a_run_begins_with_the_check_and_keeps_it_with_the_result(rng: np.random
 def test_no_slice_of_a_wrong_input_is_certain(a_head: Volume, glioma: Bundle) -> None:
     wrong = replace(a_head, name="t1ce")
     for found, certain in ((a_head, True), (wrong, False)):
-        run = Run(found, glioma)
+        run = SegmentationRun(found, glioma)
         list(run.events())
         confidence = run.confidence()
-        assert confidence and any(one.confidence >= DOUBTFUL for one in confidence) is certain
+        assert confidence and any(one.confidence >= LOW_CONFIDENCE for one in confidence) is certain
         assert certain or all("FLAIR" in one.reason for one in confidence if one.confidence == 0.3)
 
 
@@ -199,9 +199,9 @@ def test_real_images_are_told_apart(name: str, shared_data: Path) -> None:
 
 
 def test_a_healthy_head_gets_no_certain_slice(shared_data: Path, glioma: Bundle) -> None:
-    run = Run(read_volume(shared_data / "whole_head_flair" / "isbi2015_training01_flair.nii.gz"), glioma)
+    run = SegmentationRun(read_volume(shared_data / "whole_head_flair" / "isbi2015_training01_flair.nii.gz"), glioma)
     list(run.events())
-    assert all(one.confidence < DOUBTFUL for one in run.confidence())
+    assert all(one.confidence < LOW_CONFIDENCE for one in run.confidence())
 
 
 def test_unreadable_requests_are_not_checked(a_worker: Any) -> None:

@@ -11,24 +11,24 @@ import pytest
 
 from automedsam.bundle import Bundle, load_bundle
 from automedsam.core.boxes import Box, Tracklet
-from automedsam.core.events import Event, Finished, SliceDetected, SliceFollowed, SliceSegmented, StageStarted
+from automedsam.core.events import Event, Finished, SliceDetected, SlicePropagated, SliceSegmented, StageStarted
 from automedsam.core.volume import Plane, Volume
 from automedsam.demo.phantom import Lesion, phantom_head
 from automedsam.detection.linking import seed_slice
 from automedsam.errors import AutoMedSAMError
-from automedsam.pipeline.backends import Engine, open_engine
-from automedsam.pipeline.run import Run
-from automedsam.sam2.propagation import Region
+from automedsam.pipeline.backends import LoadedModel, load_model
+from automedsam.pipeline.run import SegmentationRun
+from automedsam.sam2.propagation import CropBox
 from automedsam.tracking import tracker
-from automedsam.tracking.crops import View
-from automedsam.tracking.tracker import ObjectFollower
+from automedsam.tracking.crops import Crop
+from automedsam.tracking.tracker import ObjectTracker
 
 
 class Counted:
     """The segmenter's networks, and how often a mask was asked for."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._parts, self.masks = engine.parts, 0
+    def __init__(self, engine: LoadedModel) -> None:
+        self._parts, self.masks = engine.networks, 0
 
     def __getattr__(self, name: str) -> object:
         self.masks += name == "decode"
@@ -41,8 +41,8 @@ def a_bundle() -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def an_engine(a_bundle: Bundle) -> Engine:
-    return open_engine(a_bundle)
+def an_engine(a_bundle: Bundle) -> LoadedModel:
+    return load_model(a_bundle)
 
 
 @pytest.fixture(scope="module")
@@ -72,25 +72,27 @@ def found(heads: tuple[Volume, np.ndarray]) -> list[Tracklet]:
 
 
 @pytest.fixture
-def counted(an_engine: Engine) -> Counted:
+def counted(an_engine: LoadedModel) -> Counted:
     return Counted(an_engine)
 
 
 @pytest.fixture
-def a_run(a_head: Volume, a_bundle: Bundle, an_engine: Engine, counted: Counted, found: list[Tracklet]) -> Run:
+def a_run(
+    a_head: Volume, a_bundle: Bundle, an_engine: LoadedModel, counted: Counted, found: list[Tracklet]
+) -> SegmentationRun:
     """A run that has segmented both lesions."""
-    run = Run(a_head, a_bundle, engine=replace(an_engine, parts=counted))
+    run = SegmentationRun(a_head, a_bundle, engine=replace(an_engine, networks=counted))
     list(run.propagate(found))
     counted.masks = 0
     return run
 
 
 @pytest.fixture
-def anew(a_head: Volume, a_bundle: Bundle, an_engine: Engine):
+def anew(a_head: Volume, a_bundle: Bundle, an_engine: LoadedModel):
     """The labels of a new run with given objects."""
 
     def labels(tracklets: Sequence[Tracklet]) -> np.ndarray:
-        run = Run(a_head, a_bundle, engine=an_engine)
+        run = SegmentationRun(a_head, a_bundle, engine=an_engine)
         list(run.propagate(tracklets))
         return run.result().labels
 
@@ -117,7 +119,9 @@ def differing(one: np.ndarray, other: np.ndarray) -> list[int]:
     return np.flatnonzero((one != other).any(axis=(1, 2))).tolist()
 
 
-def test_unchanged_objects_cost_nothing_and_change_nothing(a_run: Run, counted: Counted, found: list[Tracklet]) -> None:
+def test_unchanged_objects_cost_nothing_and_change_nothing(
+    a_run: SegmentationRun, counted: Counted, found: list[Tracklet]
+) -> None:
     before = a_run.result().labels
     events = list(a_run.propagate([replace(tracklet) for tracklet in found]))
     assert [type(event) for event in events] == [StageStarted, Finished]
@@ -125,7 +129,7 @@ def test_unchanged_objects_cost_nothing_and_change_nothing(a_run: Run, counted: 
     np.testing.assert_array_equal(a_run.result().labels, before)
 
 
-def test_rejected_object_goes_at_once(a_run: Run, counted: Counted, found: list[Tracklet], anew) -> None:
+def test_rejected_object_goes_at_once(a_run: SegmentationRun, counted: Counted, found: list[Tracklet], anew) -> None:
     before = a_run.result().labels
     events = list(a_run.propagate(found[:1]))
     assert counted.masks == 0
@@ -133,46 +137,48 @@ def test_rejected_object_goes_at_once(a_run: Run, counted: Counted, found: list[
     assert told(events) == differing(before, a_run.result().labels) != []
 
 
-def test_edited_object_alone_is_computed(a_run: Run, counted: Counted, found: list[Tracklet], anew) -> None:
+def test_edited_object_alone_is_computed(a_run: SegmentationRun, counted: Counted, found: list[Tracklet], anew) -> None:
     before = a_run.result().labels
     edited = [found[0], with_another_end(found[1])]
     events = list(a_run.propagate(edited))
-    reach = a_run.follower.objects[1].reach
+    reach = a_run.tracker.objects[1].reach
     assert computed(events) == reach.last - reach.first + 1
     assert 0 < counted.masks <= computed(events)
     np.testing.assert_array_equal(a_run.result().labels, anew(edited))
     assert sorted(told(events)) == differing(before, a_run.result().labels)
-    followed = [event.index for event in events if isinstance(event, SliceFollowed)]
+    followed = [event.index for event in events if isinstance(event, SlicePropagated)]
     assert len(followed) + len(told(events)) >= counted.masks
 
 
 def test_neighbour_in_the_same_view_is_left_alone(
-    a_run: Run, found: list[Tracklet], a_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    a_run: SegmentationRun, found: list[Tracklet], a_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two objects that were looked at together: an edit that moves the view does not touch the other's outline."""
-    whole = Region(0, 0, *a_run.slices.shape[1:])
-    monkeypatch.setattr(tracker, "share_views", lambda reaches, *_: [View(whole, tuple(reaches))] if reaches else [])
-    together = ObjectFollower(
+    whole = CropBox(0, 0, *a_run.slices.shape[1:])
+    monkeypatch.setattr(
+        tracker, "group_into_crops", lambda reaches, *_: [Crop(whole, tuple(reaches))] if reaches else []
+    )
+    together = ObjectTracker(
         a_run.slices, a_run.volume.frame_spacing(a_run.plane), a_bundle.segmenter, a_bundle.following, a_run.frames
     )
-    list(together.follow(a_run.engine.parts, found))
+    list(together.track(a_run.engine.networks, found))
     before = next(one for one in together.objects if one.tracklet == found[0])
     monkeypatch.undo()
-    list(together.follow(a_run.engine.parts, [found[0], with_another_end(found[1])]))
+    list(together.track(a_run.engine.networks, [found[0], with_another_end(found[1])]))
     after = next(one for one in together.objects if one.tracklet == found[0])
     assert after is before and after.region == whole
     changed = next(one for one in together.objects if one.tracklet != found[0])
     assert changed.complete and changed.region != whole
 
 
-def test_another_seed_is_computed(a_run: Run, counted: Counted, found: list[Tracklet], anew) -> None:
+def test_another_seed_is_computed(a_run: SegmentationRun, counted: Counted, found: list[Tracklet], anew) -> None:
     seeded = [replace(found[0], seed=found[0].first), found[1]]
     list(a_run.propagate(seeded))
     assert counted.masks > 0
     np.testing.assert_array_equal(a_run.result().labels, anew(seeded))
 
 
-def test_edits_there_and_back_end_where_they_began(a_run: Run, found: list[Tracklet]) -> None:
+def test_edits_there_and_back_end_where_they_began(a_run: SegmentationRun, found: list[Tracklet]) -> None:
     before = a_run.result().labels
     list(a_run.propagate([with_another_end(found[0]), found[1]]))
     list(a_run.propagate([]))
@@ -182,7 +188,7 @@ def test_edits_there_and_back_end_where_they_began(a_run: Run, found: list[Track
 
 
 def test_stopping_half_way_leaves_each_slice_as_it_was_or_as_it_shall_be(
-    a_run: Run, found: list[Tracklet], anew
+    a_run: SegmentationRun, found: list[Tracklet], anew
 ) -> None:
     before, edited = a_run.result().labels, [with_another_end(tracklet) for tracklet in found]
     after = anew(edited)
@@ -196,30 +202,30 @@ def test_stopping_half_way_leaves_each_slice_as_it_was_or_as_it_shall_be(
 
 
 def test_new_run_goes_on_from_what_another_left_without_touching_what_stays(
-    a_head: Volume, a_bundle: Bundle, an_engine: Engine, a_run: Run, found: list[Tracklet], anew
+    a_head: Volume, a_bundle: Bundle, an_engine: LoadedModel, a_run: SegmentationRun, found: list[Tracklet], anew
 ) -> None:
     """As when the engine's process had to be started anew."""
     edited = [found[0], with_another_end(found[1])]
-    run = Run(a_head, a_bundle, engine=an_engine)
-    run.follower.labels[:] = before = a_run.follower.labels.copy()
+    run = SegmentationRun(a_head, a_bundle, engine=an_engine)
+    run.tracker.labels[:] = before = a_run.tracker.labels.copy()
     events = list(run.propagate(edited))
     np.testing.assert_array_equal(run.result().labels, anew(edited))
     assert sorted(told(events)) == differing(before, run.result().labels)
 
 
 def test_object_is_followed_further_from_a_drawn_box(
-    a_head: Volume, a_bundle: Bundle, an_engine: Engine, found: list[Tracklet]
+    a_head: Volume, a_bundle: Bundle, an_engine: LoadedModel, found: list[Tracklet]
 ) -> None:
     """One box by hand in the middle of a lesion segments most of it; a detector's lone box does not."""
-    whole = Run(a_head, a_bundle, engine=an_engine)
+    whole = SegmentationRun(a_head, a_bundle, engine=an_engine)
     list(whole.propagate(found[:1]))
     seed = found[0].seed
     volumes = []
     for score in (1.0, 0.9):
         box = replace(found[0].boxes[seed], score=score)
-        run = Run(a_head, a_bundle, engine=an_engine)
+        run = SegmentationRun(a_head, a_bundle, engine=an_engine)
         list(run.propagate([Tracklet(1, {seed: box}, seed)]))
-        reach = run.follower.objects[0].reach
+        reach = run.tracker.objects[0].reach
         side = max(box.width, box.height)
         assert reach.last - seed == round((side if score == 1 else a_bundle.following.reach_mm) / 2.5)
         volumes.append(np.count_nonzero(run.result().labels & whole.result().labels))
@@ -227,8 +233,8 @@ def test_object_is_followed_further_from_a_drawn_box(
     assert volumes[0] > 0.8 * total > 0.5 * total > volumes[1]
 
 
-def test_only_the_chosen_slices_are_looked_at(a_head: Volume, a_bundle: Bundle, an_engine: Engine) -> None:
-    whole, part = (Run(a_head, a_bundle, engine=an_engine, slices=slices) for slices in (None, (33, 40)))
+def test_only_the_chosen_slices_are_looked_at(a_head: Volume, a_bundle: Bundle, an_engine: LoadedModel) -> None:
+    whole, part = (SegmentationRun(a_head, a_bundle, engine=an_engine, slices=slices) for slices in (None, (33, 40)))
     list(whole.detect(an_engine.detector))
     events = list(part.events())
     assert [event.index for event in events if isinstance(event, SliceDetected)] == list(range(33, 41))
@@ -243,4 +249,4 @@ def test_only_the_chosen_slices_are_looked_at(a_head: Volume, a_bundle: Bundle, 
 @pytest.mark.parametrize("slices", [(-1, 5), (5, 60), (9, 8)])
 def test_slices_that_are_not_in_the_volume(a_head: Volume, a_bundle: Bundle, slices: tuple[int, int]) -> None:
     with pytest.raises(AutoMedSAMError, match="choose among 0 to 59"):
-        Run(a_head, a_bundle, plane=Plane.AXIAL, slices=slices)
+        SegmentationRun(a_head, a_bundle, plane=Plane.AXIAL, slices=slices)

@@ -6,9 +6,9 @@ import pytest
 
 from automedsam.bundle import load_bundle
 from automedsam.errors import AutoMedSAMError
-from automedsam.pipeline.backends import Backend, open_engine
+from automedsam.pipeline.backends import Backend, load_model
 from automedsam.runtime import threads
-from automedsam.runtime.threads import VARIABLE, fastest, threads_for
+from automedsam.runtime.threads import VARIABLE, _fastest_thread_count, tuned_thread_count
 
 MODEL = Path("memory_attention.onnx")
 
@@ -54,14 +54,14 @@ def a_stopwatch(monkeypatch: pytest.MonkeyPatch) -> Stopwatch:
 )
 def test_threads_are_halved_as_long_as_that_is_hardly_slower(seconds: dict[int, float], chosen: int) -> None:
     watch = Stopwatch(seconds)
-    assert fastest(max(seconds), watch) == chosen
+    assert _fastest_thread_count(max(seconds), watch) == chosen
     assert watch.asked == list(seconds), "nothing else is measured"
 
 
 def test_a_file_is_measured_once_in_a_process(a_stopwatch: Stopwatch) -> None:
-    assert [threads_for(MODEL) for _ in range(3)] == [4, 4, 4]
+    assert [tuned_thread_count(MODEL) for _ in range(3)] == [4, 4, 4]
     assert a_stopwatch.asked == [8, 4, 2]
-    threads_for(Path("another.onnx"))
+    tuned_thread_count(Path("another.onnx"))
     assert a_stopwatch.asked == [8, 4, 2] * 2
 
 
@@ -70,14 +70,14 @@ def test_few_cores_are_all_used_and_nothing_is_measured(
     cores: int, a_stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(threads, "available_cores", lambda: cores)
-    assert threads_for(MODEL) == cores
+    assert tuned_thread_count(MODEL) == cores
     assert not a_stopwatch.asked
 
 
 @pytest.mark.parametrize(("said", "found"), [("3", 3), (" 1 ", 1), ("99", 8), ("", 4)])
 def test_a_person_says_how_many(said: str, found: int, a_stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, said)
-    assert threads_for(MODEL) == found
+    assert tuned_thread_count(MODEL) == found
     assert bool(a_stopwatch.asked) == (not said)
 
 
@@ -85,12 +85,12 @@ def test_a_person_says_how_many(said: str, found: int, a_stopwatch: Stopwatch, m
 def test_what_is_no_number_is_told_in_a_sentence(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, said)
     with pytest.raises(AutoMedSAMError, match=VARIABLE) as told:
-        open_engine(load_bundle("glioma"), Backend.INT8)
+        load_model(load_bundle("glioma"), Backend.INT8)
     assert str(told.value).endswith("or leave it out.") and repr(said) in str(told.value)
 
 
 def test_a_real_model_is_measured_where_there_are_cores_to_choose_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "available_cores", lambda: 4)
     path = load_bundle("glioma").files("int8")["memory_attention"]
-    assert threads_for(path) in (1, 2, 4)
+    assert tuned_thread_count(path) in (1, 2, 4)
     assert list(threads._chosen) == [path.resolve()]

@@ -15,8 +15,8 @@ from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.build import build_sam2
 from automedsam.sam2.memory_bank import Memory, MemoryBank
-from automedsam.sam2.networks import Sam2Parts
-from automedsam.sam2.onnx_networks import PART_NAMES, OnnxParts
+from automedsam.sam2.networks import Sam2Networks
+from automedsam.sam2.onnx_networks import NETWORK_NAMES, OnnxNetworks
 from automedsam.sam2.propagation import Prompt, Sam2Segmenter, SegmenterSettings
 
 torch = pytest.importorskip("torch", reason="the FP32 backend is not installed")
@@ -57,11 +57,11 @@ def slices() -> np.ndarray:
 
 
 def settings_of(architecture: Sam2Architecture) -> SegmenterSettings:
-    return replace(SegmenterSettings.of(architecture), empty_slices=99)
+    return replace(SegmenterSettings.of(architecture), max_empty_slices=99)
 
 
 def propagate(
-    parts: Sam2Parts, architecture: Sam2Architecture, slices: np.ndarray, prompt: Prompt, **settings: int
+    parts: Sam2Networks, architecture: Sam2Architecture, slices: np.ndarray, prompt: Prompt, **settings: int
 ) -> np.ndarray:
     """Logits `(N, H, W)` of every slice."""
     segmenter = Sam2Segmenter(parts, replace(settings_of(architecture), **settings), slices)
@@ -112,11 +112,11 @@ def stock_logits(model: Any, slices: np.ndarray, prompt: Prompt) -> np.ndarray:
 )
 @pytest.mark.parametrize("multimask", [True, False])
 def test_propagation_equals_the_stock_predictor(slices: np.ndarray, prompt: Prompt, multimask: bool) -> None:
-    from automedsam.sam2.torch_networks import TorchParts
+    from automedsam.sam2.torch_networks import TorchNetworks
 
     architecture = replace(TINY, multimask=multimask)
     model = a_model(architecture)
-    ours = propagate(TorchParts(model), architecture, slices, prompt)
+    ours = propagate(TorchNetworks(model), architecture, slices, prompt)
     stock = stock_logits(model, slices, prompt)
     assert np.ptp(stock) > 0.1, "a constant answer would prove nothing"
     np.testing.assert_allclose(ours, stock, atol=1e-3)
@@ -124,11 +124,11 @@ def test_propagation_equals_the_stock_predictor(slices: np.ndarray, prompt: Prom
 
 @pytest.mark.parametrize("stride", [2, 3])
 def test_memory_stride_equals_the_stock_predictors(slices: np.ndarray, stride: int) -> None:
-    from automedsam.sam2.torch_networks import TorchParts
+    from automedsam.sam2.torch_networks import TorchNetworks
 
     model, prompt = a_model(TINY), Prompt(box=BOX)
-    ours = propagate(TorchParts(model), TINY, slices, prompt, memory_stride=stride)
-    usual = propagate(TorchParts(model), TINY, slices, prompt)
+    ours = propagate(TorchNetworks(model), TINY, slices, prompt, memory_stride=stride)
+    usual = propagate(TorchNetworks(model), TINY, slices, prompt)
     model.memory_temporal_stride_for_eval = stride
     stock = stock_logits(model, slices, prompt)
     apart = float(np.abs(stock - usual).max())
@@ -156,14 +156,14 @@ def test_memories_that_the_model_does_not_know_are_refused(memories: int | None,
 @pytest.mark.parametrize("temporal", [True, False])
 def test_onnx_logits_equal_torch(slices: np.ndarray, tmp_path: Path, temporal: bool) -> None:
     pytest.importorskip("onnx", reason="the lab is not installed")
-    from automedsam.sam2.torch_networks import TorchParts
+    from automedsam.sam2.torch_networks import TorchNetworks
     from automedsam_lab.export.segmenter import export_segmenter
 
     architecture = replace(TINY, temporal_pointers=temporal, multimask=temporal)
     model = a_model(architecture)
     export_segmenter(model, tmp_path)
-    onnx_parts = OnnxParts({name: tmp_path / f"{name}.onnx" for name in PART_NAMES}, SIZE, threads=1)
+    onnx_parts = OnnxNetworks({name: tmp_path / f"{name}.onnx" for name in NETWORK_NAMES}, SIZE, threads=1)
     prompt = Prompt(box=BOX)
-    on_torch = propagate(TorchParts(model), architecture, slices, prompt)
+    on_torch = propagate(TorchNetworks(model), architecture, slices, prompt)
     on_onnx = propagate(onnx_parts, architecture, slices, prompt)
     np.testing.assert_allclose(on_onnx, on_torch, atol=1e-3)

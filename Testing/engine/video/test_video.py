@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from automedsam.core.volume import Volume
-from automedsam.detection.detector import context_frames
+from automedsam.detection.detector import stack_adjacent_slices
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.volume_reader import read_volume
 from automedsam.video.clip import FRAME_PLANE, Clip, open_frames, parse_frames, read_clip
@@ -224,7 +224,7 @@ def test_neighbours_as_channels_take_no_memory_of_their_own() -> None:
     slices = np.random.default_rng(1).integers(0, 255, (300, 64, 64)).astype(np.uint8)
     tracemalloc.start()
     try:
-        frames = context_frames(slices, 1.0, 2.0)
+        frames = stack_adjacent_slices(slices, 1.0, 2.0)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

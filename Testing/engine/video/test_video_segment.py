@@ -200,7 +200,7 @@ def test_a_full_disk_leaves_neither_masks_nor_overlay(
         if len(written) == 3:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(video_writer, "write_whole", fail_at_the_third)
+    monkeypatch.setattr(video_writer, "write_verified", fail_at_the_third)
     if existing:
         (tmp_path / "masks").mkdir()
     code, _, error = command("segment", clip, "-o", tmp_path / "masks", "--overlay", tmp_path / "over.mp4")

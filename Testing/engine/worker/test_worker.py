@@ -12,7 +12,7 @@ import pytest
 
 from automedsam.bundle import Bundle
 from automedsam.core.volume import Plane, Volume
-from automedsam.pipeline.run import Run
+from automedsam.pipeline.run import SegmentationRun
 
 if TYPE_CHECKING:
     from Testing.engine.conftest import Message, Worker
@@ -33,7 +33,7 @@ def boxes_in(events: list[Message]) -> list[Message]:
 
 
 def test_segmenting_gives_what_a_run_gives(
-    a_worker: Worker, a_head: Volume, a_run: Run, request_of: Callable[..., Message]
+    a_worker: Worker, a_head: Volume, a_run: SegmentationRun, request_of: Callable[..., Message]
 ) -> None:
     fields = request_of(a_head)
     events = a_worker.ask("segment", **fields)
@@ -45,7 +45,7 @@ def test_segmenting_gives_what_a_run_gives(
     assert [e["stage"] for e in of_kind(events, "stage")] == ["detect", "segment"]
     assert [e["slice"] for e in of_kind(events, "boxes")] == list(range(34))
     told = {e["slice"] for e in of_kind(events, "slice")}
-    assert told == {index for followed in a_run.follower.objects for index in followed.masks}
+    assert told == {index for followed in a_run.tracker.objects for index in followed.masks}
     finished = events[-1]
     assert finished["report"]["objects"] == len(a_run.tracklets) == len(finished["tracklets"])
     assert {one["slice"] for one in finished["confidence"]} <= told
@@ -53,7 +53,7 @@ def test_segmenting_gives_what_a_run_gives(
 
 
 def test_labels_are_on_disk_when_a_slice_is_told(
-    a_worker: Worker, a_head: Volume, a_run: Run, request_of: Callable[..., Message]
+    a_worker: Worker, a_head: Volume, a_run: SegmentationRun, request_of: Callable[..., Message]
 ) -> None:
     """The first slice of the surest object is final as soon as it is told: nothing else reaches it."""
     fields = request_of(a_head)
@@ -64,7 +64,7 @@ def test_labels_are_on_disk_when_a_slice_is_told(
 
 
 def test_second_run_is_warm_and_the_same(
-    a_worker: Worker, a_head: Volume, a_run: Run, request_of: Callable[..., Message]
+    a_worker: Worker, a_head: Volume, a_run: SegmentationRun, request_of: Callable[..., Message]
 ) -> None:
     fields = request_of(a_head)
     for _ in range(2):
@@ -87,7 +87,7 @@ def test_flipped_volume_has_its_boxes_and_slices_where_it_stores_them(
     flipped = Volume(array, a_head.spacing, a_head.origin, (-1, 0, 0, 0, -1, 0, 0, 0, -1), "flipped")
     axis = flipped.slice_axis(plane)[0]
     last = flipped.shape[axis] - 1
-    run = Run(flipped, glioma, plane=plane, slices=(last - slices[1], last - slices[0]))
+    run = SegmentationRun(flipped, glioma, plane=plane, slices=(last - slices[1], last - slices[0]))
     list(run.events())
     fields = request_of(flipped, plane=plane.value, slices=slices)
     events = a_worker.ask("segment", **fields)
@@ -186,7 +186,7 @@ def test_rejecting_everything_empties_the_labels(
 
 @pytest.mark.parametrize("after", ["started", "boxes", "slice"])
 def test_cancelling_answers_within_a_second_and_keeps_what_is_finished(
-    a_worker: Worker, a_head: Volume, a_run: Run, request_of: Callable[..., Message], after: str
+    a_worker: Worker, a_head: Volume, a_run: SegmentationRun, request_of: Callable[..., Message], after: str
 ) -> None:
     fields = request_of(a_head)
     a_worker.send("segment", **fields)

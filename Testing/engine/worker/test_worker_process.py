@@ -17,7 +17,7 @@ import pytest
 
 import automedsam
 from automedsam.core.volume import Volume
-from automedsam.pipeline.run import Run
+from automedsam.pipeline.run import SegmentationRun
 
 if TYPE_CHECKING:
     from Testing.engine.conftest import Message, Worker
@@ -64,7 +64,7 @@ def test_ctrl_c_in_the_owners_terminal_does_not_end_a_run(
 
 
 def test_killed_worker_leaves_finished_slices(
-    start: Callable[[], Worker], a_head: Volume, a_run: Run, request_of: Callable[..., Message]
+    start: Callable[[], Worker], a_head: Volume, a_run: SegmentationRun, request_of: Callable[..., Message]
 ) -> None:
     fields, worker = request_of(a_head), start()
     worker.send("segment", **fields)

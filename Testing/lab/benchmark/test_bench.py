@@ -22,7 +22,7 @@ from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam_lab.benchmark.models import random_bundle  # noqa: E402
 from automedsam_lab.benchmark.report import markdown, plot  # noqa: E402
 from automedsam_lab.benchmark.run import Benchmark, Options, bench, contenders, in_turn, made_up_clip  # noqa: E402
-from automedsam_lab.benchmark.stages import Stopwatch, TimedParts  # noqa: E402
+from automedsam_lab.benchmark.stages import Stopwatch, TimedNetworks  # noqa: E402
 from automedsam_lab.benchmark.stock_sam2 import StockPredictor  # noqa: E402
 from automedsam_lab.benchmark.worker import FP32, INT8, STOCK  # noqa: E402
 from automedsam_lab.cli.app import main  # noqa: E402
@@ -236,7 +236,7 @@ def test_what_is_not_a_stage_passes_through_unchanged() -> None:
             return image + 1
 
     watch = Stopwatch()
-    parts = TimedParts(Parts(), watch)
+    parts = TimedNetworks(Parts(), watch)
     assert (parts.encode_image(1), parts.width) == (2, 3)
     assert watch.spent["encode"].calls == 1
 

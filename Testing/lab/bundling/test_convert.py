@@ -19,12 +19,12 @@ from published_files import TINY, TINY_SAM2, random_weights, write_medical_sam2,
 from automedsam.bundle import Bundle, load_bundle  # noqa: E402
 from automedsam.core.boxes import Box  # noqa: E402
 from automedsam.core.volume import Plane  # noqa: E402
-from automedsam.detection.detector import Fit  # noqa: E402
+from automedsam.detection.detector import ResizeMode  # noqa: E402
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam.io.volume_reader import read_volume  # noqa: E402
-from automedsam.pipeline.backends import Backend, open_engine  # noqa: E402
-from automedsam.pipeline.run import Run  # noqa: E402
-from automedsam.sam2.networks import Sam2Parts  # noqa: E402
+from automedsam.pipeline.backends import Backend, load_model  # noqa: E402
+from automedsam.pipeline.run import SegmentationRun  # noqa: E402
+from automedsam.sam2.networks import Sam2Networks  # noqa: E402
 from automedsam.sam2.propagation import Prompt, Sam2Segmenter  # noqa: E402
 from automedsam_lab.bundling.convert import Request, convert  # noqa: E402
 from automedsam_lab.bundling.manifest import Description  # noqa: E402
@@ -101,10 +101,10 @@ def converted(
     return convert(request, out, told.append), told
 
 
-def answer(parts: Sam2Parts, bundle: Bundle) -> np.ndarray:
+def answer(parts: Sam2Networks, bundle: Bundle) -> np.ndarray:
     """Logits of a box's object over five slices of noise."""
     slices = np.random.default_rng(1).integers(0, 255, (5, 40, 40)).astype(np.uint8)
-    segmenter = Sam2Segmenter(parts, replace(bundle.segmenter, empty_slices=99), slices)
+    segmenter = Sam2Segmenter(parts, replace(bundle.segmenter, max_empty_slices=99), slices)
     segmenter.prompt(2, 1, Prompt(box=Box(10, 10, 20, 20)))
     return np.stack([logits for _, logits in segmenter.propagate(1, 2, 0, 4)])
 
@@ -112,8 +112,8 @@ def answer(parts: Sam2Parts, bundle: Bundle) -> np.ndarray:
 def test_int8_and_fp32_answer_as_the_checkpoint_does(converted: tuple[Bundle, list[str]]) -> None:
     bundle, _ = converted
     stock, fp32, int8 = (
-        answer(open_engine(bundle, backend, "cpu").parts, bundle)
-        for backend in (Backend.FP32, Backend.FP32_ONNX, Backend.INT8)
+        answer(load_model(bundle, backend, "cpu").networks, bundle)
+        for backend in (Backend.FP32_TORCH, Backend.FP32_ONNX, Backend.INT8)
     )
     assert np.abs(fp32 - stock).max() < 1e-3
     assert np.corrcoef(int8.ravel(), stock.ravel())[0, 1] > 0.98
@@ -128,7 +128,7 @@ def test_converted_weights_are_the_published_ones(converted: tuple[Bundle, list[
 
 def test_bundle_takes_the_whole_road(converted: tuple[Bundle, list[str]], volumes: Path) -> None:
     bundle, _ = converted
-    run = Run(read_volume(volumes / "ct0.nii.gz"), bundle, threshold=0.4)
+    run = SegmentationRun(read_volume(volumes / "ct0.nii.gz"), bundle, threshold=0.4)
     assert [type(event).__name__ for event in run.events()][-1] == "Finished"
 
 
@@ -198,11 +198,11 @@ def test_images_without_neighbours_are_converted_without_a_measurement(checkpoin
 def test_bundle_that_answers_otherwise_here_is_not_used(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
     request = Request(checkpoint, TINY, volumes, detector="glioma", slices=4, quick=True)
     bundle = convert(request, tmp_path / "bundle", lambda _: None)
-    open_engine(bundle)
+    load_model(bundle)
     golden = bundle.manifest["segmenter"]["golden"]["int8"]["mask_decoder"]
     golden["logits"] = [value + 5 for value in golden["logits"]]
     with pytest.raises(AutoMedSAMError, match="mask decoder answers otherwise here"):
-        open_engine(bundle)
+        load_model(bundle)
 
 
 def test_medical_sam2_is_converted(volumes: Path, tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_bundle_without_a_detector_says_so(checkpoint: Path, volumes: Path, tmp_
     bundle = convert(Request(checkpoint, TINY, volumes, slices=4, quick=True), tmp_path / "bundle", told.append)
     assert any("no detector" in line for line in told)
     with pytest.raises(AutoMedSAMError, match="has no detector"):
-        open_engine(bundle)
+        load_model(bundle)
 
 
 def test_detector_of_a_bundle_brings_its_settings(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_detector_and_segmenter_of_the_recipes_say_what_they_learnt(
     request = Request(tmp_path / "finetuned.pt", TINY, volumes, detector=str(tmp_path / "livers.onnx"), quick=True)
     bundle = convert(request, tmp_path / "livers", tell=lambda _: None)
     assert [(segment.value, segment.name) for segment in bundle.segments] == [(3, "liver")]
-    assert bundle.detector.fit is Fit.LETTERBOX and bundle.detector.labels == (3,)
+    assert bundle.detector.fit is ResizeMode.LETTERBOX and bundle.detector.labels == (3,)
     assert (bundle.modalities, bundle.window, bundle.plane) == (("CT",), (-160.0, 240.0), Plane.CORONAL)
     assert bundle.licence == "of the data, free The detector inherits those of its data: free livers"
 

@@ -7,7 +7,13 @@ import pytest
 
 pytest.importorskip("cv2", reason="the lab's training packages are not installed")
 
-from automedsam.detection.detector import Fit, Mirror, YoloNasDetector, context_frames, detector_input
+from automedsam.detection.detector import (
+    FlipAugmentation,
+    ResizeMode,
+    YoloNasDetector,
+    detector_input,
+    stack_adjacent_slices,
+)
 from automedsam_lab.data import synthetic_lesions
 from automedsam_lab.data.augmentation import Geometry, change_intensities, sampling_map, warp
 from automedsam_lab.data.detector_slices import (
@@ -76,7 +82,7 @@ def test_the_lab_feeds_the_detector_the_pixels_that_the_engine_feeds_it(native: 
         return np.zeros((len(images), 1, 4)), np.zeros((len(images), 1, 1))
 
     detector = YoloNasDetector(predict, engine_settings(GLIOMA))
-    list(detector.detect(context_frames(frames, stack.between_mm, GLIOMA.context_mm)))
+    list(detector.detect(stack_adjacent_slices(frames, stack.between_mm, GLIOMA.context_mm)))
     for index, image in enumerate(seen):
         assert np.array_equal(plain_input(GLIOMA, stack, index), image)
 
@@ -94,7 +100,7 @@ def test_training_shrinks_slices_as_the_engine_does(monkeypatch: pytest.MonkeyPa
     made = stream._finished(moved, middle, scale)
     assert made is not None
     shrunk, boxes = made
-    wanted = detector_input(image[None] * 255, still.input_size, Fit.STRETCH)[0].transpose(1, 2, 0)
+    wanted = detector_input(image[None] * 255, still.input_size, ResizeMode.STRETCH)[0].transpose(1, 2, 0)
     assert np.abs(shrunk - wanted).max() < 1 / 255
     assert boxes.tolist() == [[0, 30, 50, 90, 100]]
 
@@ -164,7 +170,7 @@ def test_the_threshold_is_chosen_on_the_scores_that_the_engine_gives() -> None:
 
     plain = measure_detector(task, predict, [stack])
     assert (plain.ap50, plain.f1, round(plain.threshold, 6)) == (1, 1, 0.8)
-    flipped = measure_detector(task, predict, [stack], Mirror.SLICES)
+    flipped = measure_detector(task, predict, [stack], FlipAugmentation.SLICES)
     assert (flipped.ap50, round(flipped.threshold, 6)) == (1, 0.8)
     columns = best_threshold(
         [SliceBoxes("one", [np.array([[1, 0.4, 8, 8, 24, 24.0]])], [np.array([[1, 8, 8, 24, 24.0]])])], [1]

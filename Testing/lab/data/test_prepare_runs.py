@@ -179,7 +179,7 @@ def test_a_disk_that_cannot_be_written_to_ends_the_run_rather_than_skip_the_arch
         message = f"{path} cannot be written (No space left on device); free space there or choose another folder."
         raise AutoMedSAMError(message)
 
-    monkeypatch.setattr(image_worker, "whole_file", full)
+    monkeypatch.setattr(image_worker, "atomic_write", full)
     with pytest.raises(AutoMedSAMError, match="No space left"):
         prepare(settings)
 

@@ -10,7 +10,7 @@ import pytest
 
 from automedsam.core.boxes import Box
 from automedsam.errors import AutoMedSAMError
-from automedsam.sam2.onnx_networks import PART_NAMES, OnnxParts
+from automedsam.sam2.onnx_networks import NETWORK_NAMES, OnnxNetworks
 from automedsam.sam2.propagation import Prompt, Sam2Segmenter
 
 torch = pytest.importorskip("torch", reason="the FP32 backend is not installed")
@@ -29,7 +29,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("segmenter")
     assert all(difference <= 1e-3 for difference in export_segmenter(tiny_model(), folder).values())
     calibration = np.random.default_rng(0).normal(size=(8, 3, SIZE, SIZE)).astype(np.float32)
-    quantize_segmenter({part: folder / f"{part}.onnx" for part in PART_NAMES}, folder, calibration)
+    quantize_segmenter({part: folder / f"{part}.onnx" for part in NETWORK_NAMES}, folder, calibration)
     return folder
 
 
@@ -37,8 +37,8 @@ def logits(folder: Path, ending: str) -> np.ndarray:
     """What a segmenter answers to one box on noise."""
     from tiny_segmenter import SETTINGS, SIZE
 
-    parts = OnnxParts({part: folder / f"{part}{ending}" for part in PART_NAMES}, SIZE, threads=1)
-    settings = replace(SETTINGS, empty_slices=99)
+    parts = OnnxNetworks({part: folder / f"{part}{ending}" for part in NETWORK_NAMES}, SIZE, threads=1)
+    settings = replace(SETTINGS, max_empty_slices=99)
     slices = np.random.default_rng(1).integers(0, 255, (5, 40, 40)).astype(np.uint8)
     segmenter = Sam2Segmenter(parts, settings, slices)
     segmenter.prompt(2, 1, Prompt(box=Box(10, 10, 20, 20)))
@@ -53,7 +53,7 @@ def test_int8_follows_fp32(exported: Path) -> None:
 
 def test_int8_files_are_smaller(exported: Path) -> None:
     sizes = {
-        ending: sum((exported / f"{p}{ending}").stat().st_size for p in PART_NAMES)
+        ending: sum((exported / f"{p}{ending}").stat().st_size for p in NETWORK_NAMES)
         for ending in (".onnx", ".int8.onnx")
     }
     assert sizes[".int8.onnx"] < 0.7 * sizes[".onnx"]

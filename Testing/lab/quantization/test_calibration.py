@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from automedsam.core.volume import Plane
-from automedsam.detection.detector import Fit, detector_input
+from automedsam.detection.detector import ResizeMode, detector_input
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.quantization.calibration import CLIP_SLICES, View, find_sources, read_calibration
 
@@ -71,10 +71,10 @@ def test_detector_sees_its_own_size_and_its_neighbours(tmp_path: Path) -> None:
 def test_letterboxed_detector_is_calibrated_with_letterboxed_slices(tmp_path: Path) -> None:
     """As the engine feeds it: the volume's slices are 24 x 20, and stand in the middle of a dark square."""
     write_volume(tmp_path / "head.nii.gz")
-    view = View(SIZE, detector_size=(96, 96), fit=Fit.LETTERBOX)
+    view = View(SIZE, detector_size=(96, 96), fit=ResizeMode.LETTERBOX)
     calibration = read_calibration(tmp_path, view, 4)
     frames = np.repeat(calibration.clips[0].frames[..., None], 3, axis=-1)
-    assert np.array_equal(calibration.detector_slices, detector_input(frames, (96, 96), Fit.LETTERBOX))
+    assert np.array_equal(calibration.detector_slices, detector_input(frames, (96, 96), ResizeMode.LETTERBOX))
     columns = calibration.detector_slices.max((0, 1, 2))
     assert columns[:8].max() == 0 and columns[-8:].max() == 0 and columns.max() > 0.5
 

@@ -18,7 +18,7 @@ from tiny_segmenter import SIZE, TINY, export, tiny_model  # noqa: E402
 from automedsam.bundle import Bundle, load_bundle  # noqa: E402
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam.sam2.build import build_sam2  # noqa: E402
-from automedsam.sam2.onnx_networks import PART_NAMES  # noqa: E402
+from automedsam.sam2.onnx_networks import NETWORK_NAMES  # noqa: E402
 from automedsam.sam2.torch_networks import MemoryAttention  # noqa: E402
 from automedsam_lab.quantization.dequantize import dequantize, fill, randomise, settle_norms, trace  # noqa: E402
 from automedsam_lab.quantization.dequantize_segmenter import restored_segmenter  # noqa: E402
@@ -53,7 +53,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def restored(folders: tuple[Path, Path]) -> torch.nn.Module:
     made, template = folders
-    return restored_segmenter(TINY, {part: made / f"{part}.int8.onnx" for part in PART_NAMES}, template)
+    return restored_segmenter(TINY, {part: made / f"{part}.int8.onnx" for part in NETWORK_NAMES}, template)
 
 
 def test_every_weight_is_as_near_as_eight_bits_are(restored: torch.nn.Module) -> None:

@@ -13,7 +13,7 @@ pytest.importorskip("sam2", reason="the FP32 backend is not installed")
 
 from tiny_segmenter import SETTINGS, some_clips, tiny_model  # noqa: E402
 
-from automedsam.sam2.torch_networks import TorchParts  # noqa: E402
+from automedsam.sam2.torch_networks import TorchNetworks  # noqa: E402
 from automedsam_lab.quantization.fidelity import Agreement, agreement, follow  # noqa: E402
 from automedsam_lab.quantization.ptq4sam.ablation import Ablation, Variant, markdown  # noqa: E402
 from automedsam_lab.quantization.ptq4sam.adaptive_granularity import quantize_softmax, search_granularity  # noqa: E402
@@ -52,13 +52,13 @@ def test_peaks_too_close_or_too_low_do_not_count() -> None:
 def test_a_fold_of_any_signs_is_exact() -> None:
     model = tiny_model()
     clips, rng = some_clips(), torch.Generator().manual_seed(0)
-    before = follow(TorchParts(model), SETTINGS, clips)
+    before = follow(TorchNetworks(model), SETTINGS, clips)
     for attention in token_to_image_attentions(model).values():
         signs = torch.where(torch.rand(attention.internal_dim, generator=rng) < 0.5, -1.0, 1.0)
         weight = attention.k_proj.weight.clone()
         fold_signs(attention, signs)
         assert not torch.equal(weight, attention.k_proj.weight)
-    after = follow(TorchParts(model), SETTINGS, clips)
+    after = follow(TorchNetworks(model), SETTINGS, clips)
     assert max(float(np.abs(a - b).max()) for a, b in zip(before, after, strict=True)) < 1e-4
 
 
@@ -73,7 +73,7 @@ def test_bimodal_keys_are_found_in_a_model_and_become_one_peak() -> None:
     assert done[name].bimodal and done[name].turned == math.ceil(attention.internal_dim / 3)
     assert bool((attention.k_proj.bias > 0).all())
     assert not integrate_bimodal(deepcopy(model), some_clips()[0], SETTINGS)[0].bimodal
-    wanted, found = (follow(TorchParts(one), SETTINGS, some_clips()) for one in (untouched, model))
+    wanted, found = (follow(TorchNetworks(one), SETTINGS, some_clips()) for one in (untouched, model))
     assert agreement(wanted, found).logits < 1e-5
 
 
@@ -139,7 +139,7 @@ def test_rounding_spans_the_range_and_keeps_zero() -> None:
 
 def test_more_bits_are_closer_to_fp32() -> None:
     model, clips = tiny_model(), some_clips(1)
-    wanted, observed = follow(TorchParts(model), SETTINGS, clips), observe(model, SETTINGS, clips)
+    wanted, observed = follow(TorchNetworks(model), SETTINGS, clips), observe(model, SETTINGS, clips)
     apart = [
         agreement(wanted, follow(simulated_parts(model, observed, bits), SETTINGS, clips)).logits for bits in (4, 8, 16)
     ]
@@ -152,7 +152,7 @@ def test_every_attention_gets_a_granularity_of_its_own() -> None:
     grids = search_softmax(observed, 8)
     # Two of the one memory layer, and seven of the decoder's two layers and its last attention.
     assert len(grids) == 2 + 7
-    wanted = follow(TorchParts(model), SETTINGS, clips)
+    wanted = follow(TorchNetworks(model), SETTINGS, clips)
     assert agreement(wanted, follow(simulated_parts(model, observed, 8, grids), SETTINGS, clips)).dice > 0.8
 
 

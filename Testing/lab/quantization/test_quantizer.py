@@ -17,7 +17,7 @@ from tiny_segmenter import SETTINGS, SIZE, export, some_clips, tiny_model  # noq
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam.runtime.golden_outputs import record_golden  # noqa: E402
 from automedsam.runtime.session import open_session  # noqa: E402
-from automedsam.sam2.onnx_networks import PART_NAMES, OnnxParts  # noqa: E402
+from automedsam.sam2.onnx_networks import NETWORK_NAMES, OnnxNetworks  # noqa: E402
 from automedsam_lab.quantization.activation_recorder import record_inputs  # noqa: E402
 from automedsam_lab.quantization.fidelity import agreement, follow  # noqa: E402
 from automedsam_lab.quantization.quantizer import (  # noqa: E402
@@ -92,7 +92,7 @@ def test_what_is_no_plan_is_refused(values: dict[str, object]) -> None:
 def test_without_a_plan_products_are_dynamic_and_the_trunk_is_static(fp32: dict[str, Path], tmp_path: Path) -> None:
     plan = default_plan(fp32)
     assert {name: part.scheme for name, part in plan.parts.items() if name != "image_encoder"} == dict.fromkeys(
-        PART_NAMES[1:], Scheme.DYNAMIC
+        NETWORK_NAMES[1:], Scheme.DYNAMIC
     )
     written = quantize_segmenter(fp32, tmp_path, SLICES)
     graph = onnx.load(written["image_encoder"]).graph
@@ -220,7 +220,7 @@ def test_the_commands_say_what_they_take(command: str, said: str, capsys: pytest
 
 def test_golden_outputs_find_a_part_that_falls_silent(fp32: dict[str, Path], tmp_path: Path) -> None:
     golden = json.loads(json.dumps(record_golden(fp32)))
-    OnnxParts(fp32, SIZE, golden=golden)
+    OnnxNetworks(fp32, SIZE, golden=golden)
     model = onnx.load(fp32["memory_encoder"])
     for tensor in model.graph.initializer:
         if tensor.name == "encoder.out_proj.weight":
@@ -228,11 +228,11 @@ def test_golden_outputs_find_a_part_that_falls_silent(fp32: dict[str, Path], tmp
     silent = tmp_path / "silent.onnx"
     onnx.save(model, silent)
     with pytest.raises(AutoMedSAMError, match="memory encoder answers otherwise"):
-        OnnxParts({**fp32, "memory_encoder": silent}, SIZE, golden=golden)
+        OnnxNetworks({**fp32, "memory_encoder": silent}, SIZE, golden=golden)
 
 
 def test_int8_follows_what_fp32_follows(fp32: dict[str, Path], tmp_path: Path) -> None:
     clips = some_clips()
     files = quantize_segmenter(fp32, tmp_path, SLICES)
-    answers = [follow(OnnxParts(paths, SIZE, threads=1), SETTINGS, clips) for paths in (fp32, files)]
+    answers = [follow(OnnxNetworks(paths, SIZE, threads=1), SETTINGS, clips) for paths in (fp32, files)]
     assert agreement(*answers).dice > 0.9

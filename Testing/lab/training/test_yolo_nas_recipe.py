@@ -17,7 +17,7 @@ if importlib.util.find_spec("super_gradients") is None:
 from prepared_files import write_prepared  # noqa: E402
 from processes import run_in_two  # noqa: E402
 
-from automedsam.detection.detector import Fit  # noqa: E402
+from automedsam.detection.detector import ResizeMode  # noqa: E402
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam_lab.bundling.detector_source import open_detector_source  # noqa: E402
 from automedsam_lab.cli.app import main  # noqa: E402
@@ -175,14 +175,14 @@ def test_resuming_another_network_says_so(a_dataset: Path, a_run: Path) -> None:
 def test_run_ends_in_a_detector_that_convert_takes(a_run: Path, tmp_path: Path) -> None:
     source = open_detector_source(str(a_run / "detector.pt"))
     assert (source.classes, source.input_size, source.context_mm) == (2, (64, 64), 0.0)
-    assert source.fit is Fit.LETTERBOX and source.taught.segments == {1: "bright", 2: "brighter"}
+    assert source.fit is ResizeMode.LETTERBOX and source.taught.segments == {1: "bright", 2: "brighter"}
     assert source.write_fp32 is not None
     source.write_fp32(tmp_path / "detector.onnx")  # which holds it against torch
     exported = open_detector_source(str(tmp_path / "detector.onnx"))
     told = (exported.classes, exported.input_size, exported.fit, exported.taught)
     assert told == (source.classes, source.input_size, source.fit, source.taught)
     with pytest.raises(AutoMedSAMError, match="fitted by letterbox, not stretch: leave --detector-fit out"):
-        open_detector_source(str(tmp_path / "detector.onnx"), fit=Fit.STRETCH)
+        open_detector_source(str(tmp_path / "detector.onnx"), fit=ResizeMode.STRETCH)
 
 
 def test_detector_says_what_it_learnt_and_how_images_were_fitted(a_run: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from automedsam.core.volume import Voxels
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.dicom.headers import parsing, quiet_pydicom, tags, text, value
-from automedsam.io.sitk_output import quiet_simpleitk
+from automedsam.io.sitk_output import suppress_sitk_output
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -128,7 +128,7 @@ def _decoded(path: Path, dataset: Dataset, coding: str) -> Voxels:
         with parsing(path):
             _write_pixels(dataset, coding, copy)
         try:
-            with quiet_simpleitk(output=True):
+            with suppress_sitk_output(output=True):
                 image = sitk.ReadImage(str(copy))
         except RuntimeError as error:
             message = f"The pixels of {path} cannot be decoded ({_name(coding)}): damaged; copy or export it again."

@@ -53,7 +53,7 @@ _IMAGES = ("2", "2.1", "2.2", "4", "4.1", "4.3", "4.4", "7", "20", "128", "128.1
 # A single slice of these is a part of a volume; of any other, a picture.
 _CROSS_SECTIONAL = ("CT", "MR", "PT", "OPT", "OCT", "IVOCT", "ST")
 # Ultrasound, intravascular ultrasound, angiography, fluoroscopy, endoscopy, photography, slit lamps, gait.
-_MOVING = ("US", "IVUS", "XA", "RF", "ES", "XC", "GM", "OPM")
+_CINE_MODALITIES = ("US", "IVUS", "XA", "RF", "ES", "XC", "GM", "OPM")
 
 
 def no_image(header: Header) -> str | None:
@@ -78,7 +78,7 @@ def is_cut_off(header: Header) -> bool:
 def is_moving(header: Header) -> bool:
     """Whether frames without a place of their own are moments in time, by what took them."""
     nuclear = header.modality == "NM" and "DYNAMIC" in header.image_type
-    return nuclear or (header.modality in _MOVING and header.sop_class != ULTRASOUND_VOLUME)
+    return nuclear or (header.modality in _CINE_MODALITIES and header.sop_class != ULTRASOUND_VOLUME)
 
 
 def is_cross_sectional(header: Header) -> bool:

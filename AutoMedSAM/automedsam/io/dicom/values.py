@@ -61,11 +61,11 @@ def as_seen(stored: Voxels, header: Header) -> Voxels:
 
 
 def _values(stored: Voxels, frame: Frame, *, seen: bool) -> Voxels:
-    from automedsam.core.color import picture_luminance
+    from automedsam.core.color import image_luminance
 
     header = frame.header
     if stored.ndim == 3:
-        return picture_luminance(stored.astype(np.float64) if stored.itemsize > 2 else stored)
+        return image_luminance(stored.astype(np.float64) if stored.itemsize > 2 else stored)
     if header.table:
         stored = _by_table(stored, header.path)
     elif seen:

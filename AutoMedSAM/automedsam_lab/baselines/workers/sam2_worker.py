@@ -39,13 +39,13 @@ def work(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
         for name, case in job["cases"].items():
             slices = np.load(case["frames"])
             began = time.monotonic()
-            found = _follow(predictor, slices, case["boxes"], size)
+            found = _track(predictor, slices, case["boxes"], size)
             tell({"done": name, "seconds": time.monotonic() - began, "images": len(slices)})
             np.save(case["output"], found)
     return {"version": version("sam2"), "size_mb": size_mb(job["weights"], predictor)}
 
 
-def _follow(predictor: Any, slices: Any, boxes: dict[str, dict[str, list[float]]], size: int) -> Any:
+def _track(predictor: Any, slices: Any, boxes: dict[str, dict[str, list[float]]], size: int) -> Any:
     """The label map `(N, H, W)` uint8 of slices `(N, H, W)` uint8; where two labels meet, the surer one stays."""
     import numpy as np
     import torch

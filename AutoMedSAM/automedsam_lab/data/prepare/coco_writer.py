@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from automedsam.io.atomic import whole_file
+from automedsam.io.atomic import atomic_write
 from automedsam_lab.data.prepare.image_worker import SIZE
 from automedsam_lab.data.prepare.split import FRACTIONS, PARTS
 from automedsam_lab.data.prepare.state import State
@@ -29,7 +29,7 @@ def write_annotations(state: State, out: Path, labels: Mapping[int, str]) -> Non
     categories = [{"id": value, "name": name} for value, name in sorted(labels.items())]
     for part in PARTS:
         with (
-            whole_file(out / "annotations" / f"{part}.json") as unfinished,
+            atomic_write(out / "annotations" / f"{part}.json") as unfinished,
             unfinished.open("w", encoding="utf-8") as f,
         ):
             _write_object(
@@ -57,7 +57,7 @@ def write_manifest(state: State, out: Path, described: Mapping[str, Any], labels
     counts = {part: _counts(state, part) for part in PARTS}
     schemes = [scheme for (scheme,) in state.read(_CASES.format("DISTINCT json_extract(plan.source, '$.scheme')"))]
     slivers, left_out = next(state.read("SELECT SUM(slivers), SUM(left_out) FROM done"))
-    with whole_file(out / "manifest.json") as unfinished, unfinished.open("w", encoding="utf-8") as stream:
+    with atomic_write(out / "manifest.json") as unfinished, unfinished.open("w", encoding="utf-8") as stream:
         _write_object(
             stream,
             schema=SCHEMA,

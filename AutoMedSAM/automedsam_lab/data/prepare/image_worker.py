@@ -15,7 +15,7 @@ import numpy as np
 from automedsam.core.letterbox import Letterbox
 from automedsam.core.memory import peak_memory_mb
 from automedsam.errors import AutoMedSAMError
-from automedsam.io.atomic import whole_file
+from automedsam.io.atomic import atomic_write
 from automedsam_lab.common.optional_dependencies import needs
 from automedsam_lab.data.readers.base import Archive, Choices, Outline, Picture, Source
 from automedsam_lab.data.readers.registry import Layout, open_archive
@@ -202,6 +202,6 @@ def _save(pixels: np.ndarray, path: Path) -> File:
     packed = io.BytesIO()
     Image.fromarray(pixels).save(packed, "PNG", **_COMPRESSION)
     content = packed.getvalue()
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_bytes(content)
     return File(hashlib.sha256(content).hexdigest(), len(content))

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from automedsam.io.atomic import whole_file
+from automedsam.io.atomic import atomic_write
 from automedsam_lab.common.optional_dependencies import needs
 from automedsam_lab.evaluation.report.plots import automatic_against_manual, boxplots, dice_of_cases, scored
 from automedsam_lab.evaluation.report.tables import (
@@ -49,7 +49,7 @@ def write_report(study: Study, pictures: Path, path: Path) -> None:
     plots = {name: Markup(svg) for name, svg in _plots(study).items()}
     overlays = [{"image": Markup(image), "caption": caption} for image, caption in _overlays(study, pictures)]
     page = template.render(study=study, style=Markup(style), plots=plots, overlays=overlays, **_context(study))
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_text(page + "\n", encoding="utf-8")
 
 

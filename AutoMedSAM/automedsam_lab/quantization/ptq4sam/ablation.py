@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from automedsam.sam2.onnx_networks import PART_NAMES, OnnxParts
+from automedsam.sam2.onnx_networks import NETWORK_NAMES, OnnxNetworks
 from automedsam.sam2.propagation import SegmenterSettings
-from automedsam.sam2.torch_networks import TorchParts
+from automedsam.sam2.torch_networks import TorchNetworks
 from automedsam_lab.common.table import Table
 from automedsam_lab.export.segmenter import export_segmenter
 from automedsam_lab.quantization.activation_recorder import record_inputs
@@ -26,7 +26,7 @@ from automedsam_lab.quantization.segmenter import ENCODER, default_plan, is_conv
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
-    from automedsam.sam2.networks import Sam2Parts
+    from automedsam.sam2.networks import Sam2Networks
     from automedsam_lab.quantization.quantizer import Feed
 
 ONNX_RUNTIME, SIMULATED = "ONNX Runtime", "simulated in torch"
@@ -72,7 +72,7 @@ def ablate(
         tested: other clips, that the masks are compared on.
         tell: is told each variant as it is measured.
     """
-    reference = follow(TorchParts(model), settings, tested)
+    reference = follow(TorchNetworks(model), settings, tested)
     folded = deepcopy(model)
     integrations = integrate_bimodal(folded, calibration[0], settings)
     models = {"": model, " + BIG": folded}
@@ -108,7 +108,7 @@ def markdown(ablation: Ablation, about: str) -> str:
 
 def _every(
     models: Mapping[str, SAM2Base], settings: SegmenterSettings, calibration: Sequence[PromptedClip]
-) -> Iterator[tuple[str, str, Sam2Parts]]:
+) -> Iterator[tuple[str, str, Sam2Networks]]:
     """Name, place and parts of each variant; an exported one lives until the next is asked for."""
     for suffix, model in models.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -125,19 +125,19 @@ def _every(
 
 def _exported(
     model: SAM2Base, settings: SegmenterSettings, calibration: Sequence[PromptedClip], folder: Path
-) -> Iterator[tuple[str, OnnxParts]]:
+) -> Iterator[tuple[str, OnnxNetworks]]:
     export_segmenter(model, folder)
-    fp32 = {part: folder / f"{part}.onnx" for part in PART_NAMES}
+    fp32 = {part: folder / f"{part}.onnx" for part in NETWORK_NAMES}
     recorded = record_inputs(fp32, calibration, settings)
     usual = default_plan(fp32)
     for name, plan in (("INT8 as shipped", usual), ("W8A8 static", _all_static(fp32, usual))):
         files = quantize_segmenter(fp32, folder / name.replace(" ", "_"), _slices(recorded), plan, recorded)
-        yield name, OnnxParts(files, settings.image_size)
+        yield name, OnnxNetworks(files, settings.image_size)
 
 
 def _all_static(fp32: Mapping[str, Path], usual: Plan) -> Plan:
     """Static ranges in every part, so that the keys are quantized as PTQ4SAM has it."""
-    parts = {part: PartPlan(Scheme.STATIC, operators=(*PRODUCTS, *CONVOLUTIONS)) for part in PART_NAMES}
+    parts = {part: PartPlan(Scheme.STATIC, operators=(*PRODUCTS, *CONVOLUTIONS)) for part in NETWORK_NAMES}
     if is_convolutional(fp32[ENCODER]):
         parts[ENCODER] = usual.parts[ENCODER]
     return Plan(parts)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from automedsam.sam2.propagation import SegmenterSettings
-from automedsam.sam2.torch_networks import TorchParts
+from automedsam.sam2.torch_networks import TorchNetworks
 from automedsam_lab.quantization.fidelity import PromptedClip, follow
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def integrate_bimodal(model: SAM2Base, clip: PromptedClip, settings: SegmenterSe
     """
     first = PromptedClip(clip.frames[:1], clip.box)
     with _keys_of(model) as keys:
-        follow(TorchParts(model), settings, [first])
+        follow(TorchNetworks(model), settings, [first])
     done = []
     for name, attention in token_to_image_attentions(model).items():
         bimodal = is_bimodal(keys[name].numpy())

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from automedsam.sam2.networks import Decoded, Floats, ImageEmbedding, MaskPrompt
+from automedsam.sam2.networks import DecoderPrompt, Floats, ImageEmbedding, MaskPrediction
 from automedsam.sam2.propagation import SegmenterSettings
-from automedsam.sam2.torch_networks import TorchParts
+from automedsam.sam2.torch_networks import TorchNetworks
 from automedsam_lab.quantization.fidelity import PromptedClip, follow
 from automedsam_lab.quantization.ptq4sam.adaptive_granularity import Granularity, quantize_softmax, search_granularity
 
@@ -81,7 +81,7 @@ def search_softmax(observed: Observed, bits: int) -> dict[str, Granularity]:
 def simulated_parts(
     model: SAM2Base, observed: Observed, bits: int, granularities: Mapping[str, Granularity] | None = None
 ) -> _InterceptedParts:
-    """`Sam2Parts` that compute with weights and activations of `bits` bits.
+    """`Sam2Networks` that compute with weights and activations of `bits` bits.
 
     Args:
         model: the one that was observed.
@@ -169,10 +169,10 @@ class _Interception(TorchFunctionMode):
 
 
 class _InterceptedParts:
-    """`Sam2Parts` on torch whose layers are intercepted."""
+    """`Sam2Networks` on torch whose layers are intercepted."""
 
     def __init__(self, model: SAM2Base, interception: _Interception) -> None:
-        self._parts, self._interception = TorchParts(model), interception
+        self._parts, self._interception = TorchNetworks(model), interception
 
     def encode_image(self, image: Floats) -> ImageEmbedding:
         return self._within(self._parts.encode_image, image)
@@ -182,8 +182,10 @@ class _InterceptedParts:
     ) -> Floats:
         return self._within(self._parts.attend, features, memories, ages, pointers, distances)
 
-    def decode(self, features: Floats, embedding: ImageEmbedding, prompt: MaskPrompt, *, remembered: bool) -> Decoded:
-        return self._within(self._parts.decode, features, embedding, prompt, remembered=remembered)
+    def decode(
+        self, features: Floats, embedding: ImageEmbedding, prompt: DecoderPrompt, *, memory_conditioned: bool
+    ) -> MaskPrediction:
+        return self._within(self._parts.decode, features, embedding, prompt, memory_conditioned=memory_conditioned)
 
     def remember(self, features: Floats, logits: Floats, presence: Floats, *, binarise: bool) -> Floats:
         return self._within(self._parts.remember, features, logits, presence, binarise=binarise)

@@ -158,7 +158,7 @@ def train_on_stacks(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         optimizer.step()
         step += 1
-        _follow(average, model, min(_AVERAGE, (1 + step) / (10 + step)))
+        _track(average, model, min(_AVERAGE, (1 + step) / (10 + step)))
         losses.append(float(loss.detach()))
         if step % settings.epoch == 0 or progress >= 1:
             seconds = time.monotonic() - started
@@ -205,7 +205,7 @@ def _parameter_groups(model: torch.nn.Module) -> list[dict[str, Any]]:
 
 
 @torch.no_grad()
-def _follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
+def _track(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
     for kept, fresh in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
         if kept.is_floating_point():
             kept.lerp_(fresh, 1 - decay)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from automedsam.detection.detector import Mirror, Predict, YoloNasDetector, context_frames
+from automedsam.detection.detector import FlipAugmentation, Predict, YoloNasDetector, stack_adjacent_slices
 from automedsam_lab.data.detector_slices import DetectorTask, FrameStack, boxes_of, engine_settings
 from automedsam_lab.metrics.average_precision import average_precision, best_threshold
 from automedsam_lab.metrics.box_agreement import SliceBoxes
@@ -31,7 +31,7 @@ class DetectorScores:
 
 
 def measure_detector(
-    task: DetectorTask, predict: Predict, stacks: Sequence[FrameStack], mirror: Mirror | None = None
+    task: DetectorTask, predict: Predict, stacks: Sequence[FrameStack], mirror: FlipAugmentation | None = None
 ) -> DetectorScores:
     """Score a detector without augmentation; slices with too little label to judge are left out.
 
@@ -53,7 +53,7 @@ def measure_detector(
     for stack in stacks:
         judged = [(index, boxes_of(task, labels_of)) for index, labels_of in enumerate(stack.labels)]
         shown = {index: real for index, real in judged if real is not None and stack.frames[index].any()}
-        frames = context_frames(stack.frames, stack.between_mm, task.context_mm)[list(shown)]
+        frames = stack_adjacent_slices(stack.frames, stack.between_mm, task.context_mm)[list(shown)]
         found = [
             np.array([(box.label, box.score, *box.corners) for box in boxes], np.float64).reshape(-1, 6)
             for boxes in detector.detect(frames)
