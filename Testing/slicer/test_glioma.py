@@ -40,10 +40,10 @@ def logic(scene: Any) -> Iterator[Any]:
 
 
 def labels_of(segmentation: Any, volume: Any) -> np.ndarray:
-    from AutoMedSAMLib.scene.segment_ownership import own_segments
+    from AutoMedSAMLib.scene.segment_ownership import managed_segments
     from runs import labels_in
 
-    own = own_segments(segmentation, "glioma", volume)
+    own = managed_segments(segmentation, "glioma", volume)
     return labels_in(segmentation, volume, {value: one.id for value, one in own.items()})
 
 

@@ -131,7 +131,7 @@ def test_backend_without_its_files_cannot_be_applied(ready):
     ready.ui.backendSelector.currentIndex = 1
     assert not ready.ui.applyButton.enabled
     assert "no FP32 files" in ready.ui.statusLabel.text
-    assert ready.ui.deviceLabel.text == "Its files are not here"
+    assert ready.ui.deviceLabel.text == "Files not installed"
 
 
 def test_what_is_chosen_is_what_is_asked_for(ready):

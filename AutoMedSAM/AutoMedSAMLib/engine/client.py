@@ -11,14 +11,14 @@ from AutoMedSAMLib.engine.process import EngineProcess, QtEngineProcess, StartPr
 from AutoMedSAMLib.model.run import Message
 from AutoMedSAMLib.qt_timers import single_shot
 
-DIED = "The engine stopped unexpectedly; what was finished is kept, and the next run starts it anew."
+ENGINE_STOPPED = "The engine stopped unexpectedly; what was finished is kept, and the next run starts it anew."
 
 _PATIENCE_MS = 800
 _SHARE_OF_LOOP_SECONDS = 0.02
 
 
 @dataclass(eq=False)
-class Request:
+class PendingRequest:
     """Something asked of the engine.
 
     Attributes:
@@ -37,7 +37,7 @@ class Request:
         return kind in ("finished", "cancelled", "error") or kind == ANSWERS.get(self.message["op"])
 
 
-class Engine:
+class EngineClient:
     """The one engine of the module: started when it is first needed, warm until it is closed.
 
     Args:
@@ -47,37 +47,39 @@ class Engine:
     def __init__(self, start_process: StartProcess = QtEngineProcess) -> None:
         self._start_process = start_process
         self._process: EngineProcess | None = None
-        self._current: Request | None = None
-        self._waiting: deque[Request] = deque()
+        self._current: PendingRequest | None = None
+        self._waiting: deque[PendingRequest] = deque()
         self._lines: deque[str] = deque()
         self._number = 0
-        self._draining = single_shot(0, self._drain)
-        self._losing_patience = single_shot(_PATIENCE_MS, self._kill_current)
-        self._burying, self._details = single_shot(0, self._bury), ""
+        self._draining = single_shot(0, self._process_lines)
+        self._cancel_timeout = single_shot(_PATIENCE_MS, self._kill_current)
+        self._exit_timer, self._details = single_shot(0, self._on_exit), ""
 
     @property
     def process(self) -> EngineProcess | None:
         """The running process, if there is one."""
         return self._process
 
-    def ask(self, message: Message, on_event: Callable[[Message], None], on_died: Callable[[str], None]) -> Request:
+    def send(
+        self, message: Message, on_event: Callable[[Message], None], on_died: Callable[[str], None]
+    ) -> PendingRequest:
         """Sends a request as soon as those before it are answered."""
-        request = Request(message, on_event, on_died)
+        request = PendingRequest(message, on_event, on_died)
         self._waiting.append(request)
         self._send_next()
         return request
 
-    def cancel(self, request: Request) -> None:
+    def cancel(self, request: PendingRequest) -> None:
         """Asks the engine to stop; kills it if it has not within 0.8 s. A "cancelled" event comes either way."""
         if request is self._current:
-            if not self._losing_patience.active:
+            if not self._cancel_timeout.active:
                 self._write({"op": "cancel"})
-                self._losing_patience.start()
+                self._cancel_timeout.start()
         elif request in self._waiting:
             self._waiting.remove(request)
             request.on_event({"event": "cancelled", "confidence": []})
 
-    def abandon(self, request: Request) -> None:
+    def discard(self, request: PendingRequest) -> None:
         """Sees to it that nothing more is heard of a request, and that no time is lost with it."""
         request.on_event = request.on_died = _ignore
         # What is answered quickly is let finish: its patience would run out while the engine is still starting.
@@ -86,7 +88,7 @@ class Engine:
 
     def kill(self, wait_ms: int = 0) -> None:
         """Ends the process at once and forgets every request; waits so long at most until it is gone."""
-        for timer in (self._draining, self._losing_patience, self._burying):
+        for timer in (self._draining, self._cancel_timeout, self._exit_timer):
             timer.stop()
         self._current = None
         self._waiting.clear()
@@ -102,27 +104,27 @@ class Engine:
         self._number += 1
         self._current.message["id"] = self._number
         if self._process is None:
-            self._process = self._start_process(self._hear, self._last_words)
+            self._process = self._start_process(self._on_line, self._on_process_ended)
         self._write(self._current.message)
 
     def _write(self, message: Message) -> None:
         if self._process is not None:
             self._process.write(json.dumps(message))
 
-    def _hear(self, line: str) -> None:
+    def _on_line(self, line: str) -> None:
         """Lines wait for their turn: many may come at once, and the window must stay live."""
         self._lines.append(line)
         if not self._draining.active:
             self._draining.start()
 
-    def _drain(self) -> None:
+    def _process_lines(self) -> None:
         until = time.perf_counter() + _SHARE_OF_LOOP_SECONDS
         while self._lines and time.perf_counter() < until:
-            self._understand(self._lines.popleft())
+            self._dispatch(self._lines.popleft())
         if self._lines:
             self._draining.start()
 
-    def _understand(self, line: str) -> None:
+    def _dispatch(self, line: str) -> None:
         try:
             event = json.loads(line)
             kind = event["event"]
@@ -137,7 +139,7 @@ class Engine:
             return
         if request.is_answered_by(event):
             self._current = None
-            self._losing_patience.stop()
+            self._cancel_timeout.stop()
         request.on_event(event)
         self._send_next()
 
@@ -146,22 +148,22 @@ class Engine:
         request, self._current = self._current, None
         process, self._process = self._process, None
         self._lines.clear()
-        self._burying.stop()
+        self._exit_timer.stop()
         if process is not None:
             process.kill()
         if request is not None:
             request.on_event({"event": "cancelled", "confidence": []})
         self._send_next()
 
-    def _last_words(self, details: str) -> None:
+    def _on_process_ended(self, details: str) -> None:
         """It died by itself. Where it could not be started, that may be told before starting it has returned."""
         self._details = details
-        self._burying.start()
+        self._exit_timer.start()
 
-    def _bury(self) -> None:
+    def _on_exit(self) -> None:
         """What it still said is heard first, for its finished slices are good."""
         while self._lines:
-            self._understand(self._lines.popleft())
+            self._dispatch(self._lines.popleft())
         self._end_all(self._details)
 
     def _end_all(self, details: str) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import slicer
 
-from AutoMedSAMLib.engine.client import Engine, Request
-from AutoMedSAMLib.engine.shared_files import Exchange, VolumeCopy, VolumeIdentity
+from AutoMedSAMLib.engine.client import EngineClient, PendingRequest
+from AutoMedSAMLib.engine.shared_files import SharedFiles, VolumeExport, VolumeIdentity
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.bundle_info import Model
 from AutoMedSAMLib.model.run import Message
@@ -32,10 +32,10 @@ class InputCheck:
         exchange: where the copy goes.
     """
 
-    def __init__(self, engine: Engine, exchange: Exchange) -> None:
+    def __init__(self, engine: EngineClient, exchange: SharedFiles) -> None:
         self._engine, self._exchange = engine, exchange
-        self._copy: VolumeCopy | None = None
-        self._asked: Request | None = None
+        self._copy: VolumeExport | None = None
+        self._asked: PendingRequest | None = None
         self._names: list[dict[str, str]] = []
         self._model: Model | None = None
         self._done: Callable[[list[Message]], None] | None = None
@@ -45,7 +45,7 @@ class InputCheck:
         self,
         volumes: Sequence[slicer.vtkMRMLScalarVolumeNode],
         model: Model,
-        copy: VolumeCopy | None,
+        copy: VolumeExport | None,
         done: Callable[[list[Message]], None],
     ) -> None:
         """Checks volumes; a check that still goes on is dropped.
@@ -62,14 +62,14 @@ class InputCheck:
         self._drop()
         if copy is None and (self._copy is None or self._copy.identity != VolumeIdentity.of(volumes)):
             self._discard()
-            self._copy = VolumeCopy(volumes, self._exchange.new_path("volume"))
+            self._copy = VolumeExport(volumes, self._exchange.new_path("volume"))
         self._names, self._model, self._done = [names_of(volume) for volume in volumes], model, done
         if copy is not None:
             self._ask(copy)
         else:
             self._timer.start()
 
-    def take_copy(self, identity: VolumeIdentity) -> VolumeCopy | None:
+    def take_copy(self, identity: VolumeIdentity) -> VolumeExport | None:
         """Hands over the copy of these volumes, complete or not, and drops the check; None if there is no copy."""
         if self._copy is None or self._copy.identity != identity:
             return None
@@ -84,7 +84,7 @@ class InputCheck:
 
     def _copy_on(self) -> None:
         try:
-            complete = self._copy.is_complete or self._copy.write_for(_SHARE_OF_LOOP_SECONDS)
+            complete = self._copy.is_complete or self._copy.write_chunk(_SHARE_OF_LOOP_SECONDS)
         except AutoMedSAMError:
             # The run that follows says what is wrong with the disk.
             self._discard()
@@ -95,14 +95,14 @@ class InputCheck:
         else:
             self._timer.start()
 
-    def _ask(self, copy: VolumeCopy) -> None:
+    def _ask(self, copy: VolumeExport) -> None:
         message = {
             "op": "check",
             "volume": copy.description,
             "model": str(self._model.folder),
             "names": self._names,
         }
-        self._asked = self._engine.ask(message, self._hear, lambda _: self._answer([]))
+        self._asked = self._engine.send(message, self._hear, lambda _: self._answer([]))
 
     def _hear(self, event: Message) -> None:
         self._answer(event.get("warnings", []))
@@ -117,7 +117,7 @@ class InputCheck:
         self._timer.stop()
         asked, self._asked, self._done = self._asked, None, None
         if asked is not None:
-            self._engine.abandon(asked)
+            self._engine.discard(asked)
 
     def _discard(self) -> None:
         copy, self._copy = self._copy, None

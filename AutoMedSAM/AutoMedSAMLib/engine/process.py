@@ -49,7 +49,7 @@ class QtEngineProcess:
     def __init__(self, on_line: Callable[[str], None], on_ended: Callable[[str], None]) -> None:
         self._on_line, self._on_ended = on_line, on_ended
         self._unfinished_line, self._stderr = b"", b""
-        self._silent = self._has_ended = False
+        self._muted = self._has_ended = False
         self._engine_pid = 0
         # The application owns it: it must not be deleted with this object, while it runs or in its own signal.
         self._process = qt.QProcess(slicer.app)
@@ -74,7 +74,7 @@ class QtEngineProcess:
             self._process.write(line.encode() + b"\n")
 
     def kill(self, wait_ms: int = 0) -> None:
-        self._silent = True
+        self._muted = True
         if not self.pid:
             return
         self._process.closeWriteChannel()
@@ -86,7 +86,7 @@ class QtEngineProcess:
         self._process.waitForFinished(wait_ms)
 
     def _read_lines(self) -> None:
-        if self._silent:
+        if self._muted:
             return
         said = self._unfinished_line + _bytes(self._process.readAllStandardOutput())
         *lines, self._unfinished_line = said.split(b"\n")
@@ -95,30 +95,30 @@ class QtEngineProcess:
             self._on_line(line.decode("utf-8", "replace"))
 
     def _read_stderr(self) -> None:
-        if self._silent:
+        if self._muted:
             return
         self._stderr = (self._stderr + _bytes(self._process.readAllStandardError()))[-_STDERR_KEPT:]
 
     def _finished(self, exit_code: int, _status: object) -> None:
-        if not self._silent:
+        if not self._muted:
             self._read_lines()
             self._read_stderr()
             self._end(f"The process ended with code {exit_code}.")
-        self._let_go()
+        self._release()
 
     def _failed(self, error: object) -> None:
         # Every other error is followed by finished().
         if error == qt.QProcess.FailedToStart:
             self._end(f"{_python()} could not be started: {self._process.errorString()}")
-            self._let_go()
+            self._release()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._has_ended = True
         self._process.deleteLater()
 
     def _end(self, how: str) -> None:
-        if not self._silent:
-            self._silent = True
+        if not self._muted:
+            self._muted = True
             said = self._stderr.decode("utf-8", "replace").strip()
             self._on_ended(f"{how}\n\n{said}" if said else how)
 

@@ -23,7 +23,7 @@ _SLAB_VOXELS = 1 << 20
 _PATIENCE_SECONDS = 2.0
 
 
-class Exchange:
+class SharedFiles:
     """A folder that only this user can read, with numbered names, so that no node's name ever becomes a path."""
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ class VolumeIdentity:
         )
 
 
-class VolumeCopy:
+class VolumeExport:
     """A copy of volume nodes' voxels in a file, written bit by bit so that the event loop goes on.
 
     Args:
@@ -133,7 +133,7 @@ class VolumeCopy:
         """How much is written, 0 to 1."""
         return self._written / self._total
 
-    def write_for(self, seconds: float) -> bool:
+    def write_chunk(self, seconds: float) -> bool:
         """Goes on writing for about so long.
 
         Returns:

@@ -11,7 +11,7 @@ _REACH = 3
 
 
 @dataclass(frozen=True)
-class TableBox:
+class BoxRecord:
     """A rectangle on one slice, as the engine process sends it.
 
     Attributes:
@@ -36,7 +36,7 @@ class TableBox:
             raise ValueError(message)
 
     @classmethod
-    def from_message(cls, message: dict[str, Any]) -> TableBox:
+    def from_message(cls, message: dict[str, Any]) -> BoxRecord:
         """The box in a message of the engine process."""
         return cls(
             int(message["id"]),
@@ -68,7 +68,7 @@ class TableBox:
         (a0, a1), (b0, b1) = self.sides(axis)
         return (a1 - a0) * (b1 - b0)
 
-    def iou(self, other: TableBox, axis: int) -> float:
+    def iou(self, other: BoxRecord, axis: int) -> float:
         """Intersection over union within the slice, 0 to 1; slices and labels are not looked at."""
         shared = 1.0
         for (low, high), (other_low, other_high) in zip(self.sides(axis), other.sides(axis), strict=True):
@@ -78,7 +78,7 @@ class TableBox:
 
 
 @dataclass(frozen=True)
-class BoxGroup:
+class ObjectGroup:
     """Boxes that are shown together: one object, or those that belong to none.
 
     Attributes:
@@ -93,7 +93,7 @@ class BoxGroup:
 
     number: int
     label: int
-    boxes: tuple[TableBox, ...]
+    boxes: tuple[BoxRecord, ...]
     accepted: frozenset[int]
     seed: int | None
     gaps: tuple[tuple[int, int], ...]
@@ -124,7 +124,7 @@ class BoxGroup:
         """Where the object's box would be on a slice that has none.
 
         Returns:
-            Bounds as in `TableBox`, between those of the neighbours or like that of the nearer end; None if nothing
+            Bounds as in `BoxRecord`, between those of the neighbours or like that of the nearer end; None if nothing
             is accepted, if the slice has an accepted box, or if it lies farther from the object than this is long.
         """
         kept = [box for box in self.boxes if box.id in self.accepted]

@@ -9,7 +9,7 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
-from AutoMedSAMLib.model.box_record import BoxGroup, TableBox, gaps_between
+from AutoMedSAMLib.model.box_record import BoxRecord, ObjectGroup, gaps_between
 
 _FORMAT = 1
 
@@ -44,7 +44,7 @@ class BoxTable:
         self.axis, self.plane, self.slices = axis, plane, slices
         self.model, self.threshold = model, threshold
         self.confidence: list[dict[str, Any]] = []
-        self._boxes: dict[int, TableBox] = {}
+        self._boxes: dict[int, BoxRecord] = {}
         self._tracklets: list[dict[str, Any]] = []
         self._rejected: set[int] = set()
         self._seeds: set[int] = set()
@@ -66,10 +66,10 @@ class BoxTable:
     def __len__(self) -> int:
         return len(self._boxes)
 
-    def __getitem__(self, box_id: int) -> TableBox:
+    def __getitem__(self, box_id: int) -> BoxRecord:
         return self._boxes[box_id]
 
-    def get(self, box_id: int) -> TableBox | None:
+    def get(self, box_id: int) -> BoxRecord | None:
         """The box of this id, if there is one."""
         return self._boxes.get(box_id)
 
@@ -78,7 +78,7 @@ class BoxTable:
     def receive_boxes(self, messages: Iterable[dict[str, Any]]) -> None:
         """Takes in detected boxes; one that a person has changed stays as it is."""
         for message in messages:
-            box = TableBox.from_message(message)
+            box = BoxRecord.from_message(message)
             if box.id not in self._boxes or not self._boxes[box.id].drawn:
                 self._boxes[box.id] = box
 
@@ -125,7 +125,7 @@ class BoxTable:
         self._boxes[box_id] = replace(box, bounds=self._on_slice(box.slice, bounds), score=1.0, drawn=True)
         self._rejected.discard(box_id)
 
-    def add(self, slice_index: int, bounds: Sequence[float], label: int, group: BoxGroup | None = None) -> TableBox:
+    def add(self, slice_index: int, bounds: Sequence[float], label: int, group: ObjectGroup | None = None) -> BoxRecord:
         """Adds a box that a person drew. Link again to learn to which object it belongs; until then it is in `group`.
 
         Args:
@@ -135,7 +135,7 @@ class BoxTable:
             group: the object that it is added to; an object of its own if None.
         """
         number = max(self._boxes, default=0) + 1
-        box = TableBox(number, slice_index, self._on_slice(slice_index, bounds), 1.0, label, drawn=True)
+        box = BoxRecord(number, slice_index, self._on_slice(slice_index, bounds), 1.0, label, drawn=True)
         self._boxes[number] = box
         self.is_linked = False
         if group is None:
@@ -154,13 +154,13 @@ class BoxTable:
 
     # What is shown
 
-    def objects(self) -> list[BoxGroup]:
+    def objects(self) -> list[ObjectGroup]:
         """The objects at the threshold, best first, each with the rejected boxes that lie where it is."""
         members = [self._members(tracklet) for tracklet in self._tracklets]
         taken = {box.id for boxes in members for box in boxes}
         for box in (self._boxes[number] for number in self._rejected if number not in taken):
             self._put_where_it_lies(box, members)
-        groups: list[BoxGroup] = []
+        groups: list[ObjectGroup] = []
         for tracklet, boxes in zip(self._tracklets, members, strict=True):
             if boxes and max(box.score for box in boxes) >= self.threshold:
                 groups.append(self._group(len(groups) + 1, tracklet, boxes))
@@ -174,7 +174,7 @@ class BoxTable:
         best = objects[0]
         return next(box.id for box in best.boxes if box.slice == best.seed and box.id in best.accepted)
 
-    def loose(self, objects: Sequence[BoxGroup] | None = None) -> BoxGroup | None:
+    def unassigned(self, objects: Sequence[ObjectGroup] | None = None) -> ObjectGroup | None:
         """The boxes at the threshold or rejected that belong to no object, if there are any."""
         shown = {box.id for group in (self.objects() if objects is None else objects) for box in group.boxes}
         rest = [
@@ -186,7 +186,7 @@ class BoxTable:
             return None
         labels = {box.label for box in rest}
         label = labels.pop() if len(labels) == 1 else 0
-        return BoxGroup(0, label, tuple(_in_slice_order(rest)), frozenset(), None, ())
+        return ObjectGroup(0, label, tuple(_in_slice_order(rest)), frozenset(), None, ())
 
     # What the engine is asked
 
@@ -222,7 +222,7 @@ class BoxTable:
         return bool(self._segmented)
 
     @property
-    def is_changed(self) -> bool:
+    def needs_propagation(self) -> bool:
         """Whether another propagation would segment something else than the last."""
         return bool(self._boxes) and self._segmented != self._signature()
 
@@ -276,7 +276,7 @@ class BoxTable:
             ]
             for number, slice_index, *bounds, score, label, drawn in content["boxes"]:
                 edges = tuple(float(edge) for edge in bounds)
-                box = TableBox(int(number), int(slice_index), edges, float(score), int(label), bool(drawn))
+                box = BoxRecord(int(number), int(slice_index), edges, float(score), int(label), bool(drawn))
                 table._boxes[box.id] = box
             table.receive_tracklets(content["tracklets"])
             table._rejected = table._known(content["rejected"])
@@ -302,17 +302,17 @@ class BoxTable:
         edges[along : along + 2] = [float(slice_index), float(slice_index + 1)]
         return tuple(edges)
 
-    def _members(self, tracklet: dict[str, Any]) -> list[TableBox]:
+    def _members(self, tracklet: dict[str, Any]) -> list[BoxRecord]:
         return [self._boxes[number] for number in tracklet["boxes"] if number in self._boxes]
 
-    def _join(self, box_id: int, group: BoxGroup) -> None:
+    def _join(self, box_id: int, group: ObjectGroup) -> None:
         """Makes a box that was only shown with an object a member of it."""
         mates = {box.id for box in group.boxes}
         tracklet = next(one for one in self._tracklets if mates.intersection(one["boxes"]))
         if box_id not in tracklet["boxes"]:
             tracklet["boxes"].append(box_id)
 
-    def _put_where_it_lies(self, box: TableBox, members: list[list[TableBox]]) -> None:
+    def _put_where_it_lies(self, box: BoxRecord, members: list[list[BoxRecord]]) -> None:
         """Adds a rejected box to the object that it overlaps most on the slice nearest to its own."""
         best, home = 0.0, None
         for boxes in members:
@@ -322,8 +322,8 @@ class BoxTable:
         if home is not None:
             home.append(box)
 
-    def _group(self, number: int, tracklet: dict[str, Any], boxes: list[TableBox]) -> BoxGroup:
-        by_slice: dict[int, TableBox] = {}
+    def _group(self, number: int, tracklet: dict[str, Any], boxes: list[BoxRecord]) -> ObjectGroup:
+        by_slice: dict[int, BoxRecord] = {}
         for box in boxes:
             other = by_slice.get(box.slice)
             better = other is None or (box.drawn, box.score) > (other.drawn, other.score)
@@ -334,9 +334,9 @@ class BoxTable:
         # A slice whose box was rejected has a row of its own already.
         within = range(min(by_slice, default=0), max(by_slice, default=0))
         gaps = gaps_between(sorted({*by_slice, *(box.slice for box in boxes if box.slice in within)}))
-        return BoxGroup(number, tracklet["label"], tuple(_in_slice_order(boxes)), kept, seed, gaps)
+        return ObjectGroup(number, tracklet["label"], tuple(_in_slice_order(boxes)), kept, seed, gaps)
 
-    def _seed(self, linked: int, by_slice: dict[int, TableBox]) -> int | None:
+    def _seed(self, linked: int, by_slice: dict[int, BoxRecord]) -> int | None:
         chosen = next((at for at, box in by_slice.items() if box.id in self._seeds), None)
         if chosen is not None or not by_slice:
             return chosen
@@ -352,5 +352,5 @@ class BoxTable:
         return f"{zlib.crc32(json.dumps(parts).encode()):08x}-{len(parts)}"
 
 
-def _in_slice_order(boxes: Iterable[TableBox]) -> list[TableBox]:
+def _in_slice_order(boxes: Iterable[BoxRecord]) -> list[BoxRecord]:
     return sorted(boxes, key=lambda box: (box.slice, -box.score))

@@ -41,7 +41,7 @@ class RunRequest:
 
 
 @dataclass
-class Run:
+class RunInfo:
     """A run that the engine has begun.
 
     Attributes:
@@ -91,7 +91,7 @@ class Outcome:
 class RunListener(Protocol):
     """Who wants to know how a run goes. Every call comes on the main thread, from the event loop."""
 
-    def on_started(self, run: Run) -> None:
+    def on_started(self, run: RunInfo) -> None:
         """The engine has begun; not called if it never does."""
 
     def on_progress(self, fraction: float, text: str) -> None:
@@ -113,7 +113,7 @@ class RunListener(Protocol):
 class SilentListener:
     """A listener that listens to nothing: a base for those who want to know one thing only."""
 
-    def on_started(self, run: Run) -> None: ...
+    def on_started(self, run: RunInfo) -> None: ...
 
     def on_progress(self, fraction: float, text: str) -> None: ...
 
@@ -131,7 +131,7 @@ def finished(event: Message) -> Outcome:
     return Outcome("finished", "", report=event["report"], confidence=event["confidence"])
 
 
-def concluded(outcome: Outcome, run: Run | None, seconds: float, changed: int | None) -> Outcome:
+def concluded(outcome: Outcome, run: RunInfo | None, seconds: float, changed: int | None) -> Outcome:
     """The outcome of a run with its sentence; one that did not finish has its own already.
 
     Args:

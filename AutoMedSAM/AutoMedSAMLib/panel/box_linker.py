@@ -21,7 +21,7 @@ class BoxLinker:
         logic: what links boxes; an `AutoMedSAMLogic`.
         question: the table and the request of its run; None while nothing can be linked.
         on_linked: called after the table has received its new objects.
-        say: shows a sentence in the status line.
+        show_status: shows a sentence in the status line.
     """
 
     def __init__(
@@ -29,9 +29,9 @@ class BoxLinker:
         logic: Any,
         question: Callable[[], tuple[BoxTable, RunRequest] | None],
         on_linked: Callable[[], None],
-        say: Callable[[str], None],
+        show_status: Callable[[str], None],
     ) -> None:
-        self._logic, self._question, self._on_linked, self._say = logic, question, on_linked, say
+        self._logic, self._link_input, self._on_linked, self._show_status = logic, question, on_linked, show_status
         self._timer = single_shot(_AFTER_MS, self._ask)
 
     def link_soon(self) -> None:
@@ -43,13 +43,13 @@ class BoxLinker:
         self._timer.stop()
 
     def _ask(self) -> None:
-        question = self._question()
+        question = self._link_input()
         if question is None:
             return
         table, request = question
 
         def done(tracklets: list[Message]) -> None:
-            now = self._question()
+            now = self._link_input()
             if now is not None and now[0] is table:
                 table.receive_tracklets(tracklets)
                 self._on_linked()
@@ -57,4 +57,4 @@ class BoxLinker:
         try:
             self._logic.link(request, table.link_boxes(), table.threshold, done)
         except AutoMedSAMError as error:
-            self._say(str(error))
+            self._show_status(str(error))

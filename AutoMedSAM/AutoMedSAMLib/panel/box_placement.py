@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from AutoMedSAMLib.model.box_record import BoxGroup
+from AutoMedSAMLib.model.box_record import ObjectGroup
 from AutoMedSAMLib.panel.box_tree import BoxSelection, BoxTree
 from AutoMedSAMLib.scene.geometry import shape_of
 from AutoMedSAMLib.scene.slice_views import current_slice, to_voxel, view_across
@@ -19,7 +19,7 @@ _LEAST_VOXELS = 2.0
 
 def place_of_new_box(
     volume: Any, axis: int, selection: BoxSelection, tree: BoxTree, label: int | None
-) -> tuple[int, BoxGroup | None, int | None, list[float] | tuple[float, ...] | None]:
+) -> tuple[int, ObjectGroup | None, int | None, list[float] | tuple[float, ...] | None]:
     """Where a box is added: between the boxes of the selected object if it has none there, else where one looks.
 
     Args:

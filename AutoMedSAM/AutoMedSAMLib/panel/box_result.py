@@ -11,7 +11,7 @@ from AutoMedSAMLib.model.box_table import BoxTable
 from AutoMedSAMLib.model.bundle_info import Model
 from AutoMedSAMLib.qt_timers import single_shot
 from AutoMedSAMLib.scene.parameters import Parameters
-from AutoMedSAMLib.scene.segment_ownership import own_segments
+from AutoMedSAMLib.scene.segment_ownership import managed_segments
 
 _VOLUME_ROLE = "BoxesVolume"
 _SEGMENTATION_ROLE = "BoxesSegmentation"
@@ -84,7 +84,7 @@ class BoxResult:
         volume, segmentation = self.volume, self.segmentation
         if segmentation is None:
             return "The segmentation of these boxes was deleted: this makes it anew."
-        found = own_segments(segmentation, model.name, volume, by_name=True)
+        found = managed_segments(segmentation, model.name, volume, by_name=True)
         if any(label["value"] not in found for label in model.segments):
             return "A segment of this result was deleted: this makes it anew."
         if table.run and any(own.run != table.run for own in found.values()):

@@ -20,9 +20,9 @@ def summary(table: BoxTable, incoming: BoxTable | None) -> str:
     if not len(table):
         return _EMPTY
     objects = table.objects()
-    loose = table.loose(objects)
+    unassigned = table.unassigned(objects)
     accepted = [len(group.accepted) for group in objects if group.accepted]
-    shown = sum(len(group.boxes) for group in [*objects, *([loose] if loose else [])])
+    shown = sum(len(group.boxes) for group in [*objects, *([unassigned] if unassigned else [])])
     text = f"{_count(len(accepted), 'object')} from {_count(sum(accepted), 'box', 'boxes')}"
     return text + (f"; {shown - sum(accepted)} not used." if shown > sum(accepted) else ".")
 
@@ -42,7 +42,7 @@ def why_not_propagate(table: BoxTable, is_ready: bool, is_foreign: bool, is_stal
         return "Choose a model and a volume first."
     if is_foreign:
         return "These boxes belong to another volume or model: choose that again, or click Apply for this one."
-    if table.is_changed or is_stale:
+    if table.needs_propagation or is_stale:
         return ""
     return "The segmentation shows these boxes already: change one first."
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import qt
 
-from AutoMedSAMLib.model.box_record import BoxGroup, TableBox
+from AutoMedSAMLib.model.box_record import BoxRecord, ObjectGroup
 from AutoMedSAMLib.model.box_table import BoxTable
 
 SLICE, LABEL, SCORE, NOTE, ACCEPTED = range(5)
@@ -73,13 +73,13 @@ class BoxTree:
         in_sight = self._is_in_sight(self._tree.currentItem())
         scroll = self._tree.verticalScrollBar().value
         objects = table.objects()
-        loose = table.loose(objects)
+        unassigned = table.unassigned(objects)
 
         self._pale = self._tree.palette.brush(qt.QPalette.Disabled, qt.QPalette.Text)
         blocked = self._tree.blockSignals(True)
         self._tree.setSortingEnabled(False)
         self._tree.clear()
-        for group in [*objects, *([loose] if loose else [])]:
+        for group in [*objects, *([unassigned] if unassigned else [])]:
             item = self._group_item(group, len(objects), detecting)
             children = [self._box_item(box, group, detecting) for box in group.boxes]
             children += [self._gap_item(gap, group) for gap in group.gaps]
@@ -145,7 +145,7 @@ class BoxTree:
                     self._tree.scrollToItem(item, qt.QAbstractItemView.PositionAtCenter)
                     return
 
-    def show_bounds_changed(self, box: TableBox) -> None:
+    def show_bounds_changed(self, box: BoxRecord) -> None:
         """Marks the selected box's row as drawn by hand, while it is being dragged."""
         items = self._tree.selectedItems()
         if len(items) == 1 and self._id_of(items[0]) == box.id:
@@ -171,7 +171,7 @@ class BoxTree:
             header.resizeSection(column, metrics.boundingRect(widest).width() + _PADDING)
         tree.sortByColumn(SLICE, qt.Qt.AscendingOrder)
 
-    def _group_item(self, group: BoxGroup, count: int, detecting: bool) -> Any:
+    def _group_item(self, group: ObjectGroup, count: int, detecting: bool) -> Any:
         item = qt.QTreeWidgetItem()
         # Numbers as wide as the widest, so that the tenth object comes after the second when sorted as text.
         number = f"{group.number:>{len(str(count))}}"
@@ -199,7 +199,7 @@ class BoxTree:
             )
         return item
 
-    def _box_item(self, box: TableBox, group: BoxGroup, detecting: bool) -> Any:
+    def _box_item(self, box: BoxRecord, group: ObjectGroup, detecting: bool) -> Any:
         item = qt.QTreeWidgetItem()
         item.setData(SLICE, qt.Qt.DisplayRole, box.slice)
         item.setData(SLICE, _BOX_ID, box.id)
@@ -219,7 +219,7 @@ class BoxTree:
         item.setCheckState(ACCEPTED, qt.Qt.Checked if accepted else qt.Qt.Unchecked)
         return item
 
-    def _gap_item(self, gap: tuple[int, int], group: BoxGroup) -> Any:
+    def _gap_item(self, gap: tuple[int, int], group: ObjectGroup) -> Any:
         first, last = gap
         item = qt.QTreeWidgetItem()
         item.setData(SLICE, qt.Qt.DisplayRole, first)
@@ -247,7 +247,7 @@ class BoxTree:
     def _id_of(self, item: Any) -> int | None:
         return item.data(SLICE, _BOX_ID) if item is not None else None
 
-    def _is_open(self, group: BoxGroup) -> bool:
+    def _is_open(self, group: ObjectGroup) -> bool:
         known = (self._open[key] for key in _keys(group) if key in self._open)
         return next(known, group.number == 1)
 
@@ -267,18 +267,18 @@ class BoxTree:
             self._on_ticked(ids, item.checkState(ACCEPTED) == qt.Qt.Checked)
 
 
-def _keys(group: BoxGroup) -> list[int]:
+def _keys(group: ObjectGroup) -> list[int]:
     """What may name a group: its boxes, so that it is known again when some of them have left it."""
     return [box.id for box in group.boxes] if group.number else [_LOOSE]
 
 
-def _span(group: BoxGroup) -> str:
+def _span(group: ObjectGroup) -> str:
     if not group.number:
         return ""
     return f"{group.first}-{group.last}" if group.last > group.first else str(group.first)
 
 
-def _span_in_words(group: BoxGroup) -> str:
+def _span_in_words(group: ObjectGroup) -> str:
     missing: Sequence[str] = [f"{first} to {last}" if last > first else str(first) for first, last in group.gaps]
     words = f"Slices {group.first} to {group.last}" if group.number else ""
     return words + (f"; no box on {', '.join(missing)}" if missing else "")
@@ -305,7 +305,7 @@ class BoxSelection:
         ids = self.ids()
         return any(group.accepted.intersection(ids) for group in self._table().objects())
 
-    def box(self) -> TableBox | None:
+    def box(self) -> BoxRecord | None:
         """The box of the one selected row; that of the seed where the row is an object's."""
         box_id = self._tree.selected_box()
         if box_id is not None:
@@ -313,7 +313,7 @@ class BoxSelection:
         group, at = self.group(), self._tree.selected_slice()
         return next((box for box in group.boxes if box.slice == at), None) if group else None
 
-    def group(self) -> BoxGroup | None:
+    def group(self) -> ObjectGroup | None:
         """The object that the selected row is, or is part of."""
         key = self._tree.selected_group_key()
         return next((group for group in self._table().objects() if key in {box.id for box in group.boxes}), None)

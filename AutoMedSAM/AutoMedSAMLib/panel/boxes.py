@@ -12,7 +12,7 @@ import slicer
 from AutoMedSAMLib.model.box_history import BoxState
 from AutoMedSAMLib.model.box_table import BoxTable
 from AutoMedSAMLib.model.bundle_info import Model
-from AutoMedSAMLib.model.run import Message, Outcome, Run, RunRequest
+from AutoMedSAMLib.model.run import Message, Outcome, RunInfo, RunRequest
 from AutoMedSAMLib.panel import questions
 from AutoMedSAMLib.panel.box_buttons import BoxButtons, ButtonState
 from AutoMedSAMLib.panel.box_editor import BoxEditor
@@ -39,7 +39,7 @@ class BoxesPanel:
         logic: what links boxes; an `AutoMedSAMLogic`.
         request: what a run would be asked for now; None while something is missing.
         propagate: starts a run over these boxes and tracklets.
-        say: shows a sentence in the status line.
+        show_status: shows a sentence in the status line.
         on_replaced: called after the table has become another: by a run, by undo, with another scene.
     """
 
@@ -50,11 +50,16 @@ class BoxesPanel:
         logic: Any,
         request: Callable[[], RunRequest | None],
         propagate: Callable[[RunRequest, list[Message], list[Message]], None],
-        say: Callable[[str], None],
+        show_status: Callable[[str], None],
         on_replaced: Callable[[], None],
     ) -> None:
         self._ui, self._parameters, self._logic = ui, parameters, logic
-        self._request, self._propagate, self._say, self._on_replaced = request, propagate, say, on_replaced
+        self._request, self._propagate, self._show_status, self._on_replaced = (
+            request,
+            propagate,
+            show_status,
+            on_replaced,
+        )
         self._model: Model | None = None
         self._text = ""
         self._running = self._dragging = False
@@ -70,7 +75,7 @@ class BoxesPanel:
         # Ticks arrive from within the tree's own events, where it must not be filled anew.
         self._refresh_soon = single_shot(0, self.refresh)
         self._slider = ThresholdSlider(ui, parameters, lambda: self.table, self.steps, self._link_and_refresh)
-        self._linker = BoxLinker(logic, self._question, self._on_linked, say)
+        self._linker = BoxLinker(logic, self._link_input, self._on_linked, show_status)
         self._connect()
         self.refresh()
 
@@ -108,7 +113,7 @@ class BoxesPanel:
             self.table = BoxTable.from_text(text)
         except ValueError as error:
             self.table = BoxTable()
-            self._say(str(error))
+            self._show_status(str(error))
         self._text = text
         self.steps.clear()
         self._result.watch()
@@ -125,7 +130,7 @@ class BoxesPanel:
         self.hide_box()
         self.refresh()
 
-    def start(self, run: Run) -> None:
+    def start(self, run: RunInfo) -> None:
         """A run begins that looks for boxes: its table replaces the present one when its boxes are linked."""
         self.hide_box()
         request = run.request
@@ -164,7 +169,7 @@ class BoxesPanel:
             self._ui.editButton.checked = False
         self._update_buttons()
 
-    def finish(self, outcome: Outcome, run: Run, before: BoxState, wrote: bool) -> None:
+    def finish(self, outcome: Outcome, run: RunInfo, before: BoxState, wrote: bool) -> None:
         """A run is over: what was segmented is noted, and saved.
 
         Args:
@@ -286,7 +291,7 @@ class BoxesPanel:
         label, group, at, bounds = place_of_new_box(volume, self.table.axis, self._selection, self.tree, label)
         label = label or self._model.segments[0]["value"]
         if bounds is None or at is None:
-            self._say(f"Open a view of {self.table.plane} slices first, then add the box there.")
+            self._show_status(f"Open a view of {self.table.plane} slices first, then add the box there.")
             return
         self.steps.note("add")
         box = self.table.add(at, bounds, label, group)
@@ -333,7 +338,7 @@ class BoxesPanel:
         self.refresh()
         self._on_replaced()
 
-    def _question(self) -> tuple[BoxTable, RunRequest] | None:
+    def _link_input(self) -> tuple[BoxTable, RunRequest] | None:
         """What is to be linked; None during a run, or if the boxes belong to another volume or model."""
         request = self._own_request()
         return None if request is None or self._running or not len(self.table) else (self.table, request)
@@ -349,12 +354,12 @@ class BoxesPanel:
     def _own_request(self) -> RunRequest | None:
         """A request for the run that these boxes come from, with the other settings as they are now."""
         request = self._request()
-        if request is None or self._foreign(request):
+        if request is None or self._is_from_other_run(request):
             return None
         table, output = self.table, self._result.segmentation or request.segmentation
         return replace(request, segmentation=output, plane=table.plane, slices=table.slices, threshold=table.threshold)
 
-    def _foreign(self, request: RunRequest) -> bool:
+    def _is_from_other_run(self, request: RunRequest) -> bool:
         return request.model.hash != self.table.model or request.volumes[0] != self.volume
 
     def _save(self) -> None:
@@ -390,11 +395,11 @@ class BoxesPanel:
         if self._running:
             return "Wait until the run is over, or cancel it."
         request = self._request()
-        foreign = request is not None and self._foreign(request)
+        foreign = request is not None and self._is_from_other_run(request)
         return why_not_propagate(self.table, request is not None, foreign, bool(self._why_propagate()))
 
     def _why_propagate(self) -> str:
         """Why it makes sense although no box has changed; empty if it does not, or if one has."""
-        if self._model is None or self.volume is None or not self.table.was_segmented or self.table.is_changed:
+        if self._model is None or self.volume is None or not self.table.was_segmented or self.table.needs_propagation:
             return ""
         return self._result.why_stale(self.table, self._model)

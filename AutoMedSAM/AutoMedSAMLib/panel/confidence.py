@@ -1,4 +1,4 @@
-"""The strip and the Next doubtful button: where to look first when checking a result."""
+"""The strip and the Next uncertain slice button: where to look first when checking a result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ConfidencePanel:
         ui: the panel's widgets by name.
         table: gives the box table as it is now.
         volume: gives the volume that it belongs to, or None.
-        say: shows a sentence in the status line.
+        show_status: shows a sentence in the status line.
         unsay: takes a sentence back, if it is still shown.
     """
 
@@ -28,19 +28,19 @@ class ConfidencePanel:
         ui: Any,
         table: Callable[[], BoxTable],
         volume: Callable[[], Any],
-        say: Callable[[str], None],
+        show_status: Callable[[str], None],
         unsay: Callable[[str], None],
     ) -> None:
-        self._ui, self._table, self._volume, self._say, self._unsay = ui, table, volume, say, unsay
+        self._ui, self._table, self._volume, self._show_status, self._unsay = ui, table, volume, show_status, unsay
         # The slice that the status line describes, until another is looked at.
         self._described: int | None = None
         self._sentence = ""
         self.strip = ConfidenceStrip(ui.stripLabel, self._go_to)
         self._views = slice_views.ViewObserver(self._show_current)
-        ui.doubtfulButton.connect("clicked(bool)", lambda *_: self._on_next())
+        ui.uncertainButton.connect("clicked(bool)", lambda *_: self._on_next())
         # The strip beside it keeps its width, whatever the button counts.
-        ui.doubtfulButton.text = _NEXT_OF.format(888)
-        ui.doubtfulButton.minimumWidth = ui.doubtfulButton.sizeHint.width()
+        ui.uncertainButton.text = _NEXT_OF.format(888)
+        ui.uncertainButton.minimumWidth = ui.uncertainButton.sizeHint.width()
         self.update()
 
     def update(self) -> None:
@@ -49,8 +49,8 @@ class ConfidencePanel:
         self.strip.start(*table.slices)
         self.strip.show_confidence(table.confidence, _boxed_slices(table))
         count = len(self.strip.doubtful)
-        self._ui.doubtfulButton.enabled = count > 0
-        self._ui.doubtfulButton.text = _NEXT_OF.format(count) if count > 1 else "Next doubtful"
+        self._ui.uncertainButton.enabled = count > 0
+        self._ui.uncertainButton.text = _NEXT_OF.format(count) if count > 1 else "Next uncertain slice"
         self._show_current()
 
     def mark_written(self, slices: list[int]) -> None:
@@ -86,11 +86,11 @@ class ConfidencePanel:
             slice_views.jump_to_slice(volume, self._table().axis, slice_index)
 
     def _on_next(self) -> None:
-        index = self.strip.next_doubtful()
+        index = self.strip.next_uncertain()
         if index is not None:
             self._go_to(index)
             self._described, self._sentence = index, self.strip.describe(index) + "."
-            self._say(self._sentence)
+            self._show_status(self._sentence)
 
 
 def _boxed_slices(table: BoxTable) -> set[int]:

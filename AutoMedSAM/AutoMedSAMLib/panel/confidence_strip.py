@@ -87,7 +87,7 @@ class ConfidenceStrip:
         """The slices that deserve a look, ascending."""
         return sorted(index for index, confidence in self._confidence.items() if confidence < LOW_CONFIDENCE)
 
-    def next_doubtful(self) -> int | None:
+    def next_uncertain(self) -> int | None:
         """The doubtful slice after the current one, from the start again after the last; None if there is none."""
         doubtful = self.doubtful
         after = [index for index in doubtful if self._current is not None and index > self._current]

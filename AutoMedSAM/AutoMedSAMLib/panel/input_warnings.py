@@ -26,13 +26,13 @@ class InputWarnings:
         label: the amber line.
         logic: checks; an `AutoMedSAMLogic`.
         request: what a run would be asked for now; None while something is missing.
-        say: shows a sentence in the status line.
+        show_status: shows a sentence in the status line.
     """
 
     def __init__(
-        self, label: Any, logic: Any, request: Callable[[], RunRequest | None], say: Callable[[str], None]
+        self, label: Any, logic: Any, request: Callable[[], RunRequest | None], show_status: Callable[[str], None]
     ) -> None:
-        self._label, self._logic, self._request, self._say = label, logic, request, say
+        self._label, self._logic, self._request, self._show_status = label, logic, request, show_status
         self._key: object = None
         self._warnings: list[Message] | None = None
         self._accepted: set[object] = set()
@@ -68,7 +68,7 @@ class InputWarnings:
             self._check()
         if self._warnings is None:
             self._then = run
-            self._say(CHECKING)
+            self._show_status(CHECKING)
             return
         self._decide(request, run)
 
@@ -106,7 +106,7 @@ class InputWarnings:
         self._show(warnings)
         run, self._then = self._then, None
         if run is not None:
-            self._say("")
+            self._show_status("")
             request = self._request()
             if request is not None:
                 self._decide(request, run)
@@ -124,7 +124,7 @@ class InputWarnings:
         self._key = self._warnings = None
         if self._then is not None:
             self._then = None
-            self._say("")
+            self._show_status("")
         self._show([])
 
     def _show(self, warnings: list[Message]) -> None:

@@ -33,14 +33,25 @@ class InputsPanel:
         ui: the panel's widgets by name.
         parameters: where the settings are kept.
         logic: knows the models and the device; an `AutoMedSAMLogic`.
-        say: shows a sentence in the status line.
+        show_status: shows a sentence in the status line.
         unsay: takes a sentence back, if it is still shown.
     """
 
     def __init__(
-        self, ui: Any, parameters: Parameters, logic: Any, say: Callable[[str], None], unsay: Callable[[str], None]
+        self,
+        ui: Any,
+        parameters: Parameters,
+        logic: Any,
+        show_status: Callable[[str], None],
+        unsay: Callable[[str], None],
     ) -> None:
-        self._ui, self._parameters, self._logic, self._say, self._unsay = ui, parameters, logic, say, unsay
+        self._ui, self._parameters, self._logic, self._show_status, self._unsay = (
+            ui,
+            parameters,
+            logic,
+            show_status,
+            unsay,
+        )
         self._complaint = ""
         self._whole_text = WholeText([ui.modelTaskLabel])
         self._models: list[Model] = logic.models()
@@ -65,7 +76,7 @@ class InputsPanel:
 
     def request(self) -> RunRequest | None:
         """What a run is asked for; None while something is missing."""
-        if self.why_not():
+        if self.missing_input():
             return None
         parameters = self._parameters
         volumes = tuple(parameters.volume(index) for index in range(len(self._model.modalities)))
@@ -79,7 +90,7 @@ class InputsPanel:
             parameters.slices,
         )
 
-    def why_not(self) -> str:
+    def missing_input(self) -> str:
         """What is missing for a run, as a sentence that says what to do; empty if nothing is."""
         if self._model is None:
             return self._model_problem
@@ -233,7 +244,7 @@ class InputsPanel:
                 self._ui.deviceLabel.text = text
 
         if self._parameters.backend not in self._model.precisions:
-            answer("Its files are not here")
+            answer("Files not installed")
             return
         answer("Looking for a graphics card ...")
         self._logic.describe_device(self._parameters.backend, answer)
@@ -261,7 +272,7 @@ class InputsPanel:
             model = self._add_model(folder)
         except AutoMedSAMError as error:
             self._complaint = str(error)
-            self._say(self._complaint)
+            self._show_status(self._complaint)
             return
         self._unreadable = ""
         self._choose(str(model.folder), model)

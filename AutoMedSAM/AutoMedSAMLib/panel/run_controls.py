@@ -44,16 +44,16 @@ class RunPanel:
         ui.undoButton.connect("clicked(bool)", lambda *_: on_undo())
         ui.detailsButton.connect("toggled(bool)", ui.detailsText.setVisible)
 
-    def show_ready(self, why_not: str, can_undo: bool) -> None:
+    def show_ready(self, missing_input: str, can_undo: bool) -> None:
         """Says whether Apply is possible, and what is missing if not; does nothing during a run."""
         if self._running:
             return
         ui = self._ui
-        line = " ".join(part for part in (self._kept, why_not) if part)
-        if why_not or ui.statusLabel.text == self._ready_line:
+        line = " ".join(part for part in (self._kept, missing_input) if part)
+        if missing_input or ui.statusLabel.text == self._ready_line:
             ui.statusLabel.text = self._ready_line = line
-        ui.applyButton.enabled = not why_not
-        ui.applyButton.toolTip = why_not or _APPLY_TIP
+        ui.applyButton.enabled = not missing_input
+        ui.applyButton.toolTip = missing_input or _APPLY_TIP
         ui.undoButton.enabled = can_undo
 
     def show_running(self) -> None:
@@ -65,17 +65,17 @@ class RunPanel:
         ui.progressBar.show()
         ui.undoButton.enabled = False
         self._set_details("")
-        self.say("Getting ready ...")
+        self.show_status("Getting ready ...")
 
     def show_progress(self, fraction: float, text: str) -> None:
         """How much is done, 0 to 1, and what goes on."""
         self._ui.progressBar.value = round(100 * fraction)
-        self.say(text)
+        self.show_status(text)
 
     def show_cancelling(self) -> None:
         """Cancel was clicked: it takes up to a second."""
         self._ui.applyButton.enabled = False
-        self.say("Cancelling ...")
+        self.show_status("Cancelling ...")
 
     def show_outcome(self, outcome: Outcome) -> None:
         """The run is over."""
@@ -83,16 +83,16 @@ class RunPanel:
         self._ui.applyButton.text = "Apply"
         self._ui.progressBar.hide()
         self._set_details("\n".join(part for part in (_report(outcome.report), outcome.details) if part))
-        self.say(outcome.message)
+        self.show_status(outcome.message)
         if outcome.status != "finished":
             self._kept = self._ready_line = outcome.message
 
     def show_error(self, message: str, details: str) -> None:
         """Something could not be done; one sentence, and what lies behind it."""
         self._set_details(details)
-        self.say(message)
+        self.show_status(message)
 
-    def say(self, sentence: str) -> None:
+    def show_status(self, sentence: str) -> None:
         """Shows a sentence in the status line."""
         self._kept = self._ready_line = ""
         self._ui.statusLabel.text = sentence
@@ -100,13 +100,13 @@ class RunPanel:
     def unsay(self, sentence: str) -> None:
         """The cause of a sentence is gone: takes it back, if it is still shown."""
         if sentence and self._ui.statusLabel.text == sentence:
-            self.say("")
+            self.show_status("")
 
     def forget(self) -> None:
         """The scene is another: nothing of its last run is shown any more; does nothing during a run."""
         if not self._running:
             self._set_details("")
-            self.say("")
+            self.show_status("")
 
     def _on_clicked(self) -> None:
         # The second click of a double click is not meant for what the button has become meanwhile.

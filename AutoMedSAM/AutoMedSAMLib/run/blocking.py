@@ -6,10 +6,10 @@ from collections.abc import Callable
 import slicer
 
 from AutoMedSAMLib.errors import AutoMedSAMError
-from AutoMedSAMLib.model.run import Outcome, Run, SilentListener
+from AutoMedSAMLib.model.run import Outcome, RunInfo, SilentListener
 
 
-class Waiting(SilentListener):
+class BlockingRun(SilentListener):
     """A listener that can be waited for.
 
     Args:
@@ -17,12 +17,12 @@ class Waiting(SilentListener):
     """
 
     def __init__(self, on_progress: Callable[[float, str], None] | None = None) -> None:
-        self._run: Run | None = None
+        self._run: RunInfo | None = None
         self._outcome: Outcome | None = None
         if on_progress is not None:
             self.on_progress = on_progress
 
-    def on_started(self, run: Run) -> None:
+    def on_started(self, run: RunInfo) -> None:
         self._run = run
 
     def on_finished(self, outcome: Outcome) -> None:

@@ -14,13 +14,13 @@ import numpy as np
 import slicer
 import vtk
 
-from AutoMedSAMLib.engine.client import DIED, Engine, Request
-from AutoMedSAMLib.engine.shared_files import VolumeCopy
+from AutoMedSAMLib.engine.client import ENGINE_STOPPED, EngineClient, PendingRequest
+from AutoMedSAMLib.engine.shared_files import VolumeExport
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.run import (
     Message,
     Outcome,
-    Run,
+    RunInfo,
     RunListener,
     RunRequest,
     cancelled,
@@ -41,7 +41,7 @@ _SHARE_OF_LOOP_SECONDS = 0.02
 _WRITE_EVERY_MS = 100
 
 
-class RunControl:
+class RunController:
     """Copies the volume, asks the engine, writes its masks as they come, makes the surfaces, and tells a listener.
 
     Args:
@@ -57,21 +57,21 @@ class RunControl:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: EngineClient,
         request: RunRequest,
         listener: RunListener,
-        copy: VolumeCopy,
+        copy: VolumeExport,
         labels: Path,
         message: Message,
         *,
         again: bool,
-        ended: Callable[[RunControl], None],
+        ended: Callable[[RunController], None],
     ) -> None:
         self.request, self.copy, self.labels = request, copy, labels
         self.output: OutputNode | None = None
         self._engine, self._listener, self._message, self._again, self._ended = engine, listener, message, again, ended
-        self._asked: Request | None = None
-        self._run: Run | None = None
+        self._asked: PendingRequest | None = None
+        self._run: RunInfo | None = None
         self._writer: SegmentWriter | None = None
         self._slices: Any = None
         self._pending: set[int] = set()
@@ -83,13 +83,13 @@ class RunControl:
         self._outcome: Outcome | None = None
         self._surfaces: Iterator[None] = iter(())
         self._progress, self._began = Progress(again=again), time.perf_counter()
-        self._timer, self._todo = single_shot(0, self._do), self._copy_on
+        self._timer, self._next_step = single_shot(0, self._run_step), self._export_step
         scene = slicer.mrmlScene
         self._tags = [
             scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, self._scene_closes),
             scene.AddObserver(slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._node_goes),
         ]
-        self._later(0, self._copy_on)
+        self._schedule(0, self._export_step)
 
     def cancel(self) -> None:
         """Stops the run within a second; the slices that are finished are kept."""
@@ -104,44 +104,44 @@ class RunControl:
         """Ends the run at once and tells the listener before returning: the event loop may not turn again."""
         if self._outcome is None:
             self._abort("The run was stopped.")
-        self._deliver()
+        self._notify_finished()
 
-    def _later(self, milliseconds: int, todo: Callable[[], None]) -> None:
-        self._todo = todo
+    def _schedule(self, milliseconds: int, todo: Callable[[], None]) -> None:
+        self._next_step = todo
         self._timer.setInterval(milliseconds)
         self._timer.start()
 
-    def _do(self) -> None:
-        self._guard(self._todo)
+    def _run_step(self) -> None:
+        self._guard(self._next_step)
 
     def _guard(self, step: Callable[..., None], *arguments: object) -> None:
         """Qt drops an exception that nobody catches, and the run would go on for ever."""
         try:
             step(*arguments)
         except AutoMedSAMError as error:
-            self._abandon(failed(str(error), error.details))
+            self._fail(failed(str(error), error.details))
         except Exception as error:
             logging.exception("AutoMedSAM: a run failed")
-            self._abandon(failed(f"The run failed ({error}).", traceback.format_exc()))
+            self._fail(failed(f"The run failed ({error}).", traceback.format_exc()))
 
-    def _tell(self, told: Callable[..., None], *arguments: object) -> None:
+    def _notify(self, told: Callable[..., None], *arguments: object) -> None:
         """What is not the run's own, such as a listener, does not stop it by failing."""
         try:
             told(*arguments)
         except Exception:
             logging.exception("AutoMedSAM: a listener failed")
 
-    def _copy_on(self) -> None:
-        if not self.copy.is_complete and not self.copy.write_for(_SHARE_OF_LOOP_SECONDS):
-            self._tell(self._listener.on_progress, self._progress.copied(self.copy.fraction), self._progress.text)
-            self._later(0, self._copy_on)
+    def _export_step(self) -> None:
+        if not self.copy.is_complete and not self.copy.write_chunk(_SHARE_OF_LOOP_SECONDS):
+            self._notify(self._listener.on_progress, self._progress.copied(self.copy.fraction), self._progress.text)
+            self._schedule(0, self._export_step)
             return
         self._progress.enter("load")
         self._tell_progress()
         message = {**self._message, "volume": self.copy.description, "labels": str(self.labels)}
-        self._asked = self._engine.ask(message, lambda event: self._guard(self._hear, event), self._engine_died)
+        self._asked = self._engine.send(message, lambda event: self._guard(self._on_event, event), self._engine_died)
 
-    def _hear(self, event: Message) -> None:
+    def _on_event(self, event: Message) -> None:
         if self._outcome is None:
             getattr(self, f"_on_{event['event']}", self._on_other)(event)
 
@@ -154,7 +154,7 @@ class RunControl:
         self._writer = SegmentWriter(node, request.model, volume, axis, slices=slices, mode=mode)
         labels = np.load(self.labels, mmap_mode="r", allow_pickle=False)
         self._slices = np.moveaxis(labels, axis, 0)
-        self._run = Run(
+        self._run = RunInfo(
             request,
             node,
             plane=event["plane"],
@@ -166,8 +166,8 @@ class RunControl:
             warnings=event.get("warnings", []),
             segment_ids=self._writer.segment_ids,
         )
-        self._tell(self._listener.on_started, self._run)
-        self._later(0, self._write)
+        self._notify(self._listener.on_started, self._run)
+        self._schedule(0, self._write)
 
     def _on_stage(self, event: Message) -> None:
         self._progress.enter(event["stage"], int(event["total"]))
@@ -175,16 +175,16 @@ class RunControl:
 
     def _on_boxes(self, event: Message) -> None:
         self._boxes += event["boxes"]
-        self._tell(self._listener.on_boxes, event["boxes"])
+        self._notify(self._listener.on_boxes, event["boxes"])
         self._on_progress(event)
 
     def _on_tracklets(self, event: Message) -> None:
         self._tracklets = event["tracklets"]
-        self._tell(self._listener.on_tracklets, self._tracklets)
+        self._notify(self._listener.on_tracklets, self._tracklets)
 
     def _on_slice(self, event: Message) -> None:
         if not self._pending:
-            self._later(_WRITE_EVERY_MS, self._write)
+            self._schedule(_WRITE_EVERY_MS, self._write)
         self._pending.add(int(event["slice"]))
         self._on_progress(event)
 
@@ -213,16 +213,16 @@ class RunControl:
 
     def _engine_died(self, details: str) -> None:
         if self._outcome is None:
-            self._guard(self._finish_with, failed(DIED, details))
+            self._guard(self._finish_with, failed(ENGINE_STOPPED, details))
 
     def _finish_with(self, outcome: Outcome) -> None:
         self._outcome = outcome
-        self._later(0, self._write)
+        self._schedule(0, self._write)
 
     def _write(self) -> None:
         will_write = self._pending or self._outcome is None
         if will_write and not self._writer.prepare(_SHARE_OF_LOOP_SECONDS):
-            self._later(0, self._write)
+            self._schedule(0, self._write)
             return
         until = time.perf_counter() + _SHARE_OF_LOOP_SECONDS
         changed: list[int] = []
@@ -233,28 +233,28 @@ class RunControl:
             self._pending.difference_update(some)
         self._written.update(changed)
         if changed:
-            self._tell(self._listener.on_slices, changed)
+            self._notify(self._listener.on_slices, changed)
         if self._pending:
-            self._later(0, self._write)
+            self._schedule(0, self._write)
         elif self._outcome is not None:
-            self._last_touches()
+            self._finalize()
 
-    def _last_touches(self) -> None:
+    def _finalize(self) -> None:
         """Everything is written. A run that finished leaves its segments, even if they are empty."""
         if self._writer is None:
             self._end(self._outcome)
             return
         if self._outcome.status == "finished":
             self._writer.install()
-        self._sign()
+        self._write_provenance()
         self._outcome = replace(self._outcome, message=" ".join([self._outcome.message, *self._notes()]))
         if self.has_written and wants_surfaces(self._writer):
             self._progress.enter("surface")
             self._tell_progress()
             self._surfaces = surface_steps(self._writer)
-        self._later(0, self._make_surfaces)
+        self._schedule(0, self._make_surfaces)
 
-    def _sign(self) -> None:
+    def _write_provenance(self) -> None:
         """Writes where the segments come from: without that, the next run would take them for a person's own."""
         if self.has_written:
             self._writer.finish(self._run.provenance)
@@ -273,10 +273,10 @@ class RunControl:
             if next(self._surfaces, self) is self:
                 self._end(self._outcome)
                 return
-        self._later(0, self._make_surfaces)
+        self._schedule(0, self._make_surfaces)
 
     def _tell_progress(self) -> None:
-        self._tell(self._listener.on_progress, self._progress.fraction, self._progress.text)
+        self._notify(self._listener.on_progress, self._progress.fraction, self._progress.text)
 
     def _scene_closes(self, _scene: vtk.vtkObject, _event: str) -> None:
         self._abort("The scene was closed, so the run was stopped.")
@@ -290,12 +290,12 @@ class RunControl:
 
     def _abort(self, message: str) -> None:
         """Nodes are going: nothing more is written."""
-        self._abandon(Outcome("cancelled", message))
+        self._fail(Outcome("cancelled", message))
 
-    def _abandon(self, outcome: Outcome) -> None:
+    def _fail(self, outcome: Outcome) -> None:
         if self._asked is not None and self._outcome is None:
-            self._engine.abandon(self._asked)
-        self._tell(self._sign)
+            self._engine.discard(self._asked)
+        self._notify(self._write_provenance)
         self._end(outcome)
 
     def _end(self, outcome: Outcome) -> None:
@@ -308,9 +308,9 @@ class RunControl:
         self._outcome, self._slices = outcome, None
         self._pending.clear()
         self._surfaces = iter(())
-        self._later(0, self._deliver)
+        self._schedule(0, self._notify_finished)
 
-    def _deliver(self) -> None:
+    def _notify_finished(self) -> None:
         self._timer.stop()
         ended, self._ended = self._ended, None
         if ended is None:
@@ -319,7 +319,7 @@ class RunControl:
         if self.output is not None and not self.has_written:
             self.output.remove_if_new()
         ended(self)
-        self._tell(self._listener.on_finished, self._outcome)
+        self._notify(self._listener.on_finished, self._outcome)
 
     @property
     def has_written(self) -> bool:

@@ -8,10 +8,10 @@ import slicer
 
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.run import RunRequest
-from AutoMedSAMLib.scene.geometry import _to_world, check_transform, ijk_to_ras, ijk_to_segmentation, shape_of
+from AutoMedSAMLib.scene.geometry import check_transform, ijk_to_ras, ijk_to_segmentation, shape_of, to_world
 from AutoMedSAMLib.scene.segment_writer import check_segmentation
 
-_SAME_GRID_TOLERANCE = 0.1
+_GEOMETRY_TOLERANCE = 0.1
 
 
 def check_request(request: RunRequest) -> None:
@@ -81,7 +81,7 @@ def _same_grid(one: slicer.vtkMRMLScalarVolumeNode, other: slicer.vtkMRMLScalarV
         return False
     first, second = ijk_to_ras(one), ijk_to_ras(other)
     if one.GetParentTransformNode() != other.GetParentTransformNode():
-        first, second = _to_world(one) @ first, _to_world(other) @ second
+        first, second = to_world(one) @ first, to_world(other) @ second
     corners = np.array([(*corner, 1) for corner in product(*((0, n) for n in reversed(shape_of(one))))]).T
     apart = np.linalg.norm((first - second) @ corners, axis=0).max()
-    return bool(apart <= _SAME_GRID_TOLERANCE * min(one.GetSpacing()))
+    return bool(apart <= _GEOMETRY_TOLERANCE * min(one.GetSpacing()))

@@ -58,7 +58,7 @@ def ijk_to_segmentation(volume: slicer.vtkMRMLScalarVolumeNode, segmentation: sl
     matrix = ijk_to_ras(volume)
     if volume.GetParentTransformNode() == segmentation.GetParentTransformNode():
         return matrix
-    return np.linalg.inv(_to_world(segmentation)) @ _to_world(volume) @ matrix
+    return np.linalg.inv(to_world(segmentation)) @ to_world(volume) @ matrix
 
 
 def check_transform(node: slicer.vtkMRMLTransformableNode) -> None:
@@ -76,7 +76,8 @@ def check_transform(node: slicer.vtkMRMLTransformableNode) -> None:
         raise AutoMedSAMError(message)
 
 
-def _to_world(node: slicer.vtkMRMLTransformableNode) -> Matrix:
+def to_world(node: slicer.vtkMRMLTransformableNode) -> Matrix:
+    """The matrix from the coordinates of a node to world coordinates, in mm."""
     check_transform(node)
     transform = node.GetParentTransformNode()
     matrix = vtk.vtkMatrix4x4()

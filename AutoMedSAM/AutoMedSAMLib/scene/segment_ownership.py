@@ -10,14 +10,14 @@ import slicer
 
 from AutoMedSAMLib.scene.geometry import Matrix
 from AutoMedSAMLib.scene.provenance import PROVENANCE, WRITTEN, checksum, tag_of
-from AutoMedSAMLib.scene.shared_labelmap import BINARY_LABELMAP, content_of
+from AutoMedSAMLib.scene.shared_labelmap import BINARY_LABELMAP, segment_mask_on_grid
 
 # A node reference follows its volume through saved and merged scenes, where IDs and names may change or repeat.
 _VOLUME_ROLE = "AutoMedSAM.Volume"
 
 
 @dataclass(frozen=True)
-class OwnSegment:
+class ManagedSegment:
     """A segment that a run of a model wrote.
 
     Attributes:
@@ -35,13 +35,13 @@ class OwnSegment:
     run: str = ""
 
 
-def own_segments(
+def managed_segments(
     segmentation: slicer.vtkMRMLSegmentationNode,
     model_name: str,
     volume: slicer.vtkMRMLScalarVolumeNode,
     *,
     by_name: bool = False,
-) -> dict[int, OwnSegment]:
+) -> dict[int, ManagedSegment]:
     """For each label value the newest segment that a run of this model wrote for this volume.
 
     Args:
@@ -51,7 +51,7 @@ def own_segments(
         by_name: also take segments of older versions, which kept no more of the volume than its name.
     """
     number = volume_number(segmentation, volume)
-    found: dict[int, OwnSegment] = {}
+    found: dict[int, ManagedSegment] = {}
     for segment_id, origin, written in _results_in(segmentation):
         if origin.get("model") != model_name:
             continue
@@ -62,7 +62,7 @@ def own_segments(
         if is_same:
             slices = {int(at): int(crc) for at, crc in written["slices"].items()}
             value = int(origin["label"])
-            found[value] = OwnSegment(segment_id, value, slices, int(written["axis"]), str(origin.get("run", "")))
+            found[value] = ManagedSegment(segment_id, value, slices, int(written["axis"]), str(origin.get("run", "")))
     return found
 
 
@@ -86,7 +86,7 @@ def register_volume(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer
 
 
 def is_as_written(
-    own: OwnSegment,
+    own: ManagedSegment,
     segmentation: slicer.vtkSegmentation,
     shape: tuple[int, int, int],
     matrix: Matrix,
@@ -103,7 +103,7 @@ def is_as_written(
         axis: the axis of `(K, J, I)` that `slices` count along.
         slices: first and last slice to look at, inclusive; the whole segment if it was written along another axis.
     """
-    content = content_of(segmentation.GetSegment(own.id), shape, matrix)
+    content = segment_mask_on_grid(segmentation.GetSegment(own.id), shape, matrix)
     if content is None:
         return False
     first, last = slices if own.axis == axis else (0, shape[own.axis] - 1)

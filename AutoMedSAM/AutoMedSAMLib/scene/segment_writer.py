@@ -15,14 +15,14 @@ from AutoMedSAMLib.model.bundle_info import Model
 from AutoMedSAMLib.scene.geometry import ijk_to_segmentation, shape_of
 from AutoMedSAMLib.scene.provenance import PROVENANCE, WRITTEN, checksum, set_tag, tag_of
 from AutoMedSAMLib.scene.segment_ownership import (
-    OwnSegment,
+    ManagedSegment,
     is_as_written,
-    own_segments,
+    managed_segments,
     register_volume,
     remove_segment,
     separate,
 )
-from AutoMedSAMLib.scene.shared_labelmap import BINARY_LABELMAP, LabelLayer, content_of
+from AutoMedSAMLib.scene.shared_labelmap import BINARY_LABELMAP, SharedLabelmap, segment_mask_on_grid
 
 CLOSED_SURFACE = "Closed surface"
 
@@ -72,13 +72,13 @@ class SegmentWriter:
         self.segment_ids: dict[int, str] = {}
         self.kept_by_hand: set[int] = set()
         self._written: dict[int, dict[int, int]] = {label["value"]: {} for label in model.segments}
-        self._layer: LabelLayer | None = None
-        self._prepared = LabelLayer(self._shape, self.matrix)
+        self._layer: SharedLabelmap | None = None
+        self._prepared = SharedLabelmap(self._shape, self.matrix)
         self._added: list[str] = []
         self._before: dict[int, Labels] = {}
         self._provenance_before: dict[str, Any] = {}
         self._surfaces_before: dict[str, vtk.vtkPolyData | None] = {}
-        self._adopted = self._last_run() if mode == "again" else {}
+        self._reused = self._last_run() if mode == "again" else {}
 
     @property
     def is_installed(self) -> bool:
@@ -98,12 +98,12 @@ class SegmentWriter:
         if self._layer is not None:
             return
         if self._mode == "replace":
-            self._adopted = self._replaceable()
+            self._reused = self._replaceable()
         layer = self._prepared
         layer.clear()
-        for value, own in self._adopted.items():
+        for value, own in self._reused.items():
             segment = self._segments.GetSegment(own.id)
-            layer.array[content_of(segment, self._shape, self.matrix)] = value
+            layer.array[segment_mask_on_grid(segment, self._shape, self.matrix)] = value
             self._written[value] = dict(own.written)
             self._provenance_before[own.id] = tag_of(segment, PROVENANCE)
             self._surfaces_before[own.id] = segment.GetRepresentation(CLOSED_SURFACE)
@@ -130,7 +130,7 @@ class SegmentWriter:
         Returns:
             The slices that have changed.
         """
-        changed = [number for number, plane in labels.items() if self._is_news(number, plane)]
+        changed = [number for number, plane in labels.items() if self._has_changed(number, plane)]
         if not changed and self.is_installed:
             return []
         self.install()
@@ -173,7 +173,7 @@ class SegmentWriter:
         for segment_id in self._added:
             if self._segments.GetSegment(segment_id) is not None:
                 remove_segment(self._segments, segment_id)
-        if any(self._segments.GetSegment(own.id) is not None for own in self._adopted.values()):
+        if any(self._segments.GetSegment(own.id) is not None for own in self._reused.values()):
             self._undo_adopted()
         self._layer = None
 
@@ -181,7 +181,7 @@ class SegmentWriter:
         planes = np.moveaxis(self._whole_layer().array, self._axis, 0)
         for number, plane in self._before.items():
             planes[number] = plane
-        for own in self._adopted.values():
+        for own in self._reused.values():
             segment = self._segments.GetSegment(own.id)
             if segment is not None:
                 _sign(segment, own.axis, own.written)
@@ -198,26 +198,26 @@ class SegmentWriter:
         """The label values `(K, J, I)` as they are in the segmentation now, no copy; None before `install`."""
         return None if self._layer is None else self._whole_layer().array
 
-    def _last_run(self) -> dict[int, OwnSegment]:
+    def _last_run(self) -> dict[int, ManagedSegment]:
         """For each label the segment that was written last, if it lies on this grid."""
         return {
             value: own
-            for value, own in own_segments(self.node, self._model.name, self._volume, by_name=True).items()
+            for value, own in managed_segments(self.node, self._model.name, self._volume, by_name=True).items()
             if value in self._written
             and own.axis == self._axis
-            and content_of(self._segments.GetSegment(own.id), self._shape, self.matrix) is not None
+            and segment_mask_on_grid(self._segments.GetSegment(own.id), self._shape, self.matrix) is not None
         }
 
-    def _replaceable(self) -> dict[int, OwnSegment]:
+    def _replaceable(self) -> dict[int, ManagedSegment]:
         """For each label the segment that was written last, unless somebody has edited it on these slices."""
         return {
             value: own
-            for value, own in own_segments(self.node, self._model.name, self._volume).items()
+            for value, own in managed_segments(self.node, self._model.name, self._volume).items()
             if value in self._written
             and is_as_written(own, self._segments, self._shape, self.matrix, self._axis, self._slices)
         }
 
-    def _clear_slices(self, layer: LabelLayer) -> None:
+    def _clear_slices(self, layer: SharedLabelmap) -> None:
         """Empties this run's slices of the segments that it replaces; the other slices stay theirs."""
         first, last = self._slices
         planes = np.moveaxis(layer.array, self._axis, 0)
@@ -225,7 +225,7 @@ class SegmentWriter:
             if planes[number].any():
                 self._before[number] = planes[number].copy()
                 planes[number] = 0
-        for value, own in self._adopted.items():
+        for value, own in self._reused.items():
             outside = [number for number in range(len(planes)) if not first <= number <= last]
             if own.axis == self._axis:
                 self._written[value] = {number: own.written[number] for number in outside if number in own.written}
@@ -235,7 +235,7 @@ class SegmentWriter:
             if self._surfaces_before[own.id] is not None:
                 self._segments.GetSegment(own.id).AddRepresentation(CLOSED_SURFACE, vtk.vtkPolyData())
 
-    def _is_edited(self, number: int, layer: LabelLayer) -> bool:
+    def _is_edited(self, number: int, layer: SharedLabelmap) -> bool:
         """Whether a slice of the segments is not as it was written; one of a deleted segment cannot tell."""
         plane = np.moveaxis(layer.array, self._axis, 0)[number]
         return any(
@@ -244,15 +244,17 @@ class SegmentWriter:
             if self._segments.GetSegment(self.segment_ids.get(value, "")) is not None
         )
 
-    def _is_news(self, number: int, plane: Labels) -> bool:
-        return any(checksum(plane == value) != self._before_writing(value).get(number, 0) for value in self._written)
+    def _has_changed(self, number: int, plane: Labels) -> bool:
+        return any(
+            checksum(plane == value) != self._previous_checksums(value).get(number, 0) for value in self._written
+        )
 
-    def _before_writing(self, value: int) -> Mapping[int, int]:
-        if self.is_installed or value not in self._adopted:
+    def _previous_checksums(self, value: int) -> Mapping[int, int]:
+        if self.is_installed or value not in self._reused:
             return self._written[value]
-        return self._adopted[value].written
+        return self._reused[value].written
 
-    def _add(self, label: Mapping[str, Any], layer: LabelLayer) -> str:
+    def _add(self, label: Mapping[str, Any], layer: SharedLabelmap) -> str:
         segment = slicer.vtkSegment()
         segment.SetName(self._free_name(label["name"]))
         segment.SetColor(*label["color"])
@@ -275,7 +277,7 @@ class SegmentWriter:
             free = f"{name} {number}"
         return free
 
-    def _own_image(self, layer: LabelLayer) -> None:
+    def _own_image(self, layer: SharedLabelmap) -> None:
         """Makes the layer the image of the segments that are there already."""
         separate(self._segments, {one for one in self.segment_ids.values() if self._segments.GetSegment(one)})
         for value, segment_id in self.segment_ids.items():
@@ -284,22 +286,22 @@ class SegmentWriter:
                 segment.SetLabelValue(value)
                 segment.AddRepresentation(BINARY_LABELMAP, layer.image)
 
-    def _whole_layer(self) -> LabelLayer:
+    def _whole_layer(self) -> SharedLabelmap:
         """The layer, made anew if a person's edits have meanwhile cut it, replaced it or moved into it."""
         layer = self._layer
         own = set(self.segment_ids.values())
-        ours_elsewhere = strangers_here = False
+        ours_elsewhere = foreign_segments = False
         for segment_id in self._segments.GetSegmentIDs():
             here = self._segments.GetSegment(segment_id).GetRepresentation(BINARY_LABELMAP) is layer.image
             ours_elsewhere |= segment_id in own and not here
-            strangers_here |= segment_id not in own and here
-        if layer.is_intact and not ours_elsewhere and not strangers_here:
+            foreign_segments |= segment_id not in own and here
+        if layer.is_intact and not ours_elsewhere and not foreign_segments:
             return layer
-        fresh = LabelLayer(self._shape, self.matrix)
+        fresh = SharedLabelmap(self._shape, self.matrix)
         fresh.clear()
         for value, segment_id in self.segment_ids.items():
             segment = self._segments.GetSegment(segment_id)
-            content = None if segment is None else content_of(segment, self._shape, self.matrix)
+            content = None if segment is None else segment_mask_on_grid(segment, self._shape, self.matrix)
             if content is not None:
                 fresh.array[content] = value
         self._layer = fresh

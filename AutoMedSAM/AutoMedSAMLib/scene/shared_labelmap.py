@@ -16,11 +16,11 @@ from AutoMedSAMLib.scene.geometry import Matrix
 
 BINARY_LABELMAP = "Binary labelmap"
 
-_SAME_LATTICE = 0.05
+_GRID_TOLERANCE = 0.05
 _SLAB_VOXELS = 1 << 21
 
 
-class LabelLayer:
+class SharedLabelmap:
     """A `vtkOrientedImageData` of labels over a whole volume, to be cleared before it is used.
 
     Args:
@@ -65,7 +65,9 @@ class LabelLayer:
         return self.image.GetExtent() == whole and self.image.GetScalarType() == vtk.VTK_UNSIGNED_CHAR
 
 
-def content_of(segment: slicer.vtkSegment, shape: tuple[int, int, int], matrix: Matrix) -> NDArray[np.bool_] | None:
+def segment_mask_on_grid(
+    segment: slicer.vtkSegment, shape: tuple[int, int, int], matrix: Matrix
+) -> NDArray[np.bool_] | None:
     """A segment's voxels on a volume's grid, without resampling.
 
     Slicer cuts images to what they hold when it saves them, so that the segment's may be smaller.
@@ -112,6 +114,6 @@ def _offset(image: slicer.vtkOrientedImageData, matrix: Matrix, shape: tuple[int
     between = np.linalg.inv(matrix) @ arrayFromVTKMatrix(own)
     drift = np.abs(between[:3, :3] - np.eye(3)) @ np.array(shape[::-1])
     offset = np.rint(between[:3, 3])
-    if max(drift.max(), np.abs(between[:3, 3] - offset).max()) > _SAME_LATTICE:
+    if max(drift.max(), np.abs(between[:3, 3] - offset).max()) > _GRID_TOLERANCE:
         return None
     return offset[::-1].astype(int)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Triple: TypeAlias = tuple[float, float, float]
 Voxels: TypeAlias = NDArray[Any]
 
-_SAME_GRID_TOLERANCE = 0.1
+_GEOMETRY_TOLERANCE = 0.1
 
 
 class Plane(str, Enum):
@@ -291,7 +291,7 @@ class Volume:
         apart = [math.dist(self.world(corner), other.world(corner)) for corner in corners]
         # A single slice has no second corner to betray another thickness.
         apart += [abs(mine - its) for mine, its in zip(self.spacing, other.spacing, strict=True)]
-        return max(apart) <= _SAME_GRID_TOLERANCE * min(self.spacing)
+        return max(apart) <= _GEOMETRY_TOLERANCE * min(self.spacing)
 
     @property
     def _matrix(self) -> NDArray[np.float64]:

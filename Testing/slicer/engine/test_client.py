@@ -23,9 +23,9 @@ def scripted(scene: Any) -> Any:
 
 @pytest.fixture
 def engine(scripted: Any) -> Any:
-    from AutoMedSAMLib.engine.client import Engine
+    from AutoMedSAMLib.engine.client import EngineClient
 
-    return Engine(scripted)
+    return EngineClient(scripted)
 
 
 class Heard:
@@ -34,7 +34,7 @@ class Heard:
         self.deaths: list[str] = []
 
     def ask(self, engine: Any, **message: Any) -> Any:
-        return engine.ask(message, self.events.append, self.deaths.append)
+        return engine.send(message, self.events.append, self.deaths.append)
 
     @property
     def kinds(self) -> list[str]:
@@ -92,7 +92,7 @@ def test_what_was_said_before_death_is_heard_before_it(engine: Any, scripted: An
 
 
 def test_an_engine_that_cannot_even_be_started_is_told_at_the_next_turn(scene: Any, wait_until: Any) -> None:
-    from AutoMedSAMLib.engine.client import Engine
+    from AutoMedSAMLib.engine.client import EngineClient
     from runs import ScriptedEngine
 
     class Stillborn(ScriptedEngine):
@@ -100,7 +100,7 @@ def test_an_engine_that_cannot_even_be_started_is_told_at_the_next_turn(scene: A
             super().__init__(on_line, on_ended)
             on_ended("not found")
 
-    engine, heard = Engine(Stillborn), Heard()
+    engine, heard = EngineClient(Stillborn), Heard()
     heard.ask(engine, op="devices")
     wait_until(lambda: heard.deaths)
     assert heard.deaths == ["not found"] and engine.process is None
@@ -127,7 +127,7 @@ def test_an_engine_of_another_protocol_is_refused(engine: Any, scripted: Any, wa
 def test_an_abandoned_request_is_not_heard_of_any_more(engine: Any, scripted: Any, wait_until: Any) -> None:
     heard, later = Heard(), Heard()
     request = heard.ask(engine, op="link")
-    engine.abandon(request)
+    engine.discard(request)
     scripted.started[0].answer(event="tracklets", tracklets=[])
     later.ask(engine, op="devices")
     wait_until(lambda: len(scripted.started[0].sent) == 2)

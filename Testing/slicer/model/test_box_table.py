@@ -36,9 +36,9 @@ def test_objects_come_best_first_with_seed_and_gaps(table):
 
 
 def test_boxes_of_no_object_are_shown_from_the_threshold_on(table):
-    assert [box.id for box in table.loose().boxes] == [7]
+    assert [box.id for box in table.unassigned().boxes] == [7]
     table.threshold = 0.05
-    assert [box.id for box in table.loose().boxes] == [7, 8]
+    assert [box.id for box in table.unassigned().boxes] == [7, 8]
 
 
 def test_slider_hides_weak_objects_at_once_and_brings_them_back(table):
@@ -72,7 +72,7 @@ def test_wholly_rejected_object_is_not_segmented_but_can_be_taken_back(table):
     table.reject([5, 6])
     assert len(table.propagation()[1]) == 1
     table.receive_tracklets([a_tracklet([1, 2, 3, 4], 6)])
-    assert {5, 6} <= {box.id for box in table.loose().boxes}
+    assert {5, 6} <= {box.id for box in table.unassigned().boxes}
     table.accept([5])
     assert table[5].drawn and table[5].score == 1.0
     assert 5 in [box["id"] for box in table.link_boxes()]
@@ -159,21 +159,21 @@ def test_box_drawn_over_a_rejected_one_takes_its_slice(table):
 
 def test_only_what_is_segmented_counts_as_a_change(table):
     table.mark_segmented()
-    assert not table.is_changed
+    assert not table.needs_propagation
     table.reject([7])
-    assert not table.is_changed
+    assert not table.needs_propagation
     table.reject([3])
-    assert table.is_changed
+    assert table.needs_propagation
     table.accept([3])
-    assert not table.is_changed
+    assert not table.needs_propagation
     table.choose_seed(1)
-    assert table.is_changed
+    assert table.needs_propagation
 
 
 def test_empty_table_has_nothing_to_propagate():
     table = BoxTable()
-    assert not table.is_changed
-    assert table.objects() == [] and table.loose() is None
+    assert not table.needs_propagation
+    assert table.objects() == [] and table.unassigned() is None
 
 
 def test_saved_table_comes_back_as_it_was(table):
@@ -185,13 +185,13 @@ def test_saved_table_comes_back_as_it_was(table):
     table.mark_segmented()
     again = BoxTable.from_text(table.to_text())
     assert again.objects() == table.objects()
-    assert again.loose() == table.loose()
+    assert again.unassigned() == table.unassigned()
     assert again.propagation() == table.propagation()
-    assert (again.axis, again.threshold, again.is_changed) == (0, 0.4, False)
+    assert (again.axis, again.threshold, again.needs_propagation) == (0, 0.4, False)
     assert (again.plane, again.slices, again.model) == ("coronal", (3, 40), "abc")
     assert again.confidence == table.confidence
     again.reject([2])
-    assert again.is_changed
+    assert again.needs_propagation
 
 
 @pytest.mark.parametrize(

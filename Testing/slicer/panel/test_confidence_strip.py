@@ -33,10 +33,10 @@ def test_next_doubtful_goes_round_and_says_why(judged):
 
     volume = judged.boxes.volume
     slice_views.jump_to_slice(volume, 0, 5)
-    assert judged.ui.doubtfulButton.text == "Next of 2 doubtful"
+    assert judged.ui.uncertainButton.text == "Next of 2 doubtful"
     seen = []
     for _ in range(3):
-        judged.ui.doubtfulButton.click()
+        judged.ui.uncertainButton.click()
         seen.append(slice_views.current_slice(volume, 0))
     assert seen == [11, 25, 11]
     assert judged.ui.statusLabel.text == "Slice 11: confidence 30%, box and mask disagree."
@@ -44,7 +44,7 @@ def test_next_doubtful_goes_round_and_says_why(judged):
 
 def test_without_doubt_there_is_nothing_to_go_to(running):
     running.logic.tell_finished(confidence=ENTRIES[:1])
-    assert not running.ui.doubtfulButton.enabled
+    assert not running.ui.uncertainButton.enabled
 
 
 def test_click_jumps_to_the_slice_beneath(judged, panel):
@@ -144,11 +144,11 @@ def test_numbers_and_legend_are_drawn_once_there_are_slices(judged, panel):
 def test_strip_keeps_its_width_whatever_the_button_counts(judged, panel):
     panel.show()
     width = judged.ui.stripLabel.width
-    assert judged.ui.doubtfulButton.text == "Next of 2 doubtful"
+    assert judged.ui.uncertainButton.text == "Next of 2 doubtful"
     judged.boxes.table.confidence = []
     judged.confidence.update()
     panel.show()
-    assert judged.ui.doubtfulButton.text == "Next doubtful"
+    assert judged.ui.uncertainButton.text == "Next uncertain slice"
     assert judged.ui.stripLabel.width == width
 
 
@@ -180,5 +180,5 @@ def test_saved_confidence_comes_back(running, module):
     running.logic.tell_finished(confidence=ENTRIES)
     other = module.open_panel()
     assert other.widget.confidence.strip.doubtful == [11, 25]
-    assert other.widget.ui.doubtfulButton.enabled
+    assert other.widget.ui.uncertainButton.enabled
     other.close()
