@@ -15,7 +15,7 @@ from automedsam.io.atomic import atomic_write
 from automedsam_lab.baselines.process import WORKERS, Line, Worker, run_worker
 from automedsam_lab.common.system_info import describe_machine
 from automedsam_lab.data import builtin_tasks
-from automedsam_lab.data.prediction_folder import TRAINED_HERE, Rival, make_folder, write_rival
+from automedsam_lab.data.prediction_folder import TRAINED_HERE, Baseline, make_folder, write_baseline
 
 WORKER = Worker("nnU-Net", WORKERS / "nnunet_worker.py", "pip install 'automedsam[rival-nnunet]'")
 LICENCE = "Apache-2.0 (the code; the weights are trained here)"
@@ -162,7 +162,7 @@ def predict(
     threads: int = 2,
     python: Path | None = None,
     on_done: Callable[[str, float], None] = lambda case, seconds: None,
-) -> Rival:
+) -> Baseline:
     """Predicts cases with what `train` has left in `work`, and writes the rival's folder.
 
     Args:
@@ -213,7 +213,7 @@ def predict(
     job = {**_job(task, work, device, threads), "action": "predict", "cases": asked, "mirror": mirror}
     result = run_worker(WORKER, job, work / "nnunet.log", python=python, threads=threads, on_line=on_line)
     on_cpu = trained["device"] == "cpu"
-    rival = Rival(
+    rival = Baseline(
         name=f"nnU-Net ({trained['configuration']})",
         version=result["version"],
         licence=LICENCE,
@@ -230,7 +230,7 @@ def predict(
             f"weights, nnU-Net's own augmentation, {'and its' if mirror else 'without its'} mirroring at test time."
         ),
     )
-    write_rival(rival, out)
+    write_baseline(rival, out)
     return rival
 
 

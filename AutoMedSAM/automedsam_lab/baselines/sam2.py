@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.baselines.process import WORKERS, Worker
-from automedsam_lab.baselines.sampling import Sight
-from automedsam_lab.baselines.slice_baseline import FramesRival
+from automedsam_lab.baselines.sampling import SliceSelection
+from automedsam_lab.baselines.slice_baseline import SliceBaseline
 from automedsam_lab.checkpoints.model_zoo import Config, find_config
 
 # Where the package keeps the settings of the networks in `automedsam_lab.checkpoints.model_zoo`.
@@ -18,7 +18,7 @@ _YAMLS = {
 }
 
 
-def sam2(config: str = "sam2.1_hiera_t512") -> FramesRival:
+def sam2(config: str = "sam2.1_hiera_t512") -> SliceBaseline:
     """Stock SAM 2 of one of the published networks.
 
     Args:
@@ -34,12 +34,12 @@ def sam2(config: str = "sam2.1_hiera_t512") -> FramesRival:
         raise AutoMedSAMError(message)
     size = chosen.architecture.image_size
     terms = sorted({file.licence for file in chosen.files})
-    return FramesRival(
+    return SliceBaseline(
         name=f"SAM 2, {chosen.name}",
         worker=Worker("SAM 2", WORKERS / "sam2_worker.py", "pip install 'automedsam[rival-sam2]'"),
         licence=f"Apache-2.0 (sam2). Published weights: {' '.join(terms)}",
         prompted="box on one slice",
-        sight=Sight.VIDEO,
+        sight=SliceSelection.VIDEO,
         note=(
             f"At {size} px, with the true box of each label on the slice where it is the largest, followed forwards "
             "and backwards through the whole volume by the package's own video predictor in FP32."

@@ -8,7 +8,7 @@ from enum import Enum
 _LEAST_RUN = 10
 
 
-class Sight(str, Enum):
+class SliceSelection(str, Enum):
     """What a rival is shown of a volume: its slices with a label, all of them, or all of them in a row."""
 
     BOXED = "boxed"
@@ -16,7 +16,9 @@ class Sight(str, Enum):
     VIDEO = "video"
 
 
-def sample(sight: Sight, shown: Sequence[Sequence[int]], seeds: Sequence[int], count: int | None) -> list[list[int]]:
+def sample(
+    sight: SliceSelection, shown: Sequence[Sequence[int]], seeds: Sequence[int], count: int | None
+) -> list[list[int]]:
     """Chooses slices evenly over the cases.
 
     Args:
@@ -31,7 +33,7 @@ def sample(sight: Sight, shown: Sequence[Sequence[int]], seeds: Sequence[int], c
     """
     if count is None or count >= sum(map(len, shown)):
         return [list(indices) for indices in shown]
-    if sight is not Sight.VIDEO:
+    if sight is not SliceSelection.VIDEO:
         every = [(case, index) for case, indices in enumerate(shown) for index in indices]
         picked = [every[place * len(every) // count] for place in range(count)]
         return [[index for owner, index in picked if owner == case] for case in range(len(shown))]

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.baselines.process import Line, Worker, run_worker
-from automedsam_lab.baselines.sampling import Sight, sample
+from automedsam_lab.baselines.sampling import SliceSelection, sample
 from automedsam_lab.common.system_info import describe_machine
 from automedsam_lab.data import builtin_tasks
-from automedsam_lab.data.prediction_folder import GIVEN, RANDOM, Rival, make_folder, write_labels, write_rival
+from automedsam_lab.data.prediction_folder import GIVEN, RANDOM, Baseline, make_folder, write_baseline, write_labels
 from automedsam_lab.metrics.reference_boxes import true_tracklet
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ PLANES = {builtin_tasks.HIPPOCAMPUS: Plane.SAGITTAL, builtin_tasks.GLIOMA: Plane
 
 
 @dataclass(frozen=True)
-class FramesRival:
+class SliceBaseline:
     """A rival that segments slices.
 
     Attributes:
@@ -46,7 +46,7 @@ class FramesRival:
     worker: Worker
     licence: str
     prompted: str
-    sight: Sight
+    sight: SliceSelection
     note: str
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -94,7 +94,7 @@ def task_frames(case: builtin_tasks.Case, task: str) -> tuple[Volume, Plane, NDA
 
 
 def predict(
-    rival: FramesRival,
+    rival: SliceBaseline,
     task: str,
     cases: Sequence[builtin_tasks.Case],
     out: Path,
@@ -106,7 +106,7 @@ def predict(
     python: Path | None = None,
     files: dict[str, str] | None = None,
     on_done: Callable[[str, float], None] = lambda case, seconds: None,
-) -> Rival:
+) -> Baseline:
     """Runs a rival on cases, and writes its folder.
 
     Args:
@@ -160,7 +160,7 @@ def predict(
         if weights is not None and slices is None:
             for one in prepared:
                 _write_case(one, np.load(Path(folder) / f"{one.case.patient}.found.npy"), out)
-    written = Rival(
+    written = Baseline(
         name=rival.name,
         version=str(result["version"]),
         licence=rival.licence,
@@ -173,12 +173,12 @@ def predict(
             _note(rival.note, weights, slices, sum(int(found["images"]) for found in done.values()), threads)
         ),
     )
-    write_rival(written, out)
+    write_baseline(written, out)
     return written
 
 
 def _write_cases(
-    sight: Sight, task: str, cases: Sequence[builtin_tasks.Case], slices: int | None, folder: Path
+    sight: SliceSelection, task: str, cases: Sequence[builtin_tasks.Case], slices: int | None, folder: Path
 ) -> tuple[list[Prepared], dict[str, Any]]:
     """Writes the slices to show as `<case>.npy`; returns what is needed for the way back, and the job's entries."""
     shown: list[list[int]] = []
@@ -186,7 +186,7 @@ def _write_cases(
     for case in cases:
         _, _, _, labels = task_frames(case, task)
         filled = np.flatnonzero(labels.any(axis=(1, 2))).tolist()
-        shown.append(filled if sight is Sight.BOXED else list(range(len(labels))))
+        shown.append(filled if sight is SliceSelection.BOXED else list(range(len(labels))))
         seeds.append(int(np.count_nonzero(labels, axis=(1, 2)).argmax()))
     picked = sample(sight, shown, seeds, slices)
 
@@ -199,7 +199,7 @@ def _write_cases(
         entries[case.patient] = {
             "frames": str(folder / f"{case.patient}.npy"),
             "output": str(folder / f"{case.patient}.found.npy"),
-            "boxes": true_boxes(labels[chosen], one_slice=sight is Sight.VIDEO),
+            "boxes": true_boxes(labels[chosen], one_slice=sight is SliceSelection.VIDEO),
         }
         prepared.append(Prepared(case, volume, plane, tuple(chosen)))
     return prepared, entries

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.baselines.process import WORKERS, Worker
-from automedsam_lab.baselines.sampling import Sight
-from automedsam_lab.baselines.slice_baseline import FramesRival
+from automedsam_lab.baselines.sampling import SliceSelection
+from automedsam_lab.baselines.slice_baseline import SliceBaseline
 
 AGPL = (
     "It runs with ultralytics, whose licence is AGPL-3.0: not part of AutoMedSAM, installed and used at your choice, "
@@ -18,7 +18,7 @@ AGPL = (
 NETWORKS = {"s": "yolov8s-seg.yaml", "x": "yolov8x-seg.yaml"}
 
 
-def fastsam(size: str = "x") -> FramesRival:
+def fastsam(size: str = "x") -> SliceBaseline:
     """FastSAM of one of its two sizes.
 
     Args:
@@ -30,12 +30,12 @@ def fastsam(size: str = "x") -> FramesRival:
     if size not in NETWORKS:
         message = f"There is no FastSAM of size {size!r}; choose one of {', '.join(NETWORKS)}."
         raise AutoMedSAMError(message)
-    return FramesRival(
+    return SliceBaseline(
         name=f"FastSAM-{size}",
         worker=Worker("FastSAM", WORKERS / "ultralytics_worker.py", "pip install 'automedsam[rival-fastsam]'", AGPL),
         licence="AGPL-3.0 (ultralytics and the weights)",
         prompted="box",
-        sight=Sight.BOXED,
+        sight=SliceSelection.BOXED,
         note=(
             "Each slice that shows a label, at 1024 px: everything is segmented, and the segment that overlaps best "
             "with the true box of the label on that slice is taken (its own box prompt)."
@@ -44,16 +44,16 @@ def fastsam(size: str = "x") -> FramesRival:
     )
 
 
-def mobilesam() -> FramesRival:
+def mobilesam() -> SliceBaseline:
     """MobileSAM, there being one size of it."""
-    return FramesRival(
+    return SliceBaseline(
         name="MobileSAM",
         worker=Worker(
             "MobileSAM", WORKERS / "ultralytics_worker.py", "pip install 'automedsam[rival-mobilesam]'", AGPL
         ),
         licence="AGPL-3.0 (ultralytics); Apache-2.0 (the weights)",
         prompted="box",
-        sight=Sight.BOXED,
+        sight=SliceSelection.BOXED,
         note="Each slice that shows a label, at 1024 px, with the true box of each label on that slice.",
         settings={"model": "mobilesam"},
     )

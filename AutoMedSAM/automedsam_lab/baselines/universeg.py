@@ -14,19 +14,19 @@ from automedsam.core.resize import resize_linear
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.baselines import slice_baseline
 from automedsam_lab.baselines.process import WORKERS, Worker
-from automedsam_lab.baselines.sampling import Sight
-from automedsam_lab.baselines.slice_baseline import FramesRival
+from automedsam_lab.baselines.sampling import SliceSelection
+from automedsam_lab.baselines.slice_baseline import SliceBaseline
 from automedsam_lab.data import builtin_tasks
-from automedsam_lab.data.prediction_folder import Rival
+from automedsam_lab.data.prediction_folder import Baseline
 
 SIZE = 128  # The side of what its published weights were trained on.
 EXAMPLES = 64  # As many as its published weights were trained with.
 _EXTENDED = 0.5
 
 
-def universeg(examples: int = EXAMPLES) -> FramesRival:
+def universeg(examples: int = EXAMPLES) -> SliceBaseline:
     """UniverSeg with so many examples of each label."""
-    return FramesRival(
+    return SliceBaseline(
         name="UniverSeg",
         worker=Worker(
             "UniverSeg",
@@ -35,7 +35,7 @@ def universeg(examples: int = EXAMPLES) -> FramesRival:
         ),
         licence="Apache-2.0 (universeg); OpenRAIL++-M, research only (its published weights)",
         prompted=f"{examples} labelled slices",
-        sight=Sight.ALL,
+        sight=SliceSelection.ALL,
         note=(
             f"Every slice, at {SIZE} px, with {examples} labelled slices of training patients as examples of each "
             "label, and no other training."
@@ -52,7 +52,7 @@ def predict(
     *,
     examples: int = EXAMPLES,
     **options: Any,
-) -> Rival:
+) -> Baseline:
     """Draws the examples from the training patients in `data`, and runs UniverSeg as `slice_baseline.predict` does.
 
     Args:

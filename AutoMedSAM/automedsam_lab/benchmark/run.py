@@ -24,7 +24,7 @@ from automedsam.core.resize import resize_linear
 from automedsam.demo.phantom import LESIONS, phantom_head
 from automedsam.errors import AutoMedSAMError
 from automedsam.runtime.session import available_cores
-from automedsam_lab.benchmark.stages import FOLLOW, Spent
+from automedsam_lab.benchmark.stages import FOLLOW, StageTime
 from automedsam_lab.benchmark.worker import FP32, INT8, RUN, STOCK, WARM, Job
 from automedsam_lab.metrics.masks import dice
 from automedsam_lab.metrics.reference_boxes import true_tracklet
@@ -70,7 +70,7 @@ class Run:
         peak_mb: the most memory of its process so far.
     """
 
-    stages: dict[str, Spent]
+    stages: dict[str, StageTime]
     boxes: int | None
     began: float
     ended: float
@@ -296,7 +296,7 @@ def _loaded(process: _Process, bundle: Bundle) -> Result:
 
 
 def _read_run(answer: dict[str, Any]) -> Run:
-    stages = {stage: Spent(**spent) for stage, spent in answer["stages"].items()}
+    stages = {stage: StageTime(**spent) for stage, spent in answer["stages"].items()}
     return Run(stages, answer["boxes"], answer["began"], answer["ended"], answer["peak_mb"])
 
 

@@ -18,8 +18,8 @@ from automedsam.runtime.session import available_cores, open_session
 from automedsam.sam2.onnx_networks import NETWORK_NAMES
 from automedsam_lab.common.table import Table
 
-Feed: TypeAlias = dict[str, NDArray[Any]]
-Runner: TypeAlias = Callable[[Feed], list[NDArray[Any]]]
+OrtInputs: TypeAlias = dict[str, NDArray[Any]]
+Runner: TypeAlias = Callable[[OrtInputs], list[NDArray[Any]]]
 
 PRECISIONS = ("int8", "fp32")
 BATCHES = (2, 4)
@@ -30,7 +30,7 @@ _BATCH_AXIS = "n"
 
 
 @dataclass(frozen=True)
-class Contender:
+class Implementation:
     """What runs a part.
 
     Attributes:
@@ -111,20 +111,20 @@ def measure(
     return timings
 
 
-def contenders(cores: int, precision: str) -> list[Contender]:
+def contenders(cores: int, precision: str) -> list[Implementation]:
     """ONNX Runtime on all cores, which all else is compared with, then on fewer, in batches, and OpenVINO."""
-    found = [Contender(f"ONNX Runtime, {_threads(count)}", _onnx_runtime(count)) for count in counts(cores)]
+    found = [Implementation(f"ONNX Runtime, {_threads(count)}", _onnx_runtime(count)) for count in counts(cores)]
     found += [
-        Contender(f"ONNX Runtime, {_threads(cores)}, batch of {batch}", _onnx_runtime(cores), batch)
+        Implementation(f"ONNX Runtime, {_threads(cores)}, batch of {batch}", _onnx_runtime(cores), batch)
         for batch in BATCHES
     ]
     try:
         import openvino as _openvino  # noqa: F401
     except ImportError:
         return found
-    found += [Contender(f"OpenVINO, {_threads(count)}", _openvino_cpu(count, "f32")) for count in counts(cores)]
+    found += [Implementation(f"OpenVINO, {_threads(count)}", _openvino_cpu(count, "f32")) for count in counts(cores)]
     if precision == "fp32":
-        found.append(Contender(f"OpenVINO in bfloat16, {_threads(cores)}", _openvino_cpu(cores, "bf16")))
+        found.append(Implementation(f"OpenVINO in bfloat16, {_threads(cores)}", _openvino_cpu(cores, "bf16")))
     return found
 
 
@@ -140,7 +140,7 @@ def time_part(
     part: str,
     precision: str,
     path: Path,
-    entrants: Sequence[Contender],
+    entrants: Sequence[Implementation],
     sizes: Mapping[str, int],
     repeats: int,
 ) -> list[Timing]:
@@ -162,7 +162,7 @@ def time_part(
         entrant.batch: {node.name: _example(node, {**sizes, _BATCH_AXIS: entrant.batch}) for node in inputs}
         for entrant in entrants
     }
-    running: list[tuple[Contender, Timing, Runner]] = []
+    running: list[tuple[Implementation, Timing, Runner]] = []
     first: list[NDArray[Any]] = []
     for entrant, timing in zip(entrants, timings, strict=True):
         try:

@@ -14,7 +14,7 @@ STAGES = (DETECT, *PART_STAGES, OTHER, WRITE)
 
 
 @dataclass
-class Spent:
+class StageTime:
     """What a stage took: how often it ran, wall seconds, and seconds of all cores together."""
 
     calls: int = 0
@@ -26,7 +26,7 @@ class Stopwatch:
     """Adds up what each stage of this process takes; a stage inside another counts in both."""
 
     def __init__(self) -> None:
-        self.spent: dict[str, Spent] = {}
+        self.spent: dict[str, StageTime] = {}
 
     @contextmanager
     def during(self, stage: str) -> Iterator[None]:
@@ -35,7 +35,7 @@ class Stopwatch:
         try:
             yield
         finally:
-            spent = self.spent.setdefault(stage, Spent())
+            spent = self.spent.setdefault(stage, StageTime())
             spent.calls += 1
             spent.wall += time.perf_counter() - wall
             spent.cpu += time.process_time() - cpu
@@ -49,12 +49,12 @@ class Stopwatch:
 
         return counted
 
-    def take(self) -> dict[str, Spent]:
+    def reset(self) -> dict[str, StageTime]:
         """The stages since the last time, with what of following is in none of the parts; starts anew."""
         spent, self.spent = self.spent, {}
-        follow = spent.get(FOLLOW, Spent())
+        follow = spent.get(FOLLOW, StageTime())
         parts = [spent[stage] for stage in PART_STAGES if stage in spent]
-        spent[OTHER] = Spent(
+        spent[OTHER] = StageTime(
             follow.calls, follow.wall - sum(part.wall for part in parts), follow.cpu - sum(part.cpu for part in parts)
         )
         return spent

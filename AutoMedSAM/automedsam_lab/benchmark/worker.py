@@ -60,7 +60,7 @@ class Job:
     threads: int | None = None
 
 
-class Contender(Protocol):
+class Implementation(Protocol):
     """Follows the object in a box on the seed through all slices `(N, H, W)`: logits of the same shape."""
 
     def follow(self, slices: NDArray[np.uint8], seed: int, box: Box) -> NDArray[np.float32]: ...
@@ -110,7 +110,7 @@ def main() -> None:
         output.send("error", message=str(error))
 
 
-def _open(name: str, bundle: Bundle, watch: Stopwatch) -> Contender:
+def _open(name: str, bundle: Bundle, watch: Stopwatch) -> Implementation:
     if name != STOCK:
         return OurEngine(bundle, BACKENDS[name], watch)
     from automedsam_lab.benchmark.stock_sam2 import StockPredictor
@@ -125,12 +125,12 @@ def _bind(threads: int | None) -> None:
 
 
 def _run(
-    contender: Contender, job: Job, bundle: Bundle, slices: NDArray[np.uint8], watch: Stopwatch, *, short: bool
+    contender: Implementation, job: Job, bundle: Bundle, slices: NDArray[np.uint8], watch: Stopwatch, *, short: bool
 ) -> dict[str, Any]:
     """Detects, follows and writes; a short run, to warm up, sees the neighbours of the seed alone."""
     first = max(0, job.seed - 1) if short else 0
     shown = np.ascontiguousarray(slices[first : job.seed + 2]) if short else slices
-    watch.take()
+    watch.reset()
     began = time.time()
     boxes = contender.detect(shown) if isinstance(contender, OurEngine) else None
     with watch.during(FOLLOW):
@@ -140,7 +140,7 @@ def _run(
     ended = time.time()
     if not short:
         np.save(Path(job.out) / f"{job.contender}.npy", logits)
-    spent = {stage: asdict(took) for stage, took in watch.take().items()}
+    spent = {stage: asdict(took) for stage, took in watch.reset().items()}
     return {"stages": spent, "boxes": boxes, "began": began, "ended": ended, "peak_mb": peak_memory_mb()}
 
 

@@ -21,11 +21,17 @@ from automedsam.sam2.build import build_sam2
 from automedsam.sam2.onnx_networks import NETWORK_NAMES, OnnxNetworks
 from automedsam.sam2.propagation import SegmenterSettings
 from automedsam_lab.bundling.detector_source import DetectorSource, open_detector_source
-from automedsam_lab.bundling.manifest import Description, files_of_manifest, head_of_manifest, segmenter_of_manifest
-from automedsam_lab.checkpoints.matching import Mismatch, check_fits, read_state_dict, read_stored, refusal
+from automedsam_lab.bundling.manifest import BundleMetadata, base_manifest, files_of_manifest, segmenter_of_manifest
+from automedsam_lab.checkpoints.matching import (
+    Mismatch,
+    match_state_dict,
+    mismatch_message,
+    read_state_dict,
+    read_stored,
+)
 from automedsam_lab.checkpoints.model_zoo import Config, PublishedFile, find_file
 from automedsam_lab.common.json_files import write_json
-from automedsam_lab.quantization.calibration import Calibration, View, read_calibration
+from automedsam_lab.quantization.calibration import Calibration, PreprocessingSpec, read_calibration
 from automedsam_lab.quantization.detector import LEAST_CALIBRATION
 from automedsam_lab.quantization.quantizer import Plan
 
@@ -76,7 +82,7 @@ class Request:
     detector_fit: ResizeMode | None = None
     slices: int = 32
     only: str = "*"
-    description: Description = field(default_factory=Description)
+    description: BundleMetadata = field(default_factory=BundleMetadata)
     keep_fp32: bool = True
     quick: bool = False
     memories: int | None = None
@@ -106,7 +112,7 @@ def convert(request: Request, out: Path, tell: Callable[[str], None] = print) ->
         if request.detector
         else None
     )
-    manifest = head_of_manifest(request.description, published, detector, out, terms)
+    manifest = base_manifest(request.description, published, detector, out, terms)
     calibration = _calibrate(request, architecture, manifest, detector, tell)
     try:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".automedsam-") as temporary:
@@ -225,8 +231,8 @@ def _architecture(request: Request) -> Sam2Architecture:
 def _read_segmenter(checkpoint: Path, config: Config) -> tuple[dict[str, Tensor], str | None]:
     """The weights, and the terms that a fine-tuning of the lab wrote beside them."""
     state = read_state_dict(checkpoint)
-    if mismatch := check_fits(state, config):
-        raise DoesNotFitError(refusal(checkpoint, state, config, mismatch), mismatch)
+    if mismatch := match_state_dict(state, config):
+        raise DoesNotFitError(mismatch_message(checkpoint, state, config, mismatch), mismatch)
     stored = read_stored(checkpoint)
     return state, str(stored["terms"]) if "terms" in stored and isinstance(stored["terms"], str) else None
 
@@ -256,7 +262,7 @@ def _calibrate(
 ) -> Calibration:
     """Reads the slices, tells what is doubtful, and sees that the detector has enough of them."""
     quantized_here = detector is not None and detector.write_fp32 is not None
-    view = View(
+    view = PreprocessingSpec(
         image_size=architecture.image_size,
         modality=manifest["modalities"][0],
         window=manifest["window"] and tuple(manifest["window"]),
@@ -266,7 +272,7 @@ def _calibrate(
         fit=detector.fit if detector else ResizeMode.STRETCH,
     )
     calibration = read_calibration(request.calibration, view, request.slices, only=request.only)
-    for doubt in calibration.doubts:
+    for doubt in calibration.warnings:
         tell(doubt)
     if quantized_here and calibration.count < LEAST_CALIBRATION:
         message = (
@@ -296,7 +302,7 @@ def _write_segmenter(
 
     model = build_sam2(architecture).eval()
     fresh = {key: torch.zeros_like(value) for key, value in model.state_dict().items() if key not in state}
-    # What the configuration says is zero is all that may be absent here: `check_fits` has seen to it.
+    # What the configuration says is zero is all that may be absent here: `match_state_dict` has seen to it.
     model.load_state_dict({**state, **fresh})
     differences = export_segmenter(model, folder)
     fp32 = {part: (folder / f"{part}.onnx").replace(folder / f"{part}.{FP32}.onnx") for part in NETWORK_NAMES}

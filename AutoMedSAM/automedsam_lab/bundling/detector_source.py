@@ -13,7 +13,14 @@ from automedsam.bundle import MANIFEST_NAME, Bundle, file_hash, load_bundle
 from automedsam.core.volume import Plane
 from automedsam.detection.detector import ANCHOR_STRIDES, ResizeMode
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.checkpoints.matching import Mismatch, Weightless, compare, read_state_dict, read_stored, shapes_of
+from automedsam_lab.checkpoints.matching import (
+    MetaTensorMode,
+    Mismatch,
+    compare,
+    read_state_dict,
+    read_stored,
+    shapes_of,
+)
 from automedsam_lab.models.yolo_nas import SIZES
 
 LAB_KEYS = frozenset({"settings", "average", "model"})
@@ -22,7 +29,7 @@ _CLASSES = "heads.head1.cls_pred.weight"
 
 
 @dataclass(frozen=True)
-class Taught:
+class DetectorMetadata:
     """What the lab's detectors tell of the data that they learnt from; None where one does not.
 
     Attributes:
@@ -64,7 +71,7 @@ class DetectorSource:
     ready: Mapping[str, Path]
     bundle: Bundle | None = None
     fit: ResizeMode = ResizeMode.STRETCH
-    taught: Taught = field(default_factory=Taught)
+    taught: DetectorMetadata = field(default_factory=DetectorMetadata)
 
 
 def open_detector_source(
@@ -172,12 +179,12 @@ def _of_settings(
     return source
 
 
-def _taught(settings: Mapping[str, Any], names: list[str]) -> Taught:
+def _taught(settings: Mapping[str, Any], names: list[str]) -> DetectorMetadata:
     """What the poster's recipe writes; the starter detectors' labels are their tasks' business."""
     if "values" not in settings:
-        return Taught()
+        return DetectorMetadata()
     window, plane, licence = (settings.get(name) for name in ("window", "plane", "licence"))
-    return Taught(
+    return DetectorMetadata(
         segments=dict(zip((int(value) for value in settings["values"]), names, strict=True)),
         modality=settings.get("modality"),
         window=None if window is None else (float(window[0]), float(window[1])),
@@ -203,7 +210,7 @@ def _recognise(path: Path, state: Mapping[str, Tensor]) -> tuple[str, int]:
     classes, found = len(state[_CLASSES]), shapes_of(state)
     mismatches: dict[str, Mismatch] = {}
     for letter in SIZES:
-        with Weightless():
+        with MetaTensorMode():
             wanted = shapes_of(build_yolo_nas(letter, classes).state_dict())
         mismatches[letter] = compare(found, wanted)
         if not mismatches[letter]:

@@ -15,7 +15,7 @@ from automedsam.detection.detector import ResizeMode
 from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.propagation import SegmenterSettings
-from automedsam_lab.bundling.detector_source import DetectorSource, Taught
+from automedsam_lab.bundling.detector_source import DetectorMetadata, DetectorSource
 from automedsam_lab.checkpoints.model_zoo import CT_WINDOW, PublishedFile
 from automedsam_lab.common.terminology import MASTER_LIST, REGION_LIST
 from automedsam_lab.quantization.calibration_checks import ANY_MODALITY
@@ -36,7 +36,7 @@ LESION = f"{MASTER_LIST}~SCT^49755003^Morphologically Altered Structure~SCT^5298
 
 
 @dataclass(frozen=True)
-class Description:
+class BundleMetadata:
     """What a person may say of a bundle; None takes what the detector's bundle or the published file tells.
 
     Attributes:
@@ -62,8 +62,8 @@ class Description:
     threshold: float | None = None
 
 
-def head_of_manifest(
-    said: Description,
+def base_manifest(
+    said: BundleMetadata,
     published: PublishedFile | None,
     detector: DetectorSource | None,
     out: Path,
@@ -76,7 +76,7 @@ def head_of_manifest(
             detector's classes.
     """
     base = detector.bundle.manifest if detector and detector.bundle else {}
-    taught = detector.taught if detector else Taught()
+    taught = detector.taught if detector else DetectorMetadata()
     known = published.modality if published else ANY_MODALITY
     modality = said.modality or _only(base.get("modalities")) or taught.modality or known
     plane = said.plane or taught.plane
@@ -136,7 +136,7 @@ def _only(values: list[str] | None) -> str | None:
 
 
 def _segments(
-    said: Description, published: PublishedFile | None, detector: DetectorSource | None, base: Mapping[str, Any]
+    said: BundleMetadata, published: PublishedFile | None, detector: DetectorSource | None, base: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     classes = detector.classes if detector else 1
     if not said.labels and base:
@@ -173,7 +173,11 @@ def _licence(told: str | None, published: PublishedFile | None, detector: Detect
 
 
 def _window(
-    said: Description, published: PublishedFile | None, base: Mapping[str, Any], taught: Taught, modality: str
+    said: BundleMetadata,
+    published: PublishedFile | None,
+    base: Mapping[str, Any],
+    taught: DetectorMetadata,
+    modality: str,
 ) -> list[float] | None:
     if said.window is not None:
         low, high = said.window
@@ -192,7 +196,7 @@ def _window(
 
 
 def _detector(
-    said: Description, detector: DetectorSource | None, base: Mapping[str, Any], segments: list[dict[str, Any]]
+    said: BundleMetadata, detector: DetectorSource | None, base: Mapping[str, Any], segments: list[dict[str, Any]]
 ) -> dict[str, Any]:
     if said.threshold is not None and not 0 < said.threshold <= 1:
         message = f"The threshold {said.threshold} is not a confidence: give a number above 0 and at most 1."

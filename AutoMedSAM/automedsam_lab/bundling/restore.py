@@ -14,7 +14,7 @@ from automedsam_lab.data.detector_slices import DETECTOR_TASKS, read_stack
 from automedsam_lab.data.segmenter_clips import calibration_slices
 from automedsam_lab.export.detector import export_model
 from automedsam_lab.models.yolo_nas import build_detector, fuse
-from automedsam_lab.quantization.dequantize import dequantize, fill, randomise, settle_norms, trace
+from automedsam_lab.quantization.dequantize import dequantize, fill, randomize_weights, recalibrate_batchnorm, trace
 from automedsam_lab.quantization.dequantize_segmenter import restored_segmenter
 from automedsam_lab.quantization.detector import calibration_frames
 
@@ -74,7 +74,7 @@ def restore_bundle(bundle: Bundle, data: Path, out: Path) -> Restored:
 def _segmenter(bundle: Bundle, files: dict[str, Path], data: Path, folder: Path) -> SAM2Base:
     model = restored_segmenter(bundle.architecture, files, folder)
     slices = torch.from_numpy(calibration_slices(data, bundle.architecture.image_size))
-    settle_norms(model, lambda: [model.image_encoder(batch) for batch in slices.split(8)])
+    recalibrate_batchnorm(model, lambda: [model.image_encoder(batch) for batch in slices.split(8)])
     return model
 
 
@@ -82,13 +82,13 @@ def _detector(bundle: Bundle, path: Path, data: Path, folder: Path) -> torch.nn.
     task = DETECTOR_TASKS[bundle.name]
     model = build_detector(len(task.classes), _width(path)).eval()
     fuse(model, bundle.detector.input_size)
-    randomise(model)
+    randomize_weights(model)
     graph = folder / "detector.onnx"
     export_model(model, bundle.detector.input_size, graph, bundle.name)
     fill(model, trace(model, [graph]), {graph: dequantize(path)})
     stacks = [read_stack(task, case) for case in builtin_tasks.cases_of(task.name, data, "train")]
     frames = torch.from_numpy(calibration_frames(task, stacks))
-    settle_norms(model, lambda: [model(batch) for batch in frames.split(8)])
+    recalibrate_batchnorm(model, lambda: [model(batch) for batch in frames.split(8)])
     return model
 
 

@@ -186,14 +186,14 @@ def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 def config_shapes(config: Config) -> dict[str, tuple[int, ...]]:
     """The keys and shapes of a configuration's checkpoints; no weight is allocated."""
-    with Weightless():
+    with MetaTensorMode():
         shapes = shapes_of(build_sam2(config.architecture).state_dict())
     return {key: shape for key, shape in shapes.items() if key not in config.zeros}
 
 
-def refusal(path: Path, state: Mapping[str, Tensor], config: Config, mismatch: Mismatch) -> str:
+def mismatch_message(path: Path, state: Mapping[str, Tensor], config: Config, mismatch: Mismatch) -> str:
     """One sentence on what of a checkpoint does not fit, and on which model it may be."""
-    others = [other.name for other in CONFIGS.values() if other is not config and not check_fits(state, other)]
+    others = [other.name for other in CONFIGS.values() if other is not config and not match_state_dict(state, other)]
     if others:
         advice = f"it fits {' and '.join(others)}: give --config {others[0]}"
     else:
@@ -202,7 +202,7 @@ def refusal(path: Path, state: Mapping[str, Tensor], config: Config, mismatch: M
     return f"{path} does not fit {config.name} ({config.about}), {advice}; {mismatch.summary()}."
 
 
-def check_fits(state: Mapping[str, Tensor], config: Config) -> Mismatch:
+def match_state_dict(state: Mapping[str, Tensor], config: Config) -> Mismatch:
     """What of a checkpoint does not fit a configuration; false if all does."""
     return compare(shapes_of(state), config_shapes(config))
 
@@ -227,7 +227,7 @@ def _some(items: Iterable[str]) -> str:
     return ", ".join(every[:SHOWN]) + (f" and {len(every) - SHOWN} more" if len(every) > SHOWN else "")
 
 
-class Weightless(TorchFunctionMode):
+class MetaTensorMode(TorchFunctionMode):
     """A context in which networks are built with weights that have a shape and no memory (the meta device).
 
     `torch.device("meta")` does not do: SAM 2's trunk reads numbers from a tensor while it is built.

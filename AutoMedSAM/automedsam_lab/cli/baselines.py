@@ -14,9 +14,9 @@ from automedsam_lab.cli.options import progress
 from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS
 
 if TYPE_CHECKING:
-    from automedsam_lab.baselines.slice_baseline import FramesRival
+    from automedsam_lab.baselines.slice_baseline import SliceBaseline
     from automedsam_lab.data import builtin_tasks
-    from automedsam_lab.data.prediction_folder import Rival
+    from automedsam_lab.data.prediction_folder import Baseline
 
 app = typer.Typer(no_args_is_help=True, help="Run other people's models, each in a process of its own.")
 nnunet_app = typer.Typer(no_args_is_help=True, help="nnU-Net v2, trained on the patients that ours is trained on.")
@@ -228,7 +228,7 @@ def nnunet_predict(
 
 
 def _run(
-    rival: FramesRival,
+    rival: SliceBaseline,
     task: str,
     cases: Path,
     part: str,
@@ -287,7 +287,7 @@ def _progress(title: str, total: int) -> Iterator[Callable[[str, float], None]]:
         yield lambda _case, _seconds: bar.advance(task)
 
 
-def _tell(rival: Rival, out: Path) -> None:
+def _tell(rival: Baseline, out: Path) -> None:
     seconds, images = (sum(case[key] for case in rival.cases.values()) for key in ("seconds", "images"))
     typer.echo(
         f"{rival.name}, {rival.weights} weights, {rival.size_mb:.1f} MB: "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.common.optional_dependencies import needs
+from automedsam_lab.common.optional_dependencies import require
 
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle
@@ -60,7 +60,7 @@ def bench(
 
     A checkpoint of your own is measured by converting it first, and naming its bundle.
     """
-    with needs("train", "The benchmark"):
+    with require("train", "The benchmark"):
         import matplotlib as _matplotlib  # noqa: F401  before anything is measured in vain
 
         from automedsam.bundle import list_bundles, load_bundle
@@ -101,7 +101,7 @@ def bench(
 @contextmanager
 def _random(keep: Path | None) -> Iterator[Bundle]:
     """The bundle of random weights, kept if a place is given."""
-    with needs("train", "Making a model of MedSAM2's size"):
+    with require("train", "Making a model of MedSAM2's size"):
         from automedsam.bundle import MANIFEST_NAME, load_bundle
         from automedsam_lab.benchmark.models import MEDSAM2, random_bundle
         from automedsam_lab.checkpoints.model_zoo import find_config

@@ -11,7 +11,7 @@ import typer
 from automedsam.core.volume import Plane
 from automedsam.detection.detector import ResizeMode
 from automedsam_lab.cli.train import Data, Task
-from automedsam_lab.common.optional_dependencies import needs
+from automedsam_lab.common.optional_dependencies import require
 
 app = typer.Typer()
 export_app = typer.Typer(no_args_is_help=True, help="Write a checkpoint as ONNX, checked against torch.")
@@ -26,7 +26,7 @@ Folder = Annotated[Path, typer.Option("--out", "-o", help="The folder to write t
 @export_app.command("segmenter")
 def export_segmenter_command(checkpoint: Checkpoint, out: Folder) -> None:
     """Write the four graphs of a segmenter."""
-    with needs("train", "Exporting the segmenter"):
+    with require("train", "Exporting the segmenter"):
         from automedsam.sam2.torch_networks import load_model
         from automedsam_lab.export.segmenter import export_segmenter
 
@@ -38,7 +38,7 @@ def export_segmenter_command(checkpoint: Checkpoint, out: Folder) -> None:
 @export_app.command("detector")
 def export_detector_command(checkpoint: Checkpoint, out: Folder) -> None:
     """Write a detector as `detector.fp32.onnx`."""
-    with needs("train", "Exporting a detector"):
+    with require("train", "Exporting a detector"):
         from automedsam_lab.export.detector import export_detector
 
     check = export_detector(checkpoint, out / "detector.fp32.onnx")
@@ -52,7 +52,7 @@ def quantize_segmenter_command(
     out: Folder,
 ) -> None:
     """Write the INT8 file of each part: dynamic matrix products, static convolutions in the image encoder."""
-    with needs("train", "Quantizing the segmenter"):
+    with require("train", "Quantizing the segmenter"):
         from automedsam.runtime.session import open_session
         from automedsam.sam2.onnx_networks import NETWORK_NAMES
         from automedsam_lab.data.segmenter_clips import calibration_slices
@@ -67,7 +67,7 @@ def quantize_segmenter_command(
 @quantize_app.command("detector")
 def quantize_detector_command(task: Task, exported: Checkpoint, data: Data, out: Folder) -> None:
     """Write `detector.int8.onnx`: static, calibrated with slices of the task's training patients."""
-    with needs("train", "Quantizing a detector"):
+    with require("train", "Quantizing a detector"):
         from automedsam_lab.bundling.starter import quantize_with_training_slices
 
     check = quantize_with_training_slices(task.value, exported, data, out / "detector.int8.onnx")
@@ -119,13 +119,13 @@ def convert(
     list_keys: Annotated[bool, typer.Option("--list-keys", help="List every key that does not fit.")] = False,
 ) -> None:
     """Make an INT8 bundle of a published checkpoint. docs/converting.md lists where to find them."""
-    with needs("train", "Converting a checkpoint"):
+    with require("train", "Converting a checkpoint"):
         from automedsam_lab.bundling.convert import DoesNotFitError, Request
         from automedsam_lab.bundling.convert import convert as make_bundle
-        from automedsam_lab.bundling.manifest import Description
+        from automedsam_lab.bundling.manifest import BundleMetadata
         from automedsam_lab.checkpoints.model_zoo import find_config
 
-    said = Description(name, task=task, labels=tuple(label or ()), modality=modality, window=window, plane=plane)
+    said = BundleMetadata(name, task=task, labels=tuple(label or ()), modality=modality, window=window, plane=plane)
     request = Request(
         checkpoint=checkpoint,
         config=find_config(config),
@@ -158,7 +158,7 @@ def restore(
     out: Annotated[Path, typer.Option("--out", "-o", help="A folder of runs, as 'starter' has them.")],
 ) -> None:
     """Take the weights back from a bundle's INT8 files, rounded as they are there, to train on from."""
-    with needs("train", "Restoring weights"):
+    with require("train", "Restoring weights"):
         from automedsam.bundle import load_bundle
         from automedsam_lab.bundling.restore import restore_bundle
 
@@ -175,7 +175,7 @@ def starter(
     minutes: Annotated[float, typer.Option(min=0.1, help="How long each missing model is trained.")] = 60,
 ) -> None:
     """Rebuild the starter bundles, FP32 and INT8: train, export, quantize, measure on held-out patients."""
-    with needs("train", "Building the starter bundles"):
+    with require("train", "Building the starter bundles"):
         from automedsam_lab.bundling.starter import build_starter, write_release_asset
 
     for bundle in build_starter(data, runs, bundles, out, minutes=minutes, tell=typer.echo):

@@ -58,7 +58,7 @@ def evaluate(
     from rich.console import Console
 
     from automedsam.bundle import load_bundle
-    from automedsam_lab.evaluation.baseline_scores import RivalFolder
+    from automedsam_lab.evaluation.baseline_scores import PredictionFolder
     from automedsam_lab.evaluation.run import available_backends, held_out_cases, prepared_cases
     from automedsam_lab.evaluation.run import evaluate as run_evaluation
     from automedsam_lab.evaluation.settings import EvaluationSettings
@@ -78,7 +78,7 @@ def evaluate(
         skip_bad=skip_bad,
     )
     model = load_bundle(bundle)
-    opened = [RivalFolder.open(folder) for folder in rivals or ()]
+    opened = [PredictionFolder.open(folder) for folder in rivals or ()]
     chosen = available_backends(model) if backends is None else _backends(backends)
     if prepared is not None:
         picked, left_out, data = prepared_cases(model, prepared, part, limit, skip_bad=skip_bad)

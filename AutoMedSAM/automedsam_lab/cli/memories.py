@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from automedsam.pipeline.backends import Backend
-from automedsam_lab.common.optional_dependencies import needs
+from automedsam_lab.common.optional_dependencies import require
 
 app = typer.Typer()
 
@@ -34,7 +34,7 @@ def memories(
     from automedsam.bundle import load_bundle
     from automedsam_lab.common.system_info import describe_machine
 
-    with needs("lab", "The plot"):
+    with require("lab", "The plot"):
         import matplotlib as _matplotlib  # noqa: F401  before anything is measured in vain
     from automedsam_lab.benchmark.memory_length import averages, measure_memories, plot_points, write_points
     from automedsam_lab.common.table import Table

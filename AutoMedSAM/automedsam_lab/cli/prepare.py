@@ -13,8 +13,8 @@ from automedsam.errors import AutoMedSAMError
 from automedsam.runtime.session import available_cores
 from automedsam_lab.cli.options import OnError, progress
 from automedsam_lab.data.prepare.run import LEAST_SIDE, SEED, Settings, Summary, prepare
-from automedsam_lab.data.readers.base import Choices
-from automedsam_lab.data.readers.registry import Layout
+from automedsam_lab.data.readers.base import ReaderOptions
+from automedsam_lab.data.readers.registry import DatasetFormat
 
 app = typer.Typer()
 
@@ -39,21 +39,21 @@ class Unboxed(str, Enum):
 _VOLUMES, _BRATS, _XRAY, _VIDEO = "Volumes", "BraTS", "ChestX-ray14", "Videos"
 # Which layouts an option that not all know is for.
 _MEANT_FOR = {
-    "year": {Layout.BRATS},
-    "target": {Layout.BRATS},
-    "modality": {Layout.BRATS, Layout.DECATHLON},
-    "plane": {Layout.BRATS, Layout.DECATHLON, Layout.NPZ},
-    "window": {Layout.BRATS, Layout.DECATHLON, Layout.NPZ},
-    "empty": {Layout.BRATS, Layout.DECATHLON, Layout.NPZ},
-    "labels": {Layout.DECATHLON, Layout.NPZ, Layout.VIDEOS},
-    "every": {Layout.VIDEOS},
-    "unboxed": {Layout.CHESTXRAY14},
+    "year": {DatasetFormat.BRATS},
+    "target": {DatasetFormat.BRATS},
+    "modality": {DatasetFormat.BRATS, DatasetFormat.DECATHLON},
+    "plane": {DatasetFormat.BRATS, DatasetFormat.DECATHLON, DatasetFormat.NPZ},
+    "window": {DatasetFormat.BRATS, DatasetFormat.DECATHLON, DatasetFormat.NPZ},
+    "empty": {DatasetFormat.BRATS, DatasetFormat.DECATHLON, DatasetFormat.NPZ},
+    "labels": {DatasetFormat.DECATHLON, DatasetFormat.NPZ, DatasetFormat.VIDEOS},
+    "every": {DatasetFormat.VIDEOS},
+    "unboxed": {DatasetFormat.CHESTXRAY14},
 }
 
 
 @app.command("prepare")
 def prepare_command(
-    layout: Annotated[Layout, typer.Argument(help="How the archive's files lie.", metavar="LAYOUT")],
+    layout: Annotated[DatasetFormat, typer.Argument(help="How the archive's files lie.", metavar="LAYOUT")],
     root: Annotated[Path, typer.Argument(help="The archive's folder.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="A new folder, or that of an earlier call to go on with.")],
     split: Annotated[
@@ -157,7 +157,7 @@ def prepare_command(
         layout,
         root,
         out,
-        Choices(patient=patient, **given),
+        ReaderOptions(patient=patient, **given),
         seed=seed,
         split=split,
         least_side=least_side,

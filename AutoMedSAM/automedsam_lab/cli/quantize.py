@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automedsam_lab.common.optional_dependencies import needs
+from automedsam_lab.common.optional_dependencies import require
 
 if TYPE_CHECKING:
     from automedsam.sam2.architecture import Sam2Architecture
@@ -43,13 +43,13 @@ def sensitivity(
     most: Annotated[int, typer.Option(min=0, help="How many groups of layers stay in FP32 at most.")] = 3,
 ) -> None:
     """Measure every scheme of each part, then each group of layers; write the best plan and its INT8 files."""
-    with needs("train", "The sensitivity scan"):
+    with require("train", "The sensitivity scan"):
         from automedsam.sam2.onnx_networks import NETWORK_NAMES
         from automedsam.sam2.propagation import SegmenterSettings
         from automedsam.sam2.torch_networks import load_model
         from automedsam_lab.common.json_files import write_json
         from automedsam_lab.export.segmenter import export_segmenter
-        from automedsam_lab.quantization.sensitivity import Comparison, choose_and_quantize
+        from automedsam_lab.quantization.sensitivity import FidelityEvaluator, choose_and_quantize
 
     model, architecture = load_model(checkpoint)
     settings = SegmenterSettings.of(architecture, box_as_mask=box_as_mask)
@@ -58,7 +58,7 @@ def sensitivity(
     fp32 = {part: out / f"{part}.onnx" for part in NETWORK_NAMES}
     files, plan = choose_and_quantize(fp32, out, chosen, settings, most=most, tell=typer.echo)
     write_json(plan.to_manifest(), out / "plan.json")
-    found = Comparison(fp32, judged, settings).of(files)
+    found = FidelityEvaluator(fp32, judged, settings).of(files)
     size = sum(path.stat().st_size for path in files.values()) / 1e6
     typer.echo(f"Other clips: mask Dice {found.dice:.4f} with FP32, worst {found.worst:.4f}; {size:.1f} MB")
 
@@ -73,7 +73,7 @@ def ablation(
     box_as_mask: BoxAsMask = False,
 ) -> None:
     """Compare INT8 with PTQ4SAM's bimodal integration and adaptive granularity, at 8 and 6 bits."""
-    with needs("train", "The ablation"):
+    with require("train", "The ablation"):
         from automedsam.sam2.propagation import SegmenterSettings
         from automedsam.sam2.torch_networks import load_model
         from automedsam_lab.quantization.ptq4sam.ablation import ablate, markdown
@@ -99,7 +99,7 @@ def _clips(
 ) -> tuple[list[PromptedClip], list[PromptedClip]]:
     """Clips to choose on, and others to judge on."""
     from automedsam.errors import AutoMedSAMError
-    from automedsam_lab.quantization.calibration import CLIP_SLICES, View, read_calibration
+    from automedsam_lab.quantization.calibration import CLIP_SLICES, PreprocessingSpec, read_calibration
     from automedsam_lab.quantization.fidelity import clips_of_calibration, patient_clips, phantom_clips
 
     if data is not None:
@@ -107,8 +107,8 @@ def _clips(
     elif folder is None:
         clips = phantom_clips(count)
     else:
-        calibration = read_calibration(folder, View(architecture.image_size), count * CLIP_SLICES)
-        for doubt in calibration.doubts:
+        calibration = read_calibration(folder, PreprocessingSpec(architecture.image_size), count * CLIP_SLICES)
+        for doubt in calibration.warnings:
             typer.echo(doubt)
         clips = clips_of_calibration(calibration)
     if len(clips) < 2:

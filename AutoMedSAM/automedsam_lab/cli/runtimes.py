@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.common.optional_dependencies import needs
+from automedsam_lab.common.optional_dependencies import require
 
 app = typer.Typer()
 
@@ -31,7 +31,7 @@ def runtimes(
 
     All take turns on the same inputs. OpenVINO is an aid to compare with: AutoMedSAM itself does not use it.
     """
-    with needs("lab", "Comparing runtimes"):
+    with require("lab", "Comparing runtimes"):
         from automedsam.bundle import load_bundle
         from automedsam_lab.benchmark.runtimes import PRECISIONS, markdown, measure
         from automedsam_lab.common.system_info import describe_machine

@@ -13,7 +13,7 @@ import typer
 
 from automedsam.cli.segment import STOPPED
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.common.optional_dependencies import needs
+from automedsam_lab.common.optional_dependencies import require
 from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS
 
 app = typer.Typer(
@@ -52,7 +52,7 @@ class ModelSize(str, Enum):
     L = "l"
 
 
-STARTER_PANEL, POSTER_PANEL, MEDSAM2_PANEL = "Recipe starter", "Recipe poster", "Recipe medsam2"
+STARTER_PANEL, YOLO_NAS_PANEL, MEDSAM2_PANEL = "Recipe starter", "Recipe poster", "Recipe medsam2"
 _DATA_HELP = "The folder that holds the datasets."
 
 Data = Annotated[Path, typer.Option("--data", help=_DATA_HELP)]
@@ -96,25 +96,25 @@ def detector(
     data: StarterData = None,
     steps: Annotated[int | None, _number("Optimizer steps.", "2500", STARTER_PANEL, 1)] = None,
     minutes: Minutes = None,
-    prepared: Annotated[Path | None, _prepared(POSTER_PANEL)] = None,
-    epochs: Annotated[int | None, _number("How often each image is seen.", "100", POSTER_PANEL, 1)] = None,
-    batch: Annotated[int | None, _number("Images a step, in each process.", "4", POSTER_PANEL, 1)] = None,
-    lr: Annotated[float | None, _number("The highest learning rate.", "0.001", POSTER_PANEL, 0)] = None,
-    size: Annotated[int | None, _number("Side of the input in pixels.", "640", POSTER_PANEL, 64)] = None,
+    prepared: Annotated[Path | None, _prepared(YOLO_NAS_PANEL)] = None,
+    epochs: Annotated[int | None, _number("How often each image is seen.", "100", YOLO_NAS_PANEL, 1)] = None,
+    batch: Annotated[int | None, _number("Images a step, in each process.", "4", YOLO_NAS_PANEL, 1)] = None,
+    lr: Annotated[float | None, _number("The highest learning rate.", "0.001", YOLO_NAS_PANEL, 0)] = None,
+    size: Annotated[int | None, _number("Side of the input in pixels.", "640", YOLO_NAS_PANEL, 64)] = None,
     model: Annotated[
-        ModelSize | None, typer.Option(help="Of YOLO-NAS.", show_default="s", rich_help_panel=POSTER_PANEL)
+        ModelSize | None, typer.Option(help="Of YOLO-NAS.", show_default="s", rich_help_panel=YOLO_NAS_PANEL)
     ] = None,
-    width: Annotated[float | None, _number("Factor of the channel widths.", "1", POSTER_PANEL, 0.1)] = None,
+    width: Annotated[float | None, _number("Factor of the channel widths.", "1", YOLO_NAS_PANEL, 0.1)] = None,
     patience: Annotated[
-        int | None, _number("Epochs without a better validation score until it stops.", "20", POSTER_PANEL, 1)
+        int | None, _number("Epochs without a better validation score until it stops.", "20", YOLO_NAS_PANEL, 1)
     ] = None,
     flip: Annotated[
         bool | None,
-        typer.Option("--flip", help="Mirror half of the images.", show_default=False, rich_help_panel=POSTER_PANEL),
+        typer.Option("--flip", help="Mirror half of the images.", show_default=False, rich_help_panel=YOLO_NAS_PANEL),
     ] = None,
 ) -> None:
     """Train a detector (YOLO-NAS) from scratch: a task's, or by the poster's recipe on a prepared dataset."""
-    with needs("train", "Training a detector"):
+    with require("train", "Training a detector"):
         import torch  # noqa: F401
 
     starter = {"data": data, "steps": steps, "minutes": minutes, "TASK": task}
@@ -128,16 +128,16 @@ def detector(
         return
     _refuse(recipe.value, starter)
     folder = _required(prepared, "prepared", recipe.value)
-    with needs("train", "Training a detector"):
+    with require("train", "Training a detector"):
         from automedsam_lab.data.prepared.detection_images import Movement
-        from automedsam_lab.training.detector.yolo_nas_recipe import PosterSettings, train_poster_detector
+        from automedsam_lab.training.detector.yolo_nas_recipe import YoloNasSettings, train_yolo_nas_detector
         from automedsam_lab.training.distributed import is_main_process
 
     _check_device(device)
     chosen = _given({**poster, "model": model and model.value})
-    settings = PosterSettings(movement=Movement(flip=bool(flip)), **chosen)
+    settings = YoloNasSettings(movement=Movement(flip=bool(flip)), **chosen)
     with _stoppable(out):
-        checkpoint = train_poster_detector(
+        checkpoint = train_yolo_nas_detector(
             folder, out, settings=settings, resume=resume, start_from=start_from, device=device, tell=typer.echo
         )
     if is_main_process():
@@ -158,7 +158,7 @@ def _starter_detector(
     start_from: Path | None,
     device: str,
 ) -> None:
-    with needs("train", "Training a detector"):
+    with require("train", "Training a detector"):
         from automedsam_lab.training.detector.starter_recipe import TrainingSettings, train_detector
 
     _check_device(device)
@@ -208,7 +208,7 @@ def segmenter(
     ] = None,
 ) -> None:
     """Train the promptable segmenter (SAM 2): small and from scratch, or MedSAM2's fine-tuning of a checkpoint."""
-    with needs("train", "Training the segmenter"):
+    with require("train", "Training the segmenter"):
         import torch  # noqa: F401
 
     medsam2 = {"epochs": epochs, "batch": batch, "rate": lr, "image_size": size}
@@ -220,7 +220,7 @@ def segmenter(
     _refuse(recipe.value, {"data": data, "steps": steps, "minutes": minutes})
     folder = _required(prepared, "prepared", recipe.value)
     checkpoint = _required(start_from, "start-from", recipe.value)
-    with needs("train", "Training the segmenter"):
+    with require("train", "Training the segmenter"):
         from automedsam_lab.checkpoints.model_zoo import find_config
         from automedsam_lab.training.distributed import is_main_process
         from automedsam_lab.training.segmenter.medsam2_recipe import Medsam2Settings, finetune_medsam2
@@ -255,7 +255,7 @@ def _starter_segmenter(
     start_from: Path | None,
     device: str,
 ) -> None:
-    with needs("train", "Training the segmenter"):
+    with require("train", "Training the segmenter"):
         from automedsam_lab.data.segmenter_clips import training_clips, validation_clips
         from automedsam_lab.models.starter_segmenter import STARTER
         from automedsam_lab.training.segmenter.starter_recipe import Schedule, train_segmenter

@@ -9,7 +9,7 @@ from automedsam.errors import AutoMedSAMError
 
 
 @contextmanager
-def needs(extra: str, purpose: str) -> Iterator[None]:
+def require(extra: str, purpose: str) -> Iterator[None]:
     """Wraps imports, and nothing else.
 
     Args:

@@ -16,13 +16,13 @@ from automedsam_lab.common.json_files import write_json
 if TYPE_CHECKING:
     from automedsam.core.volume import Volume
 
-RIVAL_FILE = "rival.json"
+BASELINE_FILE = "rival.json"
 SCHEMA = 1
 TRAINED_HERE, GIVEN, RANDOM = "trained here", "given", "random"
 
 
 @dataclass(frozen=True)
-class Rival:
+class Baseline:
     """What a rival is, and how long it took.
 
     Attributes:
@@ -58,19 +58,19 @@ def make_folder(out: Path) -> None:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / RIVAL_FILE).unlink(missing_ok=True)
+        (out / BASELINE_FILE).unlink(missing_ok=True)
     except OSError as error:
         message = f"The folder {out} cannot be made or written ({error.strerror}); choose another one."
         raise AutoMedSAMError(message) from error
 
 
-def write_rival(rival: Rival, out: Path) -> None:
+def write_baseline(rival: Baseline, out: Path) -> None:
     """Writes `rival.json`, last of all: a folder without it is not finished.
 
     Raises:
         AutoMedSAMError: if it cannot be written.
     """
-    write_json({"schema": SCHEMA, **asdict(rival)}, out / RIVAL_FILE)
+    write_json({"schema": SCHEMA, **asdict(rival)}, out / BASELINE_FILE)
 
 
 def write_labels(labels: NDArray[np.uint8], volume: Volume, case: str, out: Path) -> None:

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from automedsam.bundle import Bundle
     from automedsam.core.volume import Plane, Volume
 
-RIVAL_FILE = "rival.json"
+BASELINE_FILE = "rival.json"
 SCHEMA = 1
 WEIGHTS = ("trained here", "given", "random")
 
 
 @dataclass(frozen=True)
-class RivalFolder:
+class PredictionFolder:
     """A rival's label maps and what is told of them.
 
     Attributes:
@@ -74,13 +74,13 @@ class RivalFolder:
         return self.name if self.version.lower() in ("", "none") else f"{self.name} {self.version}"
 
     @classmethod
-    def open(cls, folder: Path) -> RivalFolder:
+    def open(cls, folder: Path) -> PredictionFolder:
         """Reads `rival.json`.
 
         Raises:
             AutoMedSAMError: if it is missing or faulty.
         """
-        path = folder / RIVAL_FILE
+        path = folder / BASELINE_FILE
         try:
             told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Row:
+class CaseScores:
     """One label of one case by one backend; see `automedsam_lab.metrics.masks` for empty masks.
 
     Attributes:
@@ -108,7 +108,7 @@ class CaseResult:
         boxes: the detector's boxes beside the true ones.
     """
 
-    rows: list[Row]
+    rows: list[CaseScores]
     methods: list[MethodRow]
     boxes: SliceBoxes
 
@@ -154,7 +154,7 @@ def evaluate_case(
     spacing, voxel_ml = volume.frame_spacing(run.plane), volume.voxel_volume_ml
     asked = true_boxes(true_frames, [segment.value for segment in bundle.segments], BoxRule.of(bundle))
 
-    rows: list[Row] = []
+    rows: list[CaseScores] = []
     methods: list[MethodRow] = []
     for segment in bundle.segments:
         true, found = true_frames == segment.value, found_frames == segment.value
@@ -178,7 +178,7 @@ def evaluate_case(
         ]
         tracklets = [tracklet for tracklet in run.tracklets if tracklet.label == segment.value]
         lesions = score_lesions(true, found, tracklets, voxel_ml)
-        row = Row(
+        row = CaseScores(
             case=name,
             backend=backend.value,
             label=segment.name,
@@ -225,7 +225,7 @@ def evaluate_boxes_alone(
             not any(at == index and box.iou(true) > 0 for at, box in tracklet.boxes.items() for index, true in real)
             for tracklet in tracklets
         )
-        row = Row(
+        row = CaseScores(
             case=name,
             backend=backend.value,
             label=segment.name,

@@ -23,7 +23,7 @@ _HELD_OUT = "test"
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
+class LoadedCase:
     """A case that was read.
 
     Attributes:
@@ -38,7 +38,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class EvaluationCase:
     """A case to evaluate on.
 
     Attributes:
@@ -52,23 +52,25 @@ class Subject:
     name: str
     patient: str
     modality: str
-    load: Callable[[], Loaded]
+    load: Callable[[], LoadedCase]
 
 
 @dataclass(frozen=True)
-class Unusable:
+class ExcludedCase:
     """A case that was left out, and why."""
 
     name: str
     reason: str
 
 
-def task_subject(case: builtin_tasks.Case) -> Subject:
+def builtin_case(case: builtin_tasks.Case) -> EvaluationCase:
     """A case of one of the lab's tasks."""
-    return Subject(case.patient, case.patient, case.modality, lambda: _load_case(case))
+    return EvaluationCase(case.patient, case.patient, case.modality, lambda: _load_case(case))
 
 
-def check_unseen(bundle: Bundle, subjects: Iterable[Subject], parts: Mapping[str, Iterable[str]]) -> list[Unusable]:
+def check_unseen(
+    bundle: Bundle, subjects: Iterable[EvaluationCase], parts: Mapping[str, Iterable[str]]
+) -> list[ExcludedCase]:
     """Finds patients that a held-out evaluation must not show.
 
     Args:
@@ -97,11 +99,11 @@ def check_unseen(bundle: Bundle, subjects: Iterable[Subject], parts: Mapping[str
             )
         else:
             continue
-        found.append(Unusable(subject.name, reason))
+        found.append(ExcludedCase(subject.name, reason))
     return found
 
 
-def check_fits(bundle: Bundle, subject: Subject, loaded: Loaded) -> None:
+def check_fits(bundle: Bundle, subject: EvaluationCase, loaded: LoadedCase) -> None:
     """Sees that a case is one of the bundle's task.
 
     Raises:
@@ -139,7 +141,7 @@ def _training(bundle: Bundle) -> Iterable[tuple[str, str]]:
             yield from ((str(patient), part) for patient in patients)
 
 
-def _load_case(case: builtin_tasks.Case) -> Loaded:
+def _load_case(case: builtin_tasks.Case) -> LoadedCase:
     volume = read_volume(list(case.images))
     stored = read_volume(case.label, check_voxels=False)
     if not volume.same_grid(stored):
@@ -153,7 +155,7 @@ def _load_case(case: builtin_tasks.Case) -> Loaded:
             f"{', '.join(map(str, sorted(known)))}; declare the scheme that it follows, or repair the file."
         )
         raise AutoMedSAMError(message)
-    return Loaded(volume, builtin_tasks.task_labels(case, stored.array.astype(np.uint8)))
+    return LoadedCase(volume, builtin_tasks.task_labels(case, stored.array.astype(np.uint8)))
 
 
 def unknown_values(stored: NDArray[np.generic], known: Collection[int]) -> str:

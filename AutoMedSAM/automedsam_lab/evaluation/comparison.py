@@ -9,10 +9,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from automedsam.pipeline.backends import Backend
-from automedsam_lab.evaluation.baseline_scores import RivalFolder, machine_words
-from automedsam_lab.evaluation.case import CaseResult, Row, method_name
-from automedsam_lab.evaluation.cases import Unusable
-from automedsam_lab.evaluation.estimates import Figure, MethodTable
+from automedsam_lab.evaluation.baseline_scores import PredictionFolder, machine_words
+from automedsam_lab.evaluation.case import CaseResult, CaseScores, method_name
+from automedsam_lab.evaluation.cases import ExcludedCase
+from automedsam_lab.evaluation.estimates import Estimate, MethodTable
 from automedsam_lab.evaluation.mask_scores import JITTERED_BOX, NO_PROMPT, TRUE_BOX, MethodRow
 from automedsam_lab.evaluation.settings import EvaluationSettings
 from automedsam_lab.evaluation.speed import Speed
@@ -56,8 +56,8 @@ class Method:
     licence: str
     training: str
     note: str
-    figures: Mapping[str, Mapping[str, Figure]]
-    dice_apart: Figure | None
+    figures: Mapping[str, Mapping[str, Estimate]]
+    dice_apart: Estimate | None
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -80,17 +80,17 @@ class Detection:
 
     backend: str
     precision: AveragePrecision
-    box_iou: Figure
-    box_recall: Figure
-    false_tracklets: Figure
+    box_iou: Estimate
+    box_recall: Estimate
+    false_tracklets: Estimate
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
         p = self.precision
         return {
             "backend": self.backend,
-            "ap50": Figure(_or_none(p.ap50), p.ap50_interval).to_json(),
-            "ap50_95": Figure(_or_none(p.ap), p.ap_interval).to_json(),
+            "ap50": Estimate(_or_none(p.ap50), p.ap50_interval).to_json(),
+            "ap50_95": Estimate(_or_none(p.ap), p.ap_interval).to_json(),
             "slices": p.slices,
             "boxes": p.boxes,
             **{name: getattr(self, name).to_json() for name in ("box_iou", "box_recall", "false_tracklets")},
@@ -110,18 +110,18 @@ class Consistency:
     """
 
     backend: str
-    with_true_box: Figure
-    with_jittered_box: Figure
-    less_true_box: Figure
-    less_jittered_box: Figure
+    with_true_box: Estimate
+    with_jittered_box: Estimate
+    less_true_box: Estimate
+    less_jittered_box: Estimate
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
-        return {name: v.to_json() if isinstance(v, Figure) else v for name, v in vars(self).items()}
+        return {name: v.to_json() if isinstance(v, Estimate) else v for name, v in vars(self).items()}
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class Comparison:
     """All that the report tells.
 
     Attributes:
@@ -160,9 +160,9 @@ class Study:
     consistencies: list[Consistency]
     speeds: Mapping[str, Mapping[str, Speed]]
     ms_per_slice: Mapping[str, float]
-    rows: list[Row]
+    rows: list[CaseScores]
     method_rows: list[MethodRow]
-    left_out: list[Unusable]
+    left_out: list[ExcludedCase]
 
     def dice_by_case(self, method: str) -> dict[str, float]:
         """The mean Dice of the labels of each case by one method."""
@@ -185,24 +185,24 @@ class Study:
         }
 
 
-def make_study(
+def build_comparison(
     bundle: Bundle,
     backends: Sequence[Backend],
     results: Sequence[CaseResult],
-    rival_rows: Sequence[MethodRow],
-    rivals: Sequence[RivalFolder],
+    baseline_rows: Sequence[MethodRow],
+    rivals: Sequence[PredictionFolder],
     speeds: Mapping[Backend, Mapping[str, Speed]],
     settings: EvaluationSettings,
     summary: Mapping[str, Any],
-    left_out: Sequence[Unusable],
-) -> Study:
+    left_out: Sequence[ExcludedCase],
+) -> Comparison:
     """Computes all figures.
 
     Args:
         bundle: the model.
         backends: what computed, the one to compare with first.
         results: of every case by every backend.
-        rival_rows: of every case by every rival.
+        baseline_rows: of every case by every rival.
         rivals: what they are.
         speeds: of slices run alone, by backend and kind of prompt.
         settings: seed and resamples.
@@ -213,7 +213,9 @@ def make_study(
     patients = {row.case: row.patient for row in rows}
     labels = tuple(segment.name for segment in bundle.segments)
     resamples = Resamples.draw(list(patients.values()), resamples=settings.resamples, seed=settings.seed)
-    table = MethodTable(resamples, patients, labels, [m for result in results for m in result.methods] + [*rival_rows])
+    table = MethodTable(
+        resamples, patients, labels, [m for result in results for m in result.methods] + [*baseline_rows]
+    )
     machine = machine_words(summary["machine"])
 
     def ours(backend: Backend, prompt: str) -> Method:
@@ -235,7 +237,7 @@ def make_study(
             table.apart(name, method_name(backends[0])),
         )
 
-    def theirs(rival: RivalFolder) -> Method:
+    def theirs(rival: PredictionFolder) -> Method:
         minutes = rival.cpu_minutes_training
         return Method(
             rival.method,
@@ -258,7 +260,7 @@ def make_study(
     if masks:
         methods += [ours(backend, prompt) for backend in backends for prompt in (TRUE_BOX, JITTERED_BOX)]
     by_backend = {backend: [row for row in rows if row.backend == backend.value] for backend in backends}
-    return Study(
+    return Comparison(
         title=f"{bundle.name} {bundle.version}",
         task=bundle.task,
         licence=bundle.licence,
@@ -293,7 +295,7 @@ def size_mb(bundle: Bundle, precision: str) -> float | None:
 
 
 def _detection(bundle: Bundle, backend: Backend, results: Sequence[CaseResult], table: MethodTable) -> Detection:
-    def by_case(figure: str) -> Figure:
+    def by_case(figure: str) -> Estimate:
         values: dict[str, float] = {}
         for result in results:
             defined = [v for v in (float(getattr(row, figure)) for row in result.rows) if not math.isnan(v)]
@@ -315,11 +317,15 @@ def _detection(bundle: Bundle, backend: Backend, results: Sequence[CaseResult], 
 def _consistency(backend: Backend, table: MethodTable) -> Consistency:
     automatic, true, jittered = (method_name(backend, prompt) for prompt in (NO_PROMPT, TRUE_BOX, JITTERED_BOX))
 
-    def between(method: str) -> Figure:
+    def between(method: str) -> Estimate:
         return table.figure(table.by_case(method, lambda row: row.consistency))
 
     return Consistency(
-        automatic, between(true), between(jittered), table.less(automatic, true), table.less(automatic, jittered)
+        automatic,
+        between(true),
+        between(jittered),
+        table.paired_difference(automatic, true),
+        table.paired_difference(automatic, jittered),
     )
 
 

@@ -11,14 +11,14 @@ from typing import Any
 from automedsam_lab.evaluation.mask_scores import MethodRow
 from automedsam_lab.metrics.bootstrap import Interval, Resamples
 
-FIGURES = ("dice", "iou", "nsd", "hd95_mm", "lesion_recall", "false_positives")
+METRICS = ("dice", "iou", "nsd", "hd95_mm", "lesion_recall", "false_positives")
 
 
 ALL_LABELS = "all labels"
 
 
 @dataclass(frozen=True)
-class Figure:
+class Estimate:
     """A mean over cases and its interval by patient; None where nothing defines it."""
 
     mean: float | None
@@ -48,13 +48,13 @@ class MethodTable:
         for row in rows:
             self._by_method.setdefault(row.method, {})[row.case, row.label] = row
 
-    def figure(self, by_case: Mapping[str, float]) -> Figure:
+    def figure(self, by_case: Mapping[str, float]) -> Estimate:
         """The mean of one value a case."""
         defined = [value for value in by_case.values() if not math.isnan(value)]
         interval = self.resamples.of_mean(list(by_case.values()), [self._patients[case] for case in by_case])
-        return Figure(fmean(defined) if defined else None, interval)
+        return Estimate(fmean(defined) if defined else None, interval)
 
-    def figures(self, method: str) -> dict[str, dict[str, Figure]]:
+    def figures(self, method: str) -> dict[str, dict[str, Estimate]]:
         """By label; with several labels "all labels" is the mean of each case's labels."""
         if method not in self._by_method:
             return {}
@@ -65,18 +65,18 @@ class MethodTable:
                 figure: self.figure(
                     self.by_case(method, _score(figure), label, math.fsum if figure == "false_positives" else fmean)
                 )
-                for figure in FIGURES
+                for figure in METRICS
             }
             for label in named
         }
 
-    def apart(self, method: str, first: str) -> Figure | None:
+    def apart(self, method: str, first: str) -> Estimate | None:
         """Dice of a method less that of the first, by case."""
         if method == first or not {method, first} <= self._by_method.keys():
             return None
-        return self.less(method, first)
+        return self.paired_difference(method, first)
 
-    def less(self, one: str, other: str) -> Figure:
+    def paired_difference(self, one: str, other: str) -> Estimate:
         """Dice of one method less that of another, by case."""
         mine, its = (self.by_case(method, _score("dice")) for method in (one, other))
         return self.figure({case: mine[case] - its[case] for case in mine if case in its})

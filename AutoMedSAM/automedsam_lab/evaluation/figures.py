@@ -16,7 +16,7 @@ from automedsam.visualization.montage import montage, write_png
 from automedsam_lab.evaluation.summary import dice_by_case
 
 if TYPE_CHECKING:
-    from automedsam_lab.evaluation.case import Row
+    from automedsam_lab.evaluation.case import CaseScores
 
 AGREEMENT = (
     Segment(1, "right", (0.25, 0.8, 0.35), ""),
@@ -42,7 +42,7 @@ def agreement(segmentation: Segmentation, truth: NDArray[np.uint8], path: Path) 
     write_png(montage(replace(segmentation, labels=labels, segments=list(AGREEMENT), boxes={})), path)
 
 
-def dice_plot(rows: Sequence[Row], title: str, path: Path) -> None:
+def dice_plot(rows: Sequence[CaseScores], title: str, path: Path) -> None:
     """Draws Dice as a point a case and a box a group, for each label, backend and kind of prompt.
 
     Raises:
@@ -70,7 +70,7 @@ def dice_plot(rows: Sequence[Row], title: str, path: Path) -> None:
     _save(figure_, path)
 
 
-def overview(rows: Sequence[Row], pictures: Path, path: Path) -> None:
+def overview(rows: Sequence[CaseScores], pictures: Path, path: Path) -> None:
     """Puts the pictures of the best, the median and the worst case of the first backend below each other.
 
     Args:

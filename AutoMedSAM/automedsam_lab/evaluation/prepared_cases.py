@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from automedsam.core.boxes import Box
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.volume_reader import IMAGE_SUFFIXES, read_volume
-from automedsam_lab.evaluation.cases import Loaded, Subject
+from automedsam_lab.evaluation.cases import EvaluationCase, LoadedCase
 
 if TYPE_CHECKING:
     from automedsam.core.volume import Volume
     from automedsam_lab.data.prepared.dataset import PreparedCase, PreparedDataset, PreparedImage
 
 
-def prepared_subjects(dataset: PreparedDataset, part: str) -> list[Subject]:
+def prepared_subjects(dataset: PreparedDataset, part: str) -> list[EvaluationCase]:
     """The native cases of a part of a prepared dataset.
 
     Masks are the archive's own, at native resolution; boxes, where there are no masks, are the prepared ones put back
@@ -38,7 +38,7 @@ def prepared_subjects(dataset: PreparedDataset, part: str) -> list[Subject]:
     for image in dataset.part(part):
         images.setdefault(dataset.root / image.source, []).append(image)
     return [
-        Subject(
+        EvaluationCase(
             case.name,
             case.patient,
             "" if case.modality == "any" else case.modality,
@@ -48,23 +48,23 @@ def prepared_subjects(dataset: PreparedDataset, part: str) -> list[Subject]:
     ]
 
 
-def _loader(dataset: PreparedDataset, case: PreparedCase, images: Sequence[PreparedImage]) -> Callable[[], Loaded]:
+def _loader(dataset: PreparedDataset, case: PreparedCase, images: Sequence[PreparedImage]) -> Callable[[], LoadedCase]:
     return lambda: _load(dataset, case, images)
 
 
-def _load(dataset: PreparedDataset, case: PreparedCase, images: Sequence[PreparedImage]) -> Loaded:
+def _load(dataset: PreparedDataset, case: PreparedCase, images: Sequence[PreparedImage]) -> LoadedCase:
     if any(image.mask_path is None for image in images):
         volume = _image(dataset, case)
-        return Loaded(volume, boxes=_native_boxes(case, volume, images))
+        return LoadedCase(volume, boxes=_native_boxes(case, volume, images))
     path = case.images[0]
     if path.suffix.lower() == ".npz":
         from automedsam_lab.data.readers.npz import read_npz
         from automedsam_lab.data.readers.volumes import translate
 
         volume, stored = read_npz(path)
-        return Loaded(volume, translate(stored, dict(case.values), path))
+        return LoadedCase(volume, translate(stored, dict(case.values), path))
     volume = _image(dataset, case)
-    return Loaded(volume, _picture_truth(case, volume) if _is_picture(path) else _volume_truth(case, volume))
+    return LoadedCase(volume, _picture_truth(case, volume) if _is_picture(path) else _volume_truth(case, volume))
 
 
 def _image(dataset: PreparedDataset, case: PreparedCase) -> Volume:

@@ -13,12 +13,19 @@ from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
 from automedsam.pipeline.backends import Backend
 from automedsam_lab.common.json_files import write_json
-from automedsam_lab.common.optional_dependencies import needs
+from automedsam_lab.common.optional_dependencies import require
 from automedsam_lab.data import builtin_tasks
-from automedsam_lab.evaluation.baseline_scores import RivalFolder
-from automedsam_lab.evaluation.case import CaseResult, Row, evaluate_boxes_alone, evaluate_case
-from automedsam_lab.evaluation.cases import Loaded, Subject, Unusable, check_fits, check_unseen, task_subject
-from automedsam_lab.evaluation.comparison import Study, make_study
+from automedsam_lab.evaluation.baseline_scores import PredictionFolder
+from automedsam_lab.evaluation.case import CaseResult, CaseScores, evaluate_boxes_alone, evaluate_case
+from automedsam_lab.evaluation.cases import (
+    EvaluationCase,
+    ExcludedCase,
+    LoadedCase,
+    builtin_case,
+    check_fits,
+    check_unseen,
+)
+from automedsam_lab.evaluation.comparison import Comparison, build_comparison
 from automedsam_lab.evaluation.figures import agreement, dice_plot, overview
 from automedsam_lab.evaluation.settings import EvaluationSettings
 from automedsam_lab.evaluation.speed import time_images
@@ -37,16 +44,16 @@ _PRECISIONS = {Backend.INT8: "int8", Backend.FP32_ONNX: "fp32"}
 
 def evaluate(
     bundle: Bundle,
-    cases: Sequence[builtin_tasks.Case | Subject],
+    cases: Sequence[builtin_tasks.Case | EvaluationCase],
     out: Path,
     backends: Sequence[Backend] | None = None,
     *,
     data: str = "",
-    rivals: Sequence[RivalFolder] = (),
+    rivals: Sequence[PredictionFolder] = (),
     settings: EvaluationSettings | None = None,
-    left_out: Sequence[Unusable] = (),
-    on_done: Callable[[list[Row]], None] = lambda rows: None,
-) -> list[Row]:
+    left_out: Sequence[ExcludedCase] = (),
+    on_done: Callable[[list[CaseScores]], None] = lambda rows: None,
+) -> list[CaseScores]:
     """Runs every case through every backend, and writes what came of it.
 
     Args:
@@ -74,7 +81,7 @@ def evaluate(
     if not cases:
         message = "There are no cases to evaluate on: give a folder with cases of the bundle's task."
         raise AutoMedSAMError(message)
-    with needs("lab", "Evaluation"):
+    with require("lab", "Evaluation"):
         import matplotlib  # noqa: F401
     pictures = out / "cases"
     try:
@@ -83,13 +90,13 @@ def evaluate(
         message = f"The folder {out} cannot be made ({error.strerror}); choose another one."
         raise AutoMedSAMError(message) from error
     _check_names(rivals)
-    subjects = [case if isinstance(case, Subject) else task_subject(case) for case in cases]
+    subjects = [case if isinstance(case, EvaluationCase) else builtin_case(case) for case in cases]
     # Before the first run, which may be the first of many hours.
     subjects, faulty = _usable(bundle, subjects, rivals, skip=settings.skip_bad)
 
     results: list[CaseResult] = []
-    rival_rows: list[MethodRow] = []
-    showing: list[tuple[Subject, list[int]]] = []
+    baseline_rows: list[MethodRow] = []
+    showing: list[tuple[EvaluationCase, list[int]]] = []
     for subject in subjects:
         loaded = subject.load()
         for backend in chosen:
@@ -103,7 +110,7 @@ def evaluate(
             on_done(result.rows)
         if loaded.truth is not None:
             for rival in rivals:
-                rival_rows += rival.rows(
+                baseline_rows += rival.rows(
                     subject.name, subject.patient, loaded.volume, loaded.truth, bundle, plane, settings.tolerance_mm
                 )
         # Written anew after each case, so that an evaluation that is stopped leaves what it has measured.
@@ -115,7 +122,9 @@ def evaluate(
         for backend in chosen:
             speeds[backend] = time_images(showing, bundle, backend, settings.timed_images, settings.seed)
     summary = summarise(rows, bundle, data)
-    study = make_study(bundle, chosen, results, rival_rows, rivals, speeds, settings, summary, [*left_out, *faulty])
+    study = build_comparison(
+        bundle, chosen, results, baseline_rows, rivals, speeds, settings, summary, [*left_out, *faulty]
+    )
     write_methods_csv(study.method_rows, out / "methods.csv")
     write_json({**summary, **study.to_json()}, out / "summary.json")
     _draw(rows, bundle, study, out)
@@ -165,7 +174,7 @@ def choose_cases(task: str, root: Path, part: str = "test", limit: int | None = 
 
 def held_out_cases(
     bundle: Bundle, task: str, root: Path, part: str, limit: int | None = None, *, skip_bad: bool = False
-) -> tuple[list[Subject], list[Unusable], str]:
+) -> tuple[list[EvaluationCase], list[ExcludedCase], str]:
     """The cases of a task's split that a bundle may be reported on.
 
     Args:
@@ -182,14 +191,14 @@ def held_out_cases(
     Raises:
         AutoMedSAMError: as `choose_cases`, or if such a patient is among the cases of a held-out part.
     """
-    subjects = [task_subject(case) for case in choose_cases(task, root, part, limit)]
+    subjects = [builtin_case(case) for case in choose_cases(task, root, part, limit)]
     kept, left_out = _unseen(bundle, subjects, part, builtin_tasks.split(task), skip=skip_bad)
     return kept, left_out, f"{part} part of the {task} split, {_cases(len(kept))} in {root}"
 
 
 def prepared_cases(
     bundle: Bundle, folder: Path, part: str, limit: int | None = None, *, skip_bad: bool = False
-) -> tuple[list[Subject], list[Unusable], str]:
+) -> tuple[list[EvaluationCase], list[ExcludedCase], str]:
     """The cases of a part of a prepared dataset; arguments, result and errors as of `held_out_cases`."""
     from automedsam_lab.data.prepared.dataset import PreparedDataset
     from automedsam_lab.evaluation.prepared_cases import prepared_subjects
@@ -210,8 +219,8 @@ def spread(found: list[_Case], limit: int | None) -> list[_Case]:
 
 
 def _unseen(
-    bundle: Bundle, subjects: list[Subject], part: str, parts: Mapping[str, list[str]], *, skip: bool
-) -> tuple[list[Subject], list[Unusable]]:
+    bundle: Bundle, subjects: list[EvaluationCase], part: str, parts: Mapping[str, list[str]], *, skip: bool
+) -> tuple[list[EvaluationCase], list[ExcludedCase]]:
     """Those that a report on a part may show, and the others; of a part that trains, whatever there is."""
     if part not in ("test", UNSEEN):
         return subjects, []
@@ -226,7 +235,7 @@ def _cases(count: int) -> str:
     return f"{count} case" + ("" if count == 1 else "s")
 
 
-def _check_names(rivals: Sequence[RivalFolder]) -> None:
+def _check_names(rivals: Sequence[PredictionFolder]) -> None:
     names = [rival.method for rival in rivals]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -235,8 +244,8 @@ def _check_names(rivals: Sequence[RivalFolder]) -> None:
 
 
 def _usable(
-    bundle: Bundle, subjects: Sequence[Subject], rivals: Sequence[RivalFolder], *, skip: bool
-) -> tuple[list[Subject], list[Unusable]]:
+    bundle: Bundle, subjects: Sequence[EvaluationCase], rivals: Sequence[PredictionFolder], *, skip: bool
+) -> tuple[list[EvaluationCase], list[ExcludedCase]]:
     """The cases that can be read, are of the bundle's task, and that every rival has a sound label map of."""
     usable, faulty = [], []
     for subject in subjects:
@@ -249,7 +258,7 @@ def _usable(
         except AutoMedSAMError as error:
             if not skip:
                 raise
-            faulty.append(Unusable(subject.name, str(error)))
+            faulty.append(ExcludedCase(subject.name, str(error)))
         else:
             usable.append(subject)
     if not usable:
@@ -259,7 +268,7 @@ def _usable(
 
 
 def _evaluate(
-    subject: Subject, loaded: Loaded, bundle: Bundle, backend: Backend, settings: EvaluationSettings
+    subject: EvaluationCase, loaded: LoadedCase, bundle: Bundle, backend: Backend, settings: EvaluationSettings
 ) -> tuple[CaseResult, Segmentation]:
     if loaded.truth is None:
         boxes = loaded.boxes or {}
@@ -267,14 +276,14 @@ def _evaluate(
     return evaluate_case(subject.name, loaded.volume, loaded.truth, bundle, backend, settings, subject.patient)
 
 
-def _frames_that_show(loaded: Loaded, plane: Plane) -> list[int]:
+def _frames_that_show(loaded: LoadedCase, plane: Plane) -> list[int]:
     if loaded.truth is None:
         return [index for index, boxes in (loaded.boxes or {}).items() if boxes]
     frames = replace(loaded.volume, array=loaded.truth).to_frames(plane)[0]
     return [int(index) for index in np.flatnonzero(frames.any(axis=(1, 2)))]
 
 
-def _draw(rows: Sequence[Row], bundle: Bundle, study: Study, out: Path) -> None:
+def _draw(rows: Sequence[CaseScores], bundle: Bundle, study: Comparison, out: Path) -> None:
     from automedsam_lab.evaluation.report.html import write_report
 
     if study.method_rows:

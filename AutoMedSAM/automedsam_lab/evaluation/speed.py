@@ -25,7 +25,7 @@ from automedsam_lab.metrics.reference_boxes import tight_box
 
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle
-    from automedsam_lab.evaluation.cases import Subject
+    from automedsam_lab.evaluation.cases import EvaluationCase
 
 _WARM_UP = 3
 
@@ -60,7 +60,7 @@ class Speed:
 
 
 def time_images(
-    showing: Sequence[tuple[Subject, Sequence[int]]],
+    showing: Sequence[tuple[EvaluationCase, Sequence[int]]],
     bundle: Bundle,
     backend: Backend,
     count: int,
@@ -101,7 +101,9 @@ def time_images(
     return {kind: speed for kind, speed in speeds.items() if speed is not None}
 
 
-def _draw(showing: Sequence[tuple[Subject, Sequence[int]]], count: int, seed: int) -> list[tuple[Subject, list[int]]]:
+def _draw(
+    showing: Sequence[tuple[EvaluationCase, Sequence[int]]], count: int, seed: int
+) -> list[tuple[EvaluationCase, list[int]]]:
     every = [(number, frame) for number, (_, frames) in enumerate(showing) for frame in frames]
     chosen = np.random.default_rng(seed).permutation(len(every))[:count]
     drawn: dict[int, list[int]] = {}

@@ -15,7 +15,7 @@ from automedsam.io.atomic import atomic_write
 from automedsam.pipeline.backends import Backend
 from automedsam_lab.common.system_info import describe_machine
 from automedsam_lab.common.table import Table
-from automedsam_lab.evaluation.case import Row
+from automedsam_lab.evaluation.case import CaseScores
 from automedsam_lab.evaluation.estimates import ALL_LABELS
 from automedsam_lab.evaluation.mask_scores import MaskScores, MethodRow
 from automedsam_lab.metrics.lesions import LEAST_LESION_ML
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
     from automedsam.bundle import Bundle
 
-FIGURES = tuple(field.name for field in fields(Row) if field.name not in ("case", "backend", "label", "patient"))
+METRICS = tuple(field.name for field in fields(CaseScores) if field.name not in ("case", "backend", "label", "patient"))
 _DICES = ("dice", "prompted_dice", "prompted_slice_dice", "boxes_dice")
 _METHOD_COLUMNS = ("method", "case", "patient", "label", "consistency")
 
 
-def write_csv(rows: Sequence[Row], path: Path) -> None:
+def write_csv(rows: Sequence[CaseScores], path: Path) -> None:
     """Writes one line a row; what is not defined (NaN) is left empty.
 
     Raises:
         AutoMedSAMError: if the file cannot be written.
     """
     with atomic_write(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
+        writer = csv.DictWriter(file, [field.name for field in fields(CaseScores)])
         writer.writeheader()
         for row in rows:
             writer.writerow({name: _short(value) for name, value in asdict(row).items()})
@@ -58,7 +58,7 @@ def write_methods_csv(rows: Sequence[MethodRow], path: Path) -> None:
             writer.writerow({name: _short(value) for name, value in values.items()})
 
 
-def summarise(rows: Sequence[Row], bundle: Bundle, data: str) -> dict[str, Any]:
+def summarise(rows: Sequence[CaseScores], bundle: Bundle, data: str) -> dict[str, Any]:
     """The figures that a README or a manifest quotes, and what they were measured on.
 
     Args:
@@ -109,7 +109,7 @@ def manifest_figures(summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def summary_tables(rows: Sequence[Row]) -> tuple[RichTable, RichTable]:
+def summary_tables(rows: Sequence[CaseScores]) -> tuple[RichTable, RichTable]:
     """What a run gives without a prompt, and what true boxes give and a run costs; means over the cases."""
     automatic = _table(
         "No prompt",
@@ -141,7 +141,7 @@ def summary_tables(rows: Sequence[Row]) -> tuple[RichTable, RichTable]:
     return automatic, prompted
 
 
-def _table(title: str, caption: str, rows: Sequence[Row], figures: dict[str, tuple[str, int]]) -> RichTable:
+def _table(title: str, caption: str, rows: Sequence[CaseScores], figures: dict[str, tuple[str, int]]) -> RichTable:
     """Means by label and backend; Dice has its median beside it."""
     headings = [part for name in figures for part in ((name, "median") if name == "Dice" else (name,))]
     table = Table(["Label", "Backend", *headings], caption=caption)
@@ -157,29 +157,29 @@ def _table(title: str, caption: str, rows: Sequence[Row], figures: dict[str, tup
     return table.to_rich(title)
 
 
-def dice_by_case(rows: Sequence[Row], backend: str) -> dict[str, float]:
+def dice_by_case(rows: Sequence[CaseScores], backend: str) -> dict[str, float]:
     """The mean Dice of the labels of each case by one backend."""
     cases = _distinct(row.case for row in rows if row.backend == backend)
     return {case: fmean(r.dice for r in rows if (r.case, r.backend) == (case, backend)) for case in cases}
 
 
-def _columns(rows: Sequence[Row]) -> dict[str, dict[str, list[float]]]:
+def _columns(rows: Sequence[CaseScores]) -> dict[str, dict[str, list[float]]]:
     """Values by label and figure, one a case; with several labels, also the mean of each case's labels."""
     labels = _distinct(row.label for row in rows)
     found = {
-        label: {figure: [float(getattr(r, figure)) for r in rows if r.label == label] for figure in FIGURES}
+        label: {figure: [float(getattr(r, figure)) for r in rows if r.label == label] for figure in METRICS}
         for label in labels
     }
     if len(labels) > 1:
         by_label = list(found.values())
         found[ALL_LABELS] = {
             figure: [_mean(values) for values in zip(*(columns[figure] for columns in by_label), strict=True)]
-            for figure in FIGURES
+            for figure in METRICS
         }
     return found
 
 
-def _differences(rows: Sequence[Row]) -> dict[str, Any] | None:
+def _differences(rows: Sequence[CaseScores]) -> dict[str, Any] | None:
     """INT8 less FP32 of each Dice, by case and label, with the mean and the extremes; None without FP32."""
     int8 = {(r.case, r.label): r for r in rows if r.backend == Backend.INT8.value}
     fp32 = {(r.case, r.label): r for r in rows if r.backend in (Backend.FP32_ONNX.value, Backend.FP32_TORCH.value)}

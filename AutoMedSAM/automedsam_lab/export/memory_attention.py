@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
 
-class FasterMemoryAttention(MemoryAttention):
+class FusedMemoryAttention(MemoryAttention):
     """`MemoryAttention` with the inputs and outputs that it has there.
 
     Args:

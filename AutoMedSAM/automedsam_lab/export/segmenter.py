@@ -15,7 +15,7 @@ from automedsam.errors import AutoMedSAMError
 from automedsam.runtime.session import open_session
 from automedsam.sam2.torch_networks import ImageEncoder, MaskDecoder, MemoryAttention, MemoryEncoder
 from automedsam_lab.export.hiera import for_export
-from automedsam_lab.export.memory_attention import FasterMemoryAttention
+from automedsam_lab.export.memory_attention import FusedMemoryAttention
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -53,7 +53,7 @@ def export_segmenter(model: SAM2Base, out: Path) -> dict[str, float]:
     """
     out.mkdir(parents=True, exist_ok=True)
     differences = {}
-    graphs = _graphs(for_export(model), FasterMemoryAttention, memories=2, pointers=3, points=2)
+    graphs = _graphs(for_export(model), FusedMemoryAttention, memories=2, pointers=3, points=2)
     for name, graph in graphs.items():
         path, temporary = out / f"{name}.onnx", out / f"{name}.onnx.part"
         with warnings.catch_warnings(), torch.inference_mode():

@@ -14,41 +14,41 @@ from automedsam.runtime.session import open_session
 from automedsam.sam2.networks import DecoderPrompt, Floats, ImageEmbedding, MaskPrediction
 from automedsam.sam2.onnx_networks import NETWORK_NAMES, OnnxNetworks
 from automedsam.sam2.propagation import SegmenterSettings
-from automedsam_lab.quantization.fidelity import PromptedClip, follow
-from automedsam_lab.quantization.quantizer import Feed
+from automedsam_lab.quantization.fidelity import PromptedClip, propagate_clips
+from automedsam_lab.quantization.quantizer import OrtInputs
 
 MOST_FEEDS = 24
 
 
-class _Recorder:
+class ActivationRecorder:
     """`Sam2Networks` that take down what they are asked, by the names of the exported graphs' inputs."""
 
     def __init__(self, parts: OnnxNetworks, image_size: int) -> None:
         self._parts = parts
         self._no_mask = np.zeros((1, 1, image_size, image_size), np.float32)
-        self.asked: dict[str, list[dict[str, NDArray[Any]]]] = {name: [] for name in NETWORK_NAMES}
+        self.inputs: dict[str, list[dict[str, NDArray[Any]]]] = {name: [] for name in NETWORK_NAMES}
 
     def encode_image(self, image: Floats) -> ImageEmbedding:
-        self.asked["image_encoder"].append({"image": image})
+        self.inputs["image_encoder"].append({"image": image})
         return self._parts.encode_image(image)
 
     def attend(
         self, features: Floats, memories: Floats, ages: NDArray[np.int64], pointers: Floats, distances: Floats
     ) -> Floats:
-        asked = {
+        inputs = {
             "features": features,
             "memories": memories,
             "ages": ages,
             "pointers": pointers,
             "distances": distances,
         }
-        self.asked["memory_attention"].append(asked)
+        self.inputs["memory_attention"].append(inputs)
         return self._parts.attend(features, memories, ages, pointers, distances)
 
     def decode(
         self, features: Floats, embedding: ImageEmbedding, prompt: DecoderPrompt, *, memory_conditioned: bool
     ) -> MaskPrediction:
-        asked = {
+        inputs = {
             "features": features,
             "high_res_0": embedding.high_res_0,
             "high_res_1": embedding.high_res_1,
@@ -58,13 +58,13 @@ class _Recorder:
             "mask": self._no_mask if prompt.mask is None else prompt.mask,
             "has_mask": np.array([float(prompt.mask is not None)], np.float32),
         }
-        self.asked["mask_decoder"].append(asked)
+        self.inputs["mask_decoder"].append(inputs)
         return self._parts.decode(features, embedding, prompt, memory_conditioned=memory_conditioned)
 
     def remember(self, features: Floats, logits: Floats, presence: Floats, *, binarise: bool) -> Floats:
         flag = np.array([float(binarise)], np.float32)
-        asked = {"features": features, "logits": logits, "presence": presence, "binarise": flag}
-        self.asked["memory_encoder"].append(asked)
+        inputs = {"features": features, "logits": logits, "presence": presence, "binarise": flag}
+        self.inputs["memory_encoder"].append(inputs)
         return self._parts.remember(features, logits, presence, binarise=binarise)
 
 
@@ -74,7 +74,7 @@ def record_inputs(
     settings: SegmenterSettings,
     most: int = MOST_FEEDS,
     threads: int | None = None,
-) -> dict[str, list[Feed]]:
+) -> dict[str, list[OrtInputs]]:
     """Runs the FP32 parts over clips and takes down their inputs.
 
     Args:
@@ -93,11 +93,11 @@ def record_inputs(
     if not any(len(clip.frames) > 1 for clip in clips):
         message = "Recording needs a clip of at least two neighbouring slices; give volumes, not single images."
         raise AutoMedSAMError(message)
-    recorder = _Recorder(OnnxNetworks(fp32, settings.image_size, threads), settings.image_size)
-    follow(recorder, settings, clips)
+    recorder = ActivationRecorder(OnnxNetworks(fp32, settings.image_size, threads), settings.image_size)
+    propagate_clips(recorder, settings, clips)
     recorded = {}
-    for name, asked in recorder.asked.items():
+    for name, inputs in recorder.inputs.items():
         wanted = {node.name for node in open_session(fp32[name], threads).get_inputs()}
-        kept = np.unique(np.linspace(0, len(asked) - 1, min(most, len(asked))).round().astype(int))
-        recorded[name] = [{key: value for key, value in asked[i].items() if key in wanted} for i in kept]
+        kept = np.unique(np.linspace(0, len(inputs) - 1, min(most, len(inputs))).round().astype(int))
+        recorded[name] = [{key: value for key, value in inputs[i].items() if key in wanted} for i in kept]
     return recorded

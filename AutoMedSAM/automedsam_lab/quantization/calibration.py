@@ -20,14 +20,14 @@ from automedsam.detection.detector import ResizeMode, detector_input, stack_adja
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.volume_reader import IMAGE_SUFFIXES, VOLUME_SUFFIXES, read_volume
 from automedsam.sam2.propagation import IMAGENET_MEAN, IMAGENET_STD
-from automedsam_lab.quantization.calibration_checks import doubts_of, is_label_map
+from automedsam_lab.quantization.calibration_checks import input_warnings, is_label_map
 
 CLIP_SLICES = 4
 _LEAST_CONTRAST = 0.25
 
 
 @dataclass(frozen=True)
-class View:
+class PreprocessingSpec:
     """How the models will see a volume, so that they are calibrated with what they will see.
 
     Attributes:
@@ -71,12 +71,12 @@ class Calibration:
     Attributes:
         clips: the slices, those of one volume together and in order.
         view: how they were made.
-        doubts: what a person should know about the folder, each a sentence.
+        warnings: what a person should know about the folder, each a sentence.
     """
 
     clips: tuple[CalibrationClip, ...]
-    view: View
-    doubts: tuple[str, ...] = ()
+    view: PreprocessingSpec
+    warnings: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -109,11 +109,13 @@ class Calibration:
         }
 
 
-def read_calibration(folder: Path, view: View, count: int = 32, *, only: str = "*", seed: int = 0) -> Calibration:
+def read_calibration(
+    folder: Path, view: PreprocessingSpec, count: int = 32, *, only: str = "*", seed: int = 0
+) -> Calibration:
     """Reads slices of as many different volumes as are needed, four neighbours at a time.
 
     Files that no slice can be taken from (label maps, files of several channels, damaged ones) are passed over
-    and named in `doubts`, as is a folder that holds less than was asked for.
+    and named in `warnings`, as is a folder that holds less than was asked for.
 
     Args:
         folder: NIfTI, NRRD or MetaImage volumes, PNG or JPEG images, or folders of DICOM series, at any depth.
@@ -146,7 +148,7 @@ def read_calibration(folder: Path, view: View, count: int = 32, *, only: str = "
         if is_label_map(volume):
             passed_over.append(f"{source} looks like a label map, not an image.")
             continue
-        doubtful += [(source, doubt) for doubt in doubts_of(source, volume, view.modality, view.window)]
+        doubtful += [(source, doubt) for doubt in input_warnings(source, volume, view.modality, view.window)]
         taken = _clips(source, volume, view, wanted, rng)
         missing -= sum(len(clip.frames) for clip in taken)
         clips += taken
@@ -155,10 +157,10 @@ def read_calibration(folder: Path, view: View, count: int = 32, *, only: str = "
         files = "1 file" if len(order) == 1 else f"{len(order)} files"
         message = f"No slice of {folder} can be calibrated with ({files}; {reasons[0].rstrip('.')})."
         raise AutoMedSAMError(message)
-    doubts = [f"Passed over: {reason}" for reason in passed_over] + _together(doubtful)
+    warnings = [f"Passed over: {reason}" for reason in passed_over] + _together(doubtful)
     if missing > 0:
-        doubts.append(f"{folder} gave {count - missing} slices, {missing} fewer than the {count} asked for.")
-    return Calibration(tuple(clips), view, tuple(doubts))
+        warnings.append(f"{folder} gave {count - missing} slices, {missing} fewer than the {count} asked for.")
+    return Calibration(tuple(clips), view, tuple(warnings))
 
 
 def find_sources(folder: Path, only: str = "*") -> list[Path]:
@@ -199,7 +201,9 @@ def _is_dicom(path: Path) -> bool:
         return False
 
 
-def _clips(source: Path, volume: Volume, view: View, wanted: int, rng: np.random.Generator) -> list[CalibrationClip]:
+def _clips(
+    source: Path, volume: Volume, view: PreprocessingSpec, wanted: int, rng: np.random.Generator
+) -> list[CalibrationClip]:
     """Runs of neighbours, one in each equal part of the slices that show something."""
     plane = volume.default_plane(view.plane)
     grey = np.ascontiguousarray(to_uint8(volume.to_frames(plane)[0], view.window))
@@ -220,7 +224,9 @@ def _clips(source: Path, volume: Volume, view: View, wanted: int, rng: np.random
     return [clip for clip in clips if len(clip.frames)]
 
 
-def _clip(source: Path, grey: NDArray[np.uint8], run: slice, between_mm: float, view: View) -> CalibrationClip:
+def _clip(
+    source: Path, grey: NDArray[np.uint8], run: slice, between_mm: float, view: PreprocessingSpec
+) -> CalibrationClip:
     frames = grey[run].copy()
     if view.detector_size is None:
         return CalibrationClip(source, frames)

@@ -36,7 +36,7 @@ def is_label_map(volume: Volume) -> bool:
     return True
 
 
-def doubts_of(source: Path, volume: Volume, modality: str, window: tuple[float, float] | None) -> list[str]:
+def input_warnings(source: Path, volume: Volume, modality: str, window: tuple[float, float] | None) -> list[str]:
     """What speaks against a volume being of a modality; pixels alone seldom tell, so most mismatches stay unseen.
 
     Args:
@@ -48,27 +48,27 @@ def doubts_of(source: Path, volume: Volume, modality: str, window: tuple[float, 
     Returns:
         Clauses to put behind the file's name.
     """
-    doubts = []
+    warnings = []
     named = _dicom_modality(source) if source.is_dir() else None
     wanted = _device(modality)
     if named and wanted and named != wanted:
-        doubts.append(f"the series is of modality {named}, the model is for {modality}.")
+        warnings.append(f"the series is of modality {named}, the model is for {modality}.")
     if source.name.lower().endswith(IMAGE_SUFFIXES):
         if _is_colour(source):
-            doubts.append("the image is in colour, the model looks at its luminance alone.")
-        return doubts
+            warnings.append("the image is in colour, the model looks at its luminance alone.")
+        return warnings
     low, high = float(volume.array.min()), float(volume.array.max())
     if wanted == "MR" and low < _AIR_HU:
-        doubts.append(f"has values below {_AIR_HU}, as CT has, but the model is for {modality}.")
+        warnings.append(f"has values below {_AIR_HU}, as CT has, but the model is for {modality}.")
     if window is not None:
         inside = float(((volume.array > window[0]) & (volume.array < window[1])).mean())
         if inside < _WINDOW_SHARE:
-            doubts.append(f"hardly a voxel lies within the window {window[0]:g} to {window[1]:g}.")
+            warnings.append(f"hardly a voxel lies within the window {window[0]:g} to {window[1]:g}.")
     if wanted == "CT" and low >= 0:
-        doubts.append("has no value below 0, so it is not in Hounsfield units.")
+        warnings.append("has no value below 0, so it is not in Hounsfield units.")
     elif wanted == "CT" and high <= 255:
-        doubts.append("has no value above 255, so it seems to be windowed already.")
-    return doubts
+        warnings.append("has no value above 255, so it seems to be windowed already.")
+    return warnings
 
 
 def _device(modality: str) -> str | None:

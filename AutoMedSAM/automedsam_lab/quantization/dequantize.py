@@ -25,7 +25,7 @@ _SPREAD = 0.02
 _SAME = 1e-5
 
 
-class Place(NamedTuple):
+class WeightLocation(NamedTuple):
     """Where a weight lies in exported graphs.
 
     Attributes:
@@ -41,7 +41,7 @@ class Place(NamedTuple):
     transposed: bool
 
 
-def randomise(model: nn.Module) -> None:
+def randomize_weights(model: nn.Module) -> None:
     """Makes every weight differ from all others, and every batch norm add its bias and do nothing else.
 
     An exporter folds batch norms into the convolutions before them. With norms like these a folded weight is the
@@ -59,7 +59,7 @@ def randomise(model: nn.Module) -> None:
                 before.bias.zero_()
 
 
-def trace(model: nn.Module, graphs: Iterable[Path]) -> dict[str, Place]:
+def trace(model: nn.Module, graphs: Iterable[Path]) -> dict[str, WeightLocation]:
     """Finds the weights of a randomised model in its exported FP32 graphs.
 
     Returns:
@@ -69,14 +69,14 @@ def trace(model: nn.Module, graphs: Iterable[Path]) -> dict[str, Place]:
     from onnx import numpy_helper
 
     weights = {name: values.detach().numpy() for name, values in model.named_parameters()}
-    found: dict[str, Place] = {}
+    found: dict[str, WeightLocation] = {}
     for path in graphs:
         for initializer in onnx.load(path).graph.initializer:
             if initializer.data_type == onnx.TensorProto.FLOAT:
                 stored = numpy_helper.to_array(initializer)
                 for name, weight in weights.items():
                     if name not in found and (lies := _lies(weight, stored)) is not None:
-                        found[name] = Place(path, initializer.name, *lies)
+                        found[name] = WeightLocation(path, initializer.name, *lies)
     return found
 
 
@@ -113,7 +113,7 @@ def dequantize(path: Path) -> dict[str, NDArray[np.float32]]:
     return found
 
 
-def fill(model: nn.Module, places: Mapping[str, Place], weights: Mapping[Path, Mapping[str, Any]]) -> None:
+def fill(model: nn.Module, places: Mapping[str, WeightLocation], weights: Mapping[Path, Mapping[str, Any]]) -> None:
     """Gives a model the weights of quantized graphs.
 
     Args:
@@ -140,7 +140,7 @@ def fill(model: nn.Module, places: Mapping[str, Place], weights: Mapping[Path, M
     model.load_state_dict(state)
 
 
-def settle_norms(model: nn.Module, show: Callable[[], object]) -> None:
+def recalibrate_batchnorm(model: nn.Module, show: Callable[[], object]) -> None:
     """Gives batch norms the statistics of real images again, without changing what the network computes.
 
     Training normalises by the batch, and a folded norm no longer knows what it divided by. Each norm takes the mean

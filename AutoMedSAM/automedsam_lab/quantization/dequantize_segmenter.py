@@ -13,15 +13,15 @@ from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.build import build_sam2
 from automedsam.sam2.onnx_networks import NETWORK_NAMES
-from automedsam_lab.export.memory_attention import FasterMemoryAttention
+from automedsam_lab.export.memory_attention import FusedMemoryAttention
 from automedsam_lab.export.segmenter import export_segmenter
-from automedsam_lab.quantization.dequantize import dequantize, fill, randomise, trace
+from automedsam_lab.quantization.dequantize import dequantize, fill, randomize_weights, trace
 from automedsam_lab.quantization.segmenter import ATTENTION
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
-# Weights that no graph holds: no memory asks for the first, and of attentions `FasterMemoryAttention` has other forms.
+# Weights that no graph holds: no memory asks for the first, and of attentions `FusedMemoryAttention` has other forms.
 _ELSEWHERE = re.compile(r"^(no_mem_pos_enc|maskmem_tpos_enc)$|^memory_attention\.layers\.\d+\.\w+_att\w*\.")
 _TURNED = re.compile(r"^(own|cross)\.|^age_encoding$")
 
@@ -38,8 +38,8 @@ def restored_segmenter(architecture: Sam2Architecture, int8: Mapping[str, Path],
         AutoMedSAMError: if another version exported the graphs, or a weight is in none of them.
     """
     model = build_sam2(architecture).eval()
-    randomise(model)
-    attention = FasterMemoryAttention(model)
+    randomize_weights(model)
+    attention = FusedMemoryAttention(model)
     export_segmenter(model, folder)
     weights = {folder / f"{part}.onnx": dequantize(int8[part]) for part in NETWORK_NAMES}
     places, turned = trace(model, weights), trace(attention, [folder / f"{ATTENTION}.onnx"])

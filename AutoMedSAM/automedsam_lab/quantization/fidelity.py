@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from automedsam_lab.quantization.calibration import Calibration
 
 # Beyond this a sigmoid says 0 or 1, whatever the logit.
-_SURE = 10.0
+LOGIT_CLIP = 10.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class PromptedClip:
     box: Box
 
 
-class Agreement(NamedTuple):
+class Fidelity(NamedTuple):
     """Of two segmenters on the same clips.
 
     Attributes:
@@ -51,7 +51,7 @@ class Agreement(NamedTuple):
     logits: float
 
 
-class EncodedOnce:
+class CachedEncoder:
     """Parts that encode no slice twice, for comparisons in which the image encoder stays the same.
 
     Args:
@@ -80,20 +80,20 @@ class EncodedOnce:
         return self._parts.remember(features, logits, presence, binarise=binarise)
 
 
-def follow(parts: Sam2Networks, settings: SegmenterSettings, clips: Iterable[PromptedClip]) -> list[Floats]:
+def propagate_clips(parts: Sam2Networks, settings: SegmenterSettings, clips: Iterable[PromptedClip]) -> list[Floats]:
     """The mask logits `(F, H, W)` of each clip, from the box on its first slice to its last slice."""
     answers = []
     for clip in clips:
         segmenter = Sam2Segmenter(parts, settings, clip.frames)
         segmenter.prompt(0, 1, Prompt(box=clip.box))
-        logits = np.full(clip.frames.shape, -_SURE, np.float32)
+        logits = np.full(clip.frames.shape, -LOGIT_CLIP, np.float32)
         for index, answer in segmenter.propagate(1, 0, 0, len(clip.frames) - 1):
             logits[index] = answer
         answers.append(logits)
     return answers
 
 
-def agreement(reference: Sequence[Floats], found: Sequence[Floats]) -> Agreement:
+def agreement(reference: Sequence[Floats], found: Sequence[Floats]) -> Fidelity:
     """Compares what two segmenters answered to the same clips.
 
     Answers that are not numbers agree with nothing.
@@ -106,9 +106,9 @@ def agreement(reference: Sequence[Floats], found: Sequence[Floats]) -> Agreement
     for wanted, got in zip(reference, found, strict=True):
         finite = bool(np.isfinite(got).all())
         shares.append(dice(wanted > 0, got > 0) if finite else 0.0)
-        apart = np.abs(np.clip(wanted, -_SURE, _SURE) - np.clip(got, -_SURE, _SURE)).mean()
-        differences.append(float(apart) if finite else 2 * _SURE)
-    return Agreement(float(np.mean(shares)), float(np.min(shares)), float(np.mean(differences)))
+        apart = np.abs(np.clip(wanted, -LOGIT_CLIP, LOGIT_CLIP) - np.clip(got, -LOGIT_CLIP, LOGIT_CLIP)).mean()
+        differences.append(float(apart) if finite else 2 * LOGIT_CLIP)
+    return Fidelity(float(np.mean(shares)), float(np.min(shares)), float(np.mean(differences)))
 
 
 def clips_of_calibration(calibration: Calibration) -> list[PromptedClip]:
@@ -116,7 +116,9 @@ def clips_of_calibration(calibration: Calibration) -> list[PromptedClip]:
 
     Nobody has drawn anything on them: the box only makes the segmenter follow something with an edge.
     """
-    clips = [PromptedClip(clip.frames, box) for clip in calibration.clips if (box := _bright_thing(clip.frames[0]))]
+    clips = [
+        PromptedClip(clip.frames, box) for clip in calibration.clips if (box := _brightest_component(clip.frames[0]))
+    ]
     return [clip for clip in clips if len(clip.frames) > 1] or clips
 
 
@@ -157,7 +159,7 @@ def patient_clips(root: Path, size: int, count: int) -> list[PromptedClip]:
     return clips
 
 
-def _bright_thing(image: NDArray[np.uint8]) -> Box | None:
+def _brightest_component(image: NDArray[np.uint8]) -> Box | None:
     """A tight box around the largest connected area above the 80th percentile of what is not black.
 
     Where more than a fifth is at the window's upper end, that is the area.

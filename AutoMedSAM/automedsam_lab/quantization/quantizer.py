@@ -21,7 +21,7 @@ from automedsam_lab.quantization.attention_matmul import quantize_scores
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
-Feed: TypeAlias = Mapping[str, NDArray[Any]]
+OrtInputs: TypeAlias = Mapping[str, NDArray[Any]]
 
 PRODUCTS = ("MatMul", "Gemm")
 CONVOLUTIONS = ("Conv",)
@@ -147,7 +147,7 @@ class Ranges:
     """The least and greatest value of activations, by their names in a graph, and an input of that graph."""
 
     ranges: Mapping[str, tuple[np.float32, np.float32]]
-    example: Feed
+    example: OrtInputs
 
 
 class Quantizer:
@@ -159,7 +159,7 @@ class Quantizer:
         folder: a temporary folder that outlives this object.
     """
 
-    def __init__(self, source: Path, feeds: Sequence[Feed], folder: Path) -> None:
+    def __init__(self, source: Path, feeds: Sequence[OrtInputs], folder: Path) -> None:
         self._source, self._feeds, self._folder = source, feeds, folder
         self._prepared: Path | None = None
         self._ranges: dict[tuple[Method, tuple[str, ...]], Ranges] = {}
@@ -212,7 +212,7 @@ class Quantizer:
         return self._ranges[key]
 
 
-def find_ranges(prepared: Path, feeds: Sequence[Feed], method: Method, operators: Sequence[str]) -> Ranges:
+def find_ranges(prepared: Path, feeds: Sequence[OrtInputs], method: Method, operators: Sequence[str]) -> Ranges:
     """The range of every activation at the given operators, in the activation's own unit.
 
     One input at a time, so that the memory does not grow with their number, and their shapes may differ.
@@ -312,12 +312,12 @@ def _quiet() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _reader(feeds: Iterable[Feed]) -> Any:
+def _reader(feeds: Iterable[OrtInputs]) -> Any:
     from onnxruntime.quantization import CalibrationDataReader
 
     class Feeds(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self._left: Iterator[Feed] = iter(feeds)
+            self._left: Iterator[OrtInputs] = iter(feeds)
 
         def get_next(self) -> dict[str, NDArray[Any]] | None:
             feed = next(self._left, None)

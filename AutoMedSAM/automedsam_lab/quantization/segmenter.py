@@ -24,7 +24,7 @@ from automedsam_lab.quantization.quantizer import (
     CONVOLUTIONS,
     GEMM_SUFFIX,
     PRODUCTS,
-    Feed,
+    OrtInputs,
     PartPlan,
     Plan,
     Quantizer,
@@ -44,7 +44,7 @@ def quantize_segmenter(
     out: Path,
     calibration: Calibration | NDArray[np.float32],
     plan: Plan | None = None,
-    recorded: Mapping[str, Sequence[Feed]] | None = None,
+    recorded: Mapping[str, Sequence[OrtInputs]] | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Path]:
     """Writes the INT8 file of each part.
@@ -74,13 +74,13 @@ def quantize_by_plan(
     out: Path,
     calibration: Calibration | NDArray[np.float32],
     plan: Plan,
-    recorded: Mapping[str, Sequence[Feed]] | None = None,
+    recorded: Mapping[str, Sequence[OrtInputs]] | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[dict[str, Path], Plan]:
     """As `quantize_segmenter`; gives the plan too, with the layers that could not be quantized in it."""
     out.mkdir(parents=True, exist_ok=True)
     slices = calibration if isinstance(calibration, np.ndarray) else calibration.slices
-    feeds: dict[str, Sequence[Feed]] = {**(recorded or {}), ENCODER: [{"image": image[None]} for image in slices]}
+    feeds: dict[str, Sequence[OrtInputs]] = {**(recorded or {}), ENCODER: [{"image": image[None]} for image in slices]}
     written, parts = {}, {}
     for name in NETWORK_NAMES:
         written[name] = out / f"{name}.int8.onnx"
@@ -133,7 +133,7 @@ def trunk_plan(encoder: Path) -> PartPlan:
 
 
 def quantize_part(
-    quantizer: Quantizer, source: Path, out: Path, plan: PartPlan, feeds: Sequence[Feed]
+    quantizer: Quantizer, source: Path, out: Path, plan: PartPlan, feeds: Sequence[OrtInputs]
 ) -> tuple[str, ...]:
     """Writes one part, and tries it.
 
@@ -171,7 +171,7 @@ def is_convolutional(path: Path) -> bool:
     return not any(node.op_type in PRODUCTS for node in onnx.load(path).graph.node)
 
 
-def _works(quantizer: Quantizer, out: Path, plan: PartPlan, only: Sequence[str], feeds: Sequence[Feed]) -> bool:
+def _works(quantizer: Quantizer, out: Path, plan: PartPlan, only: Sequence[str], feeds: Sequence[OrtInputs]) -> bool:
     """Whether these layers can be quantized: it is written, opens, and answers with numbers."""
     try:
         quantizer.write(out, plan, only)
@@ -187,7 +187,7 @@ def _works(quantizer: Quantizer, out: Path, plan: PartPlan, only: Sequence[str],
 
 
 def _culprits(
-    quantizer: Quantizer, out: Path, plan: PartPlan, layers: Sequence[str], feeds: Sequence[Feed]
+    quantizer: Quantizer, out: Path, plan: PartPlan, layers: Sequence[str], feeds: Sequence[OrtInputs]
 ) -> tuple[str, ...]:
     """The layers that fail on their own, found by halving those that fail together."""
     if len(layers) == 1:

@@ -16,12 +16,12 @@ from automedsam.runtime.session import open_session
 from automedsam.sam2.onnx_networks import NETWORK_NAMES, OnnxNetworks
 from automedsam.sam2.propagation import SegmenterSettings
 from automedsam_lab.quantization.activation_recorder import record_inputs
-from automedsam_lab.quantization.fidelity import Agreement, EncodedOnce, PromptedClip, agreement, follow
+from automedsam_lab.quantization.fidelity import CachedEncoder, Fidelity, PromptedClip, agreement, propagate_clips
 from automedsam_lab.quantization.quantizer import (
     CONVOLUTIONS,
     PRODUCTS,
-    Feed,
     Method,
+    OrtInputs,
     PartPlan,
     Plan,
     Quantizer,
@@ -67,12 +67,12 @@ class GroupLoss:
     logits: float
 
     @property
-    def badness(self) -> tuple[float, float]:
+    def severity(self) -> tuple[float, float]:
         """The order: Dice first, logits where Dice is equal."""
         return self.dice_loss, self.logits
 
 
-class Comparison:
+class FidelityEvaluator:
     """A segmenter's FP32 parts, and what becomes of its masks when files of some parts are exchanged.
 
     Args:
@@ -93,7 +93,7 @@ class Comparison:
         self._embeddings: dict[str, ImageEmbedding] = {}
         self._reference: list[Floats] = self._track({})
 
-    def of(self, files: Mapping[str, Path]) -> Agreement:
+    def of(self, files: Mapping[str, Path]) -> Fidelity:
         """How well the model agrees with FP32 when these parts' files take the place of FP32's."""
         return agreement(self._reference, self._track(files))
 
@@ -104,7 +104,9 @@ class Comparison:
 
     def _track(self, files: Mapping[str, Path]) -> list[Floats]:
         parts = OnnxNetworks({**self._fp32, **files}, self._settings.image_size, self._threads)
-        return follow(parts if ENCODER in files else EncodedOnce(parts, self._embeddings), self._settings, self._clips)
+        return propagate_clips(
+            parts if ENCODER in files else CachedEncoder(parts, self._embeddings), self._settings, self._clips
+        )
 
 
 def layer_groups(graph: GraphProto, layers: Sequence[NodeProto]) -> dict[str, tuple[str, ...]]:
@@ -133,8 +135,8 @@ def layer_groups(graph: GraphProto, layers: Sequence[NodeProto]) -> dict[str, tu
 
 def scan_sensitivity(
     fp32: Mapping[str, Path],
-    recorded: Mapping[str, Sequence[Feed]],
-    comparison: Comparison,
+    recorded: Mapping[str, Sequence[OrtInputs]],
+    comparison: FidelityEvaluator,
     plan: Plan,
     tell: Callable[[GroupLoss], None] = lambda _: None,
 ) -> list[GroupLoss]:
@@ -166,10 +168,10 @@ def scan_sensitivity(
                     found = comparison.of({part: out})
                     losses.append(GroupLoss(part, group, nodes, 1 - found.dice, found.logits))
                 tell(losses[-1])
-    return sorted(losses, key=lambda loss: loss.badness, reverse=True)
+    return sorted(losses, key=lambda loss: loss.severity, reverse=True)
 
 
-def leave_worst(
+def keep_worst_in_fp32(
     plan: Plan, losses: Sequence[GroupLoss], most: int = MOST_IN_FP32, least_loss: float = LEAST_LOSS
 ) -> Plan:
     """The plan with the worst groups in FP32, and the scan in its record.
@@ -191,8 +193,8 @@ def leave_worst(
 
 def choose_plan(
     fp32: Mapping[str, Path],
-    recorded: Mapping[str, Sequence[Feed]],
-    comparison: Comparison,
+    recorded: Mapping[str, Sequence[OrtInputs]],
+    comparison: FidelityEvaluator,
     *,
     scan: bool = True,
     most: int = MOST_IN_FP32,
@@ -235,7 +237,7 @@ def choose_plan(
     plan = Plan(parts, {"schemes": measured})
     if scan:
         losses = scan_sensitivity(fp32, recorded, comparison, plan, lambda loss: tell(describe(loss)))
-        plan = leave_worst(plan, losses, most)
+        plan = keep_worst_in_fp32(plan, losses, most)
         for left in plan.measured["left_in_fp32"]:
             tell(f"{left['part']}: {left['group']} stays in FP32")
     return plan
@@ -269,7 +271,7 @@ def choose_and_quantize(
         AutoMedSAMError: if no clip has two slices.
     """
     recorded = record_inputs(fp32, clips, settings)
-    plan = choose_plan(fp32, recorded, Comparison(fp32, clips, settings), scan=scan, most=most, tell=tell)
+    plan = choose_plan(fp32, recorded, FidelityEvaluator(fp32, clips, settings), scan=scan, most=most, tell=tell)
     slices = np.concatenate([feed["image"] for feed in recorded[ENCODER]])
     files, plan = quantize_by_plan(fp32, out, slices, plan, recorded, tell)
     return files, Plan(plan.parts, {**plan.measured, "golden": record_golden(files)})
@@ -292,7 +294,7 @@ def _candidates(fp32: Path, usual: PartPlan) -> Iterator[PartPlan]:
             yield other
 
 
-def _milliseconds(path: Path, feeds: Sequence[Feed]) -> float:
+def _milliseconds(path: Path, feeds: Sequence[OrtInputs]) -> float:
     """The median over some inputs, after one that warms up."""
     session = open_session(path)
     session.run(None, dict(feeds[-1]))
@@ -304,7 +306,7 @@ def _milliseconds(path: Path, feeds: Sequence[Feed]) -> float:
     return sorted(times)[len(times) // 2]
 
 
-def _line(part: str, how: PartPlan, found: Agreement, milliseconds: float, megabytes: float) -> str:
+def _line(part: str, how: PartPlan, found: Fidelity, milliseconds: float, megabytes: float) -> str:
     scheme = how.scheme.value + (f" {how.method.value}" if how.scheme is Scheme.STATIC else "")
     scheme += " with scores" if how.scores else ""
     return (
@@ -312,7 +314,7 @@ def _line(part: str, how: PartPlan, found: Agreement, milliseconds: float, megab
     )
 
 
-def _record(how: PartPlan, found: Agreement, milliseconds: float, megabytes: float) -> dict[str, Any]:
+def _record(how: PartPlan, found: Fidelity, milliseconds: float, megabytes: float) -> dict[str, Any]:
     described = {key: value for key, value in how.to_manifest().items() if key in ("scheme", "calibration", "scores")}
     return _rounded({**described, **found._asdict(), "milliseconds": milliseconds, "megabytes": megabytes})
 

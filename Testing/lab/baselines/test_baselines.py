@@ -16,8 +16,8 @@ from automedsam_lab.baselines import nnunet, slice_baseline
 from automedsam_lab.baselines import universeg as universeg_adapter
 from automedsam_lab.baselines.process import WORKERS, Worker, run_worker
 from automedsam_lab.baselines.sam2 import sam2
-from automedsam_lab.baselines.sampling import Sight, sample
-from automedsam_lab.baselines.slice_baseline import FramesRival
+from automedsam_lab.baselines.sampling import SliceSelection, sample
+from automedsam_lab.baselines.slice_baseline import SliceBaseline
 from automedsam_lab.baselines.ultralytics import fastsam, mobilesam
 from automedsam_lab.cli import baselines
 from automedsam_lab.data import builtin_tasks
@@ -47,8 +47,8 @@ def a_worker(folder: Path, body: str) -> Worker:
     return Worker("Fake", script, "pip install 'automedsam[rival-fake]'")
 
 
-def a_rival(folder: Path, body: str = FILLS_BOXES, sight: Sight = Sight.BOXED) -> FramesRival:
-    return FramesRival("Fake", a_worker(folder, body), "none", "box", sight, "A fake.")
+def a_baseline(folder: Path, body: str = FILLS_BOXES, sight: SliceSelection = SliceSelection.BOXED) -> SliceBaseline:
+    return SliceBaseline("Fake", a_worker(folder, body), "none", "box", sight, "A fake.")
 
 
 def write_hippocampus(root: Path, patient: str, seed: int = 0) -> np.ndarray:
@@ -91,7 +91,7 @@ def weights(tmp_path: Path) -> Path:
 def test_a_rivals_masks_lie_on_the_cases_own_grid(
     tmp_path: Path, held_out: list[builtin_tasks.Case], weights: Path
 ) -> None:
-    slice_baseline.predict(a_rival(tmp_path), "hippocampus", held_out, tmp_path / "pred", weights=weights)
+    slice_baseline.predict(a_baseline(tmp_path), "hippocampus", held_out, tmp_path / "pred", weights=weights)
     for case in held_out:
         truth, found = (
             sitk.ReadImage(str(path)) for path in (case.label, tmp_path / "pred" / f"{case.patient}.nii.gz")
@@ -106,7 +106,7 @@ def test_rival_json_tells_what_the_table_needs(
 ) -> None:
     told = []
     slice_baseline.predict(
-        a_rival(tmp_path),
+        a_baseline(tmp_path),
         "hippocampus",
         held_out,
         tmp_path / "pred",
@@ -124,7 +124,7 @@ def test_rival_json_tells_what_the_table_needs(
 
 def test_random_weights_leave_time_and_size_but_no_masks(tmp_path: Path, held_out: list[builtin_tasks.Case]) -> None:
     out = tmp_path / "pred"
-    written = slice_baseline.predict(a_rival(tmp_path), "hippocampus", held_out, out, slices=5)
+    written = slice_baseline.predict(a_baseline(tmp_path), "hippocampus", held_out, out, slices=5)
     assert written.weights == "random" and "mean nothing" in written.note
     assert sum(cost["images"] for cost in written.cases.values()) == 5
     assert not list(out.glob("*.nii.gz"))
@@ -134,8 +134,8 @@ def test_a_rival_of_an_earlier_run_is_gone_when_the_next_one_fails(
     tmp_path: Path, held_out: list[builtin_tasks.Case], weights: Path
 ) -> None:
     out = tmp_path / "pred"
-    slice_baseline.predict(a_rival(tmp_path), "hippocampus", held_out, out, weights=weights)
-    failing = a_rival(tmp_path, 'def work(job, tell): raise WorkerError("no luck")')
+    slice_baseline.predict(a_baseline(tmp_path), "hippocampus", held_out, out, weights=weights)
+    failing = a_baseline(tmp_path, 'def work(job, tell): raise WorkerError("no luck")')
     with pytest.raises(AutoMedSAMError, match=r"^no luck$"):
         slice_baseline.predict(failing, "hippocampus", held_out, out, weights=weights)
     assert not (out / "rival.json").exists()
@@ -144,7 +144,7 @@ def test_a_rival_of_an_earlier_run_is_gone_when_the_next_one_fails(
 def test_weights_that_are_not_there_are_told_before_anything_runs(
     tmp_path: Path, held_out: list[builtin_tasks.Case]
 ) -> None:
-    rival = a_rival(tmp_path, "def work(job, tell): open('ran', 'w')")
+    rival = a_baseline(tmp_path, "def work(job, tell): open('ran', 'w')")
     with pytest.raises(AutoMedSAMError, match=r"no weights at .*gone\.pt.*nothing is ever downloaded"):
         slice_baseline.predict(rival, "hippocampus", held_out, tmp_path / "pred", weights=tmp_path / "gone.pt")
     assert not (tmp_path / "pred").exists()
@@ -208,8 +208,8 @@ def work(job, tell):
     assert refused == ["a rival's process may not use the network"] * 2
 
 
-@pytest.mark.parametrize("sight", [Sight.BOXED, Sight.ALL])
-def test_sampled_slices_are_spread_over_all_cases(sight: Sight) -> None:
+@pytest.mark.parametrize("sight", [SliceSelection.BOXED, SliceSelection.ALL])
+def test_sampled_slices_are_spread_over_all_cases(sight: SliceSelection) -> None:
     shown = [list(range(30)), list(range(5, 15)), list(range(20))]
     picked = sample(sight, shown, [0, 5, 0], 12)
     assert list(map(len, picked)) == [6, 2, 4]
@@ -217,12 +217,12 @@ def test_sampled_slices_are_spread_over_all_cases(sight: Sight) -> None:
 
 
 def test_a_sampled_video_is_a_run_of_slices_around_the_seed() -> None:
-    picked = sample(Sight.VIDEO, [list(range(30)), list(range(30)), list(range(30))], [29, 3, 15], 20)
+    picked = sample(SliceSelection.VIDEO, [list(range(30)), list(range(30)), list(range(30))], [29, 3, 15], 20)
     assert picked == [list(range(20, 30)), list(range(10)), []]
 
 
 def test_everything_is_shown_where_no_sample_is_asked_for() -> None:
-    assert sample(Sight.ALL, [[0, 1], [2]], [0, 2], None) == [[0, 1], [2]]
+    assert sample(SliceSelection.ALL, [[0, 1], [2]], [0, 2], None) == [[0, 1], [2]]
 
 
 def test_a_video_is_prompted_on_one_slice_and_pictures_on_each() -> None:
@@ -404,7 +404,7 @@ def test_stock_sam_2_follows_a_box_at_the_size_that_is_asked_for(
 
 @pytest.mark.parametrize("rival", [fastsam("s"), mobilesam()], ids=lambda rival: rival.name)
 def test_ultralytics_runs_without_its_weights_and_without_the_network(
-    rival: FramesRival, tmp_path: Path, held_out: list[builtin_tasks.Case], monkeypatch: pytest.MonkeyPatch
+    rival: SliceBaseline, tmp_path: Path, held_out: list[builtin_tasks.Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ultralytics", reason="ultralytics (AGPL-3.0) is not installed")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -414,7 +414,7 @@ def test_ultralytics_runs_without_its_weights_and_without_the_network(
 
 
 @pytest.mark.parametrize("rival", [fastsam(), mobilesam()], ids=lambda rival: rival.name)
-def test_the_licence_of_ultralytics_is_told(rival: FramesRival) -> None:
+def test_the_licence_of_ultralytics_is_told(rival: SliceBaseline) -> None:
     assert "AGPL-3.0" in rival.worker.notice and "AGPL-3.0" in rival.licence
 
 

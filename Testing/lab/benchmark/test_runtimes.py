@@ -12,7 +12,16 @@ import pytest
 
 from automedsam.bundle import Bundle
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.benchmark.runtimes import Contender, Feed, Runner, contenders, counts, markdown, measure, time_part
+from automedsam_lab.benchmark.runtimes import (
+    Implementation,
+    OrtInputs,
+    Runner,
+    contenders,
+    counts,
+    markdown,
+    measure,
+    time_part,
+)
 from automedsam_lab.cli.app import main
 
 onnx = pytest.importorskip("onnx", reason="the lab is not installed")
@@ -30,15 +39,15 @@ def a_graph(path: Path, axis: str) -> Path:
     return path
 
 
-def a_contender(name: str, log: list[tuple[str, int]], factor: float = 2.0, batch: int = 1) -> Contender:
+def a_contender(name: str, log: list[tuple[str, int]], factor: float = 2.0, batch: int = 1) -> Implementation:
     """Multiplies, takes a thousandth of a second, and takes down its turn."""
 
-    def run(feed: Feed) -> list[np.ndarray]:
+    def run(feed: OrtInputs) -> list[np.ndarray]:
         log.append((name, len(feed["image"])))
         time.sleep(1e-3)
         return [factor * feed["image"]]
 
-    return Contender(name, lambda _: run, batch)
+    return Implementation(name, lambda _: run, batch)
 
 
 def broken(_: Path) -> Runner:
@@ -72,7 +81,7 @@ def test_answers_are_compared_with_the_first_ones(tmp_path: Path) -> None:
 
 
 def test_one_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
-    entrants = [a_contender("works", []), Contender("broken", broken), a_contender("too", [])]
+    entrants = [a_contender("works", []), Implementation("broken", broken), a_contender("too", [])]
     timings = time_part("detector", "int8", a_graph(tmp_path / "a.onnx", "n"), entrants, SIZES, 2)
     assert [len(timing.wall) for timing in timings] == [2, 0, 2]
     table = markdown(timings, 2, {"cores": 2})

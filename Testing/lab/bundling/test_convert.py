@@ -27,11 +27,11 @@ from automedsam.pipeline.run import SegmentationRun  # noqa: E402
 from automedsam.sam2.networks import Sam2Networks  # noqa: E402
 from automedsam.sam2.propagation import Prompt, Sam2Segmenter  # noqa: E402
 from automedsam_lab.bundling.convert import Request, convert  # noqa: E402
-from automedsam_lab.bundling.manifest import Description  # noqa: E402
+from automedsam_lab.bundling.manifest import BundleMetadata  # noqa: E402
 from automedsam_lab.checkpoints.model_zoo import CONFIGS, CT_WINDOW, PublishedFile  # noqa: E402
 from automedsam_lab.cli.app import main  # noqa: E402
 from automedsam_lab.quantization import segmenter as quantize_segmenter  # noqa: E402
-from automedsam_lab.quantization.quantizer import Feed, PartPlan, Plan, Quantizer  # noqa: E402
+from automedsam_lab.quantization.quantizer import OrtInputs, PartPlan, Plan, Quantizer  # noqa: E402
 
 DETECTOR_SIZE = (64, 96)
 
@@ -172,7 +172,7 @@ def test_quick_bundle_says_what_could_not_be_quantized(
 ) -> None:
     works, stubborn = quantize_segmenter._works, "iou_prediction_head"
 
-    def fails(quantizer: Quantizer, out: Path, plan: PartPlan, only: list[str], feeds: list[Feed]) -> bool:
+    def fails(quantizer: Quantizer, out: Path, plan: PartPlan, only: list[str], feeds: list[OrtInputs]) -> bool:
         return not any(stubborn in name for name in only) and works(quantizer, out, plan, only, feeds)
 
     monkeypatch.setattr(quantize_segmenter, "_works", fails)
@@ -190,7 +190,7 @@ def test_images_without_neighbours_are_converted_without_a_measurement(checkpoin
         grey = np.random.default_rng(seed).integers(0, 255, (48, 40)).astype(np.uint8)
         sitk.WriteImage(sitk.GetImageFromArray(grey), str(folder / f"{seed}.png"))
     told: list[str] = []
-    request = Request(checkpoint, TINY, folder, slices=4, description=Description(modality="any"))
+    request = Request(checkpoint, TINY, folder, slices=4, description=BundleMetadata(modality="any"))
     convert(request, tmp_path / "bundle", told.append)
     assert any("without being measured" in line for line in told)
 
@@ -216,7 +216,7 @@ def test_medical_sam2_is_converted(volumes: Path, tmp_path: Path) -> None:
 
 
 def test_what_the_user_says_goes_before_what_the_file_tells(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
-    said = Description("lung", modality="any", window=(-1500.0, 100.0), labels=("Nodule",), licence="mine")
+    said = BundleMetadata("lung", modality="any", window=(-1500.0, 100.0), labels=("Nodule",), licence="mine")
     request = Request(checkpoint, TINY, volumes, description=said, slices=4, keep_fp32=False, quick=True)
     bundle = convert(request, tmp_path / "bundle", lambda _: None)
     assert (bundle.name, bundle.modalities, bundle.window, bundle.licence) == ("lung", ("any",), (-1500, 100), "mine")
@@ -329,7 +329,7 @@ def test_failure_in_the_middle_leaves_nothing(
 def test_labels_must_be_as_many_as_classes(
     checkpoint: Path, exported_detector: Path, volumes: Path, tmp_path: Path
 ) -> None:
-    said = Description(labels=("Core", "Edema"))
+    said = BundleMetadata(labels=("Core", "Edema"))
     request = Request(checkpoint, TINY, volumes, detector=str(exported_detector), description=said)
     refused(request, tmp_path, "knows 1 class, but 2 labels were given")
 
@@ -339,9 +339,9 @@ def test_labels_must_be_as_many_as_classes(
     [
         ({"image_size": 500}, "not a multiple of 32"),
         ({"memories": 4}, "knows 3 memories: use 1 to 3, not 4"),
-        ({"description": Description("a/b")}, "cannot be a bundle's name"),
-        ({"description": Description(window=(240.0, -160.0))}, "is empty"),
-        ({"description": Description(threshold=1.5)}, "not a confidence"),
+        ({"description": BundleMetadata("a/b")}, "cannot be a bundle's name"),
+        ({"description": BundleMetadata(window=(240.0, -160.0))}, "is empty"),
+        ({"description": BundleMetadata(threshold=1.5)}, "not a confidence"),
     ],
 )
 def test_options_out_of_range_leave_nothing(

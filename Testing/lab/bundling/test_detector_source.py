@@ -14,14 +14,14 @@ if importlib.util.find_spec("super_gradients") is None:
 
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam_lab.bundling.detector_source import open_detector_source  # noqa: E402
-from automedsam_lab.checkpoints.matching import Weightless, shapes_of  # noqa: E402
+from automedsam_lab.checkpoints.matching import MetaTensorMode, shapes_of  # noqa: E402
 from automedsam_lab.models.onnx_predictor import onnx_predictor  # noqa: E402
 from automedsam_lab.models.yolo_nas import build_detector, build_yolo_nas  # noqa: E402
 
 
 def light_weights(size: str, classes: int) -> dict[str, object]:
     """Weights of the right shapes that take no room, all zero."""
-    with Weightless():
+    with MetaTensorMode():
         shapes = shapes_of(build_yolo_nas(size, classes).state_dict())
     return {key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}
 

@@ -15,11 +15,11 @@ from published_files import TINY, TINY_SAM2, random_weights, write_medical_sam2,
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam.sam2.build import build_sam2  # noqa: E402
 from automedsam_lab.checkpoints.matching import (  # noqa: E402
-    Weightless,
-    check_fits,
+    MetaTensorMode,
     config_shapes,
+    match_state_dict,
+    mismatch_message,
     read_state_dict,
-    refusal,
     shapes_of,
 )
 from automedsam_lab.checkpoints.model_zoo import CONFIGS, find_config, find_file  # noqa: E402
@@ -49,7 +49,7 @@ def test_network_is_that_of_the_stock_package(name: str) -> None:
         return blocks, {key: value for key, value in plain.items() if key not in chosen_by_us}
 
     yaml = omegaconf.OmegaConf.load(Path(str(sam2.__file__)).parent / "configs" / f"{STOCK[name]}.yaml")
-    with Weightless():
+    with MetaTensorMode():
         stock = hydra.utils.instantiate(yaml.model, _recursive_=True)
         ours = build_sam2(CONFIGS[name].architecture)
     assert config_shapes(CONFIGS[name]) == shapes_of(stock.state_dict())
@@ -68,21 +68,21 @@ def test_network_has_its_published_size(name: str, millions: float) -> None:
 def test_medsam2_keeps_every_weight(tmp_path: Path) -> None:
     weights = random_weights(TINY)
     read = read_state_dict(write_medsam2(tmp_path / "MedSAM2_latest.pt", weights))
-    assert not check_fits(read, TINY)
+    assert not match_state_dict(read, TINY)
     assert all(torch.equal(read[key], weights[key]) for key in weights)
 
 
 def test_medical_sam2_is_read_from_bfloat16(tmp_path: Path) -> None:
     weights = random_weights(TINY_SAM2)
     read = read_state_dict(write_medical_sam2(tmp_path / "MedSAM2_pretrain.pth", weights))
-    assert not check_fits(read, TINY_SAM2)
+    assert not match_state_dict(read, TINY_SAM2)
     assert {value.dtype for value in read.values()} == {torch.float32}
 
 
 def test_weights_of_distributed_training_are_read(tmp_path: Path) -> None:
     weights = {f"module.{key}": value for key, value in random_weights(TINY).items()}
     torch.save({"epoch": 3, "state_dict": weights}, tmp_path / "last.ckpt")
-    assert not check_fits(read_state_dict(tmp_path / "last.ckpt"), TINY)
+    assert not match_state_dict(read_state_dict(tmp_path / "last.ckpt"), TINY)
 
 
 def test_what_does_not_fit_is_listed_key_by_key() -> None:
@@ -90,13 +90,13 @@ def test_what_does_not_fit_is_listed_key_by_key() -> None:
     del weights["no_mem_embed"]
     weights["adapter.weight"] = torch.zeros(2)
     weights["maskmem_tpos_enc"] = torch.zeros(7, 1, 1, 16)
-    mismatch = check_fits(weights, TINY)
+    mismatch = match_state_dict(weights, TINY)
     assert mismatch.lines() == [
         "missing    no_mem_embed",
         "unknown    adapter.weight",
         "misshapen  maskmem_tpos_enc: (7, 1, 1, 16), not (3, 1, 1, 16)",
     ]
-    said = refusal(Path("mine.pt"), weights, TINY, mismatch)
+    said = mismatch_message(Path("mine.pt"), weights, TINY, mismatch)
     assert "mine.pt does not fit tiny" in said and "\n" not in said
     assert "1 missing (no_mem_embed); 1 unknown (adapter.weight); 1 of another shape" in said
 
@@ -104,7 +104,7 @@ def test_what_does_not_fit_is_listed_key_by_key() -> None:
 def test_checkpoint_of_another_configuration_is_told_its_own() -> None:
     small = {key: torch.empty(shape, device="meta") for key, shape in config_shapes(CONFIGS["sam2.1_hiera_s"]).items()}
     tiny = CONFIGS["sam2.1_hiera_t512"]
-    said = refusal(Path("small.pt"), small, tiny, check_fits(small, tiny))
+    said = mismatch_message(Path("small.pt"), small, tiny, match_state_dict(small, tiny))
     assert "it fits sam2.1_hiera_s: give --config sam2.1_hiera_s" in said
     assert "50 unknown in image_encoder (" in said and "and 47 more" in said
 
@@ -120,12 +120,12 @@ def test_checkpoint_of_another_configuration_is_told_its_own() -> None:
 )
 def test_another_models_checkpoint_is_refused_by_name(key: str, model: str) -> None:
     state = {key: torch.zeros(2)}
-    assert model in refusal(Path("other.pt"), state, TINY, check_fits(state, TINY))
+    assert model in mismatch_message(Path("other.pt"), state, TINY, match_state_dict(state, TINY))
 
 
 def test_large_is_refused_by_name() -> None:
     state = {"image_encoder.trunk.patch_embed.proj.weight": torch.empty(144, 3, 7, 7, device="meta")}
-    assert "SAM 2 large" in refusal(Path("large.pt"), state, TINY, check_fits(state, TINY))
+    assert "SAM 2 large" in mismatch_message(Path("large.pt"), state, TINY, match_state_dict(state, TINY))
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -227,7 +227,7 @@ def test_published_file_is_known_by_its_hash_under_any_name() -> None:
 
 def test_sam2_and_sam21_are_told_apart_by_their_keys() -> None:
     older = {key: torch.empty(shape, device="meta") for key, shape in config_shapes(TINY_SAM2).items()}
-    assert set(check_fits(older, TINY).missing) == {
+    assert set(match_state_dict(older, TINY).missing) == {
         "no_obj_embed_spatial",
         "obj_ptr_tpos_proj.weight",
         "obj_ptr_tpos_proj.bias",

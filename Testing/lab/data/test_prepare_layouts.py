@@ -13,16 +13,16 @@ from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.volume_reader import read_volume
 from automedsam_lab.data.prepare.run import Settings, prepare
-from automedsam_lab.data.readers.base import Choices
+from automedsam_lab.data.readers.base import ReaderOptions
 from automedsam_lab.data.readers.images import as_grey
 from automedsam_lab.data.readers.npz import read_npz
-from automedsam_lab.data.readers.registry import Layout
+from automedsam_lab.data.readers.registry import DatasetFormat
 
 pytest.importorskip("PIL", reason="pictures need Pillow, of the extra train")
 
 
-def run(layout: Layout, root: Path, out: Path, least_side: float = 0.0, **choices: object) -> dict:
-    prepare(Settings(layout, root, out, Choices(**choices), least_side=least_side))
+def run(layout: DatasetFormat, root: Path, out: Path, least_side: float = 0.0, **choices: object) -> dict:
+    prepare(Settings(layout, root, out, ReaderOptions(**choices), least_side=least_side))
     return checks.check(out)
 
 
@@ -32,7 +32,7 @@ def labels_of(path: Path) -> np.ndarray:
 
 def test_kvasir_polyps_come_back_through_640(tmp_path: Path) -> None:
     root = archive_files.kvasir(tmp_path / "a")
-    images = run(Layout.KVASIR, root, tmp_path / "o")
+    images = run(DatasetFormat.KVASIR, root, tmp_path / "o")
     assert len(images) == 10 and all(len(image["boxes"]) == 1 for image in images.values())
     for image in images.values():
         mask = np.asarray(Image.open(root / "masks" / Path(image["source"]).name).convert("L")) > 127
@@ -46,7 +46,7 @@ def test_kvasir_polyps_come_back_through_640(tmp_path: Path) -> None:
 @pytest.mark.parametrize("side", [1300, 705])
 def test_a_picture_larger_than_640_comes_back_to_half_a_pixel(tmp_path: Path, side: int) -> None:
     root = archive_files.kvasir(tmp_path / "a", images=3, side=side)
-    images = run(Layout.KVASIR, root, tmp_path / "o")
+    images = run(DatasetFormat.KVASIR, root, tmp_path / "o")
     for image in images.values():
         mask = np.asarray(Image.open(root / "masks" / Path(image["source"]).name).convert("L")) > 127
         checks.check_mask(tmp_path / "o", image, mask.astype(np.uint8))
@@ -56,7 +56,7 @@ def test_radiographs_boxes_are_scaled_to_the_copy_s_size(tmp_path: Path) -> None
     rows = [f"{patient:08d}_000.png,Infiltrate,100,200,300,400,,," for patient in range(1, 6)]
     rows.append("00000001_000.png,Mass,1000.5,1000.5,23.5,23.5,,,")
     root = archive_files.chestxray14(tmp_path / "a", rows, side=512)
-    images = run(Layout.CHESTXRAY14, root, tmp_path / "o")
+    images = run(DatasetFormat.CHESTXRAY14, root, tmp_path / "o")
     assert len(images) == 5 and not (tmp_path / "o" / "masks").exists()
     boxes = {box["category_id"]: box for box in images["00000001_000.png"]["boxes"]}
     assert boxes[4]["native_bbox"] == [50, 100, 150, 200] and boxes[4]["bbox"] == [62.5, 125, 187.5, 250]
@@ -77,7 +77,7 @@ def test_the_box_list_is_read_whether_or_not_its_header_broke_at_its_commas(tmp_
     lead = "7," if header.startswith("n,") else ""
     rows = [f"{lead}{patient:08d}_000.png,Mass,100,200,300,400" for patient in range(1, 4)]
     root = archive_files.chestxray14(tmp_path / "a", rows, side=1024, header=header)
-    images = run(Layout.CHESTXRAY14, root, tmp_path / "o")
+    images = run(DatasetFormat.CHESTXRAY14, root, tmp_path / "o")
     assert [image["boxes"][0]["native_bbox"] for image in images.values()] == [[100, 200, 300, 400]] * 3
 
 
@@ -91,17 +91,20 @@ def test_radiographs_without_a_finding_are_taken_where_they_are_wanted(tmp_path:
     entries += ["00000003_000.png,Hernia,0,3,57,M,PA,2682,2749,0.143,0.143"]
     entries += ["00000004_000.png,No Finding,0,4,57,M,PA,2682,2749,0.143,0.143"]
     (root / "Data_Entry_2017.csv").write_text("\n".join([archive_files.ENTRY_HEADER, *entries]), encoding="utf-8")
-    images = run(Layout.CHESTXRAY14, root, tmp_path / "o", unboxed="no finding")
+    images = run(DatasetFormat.CHESTXRAY14, root, tmp_path / "o", unboxed="no finding")
     assert sorted(images) == ["00000001_000.png", "00000001_001.png", "00000002_000.png"]
     assert images["00000001_000.png"]["part"] == images["00000001_001.png"]["part"], "one patient"
-    assert sorted(run(Layout.CHESTXRAY14, root, tmp_path / "p", unboxed="all")) == [*sorted(images), "00000003_000.png"]
+    assert sorted(run(DatasetFormat.CHESTXRAY14, root, tmp_path / "p", unboxed="all")) == [
+        *sorted(images),
+        "00000003_000.png",
+    ]
 
 
 @pytest.mark.parametrize("year", sorted(archive_files.BRATS_NAMES))
 def test_brats_of_each_year_comes_back_voxel_for_voxel(tmp_path: Path, year: int) -> None:
     root = archive_files.brats(tmp_path / "a", year)
     out = tmp_path / "o"
-    run(Layout.BRATS, root, out, target="labels")
+    run(DatasetFormat.BRATS, root, out, target="labels")
     for case in checks.manifest_of(out)["cases"]:
         volume = read_volume(root / case["images"][0])
         assert case["scheme"] == ("brats_2023" if year == 2023 else "brats_2017_2021") and case["modality"] == "FLAIR"
@@ -112,7 +115,7 @@ def test_brats_of_each_year_comes_back_voxel_for_voxel(tmp_path: Path, year: int
 
 def test_brats_to_2016_tells_its_grades_and_examinations_apart(tmp_path: Path) -> None:
     root = archive_files.brats_2015(tmp_path / "a")
-    images = run(Layout.BRATS, root, tmp_path / "o", target="labels", modality="T1c")
+    images = run(DatasetFormat.BRATS, root, tmp_path / "o", target="labels", modality="T1c")
     cases = {case["case"]: case for case in checks.manifest_of(tmp_path / "o")["cases"]}
     assert set(cases) == {
         "HGG_brats_2013_pat0001_1",
@@ -128,13 +131,13 @@ def test_brats_to_2016_tells_its_grades_and_examinations_apart(tmp_path: Path) -
 def test_a_region_brings_years_together_that_number_it_differently(tmp_path: Path) -> None:
     for year in (2020, 2023):
         archive_files.brats(tmp_path / "a" / str(year), year, cases=2)
-    run(Layout.BRATS, tmp_path / "a", tmp_path / "o", target="enhancing tumour")
+    run(DatasetFormat.BRATS, tmp_path / "a", tmp_path / "o", target="enhancing tumour")
     manifest = checks.manifest_of(tmp_path / "o")
     assert manifest["labels"] == {"1": "enhancing tumour"} and manifest["scheme"] is None
     for case in manifest["cases"]:
         assert case["values"] == ({"1": 0, "2": 0, "3": 1} if "GLI" in case["case"] else {"1": 0, "2": 0, "4": 1})
     with pytest.raises(AutoMedSAMError, match="mixes years"):
-        run(Layout.BRATS, tmp_path / "a", tmp_path / "p", target="labels")
+        run(DatasetFormat.BRATS, tmp_path / "a", tmp_path / "p", target="labels")
 
 
 def test_a_full_size_brats_volume_comes_back_voxel_for_voxel(tmp_path: Path) -> None:
@@ -142,7 +145,7 @@ def test_a_full_size_brats_volume_comes_back_voxel_for_voxel(tmp_path: Path) -> 
     for path in root.glob("*/*_t[12]*"):
         path.unlink()
     out = tmp_path / "o"
-    run(Layout.BRATS, root, out, target="labels", empty=0.0)
+    run(DatasetFormat.BRATS, root, out, target="labels", empty=0.0)
     volume, labels = (read_volume(next(root.glob(f"*/*_{part}.nii.gz"))) for part in ("flair", "seg"))
     np.testing.assert_array_equal(checks.restored(out, "BraTS2021_00001", volume), labels.array)
 
@@ -150,7 +153,7 @@ def test_a_full_size_brats_volume_comes_back_voxel_for_voxel(tmp_path: Path) -> 
 def test_decathlon_task01_reads_the_channel_and_the_labels_by_name(tmp_path: Path) -> None:
     root = archive_files.decathlon_brats(tmp_path / "a")
     out = tmp_path / "o"
-    run(Layout.DECATHLON, root, out, modality="T1gd")
+    run(DatasetFormat.DECATHLON, root, out, modality="T1gd")
     manifest = checks.manifest_of(out)
     assert manifest["labels"] == {"1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"}
     assert manifest["licence"] == "CC-BY-SA 4.0" and manifest["cases"][0]["modality"] == "t1gd"
@@ -165,7 +168,7 @@ def test_decathlon_ct_is_shown_in_medsam_s_window_unless_another_is_given(tmp_pa
     (root / "dataset.json").write_text(text.replace('"0": "FLAIR"', '"0": "CT"'), encoding="utf-8")
     for window, at in ((None, (-160, 240)), ((0.0, 100.0), (0, 100))):
         out = tmp_path / f"{at[0]}"
-        images = run(Layout.DECATHLON, root, out, window=window, empty=0.0)
+        images = run(DatasetFormat.DECATHLON, root, out, window=window, empty=0.0)
         image = next(iter(images.values()))
         volume = read_volume(root / "imagesTr" / "BRATS_001.nii.gz")
         native = volume.to_frames(Plane.AXIAL)[0, image["slice"]].astype(float)
@@ -177,7 +180,7 @@ def test_decathlon_ct_is_shown_in_medsam_s_window_unless_another_is_given(tmp_pa
 def test_sa_med2d_keeps_each_instance_and_names_classes_across_datasets(tmp_path: Path) -> None:
     root = archive_files.sa_med2d(tmp_path / "a")
     out = tmp_path / "o"
-    images = run(Layout.SA_MED2D, root, out)
+    images = run(DatasetFormat.SA_MED2D, root, out)
     manifest = checks.manifest_of(out)
     assert manifest["labels"] == {"1": "kidney", "2": "liver"}
     assert len(images) == 8 and sum(part["patients"] for part in manifest["counts"].values()) == 4
@@ -193,7 +196,7 @@ def test_sa_med2d_keeps_each_instance_and_names_classes_across_datasets(tmp_path
 def test_npz_slices_lie_as_their_direction_says_and_come_back(tmp_path: Path) -> None:
     root = archive_files.npz(tmp_path / "a")
     out = tmp_path / "o"
-    run(Layout.NPZ, root, out)
+    run(DatasetFormat.NPZ, root, out)
     manifest = checks.manifest_of(out)
     assert len(manifest["cases"]) == 4 and len({case["patient"] for case in manifest["cases"]}) == 3
     for case in manifest["cases"]:
@@ -211,7 +214,7 @@ def test_frames_of_a_video_come_with_the_masks_beside_it(tmp_path: Path, name: s
     folder.mkdir()
     for index in (0, 2, 5):
         Image.fromarray(masks[index]).save(folder / f"{index:06d}.png")
-    images = run(Layout.VIDEOS, tmp_path / "a", tmp_path / "o")
+    images = run(DatasetFormat.VIDEOS, tmp_path / "a", tmp_path / "o")
     assert sorted(image["slice"] for image in images.values()) == [0, 2, 5]
     for image in images.values():
         checks.check_mask(tmp_path / "o", image, masks[image["slice"]] // 255)
@@ -233,7 +236,7 @@ def test_every_second_frame_of_a_video_without_masks(tmp_path: Path) -> None:
     pytest.importorskip("cv2", reason="a video is written with OpenCV")
     pytest.importorskip("av", reason="videos need PyAV, of the extra video")
     archive_files.video(tmp_path / "a" / "clip.avi", archive_files.moving_square()[0])
-    images = run(Layout.VIDEOS, tmp_path / "a", tmp_path / "o", every=2)
+    images = run(DatasetFormat.VIDEOS, tmp_path / "a", tmp_path / "o", every=2)
     assert sorted(image["slice"] for image in images.values()) == [0, 2, 4]
     assert not any(image["boxes"] for image in images.values()) and not (tmp_path / "o" / "masks").exists()
 
@@ -244,7 +247,7 @@ def test_multi_frame_dicom_is_a_video(tmp_path: Path) -> None:
     image = sitk.GetImageFromArray(frames)
     image.SetMetaData("0008|0060", "US")
     sitk.WriteImage(image, str(tmp_path / "a" / "loop.dcm"))
-    images = run(Layout.VIDEOS, tmp_path / "a", tmp_path / "o")
+    images = run(DatasetFormat.VIDEOS, tmp_path / "a", tmp_path / "o")
     assert len(images) == len(frames)
     for entry in images.values():
         seen = checks.pixels(tmp_path / "o", entry)
@@ -259,7 +262,7 @@ def test_slices_are_those_that_the_engine_cuts_and_shows(tmp_path: Path) -> None
     from automedsam.core.intensity import to_uint8
 
     root = archive_files.brats(tmp_path / "a", 2020, cases=1, shape=(8, 640, 640))
-    images = run(Layout.BRATS, root, tmp_path / "o", empty=0.0)
+    images = run(DatasetFormat.BRATS, root, tmp_path / "o", empty=0.0)
     volume = read_volume(next(root.glob("*/*_flair.nii.gz")))
     frames = to_uint8(volume.to_frames(Plane.AXIAL)[0])
     for image in images.values():
@@ -269,7 +272,7 @@ def test_slices_are_those_that_the_engine_cuts_and_shows(tmp_path: Path) -> None
 def test_empty_slices_are_kept_in_the_share_that_was_asked_for(tmp_path: Path) -> None:
     root = archive_files.brats(tmp_path / "a", 2020, cases=1, shape=(40, 24, 20))
     for share, wanted in ((0.0, 0), (0.5, 10), (99.0, 20)):
-        images = run(Layout.BRATS, root, tmp_path / f"o{share}", empty=share)
+        images = run(DatasetFormat.BRATS, root, tmp_path / f"o{share}", empty=share)
         assert sum(not image["boxes"] for image in images.values()) == wanted
         assert sum(bool(image["boxes"]) for image in images.values()) == 20
 
@@ -284,7 +287,7 @@ def test_slivers_are_dropped_and_counted_and_what_shows_nothing_else_is_left_out
             mask[y : y + h, x : x + w] = 255
         Image.fromarray(archive_files.still((320, 320))).save(root / "images" / f"{name}.png")
         Image.fromarray(mask).save(root / "masks" / f"{name}.png")
-    images = run(Layout.KVASIR, root, tmp_path / "o", least_side=4.0)
+    images = run(DatasetFormat.KVASIR, root, tmp_path / "o", least_side=4.0)
     assert list(images) == ["both.png"] and len(images["both.png"]["boxes"]) == 1
     assert checks.manifest_of(tmp_path / "o")["left_out"] == {"slivers": 2, "pictures_of_slivers_alone": 1}
     # The truth itself is not changed: the mask keeps what has no box.
@@ -293,7 +296,7 @@ def test_slivers_are_dropped_and_counted_and_what_shows_nothing_else_is_left_out
 
 def test_a_patient_is_found_in_the_name_by_an_expression(tmp_path: Path) -> None:
     root = archive_files.kvasir(tmp_path / "a")
-    run(Layout.KVASIR, root, tmp_path / "o", patient=r"^(cju\d{2})")
+    run(DatasetFormat.KVASIR, root, tmp_path / "o", patient=r"^(cju\d{2})")
     assert {case["patient"] for case in checks.manifest_of(tmp_path / "o")["cases"]} == {"cju00"}
     with pytest.raises(AutoMedSAMError, match="finds no patient in cju0000"):
-        run(Layout.KVASIR, root, tmp_path / "p", patient=r"^(case)")
+        run(DatasetFormat.KVASIR, root, tmp_path / "p", patient=r"^(case)")

@@ -14,10 +14,10 @@ from PIL import Image
 from automedsam.core.volume import Plane
 from automedsam.io.volume_reader import read_volume
 from automedsam_lab.data.prepare.run import Settings, Summary, prepare
-from automedsam_lab.data.readers.base import Choices
+from automedsam_lab.data.readers.base import ReaderOptions
 from automedsam_lab.data.readers.chestxray14 import ChestXray14
 from automedsam_lab.data.readers.npz import read_npz
-from automedsam_lab.data.readers.registry import Layout
+from automedsam_lab.data.readers.registry import DatasetFormat
 
 
 def linked(root: Path, *files: Path) -> Path:
@@ -28,8 +28,8 @@ def linked(root: Path, *files: Path) -> Path:
     return root
 
 
-def run(layout: Layout, root: Path, out: Path, **choices: object) -> Summary:
-    summary = prepare(Settings(layout, root, out, Choices(**choices), least_side=0.0))
+def run(layout: DatasetFormat, root: Path, out: Path, **choices: object) -> Summary:
+    summary = prepare(Settings(layout, root, out, ReaderOptions(**choices), least_side=0.0))
     checks.check(out)
     return summary
 
@@ -50,7 +50,7 @@ def check_volumes(out: Path, root: Path) -> list[dict]:
 
 def test_five_kvasir_images(shared_data: Path, tmp_path: Path) -> None:
     root = shared_data / "kvasir_seg"
-    assert run(Layout.KVASIR, root, tmp_path / "o").made == 5
+    assert run(DatasetFormat.KVASIR, root, tmp_path / "o").made == 5
     given = json.loads((root / "kavsir_bboxes.json").read_text(encoding="utf-8"))
     for image in checks.images_of(tmp_path / "o").values():
         name = Path(image["source"])
@@ -67,14 +67,14 @@ def test_five_kvasir_images(shared_data: Path, tmp_path: Path) -> None:
 
 
 def test_the_real_sliver_of_kvasir_is_dropped_by_default(shared_data: Path, tmp_path: Path) -> None:
-    prepare(Settings(Layout.KVASIR, shared_data / "kvasir_seg", tmp_path / "o"))
+    prepare(Settings(DatasetFormat.KVASIR, shared_data / "kvasir_seg", tmp_path / "o"))
     checks.check(tmp_path / "o")
     assert checks.manifest_of(tmp_path / "o")["left_out"]["slivers"] == 1
 
 
 def test_five_sa_med2d_images(shared_data: Path, tmp_path: Path) -> None:
     root = shared_data / "sam_med2d_demo"
-    summary = run(Layout.SA_MED2D, root, tmp_path / "o")
+    summary = run(DatasetFormat.SA_MED2D, root, tmp_path / "o")
     assert summary.made == 4 and summary.skips == 1 and "amos_0507_31.png" in summary.skipped[0].reason
     manifest = checks.manifest_of(tmp_path / "o")
     values = {name: int(value) for value, name in manifest["labels"].items()}
@@ -94,7 +94,7 @@ def test_five_sa_med2d_images(shared_data: Path, tmp_path: Path) -> None:
 
 def test_four_npz_lesions(shared_data: Path, tmp_path: Path) -> None:
     root = shared_data / "ct_lesion_npz"
-    assert run(Layout.NPZ, root, tmp_path / "o", empty=0.0).made == 4
+    assert run(DatasetFormat.NPZ, root, tmp_path / "o", empty=0.0).made == 4
     for case in checks.manifest_of(tmp_path / "o")["cases"]:
         volume, labels = read_npz(root / case["images"][0])
         np.testing.assert_array_equal(checks.restored(tmp_path / "o", case["case"], volume), labels)
@@ -107,7 +107,7 @@ def test_every_real_box_of_chestxray14_is_read(shared_data: Path, tmp_path: Path
         header, *rows = stream.read().splitlines()
     assert header == archive_files.BOX_HEADER
     root = archive_files.chestxray14(tmp_path / "a", rows, side=8)
-    archive = ChestXray14(root, Choices())
+    archive = ChestXray14(root, ReaderOptions())
     sources = list(archive.sources())
     assert len(sources) == 880
     found = [archive.labels[box[4]] for source in sources for box in source.boxes]
@@ -134,7 +134,7 @@ def test_two_radiographs_with_real_boxes_scaled_to_their_512_pixels(shared_data:
     (root / "images_001" / "images").mkdir(parents=True)
     for place, image in places.items():
         (root / "images_001" / "images" / place).symlink_to(real / image)
-    summary = run(Layout.CHESTXRAY14, root, tmp_path / "o")
+    summary = run(DatasetFormat.CHESTXRAY14, root, tmp_path / "o")
     assert summary.made == 2 and summary.skips == 878
     for image in checks.images_of(tmp_path / "o").values():
         assert image["native"] == {"width": 512, "height": 512} and image["letterbox"]["scale"] == 1.25
@@ -144,7 +144,7 @@ def test_two_radiographs_with_real_boxes_scaled_to_their_512_pixels(shared_data:
 
 
 def test_radiographs_are_taken_from_the_real_table_without_boxes(shared_data: Path, tmp_path: Path) -> None:
-    summary = run(Layout.CHESTXRAY14, shared_data / "nih_cxr14", tmp_path / "o", unboxed="all")
+    summary = run(DatasetFormat.CHESTXRAY14, shared_data / "nih_cxr14", tmp_path / "o", unboxed="all")
     assert summary.made == 2 and sorted(checks.images_of(tmp_path / "o")) == ["00000001_000.png", "00027426_000.png"]
 
 
@@ -156,7 +156,7 @@ def test_hippocampi_of_the_decathlon(shared_data: Path, tmp_path: Path, plane: P
             tmp_path / "a" / folder,
             *(real / folder / f"hippocampus_{number}.nii.gz" for number in ("001", "003", "394")),
         )
-    run(Layout.DECATHLON, tmp_path / "a", tmp_path / "o", plane=plane, empty=0.0)
+    run(DatasetFormat.DECATHLON, tmp_path / "a", tmp_path / "o", plane=plane, empty=0.0)
     assert len(check_volumes(tmp_path / "o", tmp_path / "a")) == 3
     assert checks.manifest_of(tmp_path / "o")["labels"] == {"1": "Anterior", "2": "Posterior"}
 
@@ -166,19 +166,19 @@ def test_a_glioma_of_2015(shared_data: Path, tmp_path: Path) -> None:
     root = linked(
         tmp_path / "a" / case.name, case / "Flair_subtrMeanDivStd.nii.gz", case / "OTMultiClass.nii.gz"
     ).parent
-    run(Layout.BRATS, root, tmp_path / "o", target="labels", empty=0.0)
+    run(DatasetFormat.BRATS, root, tmp_path / "o", target="labels", empty=0.0)
     (found,) = check_volumes(tmp_path / "o", root)
     assert found["scheme"] == "brats_2012_2016" and found["patient"] == "brats_2013_pat0006"
 
 
 def test_gliomas_of_2017_one_of_a_year_that_must_be_declared(shared_data: Path, tmp_path: Path) -> None:
     real = shared_data / "brats2017"
-    summary = run(Layout.BRATS, real, tmp_path / "t1c", modality="T1c", empty=0.0)
+    summary = run(DatasetFormat.BRATS, real, tmp_path / "t1c", modality="T1c", empty=0.0)
     assert summary.made == 1 and summary.skips == 1 and "unnamed_flair" in summary.skipped[0].reason
     (found,) = check_volumes(tmp_path / "t1c", real)
     assert found["scheme"] == "brats_2017_cbica_4c" and found["values"] == {"1": 1, "2": 1, "3": 1}
     undeclared = linked(tmp_path / "a" / "case", *(real / "unnamed_flair").iterdir()).parent
-    run(Layout.BRATS, undeclared, tmp_path / "flair", year=2017, empty=0.0)
+    run(DatasetFormat.BRATS, undeclared, tmp_path / "flair", year=2017, empty=0.0)
     (found,) = check_volumes(tmp_path / "flair", undeclared)
     assert found["scheme"] == "brats_2017_2021" and found["values"] == {"1": 1, "2": 1, "4": 1}
 
@@ -193,6 +193,6 @@ def test_a_glioma_of_2023_under_a_drawn_label(shared_data: Path, tmp_path: Path)
     drawn = sitk.GetImageFromArray(labels)
     drawn.CopyInformation(image)
     sitk.WriteImage(drawn, str(root / case.name / f"{case.name}-seg.nii.gz"))
-    run(Layout.BRATS, root, tmp_path / "o", target="labels", empty=0.0)
+    run(DatasetFormat.BRATS, root, tmp_path / "o", target="labels", empty=0.0)
     (found,) = check_volumes(tmp_path / "o", root)
     assert found["scheme"] == "brats_2023" and found["patient"] == "BraTS-GLI-00001"

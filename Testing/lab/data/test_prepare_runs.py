@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.cli.prepare import app
 from automedsam_lab.data.prepare.run import Settings, prepare
-from automedsam_lab.data.readers.base import Choices
-from automedsam_lab.data.readers.registry import Layout
+from automedsam_lab.data.readers.base import ReaderOptions
+from automedsam_lab.data.readers.registry import DatasetFormat
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(Layout.KVASIR, archive_files.kvasir(tmp_path / "a"), tmp_path / "o")
+    return Settings(DatasetFormat.KVASIR, archive_files.kvasir(tmp_path / "a"), tmp_path / "o")
 
 
 def tables(out: Path) -> dict[str, bytes]:
@@ -138,7 +138,8 @@ def test_a_worker_s_flaw_is_told_as_this_process_s_own(settings: Settings) -> No
 
 
 @pytest.mark.parametrize(
-    "other", [{"seed": 1}, {"least_side": 9.0}, {"choices": Choices(patient="^(cju)")}, {"layout": Layout.NPZ}]
+    "other",
+    [{"seed": 1}, {"least_side": 9.0}, {"choices": ReaderOptions(patient="^(cju)")}, {"layout": DatasetFormat.NPZ}],
 )
 def test_a_folder_of_other_settings_is_not_mixed_with(settings: Settings, other: dict) -> None:
     prepare(settings)

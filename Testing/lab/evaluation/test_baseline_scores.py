@@ -15,15 +15,15 @@ from bright_engine import draw_head, draw_truth, use_bright_engine
 from automedsam.bundle import Bundle
 from automedsam.errors import AutoMedSAMError
 from automedsam.pipeline.backends import Backend
-from automedsam_lab.evaluation.baseline_scores import RivalFolder, machine_words
-from automedsam_lab.evaluation.cases import Loaded, Subject
+from automedsam_lab.evaluation.baseline_scores import PredictionFolder, machine_words
+from automedsam_lab.evaluation.cases import EvaluationCase, LoadedCase
 from automedsam_lab.evaluation.run import evaluate
 from automedsam_lab.evaluation.settings import EvaluationSettings
 
 QUICK = EvaluationSettings(resamples=20, timed_images=0, pictures=False)
 TRUTH = draw_truth()
 HEAD = draw_head(TRUTH)
-CASES = [Subject(name, name, "FLAIR", lambda: Loaded(HEAD, TRUTH)) for name in ("one", "two")]
+CASES = [EvaluationCase(name, name, "FLAIR", lambda: LoadedCase(HEAD, TRUTH)) for name in ("one", "two")]
 
 
 @pytest.fixture
@@ -33,14 +33,14 @@ def a_bundle(a_manifest: Bundle, monkeypatch: pytest.MonkeyPatch) -> Bundle:
 
 
 @pytest.fixture
-def a_rival(tmp_path: Path) -> Path:
+def a_baseline(tmp_path: Path) -> Path:
     """A rival that misses half of the slices of each case."""
     found = TRUTH.copy()
     found[::2] = 0
-    return write_rival(tmp_path / "rival", found)
+    return write_baseline(tmp_path / "rival", found)
 
 
-def write_rival(folder: Path, found: np.ndarray, **told: Any) -> Path:
+def write_baseline(folder: Path, found: np.ndarray, **told: Any) -> Path:
     folder.mkdir()
     described = {
         "schema": 1,
@@ -62,16 +62,16 @@ def write_rival(folder: Path, found: np.ndarray, **told: Any) -> Path:
 
 
 def run(bundle: Bundle, folder: Path, rivals: list[Path], **settings: Any) -> dict[str, Any]:
-    opened = [RivalFolder.open(rival) for rival in rivals]
+    opened = [PredictionFolder.open(rival) for rival in rivals]
     chosen = EvaluationSettings(**{**vars(QUICK), **settings})
     evaluate(bundle, CASES, folder, [Backend.INT8], rivals=opened, settings=chosen)
     return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
 
 
 def test_a_rival_stands_in_the_same_table_with_the_same_figures(
-    a_bundle: Bundle, a_rival: Path, tmp_path: Path
+    a_bundle: Bundle, a_baseline: Path, tmp_path: Path
 ) -> None:
-    summary = run(a_bundle, tmp_path / "out", [a_rival])
+    summary = run(a_bundle, tmp_path / "out", [a_baseline])
     ours, rival, *manual = summary["methods"]
     assert (ours["name"], rival["name"]) == ("AutoMedSAM INT8", "Rival 2.1")
     assert [method["prompt"] for method in manual] == ["true box", "jittered box"]
@@ -89,7 +89,7 @@ def test_a_rival_stands_in_the_same_table_with_the_same_figures(
 
 
 def test_random_weights_have_speed_and_size_and_no_accuracy(a_bundle: Bundle, tmp_path: Path) -> None:
-    folder = write_rival(tmp_path / "random", TRUTH, weights="random")
+    folder = write_baseline(tmp_path / "random", TRUTH, weights="random")
     for case in CASES:
         (folder / f"{case.name}.nii.gz").unlink()
     rival = run(a_bundle, tmp_path / "out", [folder])["methods"][1]
@@ -98,41 +98,41 @@ def test_random_weights_have_speed_and_size_and_no_accuracy(a_bundle: Bundle, tm
     assert "Rival" not in (tmp_path / "out" / "methods.csv").read_text()
 
 
-def test_a_missing_label_map_is_told_before_anything_is_run(a_bundle: Bundle, a_rival: Path, tmp_path: Path) -> None:
-    (a_rival / "two.nii.gz").unlink()
+def test_a_missing_label_map_is_told_before_anything_is_run(a_bundle: Bundle, a_baseline: Path, tmp_path: Path) -> None:
+    (a_baseline / "two.nii.gz").unlink()
     with pytest.raises(AutoMedSAMError, match=r"Rival 2\.1 has no label map of two"):
-        run(a_bundle, tmp_path / "out", [a_rival])
+        run(a_bundle, tmp_path / "out", [a_baseline])
     assert not (tmp_path / "out" / "results.csv").exists()
 
 
-def test_a_label_map_on_another_grid_is_refused(a_bundle: Bundle, a_rival: Path, tmp_path: Path) -> None:
-    path = a_rival / "one.nii.gz"
+def test_a_label_map_on_another_grid_is_refused(a_bundle: Bundle, a_baseline: Path, tmp_path: Path) -> None:
+    path = a_baseline / "one.nii.gz"
     image = sitk.ReadImage(str(path))
     image.SetSpacing((1, 1, 3))
     sitk.WriteImage(image, str(path))
     with pytest.raises(AutoMedSAMError, match=r"one\.nii\.gz does not lie on the grid of the case one"):
-        run(a_bundle, tmp_path / "out", [a_rival])
+        run(a_bundle, tmp_path / "out", [a_baseline])
 
 
 def test_labels_that_the_task_has_not_are_refused(a_bundle: Bundle, tmp_path: Path) -> None:
-    folder = write_rival(tmp_path / "strange", 3 * TRUTH)
+    folder = write_baseline(tmp_path / "strange", 3 * TRUTH)
     with pytest.raises(AutoMedSAMError, match=r"one\.nii\.gz has the value 3, and the task's are 0, 1"):
         run(a_bundle, tmp_path / "out", [folder])
 
 
 def test_a_faulty_case_is_left_out_and_told_where_that_was_asked_for(
-    a_bundle: Bundle, a_rival: Path, tmp_path: Path
+    a_bundle: Bundle, a_baseline: Path, tmp_path: Path
 ) -> None:
-    (a_rival / "two.nii.gz").unlink()
-    summary = run(a_bundle, tmp_path / "out", [a_rival], skip_bad=True)
+    (a_baseline / "two.nii.gz").unlink()
+    summary = run(a_bundle, tmp_path / "out", [a_baseline], skip_bad=True)
     assert summary["cases"] == ["one"]
     assert [(left["name"], "no label map" in left["reason"]) for left in summary["left_out"]] == [("two", True)]
     assert "Excluded: 1 case<" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
-def test_two_rivals_of_one_name_are_refused(a_bundle: Bundle, a_rival: Path, tmp_path: Path) -> None:
+def test_two_rivals_of_one_name_are_refused(a_bundle: Bundle, a_baseline: Path, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match=r"Two rivals are called Rival 2\.1"):
-        run(a_bundle, tmp_path / "out", [a_rival, a_rival])
+        run(a_bundle, tmp_path / "out", [a_baseline, a_baseline])
 
 
 @pytest.mark.parametrize(
@@ -146,12 +146,12 @@ def test_two_rivals_of_one_name_are_refused(a_bundle: Bundle, a_rival: Path, tmp
 )
 def test_a_rival_that_tells_nonsense_is_refused(told: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match=said):
-        RivalFolder.open(write_rival(tmp_path / "rival", TRUTH, **told))
+        PredictionFolder.open(write_baseline(tmp_path / "rival", TRUTH, **told))
 
 
 def test_a_folder_without_a_rival_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match=r"rival\.json cannot be read"):
-        RivalFolder.open(tmp_path)
+        PredictionFolder.open(tmp_path)
 
 
 def test_what_our_own_adapters_write_is_read(tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ def test_what_our_own_adapters_write_is_read(tmp_path: Path) -> None:
     from automedsam_lab.common.system_info import describe_machine
 
     cases = {"one": {"seconds": 1.0, "images": 4}}
-    told = prediction.Rival("X", "1", "free", "box", "given", 3.0, describe_machine(), cases=cases)
-    prediction.write_rival(told, tmp_path)
-    opened = RivalFolder.open(tmp_path)
+    told = prediction.Baseline("X", "1", "free", "box", "given", 3.0, describe_machine(), cases=cases)
+    prediction.write_baseline(told, tmp_path)
+    opened = PredictionFolder.open(tmp_path)
     assert (opened.method, opened.prompted, opened.ms_per_image(["one"])) == ("X 1", "box", 250)
     assert opened.machine == machine_words(describe_machine())

@@ -15,7 +15,7 @@ from automedsam.bundle import BUILT_IN, Bundle, load_bundle
 from automedsam.errors import AutoMedSAMError
 from automedsam.pipeline.backends import Backend
 from automedsam_lab.data.builtin_tasks import Case, LabelScheme
-from automedsam_lab.evaluation.cases import Loaded, Subject, check_fits, check_unseen, task_subject
+from automedsam_lab.evaluation.cases import EvaluationCase, LoadedCase, builtin_case, check_fits, check_unseen
 from automedsam_lab.evaluation.run import evaluate, held_out_cases, prepared_cases
 from automedsam_lab.evaluation.settings import EvaluationSettings
 
@@ -53,29 +53,29 @@ def change_label(case: Case, value: int | None = None, spacing: float | None = N
 def test_a_label_value_outside_the_scheme_is_named(a_case: Case) -> None:
     change_label(a_case, value=3)
     with pytest.raises(AutoMedSAMError, match=r"label\.nii\.gz has the value 3, and the scheme brats_2017_2021"):
-        task_subject(a_case).load()
-    assert task_subject(replace(a_case, scheme=LabelScheme.BRATS_2023)).load().truth is not None
+        builtin_case(a_case).load()
+    assert builtin_case(replace(a_case, scheme=LabelScheme.BRATS_2023)).load().truth is not None
 
 
 def test_a_label_on_another_grid_is_named(a_case: Case) -> None:
     change_label(a_case, spacing=1.2)
     with pytest.raises(AutoMedSAMError, match=r"label\.nii\.gz does not lie on the grid"):
-        task_subject(a_case).load()
+        builtin_case(a_case).load()
 
 
 def test_a_case_of_another_task_is_refused(a_manifest: Bundle) -> None:
     truth = draw_truth()
     head = draw_head(truth)
-    check_fits(a_manifest, Subject("a", "a", "FLAIR", lambda: Loaded(head)), Loaded(head, truth))
+    check_fits(a_manifest, EvaluationCase("a", "a", "FLAIR", lambda: LoadedCase(head)), LoadedCase(head, truth))
     with pytest.raises(AutoMedSAMError, match=r"a has the label 2, and the bundle glioma knows 1"):
-        check_fits(a_manifest, Subject("a", "a", "", lambda: Loaded(head)), Loaded(head, 2 * truth))
+        check_fits(a_manifest, EvaluationCase("a", "a", "", lambda: LoadedCase(head)), LoadedCase(head, 2 * truth))
     with pytest.raises(AutoMedSAMError, match=r"a is T1, and the bundle glioma takes FLAIR"):
-        check_fits(a_manifest, Subject("a", "a", "T1", lambda: Loaded(head)), Loaded(head, truth))
+        check_fits(a_manifest, EvaluationCase("a", "a", "T1", lambda: LoadedCase(head)), LoadedCase(head, truth))
 
 
 def test_a_patient_in_two_parts_or_of_the_training_is_no_held_out_one(a_manifest: Bundle) -> None:
     head = draw_head(draw_truth())
-    subjects = [Subject(f"case_{p}", p, "", lambda: Loaded(head)) for p in ("a", "b", "c")]
+    subjects = [EvaluationCase(f"case_{p}", p, "", lambda: LoadedCase(head)) for p in ("a", "b", "c")]
     trained = bundle_of(a_manifest, training={"split": {"train": ["b"], "validation": [], "test": ["a", "c"]}})
     parts = {"train": ["a"], "test": ["a", "b", "c"]}
     found = {unusable.name: unusable.reason for unusable in check_unseen(trained, subjects, parts)}

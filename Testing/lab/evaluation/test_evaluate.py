@@ -20,7 +20,7 @@ from automedsam.core.volume import Volume
 from automedsam.errors import AutoMedSAMError
 from automedsam.pipeline.backends import Backend
 from automedsam_lab.data.builtin_tasks import Case, LabelScheme, cases, split
-from automedsam_lab.evaluation.case import Row, evaluate_case
+from automedsam_lab.evaluation.case import CaseScores, evaluate_case
 from automedsam_lab.evaluation.run import available_backends, choose_cases, evaluate
 from automedsam_lab.evaluation.settings import EvaluationSettings
 from automedsam_lab.evaluation.summary import manifest_figures, summarise, summary_tables, write_csv
@@ -55,9 +55,9 @@ def a_case(a_head: Volume, a_truth: np.ndarray, tmp_path: Path) -> Case:
     return Case("somebody", (image,), label, LabelScheme.BRATS_2012_2016, "FLAIR")
 
 
-def a_row(**changes: object) -> Row:
-    values = dict.fromkeys(Row.__annotations__, 1.0)
-    return replace(Row(**{**values, "case": "a", "backend": "int8", "label": "one", "patient": "a"}), **changes)  # type: ignore
+def a_row(**changes: object) -> CaseScores:
+    values = dict.fromkeys(CaseScores.__annotations__, 1.0)
+    return replace(CaseScores(**{**values, "case": "a", "backend": "int8", "label": "one", "patient": "a"}), **changes)  # type: ignore
 
 
 def test_a_found_lesion_scores_high_by_every_kind_of_prompt(
@@ -105,7 +105,7 @@ def test_the_truth_is_boxed_tightly_on_each_of_its_slices_and_seeded_where_it_is
 
 
 def test_an_evaluation_leaves_tables_and_pictures(a_bundle: Bundle, a_case: Case, tmp_path: Path) -> None:
-    told: list[list[Row]] = []
+    told: list[list[CaseScores]] = []
     out = tmp_path / "deep" / "results"
     again = replace(a_case, patient="another")
     rows = evaluate(a_bundle, [a_case, again], out, BOTH, data="two blocks", settings=QUICK, on_done=told.append)

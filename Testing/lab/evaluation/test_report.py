@@ -13,7 +13,7 @@ from bright_engine import draw_head, draw_truth, use_bright_engine
 
 from automedsam.bundle import Bundle
 from automedsam.pipeline.backends import Backend
-from automedsam_lab.evaluation.cases import Loaded, Subject
+from automedsam_lab.evaluation.cases import EvaluationCase, LoadedCase
 from automedsam_lab.evaluation.run import evaluate
 from automedsam_lab.evaluation.settings import EvaluationSettings
 
@@ -49,7 +49,7 @@ def a_report(a_manifest: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     use_bright_engine(monkeypatch)
     truth = draw_truth()
     head = draw_head(truth)
-    cases = [Subject(name, name, "FLAIR", lambda: Loaded(head, truth)) for name in ("one", "two")]
+    cases = [EvaluationCase(name, name, "FLAIR", lambda: LoadedCase(head, truth)) for name in ("one", "two")]
     settings = EvaluationSettings(resamples=20, timed_images=2, tolerance_mm=1.5, jitter=0.05, seed=11)
     bundle = Bundle(a_manifest.folder, {**a_manifest.manifest, "task": "a <script>alert(1)</script> thing"})
     evaluate(bundle, cases, tmp_path / "out", [Backend.INT8, Backend.FP32_ONNX], data="drawn blocks", settings=settings)
@@ -110,7 +110,7 @@ def test_the_data_s_pictures_can_be_kept_out(
 ) -> None:
     use_bright_engine(monkeypatch)
     truth = draw_truth()
-    case = Subject("one", "one", "FLAIR", lambda: Loaded(draw_head(truth), truth))
+    case = EvaluationCase("one", "one", "FLAIR", lambda: LoadedCase(draw_head(truth), truth))
     settings = EvaluationSettings(resamples=5, timed_images=0, pictures=False)
     evaluate(a_manifest, [case], tmp_path / "out", [Backend.INT8], settings=settings)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

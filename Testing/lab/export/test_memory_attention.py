@@ -11,7 +11,7 @@ pytest.importorskip("sam2", reason="the FP32 backend is not installed")
 from automedsam.sam2.architecture import Sam2Architecture  # noqa: E402
 from automedsam.sam2.build import build_sam2  # noqa: E402
 from automedsam.sam2.torch_networks import MemoryAttention  # noqa: E402
-from automedsam_lab.export.memory_attention import FasterMemoryAttention  # noqa: E402
+from automedsam_lab.export.memory_attention import FusedMemoryAttention  # noqa: E402
 
 SMALL = Sam2Architecture(
     image_size=96,
@@ -54,7 +54,7 @@ def test_answers_equal_for_any_number_of_memories_and_pointers(name: str, counts
         torch.linspace(0, 1, pointers),
     )
     with torch.inference_mode():
-        wanted, found = (form(model).eval()(*inputs) for form in (MemoryAttention, FasterMemoryAttention))
+        wanted, found = (form(model).eval()(*inputs) for form in (MemoryAttention, FusedMemoryAttention))
     assert wanted.std() > 0.1
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
 
@@ -62,7 +62,7 @@ def test_answers_equal_for_any_number_of_memories_and_pointers(name: str, counts
 def test_the_model_itself_is_left_as_it_was() -> None:
     model = a_model(SMALL)
     before = {key: values.clone() for key, values in model.state_dict().items()}
-    FasterMemoryAttention(model)
+    FusedMemoryAttention(model)
     assert all(torch.equal(values, before[key]) for key, values in model.state_dict().items())
     assert before.keys() == model.state_dict().keys()
 
@@ -74,7 +74,7 @@ def test_its_weights_go_back_to_a_model_that_answers_the_same(name: str) -> None
     attention = re.compile(r"att\w*\.(q|k|v|out)_proj")
     told = {key: values for key, values in model.state_dict().items() if not attention.search(key)}
     other.load_state_dict(told, strict=False)
-    FasterMemoryAttention(model).give_back(other)
+    FusedMemoryAttention(model).give_back(other)
     cells, width = architecture.feature_size, architecture.d_model
     memories = torch.randn(2, architecture.memory_dim, cells, cells)
     inputs = (torch.randn(1, width, cells, cells), memories, torch.arange(2), torch.randn(3, width), torch.rand(3))

@@ -20,7 +20,7 @@ from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam.sam2.build import build_sam2  # noqa: E402
 from automedsam.sam2.onnx_networks import NETWORK_NAMES  # noqa: E402
 from automedsam.sam2.torch_networks import MemoryAttention  # noqa: E402
-from automedsam_lab.quantization.dequantize import dequantize, fill, randomise, settle_norms, trace  # noqa: E402
+from automedsam_lab.quantization.dequantize import dequantize, fill, randomize_weights, recalibrate_batchnorm, trace  # noqa: E402
 from automedsam_lab.quantization.dequantize_segmenter import restored_segmenter  # noqa: E402
 from automedsam_lab.quantization.segmenter import quantize_segmenter  # noqa: E402
 
@@ -92,7 +92,7 @@ def test_settled_norms_compute_the_same_and_normalise_what_they_see(restored: to
     image = torch.randn(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         before = restored.image_encoder(image)["backbone_fpn"][-1]
-        settle_norms(restored, lambda: restored.image_encoder(image))
+        recalibrate_batchnorm(restored, lambda: restored.image_encoder(image))
         after = restored.image_encoder(image)["backbone_fpn"][-1]
         restored.train()
         training = restored.image_encoder(image)["backbone_fpn"][-1]
@@ -108,7 +108,7 @@ def test_files_of_another_network_are_refused(folders: tuple[Path, Path], restor
     places = trace(restored, [])
     assert not places
     model = build_sam2(TINY).eval()
-    randomise(model)
+    randomize_weights(model)
     graphs = export(model, template)
     weights = {path: dequantize(made / "memory_encoder.int8.onnx") for path in graphs.values()}
     with pytest.raises(AutoMedSAMError, match="does not hold"):

@@ -14,7 +14,7 @@ pytest.importorskip("sam2", reason="the FP32 backend is not installed")
 from tiny_segmenter import SETTINGS, some_clips, tiny_model  # noqa: E402
 
 from automedsam.sam2.torch_networks import TorchNetworks  # noqa: E402
-from automedsam_lab.quantization.fidelity import Agreement, agreement, follow  # noqa: E402
+from automedsam_lab.quantization.fidelity import Fidelity, agreement, propagate_clips  # noqa: E402
 from automedsam_lab.quantization.ptq4sam.ablation import Ablation, Variant, markdown  # noqa: E402
 from automedsam_lab.quantization.ptq4sam.adaptive_granularity import quantize_softmax, search_granularity  # noqa: E402
 from automedsam_lab.quantization.ptq4sam.bimodal_integration import (  # noqa: E402
@@ -52,13 +52,13 @@ def test_peaks_too_close_or_too_low_do_not_count() -> None:
 def test_a_fold_of_any_signs_is_exact() -> None:
     model = tiny_model()
     clips, rng = some_clips(), torch.Generator().manual_seed(0)
-    before = follow(TorchNetworks(model), SETTINGS, clips)
+    before = propagate_clips(TorchNetworks(model), SETTINGS, clips)
     for attention in token_to_image_attentions(model).values():
         signs = torch.where(torch.rand(attention.internal_dim, generator=rng) < 0.5, -1.0, 1.0)
         weight = attention.k_proj.weight.clone()
         fold_signs(attention, signs)
         assert not torch.equal(weight, attention.k_proj.weight)
-    after = follow(TorchNetworks(model), SETTINGS, clips)
+    after = propagate_clips(TorchNetworks(model), SETTINGS, clips)
     assert max(float(np.abs(a - b).max()) for a, b in zip(before, after, strict=True)) < 1e-4
 
 
@@ -73,7 +73,7 @@ def test_bimodal_keys_are_found_in_a_model_and_become_one_peak() -> None:
     assert done[name].bimodal and done[name].turned == math.ceil(attention.internal_dim / 3)
     assert bool((attention.k_proj.bias > 0).all())
     assert not integrate_bimodal(deepcopy(model), some_clips()[0], SETTINGS)[0].bimodal
-    wanted, found = (follow(TorchNetworks(one), SETTINGS, some_clips()) for one in (untouched, model))
+    wanted, found = (propagate_clips(TorchNetworks(one), SETTINGS, some_clips()) for one in (untouched, model))
     assert agreement(wanted, found).logits < 1e-5
 
 
@@ -139,9 +139,10 @@ def test_rounding_spans_the_range_and_keeps_zero() -> None:
 
 def test_more_bits_are_closer_to_fp32() -> None:
     model, clips = tiny_model(), some_clips(1)
-    wanted, observed = follow(TorchNetworks(model), SETTINGS, clips), observe(model, SETTINGS, clips)
+    wanted, observed = propagate_clips(TorchNetworks(model), SETTINGS, clips), observe(model, SETTINGS, clips)
     apart = [
-        agreement(wanted, follow(simulated_parts(model, observed, bits), SETTINGS, clips)).logits for bits in (4, 8, 16)
+        agreement(wanted, propagate_clips(simulated_parts(model, observed, bits), SETTINGS, clips)).logits
+        for bits in (4, 8, 16)
     ]
     assert apart[0] > apart[1] > apart[2] and apart[2] < 0.02
 
@@ -152,14 +153,14 @@ def test_every_attention_gets_a_granularity_of_its_own() -> None:
     grids = search_softmax(observed, 8)
     # Two of the one memory layer, and seven of the decoder's two layers and its last attention.
     assert len(grids) == 2 + 7
-    wanted = follow(TorchNetworks(model), SETTINGS, clips)
-    assert agreement(wanted, follow(simulated_parts(model, observed, 8, grids), SETTINGS, clips)).dice > 0.8
+    wanted = propagate_clips(TorchNetworks(model), SETTINGS, clips)
+    assert agreement(wanted, propagate_clips(simulated_parts(model, observed, 8, grids), SETTINGS, clips)).dice > 0.8
 
 
 def test_the_table_says_what_is_simulated() -> None:
     variants = (
-        Variant("INT8 as shipped", "ONNX Runtime", Agreement(0.999, 0.99, 0.01)),
-        Variant("W6A6 + AGQ", "simulated in torch", Agreement(0.9, 0.8, 0.2)),
+        Variant("INT8 as shipped", "ONNX Runtime", Fidelity(0.999, 0.99, 0.01)),
+        Variant("W6A6 + AGQ", "simulated in torch", Fidelity(0.9, 0.8, 0.2)),
     )
     table = markdown(Ablation(variants, (Integration("final", True, 5, 32),)), "A tiny model.")
     assert "| W6A6 + AGQ | simulated in torch | 0.9000 | 0.8000 | 0.2000 |" in table

@@ -19,11 +19,11 @@ from automedsam.runtime.golden_outputs import record_golden  # noqa: E402
 from automedsam.runtime.session import open_session  # noqa: E402
 from automedsam.sam2.onnx_networks import NETWORK_NAMES, OnnxNetworks  # noqa: E402
 from automedsam_lab.quantization.activation_recorder import record_inputs  # noqa: E402
-from automedsam_lab.quantization.fidelity import agreement, follow  # noqa: E402
+from automedsam_lab.quantization.fidelity import agreement, propagate_clips  # noqa: E402
 from automedsam_lab.quantization.quantizer import (  # noqa: E402
     PRODUCTS,
-    Feed,
     Method,
+    OrtInputs,
     PartPlan,
     Plan,
     Quantizer,
@@ -41,7 +41,7 @@ def fp32(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def recorded(fp32: dict[str, Path]) -> dict[str, list[Feed]]:
+def recorded(fp32: dict[str, Path]) -> dict[str, list[OrtInputs]]:
     return record_inputs(fp32, some_clips(), SETTINGS)
 
 
@@ -102,7 +102,9 @@ def test_without_a_plan_products_are_dynamic_and_the_trunk_is_static(fp32: dict[
     assert sum(node.op_type == "Conv" for node in graph.node) > len(in_fp32)
 
 
-def test_recorded_inputs_are_those_that_the_graphs_take(fp32: dict[str, Path], recorded: dict[str, list[Feed]]) -> None:
+def test_recorded_inputs_are_those_that_the_graphs_take(
+    fp32: dict[str, Path], recorded: dict[str, list[OrtInputs]]
+) -> None:
     for part, feeds in recorded.items():
         session = open_session(fp32[part])
         assert all(np.isfinite(values).all() for feed in feeds for values in session.run(None, dict(feed)))
@@ -117,7 +119,7 @@ def test_single_images_cannot_be_recorded(fp32: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("method", list(Method))
 def test_each_calibration_keeps_the_memory_encoder_close(
-    fp32: dict[str, Path], recorded: dict[str, list[Feed]], tmp_path: Path, method: Method
+    fp32: dict[str, Path], recorded: dict[str, list[OrtInputs]], tmp_path: Path, method: Method
 ) -> None:
     plan = PartPlan(Scheme.STATIC, method, (*PRODUCTS, "Conv"))
     feeds, out = recorded["memory_encoder"], tmp_path / "out.onnx"
@@ -127,7 +129,7 @@ def test_each_calibration_keeps_the_memory_encoder_close(
 
 
 def test_a_percentile_range_is_narrower_than_the_extremes(
-    fp32: dict[str, Path], recorded: dict[str, list[Feed]], tmp_path: Path
+    fp32: dict[str, Path], recorded: dict[str, list[OrtInputs]], tmp_path: Path
 ) -> None:
     from automedsam_lab.quantization.quantizer import find_ranges
 
@@ -197,14 +199,16 @@ def follow_nothing() -> np.ndarray:
 
 
 def test_calibration_clips_are_boxed_around_the_largest_bright_thing() -> None:
-    from automedsam_lab.quantization.calibration import Calibration, CalibrationClip, View
+    from automedsam_lab.quantization.calibration import Calibration, CalibrationClip, PreprocessingSpec
     from automedsam_lab.quantization.fidelity import clips_of_calibration
 
     frames = np.full((2, 20, 20), 10, np.uint8)
     frames[:, 4:9, 6:14] = 200
     frames[:, 15, 15] = 250
     black = np.zeros((2, 20, 20), np.uint8)
-    calibration = Calibration(tuple(CalibrationClip(Path("a"), one) for one in (frames, black)), View(SIZE))
+    calibration = Calibration(
+        tuple(CalibrationClip(Path("a"), one) for one in (frames, black)), PreprocessingSpec(SIZE)
+    )
     (clip,) = clips_of_calibration(calibration)
     assert clip.box.corners == (6, 4, 14, 9)
 
@@ -234,5 +238,5 @@ def test_golden_outputs_find_a_part_that_falls_silent(fp32: dict[str, Path], tmp
 def test_int8_follows_what_fp32_follows(fp32: dict[str, Path], tmp_path: Path) -> None:
     clips = some_clips()
     files = quantize_segmenter(fp32, tmp_path, SLICES)
-    answers = [follow(OnnxNetworks(paths, SIZE, threads=1), SETTINGS, clips) for paths in (fp32, files)]
+    answers = [propagate_clips(OnnxNetworks(paths, SIZE, threads=1), SETTINGS, clips) for paths in (fp32, files)]
     assert agreement(*answers).dice > 0.9

@@ -13,13 +13,13 @@ pytest.importorskip("onnx", reason="the lab is not installed")
 from tiny_segmenter import SETTINGS, export, some_clips, tiny_model  # noqa: E402
 
 from automedsam_lab.quantization.activation_recorder import record_inputs  # noqa: E402
-from automedsam_lab.quantization.quantizer import Feed, PartPlan, Plan, Quantizer, Scheme  # noqa: E402
+from automedsam_lab.quantization.quantizer import OrtInputs, PartPlan, Plan, Quantizer, Scheme  # noqa: E402
 from automedsam_lab.quantization.segmenter import quantize_part  # noqa: E402
 from automedsam_lab.quantization.sensitivity import (  # noqa: E402
-    Comparison,
+    FidelityEvaluator,
     GroupLoss,
     choose_plan,
-    leave_worst,
+    keep_worst_in_fp32,
     scan_sensitivity,
 )
 
@@ -40,22 +40,24 @@ def fp32(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def recorded(fp32: dict[str, Path]) -> dict[str, list[Feed]]:
+def recorded(fp32: dict[str, Path]) -> dict[str, list[OrtInputs]]:
     return record_inputs(fp32, some_clips(), SETTINGS)
 
 
 @pytest.fixture(scope="module")
-def comparison(fp32: dict[str, Path]) -> Comparison:
-    return Comparison(fp32, some_clips(), SETTINGS, threads=1)
+def comparison(fp32: dict[str, Path]) -> FidelityEvaluator:
+    return FidelityEvaluator(fp32, some_clips(), SETTINGS, threads=1)
 
 
 @pytest.fixture(scope="module")
-def losses(fp32: dict[str, Path], recorded: dict[str, list[Feed]], comparison: Comparison) -> list[GroupLoss]:
+def losses(
+    fp32: dict[str, Path], recorded: dict[str, list[OrtInputs]], comparison: FidelityEvaluator
+) -> list[GroupLoss]:
     return scan_sensitivity(fp32, recorded, comparison, DECODER_ONLY)
 
 
 def test_the_planted_layer_is_the_worst(losses: list[GroupLoss]) -> None:
-    assert losses[0].group == PLANTED and losses[0].badness > losses[1].badness
+    assert losses[0].group == PLANTED and losses[0].severity > losses[1].severity
 
 
 def test_every_layer_is_in_one_group(fp32: dict[str, Path], losses: list[GroupLoss], tmp_path: Path) -> None:
@@ -66,13 +68,13 @@ def test_every_layer_is_in_one_group(fp32: dict[str, Path], losses: list[GroupLo
 
 def test_leaving_the_worst_in_fp32_brings_the_masks_back(
     fp32: dict[str, Path],
-    recorded: dict[str, list[Feed]],
-    comparison: Comparison,
+    recorded: dict[str, list[OrtInputs]],
+    comparison: FidelityEvaluator,
     losses: list[GroupLoss],
     tmp_path: Path,
 ) -> None:
     feeds, found = recorded["mask_decoder"], []
-    for plan in (DECODER_ONLY, leave_worst(DECODER_ONLY, losses, most=1)):
+    for plan in (DECODER_ONLY, keep_worst_in_fp32(DECODER_ONLY, losses, most=1)):
         out = tmp_path / f"{len(found)}.onnx"
         quantizer = Quantizer(fp32["mask_decoder"], feeds, tmp_path)
         quantize_part(quantizer, fp32["mask_decoder"], out, plan.parts["mask_decoder"], feeds)
@@ -81,7 +83,7 @@ def test_leaving_the_worst_in_fp32_brings_the_masks_back(
 
 
 def test_the_record_names_what_was_left_and_why(losses: list[GroupLoss]) -> None:
-    plan = leave_worst(DECODER_ONLY, losses, most=1)
+    plan = keep_worst_in_fp32(DECODER_ONLY, losses, most=1)
     manifest = plan.to_manifest()
     assert manifest["measured"]["left_in_fp32"] == [{"part": "mask_decoder", "group": PLANTED}]
     assert set(losses[0].nodes) <= set(manifest["parts"]["mask_decoder"]["fp32_nodes"])
@@ -90,11 +92,11 @@ def test_the_record_names_what_was_left_and_why(losses: list[GroupLoss]) -> None
 
 def test_harmless_layers_are_not_left_in_fp32() -> None:
     harmless = GroupLoss("mask_decoder", "a", ("/a/MatMul",), dice_loss=1e-5, logits=0.1)
-    assert leave_worst(DECODER_ONLY, [harmless]).parts == DECODER_ONLY.parts
+    assert keep_worst_in_fp32(DECODER_ONLY, [harmless]).parts == DECODER_ONLY.parts
 
 
 def test_the_schemes_of_every_part_are_measured(
-    fp32: dict[str, Path], recorded: dict[str, list[Feed]], comparison: Comparison
+    fp32: dict[str, Path], recorded: dict[str, list[OrtInputs]], comparison: FidelityEvaluator
 ) -> None:
     lines: list[str] = []
     plan = choose_plan(fp32, recorded, comparison, scan=False, tell=lines.append)

@@ -18,7 +18,7 @@ from published_files import TINY, TINY_SAM2, random_weights, write_medical_sam2,
 
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam.sam2.build import build_sam2  # noqa: E402
-from automedsam_lab.checkpoints.matching import check_fits, read_state_dict  # noqa: E402
+from automedsam_lab.checkpoints.matching import match_state_dict, read_state_dict  # noqa: E402
 from automedsam_lab.checkpoints.model_zoo import NO_OBJECT_EMBEDDING  # noqa: E402
 from automedsam_lab.cli.app import main  # noqa: E402
 from automedsam_lab.data.prepared.clips import PreparedClips, Variation  # noqa: E402
@@ -64,14 +64,14 @@ def rows_of(run: Path) -> list[dict[str, Any]]:
 def test_medsam2_s_numbers_are_the_defaults() -> None:
     settings = Medsam2Settings()
     assert (settings.frames, settings.objects, settings.interaction.clicks) == (8, 5, 7)
-    assert settings.rate == 5e-5 and settings.rate * settings.vision_share == pytest.approx(3e-5)
-    assert (settings.layer_decay, settings.weight_decay, settings.clip_norm) == (0.9, 0.1, 0.1)
+    assert settings.rate == 5e-5 and settings.rate * settings.encoder_lr_ratio == pytest.approx(3e-5)
+    assert (settings.layer_decay, settings.weight_decay, settings.max_grad_norm) == (0.9, 0.1, 0.1)
     assert settings.factor(0) == 1 and settings.factor(1) == pytest.approx(0.1)
 
 
 def test_fine_tuning_moves_every_part_and_keeps_the_layout(a_run: Path, a_checkpoint: Path) -> None:
     before, after = read_state_dict(a_checkpoint), read_state_dict(a_run / "finetuned.pt")
-    assert not check_fits(after, TINY)  # what `convert` asks of a checkpoint
+    assert not match_state_dict(after, TINY)  # what `convert` asks of a checkpoint
     assert "of the data, drawn here, free" in torch.load(a_run / "finetuned.pt", weights_only=True)["terms"]
     for part in ("image_encoder.trunk", "image_encoder.neck", "memory_attention", "memory_encoder", "sam_mask_decoder"):
         moved = [key for key in before if key.startswith(part) and not torch.equal(before[key], after[key])]
@@ -93,7 +93,7 @@ def test_network_of_sam_2_0_stays_one(tmp_path: Path) -> None:
     start = write_medical_sam2(tmp_path / "start.pth", random_weights(TINY_SAM2))
     out, _ = finetune_medsam2(dataset, start, tmp_path / "run", config=TINY_SAM2, settings=SHORT, device="cpu")
     state = read_state_dict(out)
-    assert not check_fits(state, TINY_SAM2) and NO_OBJECT_EMBEDDING not in state
+    assert not match_state_dict(state, TINY_SAM2) and NO_OBJECT_EMBEDDING not in state
 
 
 def test_pictures_are_clips_of_one_frame(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_fine_tuning_learns(tmp_path: Path) -> None:
     dataset = write_prepared(tmp_path / "drawn", pictures=True)
     start = write_medsam2(tmp_path / "start.pt", random_weights(TINY))
     boxes = Interaction(box_share=1.0, clicks=0)
-    loose = replace(SHORT, interaction=boxes, layer_decay=1.0, clip_norm=1.0, variation=Variation(0, 0, 0))
+    loose = replace(SHORT, interaction=boxes, layer_decay=1.0, max_grad_norm=1.0, variation=Variation(0, 0, 0))
     settings = replace(loose, epochs=15, rate=2e-3)
     finetune_medsam2(dataset, start, tmp_path / "run", config=TINY, settings=settings, device="cpu")
     losses = [row["dice"] for row in rows_of(tmp_path / "run") if "dice" in row]
@@ -320,4 +320,4 @@ def test_two_processes_train_one_segmenter(a_dataset: Path, a_checkpoint: Path, 
     printed = run_in_two(TWO_PROCESSES, tmp_path, a_dataset, a_checkpoint, tmp_path / "run")
     assert printed.count("2 x cpu") == 1
     assert [row["step"] for row in rows_of(tmp_path / "run") if "loss" in row] == [1, 2]
-    assert not check_fits(read_state_dict(tmp_path / "run" / "finetuned.pt"), TINY)
+    assert not match_state_dict(read_state_dict(tmp_path / "run" / "finetuned.pt"), TINY)

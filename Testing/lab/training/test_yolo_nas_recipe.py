@@ -24,9 +24,9 @@ from automedsam_lab.cli.app import main  # noqa: E402
 from automedsam_lab.data.prepared.dataset import PreparedDataset  # noqa: E402
 from automedsam_lab.data.prepared.detection_images import DetectionImages, Movement, move  # noqa: E402
 from automedsam_lab.models.yolo_nas import build_yolo_nas, load_detector, read_checkpoint  # noqa: E402
-from automedsam_lab.training.detector.yolo_nas_recipe import PosterSettings, train_poster_detector  # noqa: E402
+from automedsam_lab.training.detector.yolo_nas_recipe import YoloNasSettings, train_yolo_nas_detector  # noqa: E402
 
-TINY = PosterSettings(epochs=2, batch=4, image_size=64, width=0.25)
+TINY = YoloNasSettings(epochs=2, batch=4, image_size=64, width=0.25)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -41,9 +41,9 @@ def a_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def a_run(a_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of two epochs of three steps, and then a third epoch."""
     out = tmp_path_factory.mktemp("runs") / "poster"
-    train_poster_detector(a_dataset, out, settings=TINY, device="cpu")
+    train_yolo_nas_detector(a_dataset, out, settings=TINY, device="cpu")
     first = read_checkpoint(out / "detector.pt")
-    train_poster_detector(a_dataset, out, settings=replace(TINY, epochs=3), device="cpu", resume=True)
+    train_yolo_nas_detector(a_dataset, out, settings=replace(TINY, epochs=3), device="cpu", resume=True)
     torch.save(first["model"], out / "after_two.pt")
     return out
 
@@ -53,7 +53,7 @@ def rows_of(run: Path) -> list[dict[str, Any]]:
 
 
 def test_the_poster_s_numbers_are_the_defaults() -> None:
-    settings = PosterSettings()
+    settings = YoloNasSettings()
     assert (settings.epochs, settings.batch, settings.rate, settings.image_size) == (100, 4, 1e-3, 640)
     assert (settings.model, settings.width) == ("s", 1.0)
 
@@ -79,12 +79,12 @@ def test_training_moves_the_weights_and_resuming_moves_them_on(a_run: Path) -> N
 def test_resuming_goes_on_with_the_averaged_weights(a_dataset: Path, tmp_path: Path) -> None:
     """What an average of ever so many epochs knows is not thrown away at the first step after a break."""
     still = replace(TINY, epochs=1, rate=0.0)
-    train_poster_detector(a_dataset, tmp_path, settings=still, device="cpu")
+    train_yolo_nas_detector(a_dataset, tmp_path, settings=still, device="cpu")
     latest = next(tmp_path.glob("super_gradients/RUN_*/ckpt_latest.pth"))
     stored, name = torch.load(latest, weights_only=True), "heads.head1.cls_pred.bias"
     stored["ema_net"][name] += 100
     torch.save(stored, latest)
-    train_poster_detector(a_dataset, tmp_path, settings=replace(still, epochs=2), device="cpu", resume=True)
+    train_yolo_nas_detector(a_dataset, tmp_path, settings=replace(still, epochs=2), device="cpu", resume=True)
     after = torch.load(latest, weights_only=True)
     assert torch.equal(after["net"][name], stored["net"][name])
     assert bool((after["ema_net"][name] - stored["net"][name] > 5).all())
@@ -119,7 +119,7 @@ def test_ctrl_c_keeps_the_best_detector_so_far_and_says_how_to_go_on(
 def test_training_begins_with_the_weights_of_another(a_dataset: Path, a_run: Path, tmp_path: Path) -> None:
     settings = replace(TINY, epochs=1, rate=0.0)
     start = a_run / "detector.pt"
-    train_poster_detector(a_dataset, tmp_path / "run", settings=settings, device="cpu", start_from=start)
+    train_yolo_nas_detector(a_dataset, tmp_path / "run", settings=settings, device="cpu", start_from=start)
     before, after = (read_checkpoint(path)["average"] for path in (start, tmp_path / "run" / "detector.pt"))
     torch.manual_seed(TINY.seed)
     fresh = build_yolo_nas("s", 2, TINY.width).state_dict()
@@ -164,12 +164,12 @@ def test_weights_of_another_detector_are_no_beginning(
 
 def test_training_is_not_begun_where_another_is(a_dataset: Path, a_run: Path) -> None:
     with pytest.raises(AutoMedSAMError, match="holds a training already: give --resume"):
-        train_poster_detector(a_dataset, a_run, settings=TINY, device="cpu")
+        train_yolo_nas_detector(a_dataset, a_run, settings=TINY, device="cpu")
 
 
 def test_resuming_another_network_says_so(a_dataset: Path, a_run: Path) -> None:
     with pytest.raises(AutoMedSAMError, match=r"ckpt_latest\.pth is of another network .* resume with the dataset"):
-        train_poster_detector(a_dataset, a_run, settings=replace(TINY, width=0.5), device="cpu", resume=True)
+        train_yolo_nas_detector(a_dataset, a_run, settings=replace(TINY, width=0.5), device="cpu", resume=True)
 
 
 def test_run_ends_in_a_detector_that_convert_takes(a_run: Path, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_detector_says_what_it_learnt_and_how_images_were_fitted(a_run: Path) ->
 
 def test_training_stops_when_the_validation_no_longer_rises(a_dataset: Path, tmp_path: Path) -> None:
     still = replace(TINY, epochs=6, rate=0.0, patience=2)
-    train_poster_detector(a_dataset, tmp_path / "run", settings=still, device="cpu")
+    train_yolo_nas_detector(a_dataset, tmp_path / "run", settings=still, device="cpu")
     assert [row["epoch"] for row in rows_of(tmp_path / "run")] == [1, 2, 3]
 
 
@@ -251,17 +251,17 @@ def test_dataset_without_boxes_teaches_nothing(tmp_path: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "files": {}}))
     with pytest.raises(AutoMedSAMError, match=r"No training image of .* has a box"):
-        train_poster_detector(folder, tmp_path / "run", settings=TINY, device="cpu")
+        train_yolo_nas_detector(folder, tmp_path / "run", settings=TINY, device="cpu")
 
 
 def test_too_few_images_for_a_batch_are_said(a_dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match=r"12 training images, fewer than a batch of 13"):
-        train_poster_detector(a_dataset, tmp_path / "run", settings=replace(TINY, batch=13), device="cpu")
+        train_yolo_nas_detector(a_dataset, tmp_path / "run", settings=replace(TINY, batch=13), device="cpu")
 
 
 def test_resuming_without_a_checkpoint_says_so(a_dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match="start without --resume"):
-        train_poster_detector(a_dataset, tmp_path, settings=TINY, device="cpu", resume=True)
+        train_yolo_nas_detector(a_dataset, tmp_path, settings=TINY, device="cpu", resume=True)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_resuming_without_a_checkpoint_says_so(a_dataset: Path, tmp_path: Path) 
 )
 def test_impossible_settings_are_refused(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(AutoMedSAMError, match=said):
-        PosterSettings(**changed)
+        YoloNasSettings(**changed)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ from automedsam_lab.training.detector import super_gradients_trainer as poster_t
 from automedsam_lab.models.yolo_nas import build_yolo_nas
 from automedsam_lab.data.prepared.dataset import PreparedDataset
 from automedsam_lab.data.prepared.detection_images import DetectionImages
-from automedsam_lab.training.detector.yolo_nas_recipe import PosterSettings, train_poster_detector
+from automedsam_lab.training.detector.yolo_nas_recipe import YoloNasSettings, train_yolo_nas_detector
 from super_gradients.common.environment.device_utils import device_config
 
 prepared, out = map(Path, sys.argv[1:])
@@ -344,8 +344,8 @@ def compare_and_train(model, shown, held, world, *rest, **named):
     return train(model, shown, held, world, *rest, **named)
 
 poster_trainer.train = compare_and_train
-settings = PosterSettings(epochs=1, batch=2, image_size=64, width=0.25)
-train_poster_detector(prepared, out, settings=settings, device="cpu")
+settings = YoloNasSettings(epochs=1, batch=2, image_size=64, width=0.25)
+train_yolo_nas_detector(prepared, out, settings=settings, device="cpu")
 """
 
 

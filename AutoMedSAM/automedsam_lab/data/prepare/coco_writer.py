@@ -10,14 +10,14 @@ from typing import Any, TextIO
 
 from automedsam.io.atomic import atomic_write
 from automedsam_lab.data.prepare.image_worker import SIZE
-from automedsam_lab.data.prepare.split import FRACTIONS, PARTS
-from automedsam_lab.data.prepare.state import State
+from automedsam_lab.data.prepare.split import FRACTIONS, SPLITS
+from automedsam_lab.data.prepare.state import PrepareState
 
 SCHEMA = 1
 _ENTRIES = "SELECT entry FROM pictures WHERE part = ? ORDER BY file"
 
 
-def write_annotations(state: State, out: Path, labels: Mapping[int, str]) -> None:
+def write_annotations(state: PrepareState, out: Path, labels: Mapping[int, str]) -> None:
     """One COCO file for each part. Numbers count through all parts, from 1.
 
     Args:
@@ -27,7 +27,7 @@ def write_annotations(state: State, out: Path, labels: Mapping[int, str]) -> Non
     """
     image_id = annotation_id = 0
     categories = [{"id": value, "name": name} for value, name in sorted(labels.items())]
-    for part in PARTS:
+    for part in SPLITS:
         with (
             atomic_write(out / "annotations" / f"{part}.json") as unfinished,
             unfinished.open("w", encoding="utf-8") as f,
@@ -42,7 +42,9 @@ def write_annotations(state: State, out: Path, labels: Mapping[int, str]) -> Non
             image_id, annotation_id = image_id + images, annotation_id + (boxes or 0)
 
 
-def write_manifest(state: State, out: Path, described: Mapping[str, Any], labels: Mapping[int, str]) -> dict[str, Any]:
+def write_manifest(
+    state: PrepareState, out: Path, described: Mapping[str, Any], labels: Mapping[int, str]
+) -> dict[str, Any]:
     """The manifest, last of all: with it the dataset is whole.
 
     Args:
@@ -54,7 +56,7 @@ def write_manifest(state: State, out: Path, described: Mapping[str, Any], labels
     Returns:
         `counts` by part, as they were written.
     """
-    counts = {part: _counts(state, part) for part in PARTS}
+    counts = {part: _counts(state, part) for part in SPLITS}
     schemes = [scheme for (scheme,) in state.read(_CASES.format("DISTINCT json_extract(plan.source, '$.scheme')"))]
     slivers, left_out = next(state.read("SELECT SUM(slivers), SUM(left_out) FROM done"))
     with atomic_write(out / "manifest.json") as unfinished, unfinished.open("w", encoding="utf-8") as stream:
@@ -69,7 +71,7 @@ def write_manifest(state: State, out: Path, described: Mapping[str, Any], labels
             counts=counts,
             left_out={"slivers": slivers or 0, "pictures_of_slivers_alone": left_out or 0},
             files=_files(state, out),
-            patients={part: _patients(state, part) for part in PARTS},
+            patients={part: _patients(state, part) for part in SPLITS},
             skipped=({"path": path, "reason": reason} for path, reason in state.read("SELECT * FROM skipped")),
             cases=_cases(state),
         )
@@ -79,21 +81,21 @@ def write_manifest(state: State, out: Path, described: Mapping[str, Any], labels
 _CASES = "SELECT {} FROM plan JOIN done ON done.name = plan.name"
 
 
-def _images(state: State, part: str, before: int) -> Iterator[dict[str, Any]]:
+def _images(state: PrepareState, part: str, before: int) -> Iterator[dict[str, Any]]:
     for number, (entry,) in enumerate(state.read(_ENTRIES, part), start=before + 1):
         image = json.loads(entry)
         del image["boxes"]
         yield {"id": number, **image}
 
 
-def _annotations(state: State, part: str, images_before: int, before: int) -> Iterator[dict[str, Any]]:
+def _annotations(state: PrepareState, part: str, images_before: int, before: int) -> Iterator[dict[str, Any]]:
     for image, (entry,) in enumerate(state.read(_ENTRIES, part), start=images_before + 1):
         for box in json.loads(entry)["boxes"]:
             before += 1
             yield {"id": before, "image_id": image, **box}
 
 
-def _counts(state: State, part: str) -> dict[str, int]:
+def _counts(state: PrepareState, part: str) -> dict[str, int]:
     images, boxes, empty = next(
         state.read("SELECT COUNT(*), SUM(boxes), SUM(boxes = 0) FROM pictures WHERE part = ?", part)
     )
@@ -101,12 +103,12 @@ def _counts(state: State, part: str) -> dict[str, int]:
     return {"patients": patients, "images": images, "boxes": boxes or 0, "empty": empty or 0}
 
 
-def _patients(state: State, part: str) -> list[str]:
+def _patients(state: PrepareState, part: str) -> list[str]:
     found = state.read(_CASES.format("DISTINCT patient") + " WHERE plan.part = ? ORDER BY patient", part)
     return [patient for (patient,) in found]
 
 
-def _cases(state: State) -> Iterator[dict[str, Any]]:
+def _cases(state: PrepareState) -> Iterator[dict[str, Any]]:
     for part, stored in state.read(_CASES.format("plan.part, plan.source") + " ORDER BY plan.name"):
         source = json.loads(stored)
         case = {key: source[key] for key in ("case", "patient", "images", "label", "scheme", "modality", "values")}
@@ -115,10 +117,10 @@ def _cases(state: State) -> Iterator[dict[str, Any]]:
         yield {**case, "part": part}
 
 
-def _files(state: State, out: Path) -> dict[str, str]:
+def _files(state: PrepareState, out: Path) -> dict[str, str]:
     """Digests of the annotations; and of each folder of images that of what `sha256sum *` says in it."""
     digests = {}
-    for part in PARTS:
+    for part in SPLITS:
         path = out / "annotations" / f"{part}.json"
         with path.open("rb") as stream:
             digests[f"annotations/{part}.json"] = hashlib.file_digest(stream, "sha256").hexdigest()

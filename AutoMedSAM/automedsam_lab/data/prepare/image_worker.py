@@ -16,9 +16,9 @@ from automedsam.core.letterbox import Letterbox
 from automedsam.core.memory import peak_memory_mb
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.atomic import atomic_write
-from automedsam_lab.common.optional_dependencies import needs
-from automedsam_lab.data.readers.base import Archive, Choices, Outline, Picture, Source
-from automedsam_lab.data.readers.registry import Layout, open_archive
+from automedsam_lab.common.optional_dependencies import require
+from automedsam_lab.data.readers.base import AnnotatedImage, AnnotatedObject, Archive, ArchiveEntry, ReaderOptions
+from automedsam_lab.data.readers.registry import DatasetFormat, open_dataset
 
 SIZE = 640
 # Of zlib's ways: level 6 of the usual one takes up to six times as long, and makes most files no smaller than runs of
@@ -29,7 +29,7 @@ _DIGITS, _AREA_DIGITS = 3, 1
 
 
 @dataclass(frozen=True)
-class Setup:
+class WorkerConfig:
     """What a worker must know, once.
 
     Attributes:
@@ -40,10 +40,10 @@ class Setup:
         least_side: a box narrower or lower than so many pixels of the 640 is a sliver.
     """
 
-    layout: Layout
+    layout: DatasetFormat
     root: Path
     out: Path
-    choices: Choices
+    choices: ReaderOptions
     least_side: float
 
 
@@ -56,7 +56,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenImage:
     """An image of the prepared dataset.
 
     Attributes:
@@ -71,7 +71,7 @@ class Written:
 
 
 @dataclass
-class Made:
+class EntryResult:
     """What became of an entry.
 
     Attributes:
@@ -83,7 +83,7 @@ class Made:
         peak_mb: the most memory that the process has taken so far, in MB.
     """
 
-    written: list[Written] = field(default_factory=list)
+    written: list[WrittenImage] = field(default_factory=list)
     slivers: int = 0
     left_out: int = 0
     flaw: str | None = None
@@ -91,14 +91,14 @@ class Made:
     peak_mb: float = 0.0
 
 
-class Worker:
+class ImageWorker:
     """Makes one entry after the other; what it holds at a time is one volume, or one picture."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: WorkerConfig) -> None:
         self._setup = setup
-        self._archive: Archive = open_archive(setup.layout, setup.root, setup.choices)
+        self._archive: Archive = open_dataset(setup.layout, setup.root, setup.choices)
 
-    def make(self, source: Source, part: str) -> Made:
+    def make(self, source: ArchiveEntry, part: str) -> EntryResult:
         """Writes the images of an entry.
 
         Args:
@@ -111,13 +111,13 @@ class Worker:
         Raises:
             AutoMedSAMError: if the dataset's folder cannot be written to.
         """
-        made, pictures = Made(process=os.getpid()), self._archive.pictures(source)
+        made, pictures = EntryResult(process=os.getpid()), self._archive.pictures(source)
         while True:
             try:
                 picture = next(pictures, None)
             except AutoMedSAMError as error:
                 self._remove(made, part)
-                made = Made(flaw=str(error), process=os.getpid())
+                made = EntryResult(flaw=str(error), process=os.getpid())
                 break
             if picture is None:
                 break
@@ -125,7 +125,7 @@ class Worker:
         made.peak_mb = peak_memory_mb()
         return made
 
-    def _write(self, picture: Picture, source: Source, part: str, made: Made) -> None:
+    def _write(self, picture: AnnotatedImage, source: ArchiveEntry, part: str, made: EntryResult) -> None:
         letterbox = Letterbox.fit(picture.pixels.shape[:2], (SIZE, SIZE))
         kept = [outline for outline in picture.outlines if self._is_large(outline, letterbox)]
         made.slivers += len(picture.outlines) - len(kept)
@@ -146,44 +146,44 @@ class Worker:
             **letterbox.to_json(),
             "boxes": [_annotation(outline, letterbox) for outline in kept],
         }
-        made.written.append(Written(entry, image, mask))
+        made.written.append(WrittenImage(entry, image, mask))
 
-    def _is_large(self, outline: Outline, letterbox: Letterbox) -> bool:
+    def _is_large(self, outline: AnnotatedObject, letterbox: Letterbox) -> bool:
         placed = letterbox.box_to_input(outline.box)
         return min(placed.width, placed.height) >= self._setup.least_side
 
-    def _remove(self, made: Made, part: str) -> None:
+    def _remove(self, made: EntryResult, part: str) -> None:
         for written in made.written:
             for folder in ("images", "masks"):
                 (self._setup.out / folder / part / written.entry["file_name"]).unlink(missing_ok=True)
 
 
 # The one worker of a pool's process.
-_started: list[Worker] = []
+_started: list[ImageWorker] = []
 
 
-def start_worker(setup: Setup) -> None:
+def start_worker(setup: WorkerConfig) -> None:
     """Prepares a process of a pool for `work`."""
     import SimpleITK as sitk
 
     # There is a process for each core already; and a Ctrl-C is for the one that waits for them.
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _started[:] = [Worker(setup)]
+    _started[:] = [ImageWorker(setup)]
 
 
-def work(source: Source, part: str) -> Made:
+def work(source: ArchiveEntry, part: str) -> EntryResult:
     """Makes an entry in a process that `start_worker` has prepared."""
     return _started[0].make(source, part)
 
 
-def _identifier(source: Source, picture: Picture) -> str:
+def _identifier(source: ArchiveEntry, picture: AnnotatedImage) -> str:
     if picture.index is None:
         return source.case
     return f"{source.case}_{picture.plane or 'frame'}_{picture.index:04d}"
 
 
-def _annotation(outline: Outline, letterbox: Letterbox) -> dict[str, Any]:
+def _annotation(outline: AnnotatedObject, letterbox: Letterbox) -> dict[str, Any]:
     native = outline.box
     placed = letterbox.box_to_input(native)
     down, across = letterbox.ratio
@@ -197,7 +197,7 @@ def _annotation(outline: Outline, letterbox: Letterbox) -> dict[str, Any]:
 
 
 def _save(pixels: np.ndarray, path: Path) -> File:
-    with needs("train", "Writing pictures"):
+    with require("train", "Writing pictures"):
         from PIL import Image
     packed = io.BytesIO()
     Image.fromarray(pixels).save(packed, "PNG", **_COMPRESSION)

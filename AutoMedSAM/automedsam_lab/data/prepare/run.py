@@ -18,11 +18,11 @@ from typing import Any
 from automedsam.core.memory import peak_memory_mb
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.data.prepare.coco_writer import write_annotations, write_manifest
-from automedsam_lab.data.prepare.image_worker import SIZE, Made, Setup, Worker, start_worker, work
-from automedsam_lab.data.prepare.split import PARTS, draw_parts, place_patients, read_parts
-from automedsam_lab.data.prepare.state import State
-from automedsam_lab.data.readers.base import Choices, Flaw, Source
-from automedsam_lab.data.readers.registry import Layout, open_archive
+from automedsam_lab.data.prepare.image_worker import SIZE, EntryResult, ImageWorker, WorkerConfig, start_worker, work
+from automedsam_lab.data.prepare.split import SPLITS, assign_patients, draw_splits, read_parts
+from automedsam_lab.data.prepare.state import PrepareState
+from automedsam_lab.data.readers.base import ArchiveEntry, ReaderOptions, SkippedEntry
+from automedsam_lab.data.readers.registry import DatasetFormat, open_dataset
 
 SEED = 20261121
 # Boxes of fewer pixels across are most often what a resampled border left of a mask, and no stride sees them.
@@ -50,10 +50,10 @@ class Settings:
         stop: at the first file that cannot be used, rather than skip it.
     """
 
-    layout: Layout
+    layout: DatasetFormat
     root: Path
     out: Path
-    choices: Choices = field(default_factory=Choices)
+    choices: ReaderOptions = field(default_factory=ReaderOptions)
     seed: int = SEED
     split: str | None = None
     least_side: float = LEAST_SIDE
@@ -78,7 +78,7 @@ class Summary:
     counts: dict[str, dict[str, int]]
     made: int
     kept: int
-    skipped: tuple[Flaw, ...]
+    skipped: tuple[SkippedEntry, ...]
     skips: int
     seconds: float
     peak_mb: float
@@ -104,13 +104,13 @@ def prepare(
             the folder was begun with other settings or cannot be written to; and at the first flaw, if so told.
     """
     started = time.monotonic()
-    archive = open_archive(settings.layout, settings.root, settings.choices)
+    archive = open_dataset(settings.layout, settings.root, settings.choices)
     written_split = None if settings.split is None else read_parts(settings.split)
-    with State(settings.out, _deciding(settings, written_split)) as state:
+    with PrepareState(settings.out, _deciding(settings, written_split)) as state:
         flaws = _Flaws(settings.stop)
         state.plan(archive.sources(), settings.root, flaws.take)
         state.place(_parts(state, settings, written_split), str(settings.split), flaws.take)
-        for folder in ("annotations", *(f"{kind}/{part}" for kind in ("images", "masks") for part in PARTS)):
+        for folder in ("annotations", *(f"{kind}/{part}" for kind in ("images", "masks") for part in SPLITS)):
             (settings.out / folder).mkdir(parents=True, exist_ok=True)
         state.forget_what_changed()
         planned, kept = state.counts()
@@ -124,10 +124,10 @@ def prepare(
                 if flaw is not None:
                     flaws.take(flaw)
                 on_done()
-        state.sweep()
+        state.remove_orphans()
         if not any(True for _ in state.read("SELECT 1 FROM pictures LIMIT 1")):
             raise AutoMedSAMError(_nothing(settings.root, flaws))
-        for part in PARTS:
+        for part in SPLITS:
             _remove_if_empty(settings.out / "masks" / part)
         _remove_if_empty(settings.out / "masks")
         write_annotations(state, settings.out, archive.labels)
@@ -146,10 +146,10 @@ class _Flaws:
 
     def __init__(self, stop: bool) -> None:
         self._stop = stop
-        self.first: list[Flaw] = []
+        self.first: list[SkippedEntry] = []
         self.count = 0
 
-    def take(self, flaw: Flaw) -> None:
+    def take(self, flaw: SkippedEntry) -> None:
         if self._stop:
             raise AutoMedSAMError(flaw.reason)
         self.count += 1
@@ -166,12 +166,12 @@ def _nothing(root: Path, flaws: _Flaws) -> str:
 
 
 def _make_all(
-    settings: Settings, to_do: Iterator[tuple[Source, str]]
-) -> Generator[tuple[Source, str, Made], None, None]:
+    settings: Settings, to_do: Iterator[tuple[ArchiveEntry, str]]
+) -> Generator[tuple[ArchiveEntry, str, EntryResult], None, None]:
     """Everything that is to be made, in its order; with several workers in as many processes."""
-    setup = Setup(settings.layout, settings.root, settings.out, settings.choices, settings.least_side)
+    setup = WorkerConfig(settings.layout, settings.root, settings.out, settings.choices, settings.least_side)
     if settings.workers == 1:
-        worker = Worker(setup)
+        worker = ImageWorker(setup)
         for source, part in to_do:
             yield source, part, worker.make(source, part)
         return
@@ -179,7 +179,7 @@ def _make_all(
         pool = ProcessPoolExecutor(
             settings.workers, mp_context=get_context("spawn"), initializer=start_worker, initargs=(setup,)
         )
-        waiting: deque[tuple[Source, str, Future[Made]]] = deque()
+        waiting: deque[tuple[ArchiveEntry, str, Future[EntryResult]]] = deque()
         try:
             while True:
                 for source, part in islice(to_do, _AHEAD * settings.workers - len(waiting)):
@@ -210,15 +210,15 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _parts(state: State, settings: Settings, written: dict[str, str] | None) -> Iterator[tuple[str, str | None]]:
+def _parts(state: PrepareState, settings: Settings, written: dict[str, str] | None) -> Iterator[tuple[str, str | None]]:
     """Each entry's part, which is that of its patient."""
     placed: dict[str, str | None]
     if written is None:
         patients = [patient for patient, _ in groupby(state.patients(), key=_of)]
-        placed = {**draw_parts(patients, settings.seed)}
+        placed = {**draw_splits(patients, settings.seed)}
     else:
         entries = [(patient, [name for _, name in rows]) for patient, rows in groupby(state.patients(), key=_of)]
-        placed = dict(place_patients(entries, written, str(settings.split), settings.seed))
+        placed = dict(assign_patients(entries, written, str(settings.split), settings.seed))
     yield from ((name, placed[patient]) for patient, name in state.patients())
 
 
@@ -239,7 +239,9 @@ def _deciding(settings: Settings, written_split: dict[str, str] | None) -> dict[
 
 
 def _described(settings: Settings, licence: str) -> dict[str, Any]:
-    choices = {name: value for name, value in asdict(settings.choices).items() if value != getattr(Choices(), name)}
+    choices = {
+        name: value for name, value in asdict(settings.choices).items() if value != getattr(ReaderOptions(), name)
+    }
     return {
         "dataset": settings.layout.value,
         "root": settings.root.resolve().as_posix(),

@@ -12,7 +12,7 @@ from typing import Any
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.data.builtin_tasks import TASKS, draw_split
 
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 FRACTIONS = (0.7, 0.2, 0.1)
 # What the lab's own splits call them; what no expert labelled trains and is never reported.
 _ALSO_CALLED = {"validation": "val", "train_silver": "train"}
@@ -29,7 +29,7 @@ _LISTS = {
 _IMAGE_SUFFIX = re.compile(r"\.(?:png|jpe?g|nii|nii\.gz|mha|npz|dcm|mp4|avi)$", re.IGNORECASE)
 
 
-def draw_parts(patients: Sequence[str], seed: int) -> dict[str, str]:
+def draw_splits(patients: Sequence[str], seed: int) -> dict[str, str]:
     """The part of each patient, 70, 20 and 10 % of them.
 
     Args:
@@ -64,8 +64,8 @@ def read_parts(split: str) -> dict[str, str]:
     twice = []
     for called, members in stored.items():
         part = _ALSO_CALLED.get(called, called)
-        if part not in (*PARTS, TRAIN_OR_VAL) or not isinstance(members, list):
-            message = f"The split {split} has a part {called!r}; write lists of patients under {', '.join(PARTS)}."
+        if part not in (*SPLITS, TRAIN_OR_VAL) or not isinstance(members, list):
+            message = f"The split {split} has a part {called!r}; write lists of patients under {', '.join(SPLITS)}."
             raise AutoMedSAMError(message)
         for member in map(str, members):
             if parts.setdefault(member, part) != part:
@@ -75,7 +75,7 @@ def read_parts(split: str) -> dict[str, str]:
     return parts
 
 
-def place_patients(
+def assign_patients(
     patients: Sequence[tuple[str, Sequence[str]]], written: Mapping[str, str], split: str, seed: int
 ) -> Iterator[tuple[str, str | None]]:
     """The part of each patient by a written split, which may name the patient or any of the entries.
@@ -130,11 +130,11 @@ def _stored(split: str) -> Mapping[str, Any]:
     try:
         stored = json.loads(text)
     except ValueError as error:
-        message = f"The split {split} is not JSON ({error}); write lists of patients under {', '.join(PARTS)}."
+        message = f"The split {split} is not JSON ({error}); write lists of patients under {', '.join(SPLITS)}."
         raise AutoMedSAMError(message) from error
     stored = stored.get("parts", stored) if isinstance(stored, dict) else None
     if not isinstance(stored, dict):
-        message = f"The split {split} is no JSON object; write lists of patients under {', '.join(PARTS)}."
+        message = f"The split {split} is no JSON object; write lists of patients under {', '.join(SPLITS)}."
         raise AutoMedSAMError(message)
     return stored
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.data.prepare.image_worker import Made
-from automedsam_lab.data.readers.base import Flaw, Source
+from automedsam_lab.data.prepare.image_worker import EntryResult
+from automedsam_lab.data.readers.base import ArchiveEntry, SkippedEntry
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS settings (text TEXT);
@@ -31,7 +31,7 @@ _A_PAGE = 500
 _STATE = ".prepare"
 
 
-class State:
+class PrepareState:
     """A small database in the dataset's folder. One run may use it at a time.
 
     Args:
@@ -66,14 +66,14 @@ class State:
             self._base.close()
             raise
 
-    def __enter__(self) -> State:
+    def __enter__(self) -> PrepareState:
         return self
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         nothing_done = error is not None and not self._is_begun()
         if nothing_done:
             with contextlib.suppress(OSError, sqlite3.Error):
-                self.sweep()
+                self.remove_orphans()
         self._base.close()
         if nothing_done:
             self._leave()
@@ -81,7 +81,9 @@ class State:
             message = f"The state of {self._out} cannot be kept ({error}); free space there, and call again to go on."
             raise AutoMedSAMError(message) from error
 
-    def plan(self, found: Iterator[Source | Flaw], root: Path, on_flaw: Callable[[Flaw], None]) -> None:
+    def plan(
+        self, found: Iterator[ArchiveEntry | SkippedEntry], root: Path, on_flaw: Callable[[SkippedEntry], None]
+    ) -> None:
         """Takes down what an archive holds now, in place of what was planned before.
 
         Args:
@@ -94,7 +96,7 @@ class State:
             self._base.execute("DELETE FROM plan")
             self._base.execute("DELETE FROM skipped")
             for source in found:
-                flaw = source if isinstance(source, Flaw) else self._add(source, root)
+                flaw = source if isinstance(source, SkippedEntry) else self._add(source, root)
                 if flaw is not None:
                     self._skip(flaw)
                     on_flaw(flaw)
@@ -103,7 +105,9 @@ class State:
         """Every planned patient with each of its entries' names."""
         yield from self._base.execute("SELECT patient, name FROM plan ORDER BY patient, name")
 
-    def place(self, parts: Iterator[tuple[str, str | None]], split: str, on_flaw: Callable[[Flaw], None]) -> None:
+    def place(
+        self, parts: Iterator[tuple[str, str | None]], split: str, on_flaw: Callable[[SkippedEntry], None]
+    ) -> None:
         """Puts entries into parts; those without a part are not prepared.
 
         Args:
@@ -119,7 +123,7 @@ class State:
             nowhere = self._base.execute("SELECT name, patient, source FROM plan WHERE part IS NULL ORDER BY name")
             for name, patient, source in nowhere.fetchall():
                 path = json.loads(source)["images"][0]
-                flaw = Flaw(path, f"{path} is of {patient}, whom the split {split} does not name.")
+                flaw = SkippedEntry(path, f"{path} is of {patient}, whom the split {split} does not name.")
                 self._skip(flaw)
                 self._base.execute("DELETE FROM plan WHERE name = ?", (name,))
                 on_flaw(flaw)
@@ -144,7 +148,7 @@ class State:
             for name in broken:
                 self._forget(name)
 
-    def sweep(self) -> None:
+    def remove_orphans(self) -> None:
         """Removes files that no entry accounts for, such as those of an entry during which a run was cut."""
         for folder in ("images", "masks"):
             for part in sorted((self._out / folder).glob("*")):
@@ -160,7 +164,7 @@ class State:
         planned = self._base.execute("SELECT COUNT(*) FROM plan").fetchone()[0]
         return planned, self._base.execute("SELECT COUNT(*) FROM done").fetchone()[0]
 
-    def to_do(self) -> Iterator[tuple[Source, str]]:
+    def to_do(self) -> Iterator[tuple[ArchiveEntry, str]]:
         """Entries that are still to be made, with their parts, in the order of their names."""
         after = ""
         while True:
@@ -172,11 +176,11 @@ class State:
             ).fetchall()
             for name, part, source in page:
                 after = name
-                yield Source.from_json(json.loads(source)), part
+                yield ArchiveEntry.from_json(json.loads(source)), part
             if len(page) < _A_PAGE:
                 return
 
-    def finish(self, source: Source, part: str, made: Made) -> Flaw | None:
+    def finish(self, source: ArchiveEntry, part: str, made: EntryResult) -> SkippedEntry | None:
         """Takes down what became of an entry, at once and whole.
 
         Returns:
@@ -184,7 +188,7 @@ class State:
         """
         with self._base:
             if made.flaw is not None:
-                flaw = Flaw(source.images[0], made.flaw)
+                flaw = SkippedEntry(source.images[0], made.flaw)
                 self._skip(flaw)
                 return flaw
             self._base.execute(
@@ -214,11 +218,13 @@ class State:
         """The rows of a query, one at a time: for those who write the dataset's tables."""
         yield from self._base.execute(query, values)
 
-    def _add(self, source: Source, root: Path) -> Flaw | None:
+    def _add(self, source: ArchiveEntry, root: Path) -> SkippedEntry | None:
         try:
             stats = [(root / file).stat() for file in source.files]
         except OSError as error:
-            return Flaw(source.images[0], f"{error.filename} cannot be read ({error.strerror}); restore the archive.")
+            return SkippedEntry(
+                source.images[0], f"{error.filename} cannot be read ({error.strerror}); restore the archive."
+            )
         content = json.dumps(source.to_json(), separators=(",", ":"))
         changed = "".join(f"{stat.st_size}:{stat.st_mtime_ns};" for stat in stats)
         signature = hashlib.sha256(f"{content}{changed}".encode()).hexdigest()
@@ -227,10 +233,12 @@ class State:
                 "INSERT INTO plan VALUES (?, ?, NULL, ?, ?)", (source.case, source.patient, signature, content)
             )
         except sqlite3.IntegrityError:
-            return Flaw(source.images[0], f"{root / source.images[0]} is called {source.case}, as another entry is.")
+            return SkippedEntry(
+                source.images[0], f"{root / source.images[0]} is called {source.case}, as another entry is."
+            )
         return None
 
-    def _skip(self, flaw: Flaw) -> None:
+    def _skip(self, flaw: SkippedEntry) -> None:
         self._base.execute("INSERT OR IGNORE INTO skipped VALUES (?, ?)", (flaw.path, flaw.reason))
 
     def _forget(self, name: str) -> None:

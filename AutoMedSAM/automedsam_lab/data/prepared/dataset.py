@@ -25,7 +25,7 @@ from automedsam.core.letterbox import Letterbox
 from automedsam.errors import AutoMedSAMError
 
 SCHEMA = 1
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.json"
 _AGAIN = "prepare the dataset again"
 
@@ -154,15 +154,15 @@ class PreparedDataset:
             found = Path(root if root is not None else manifest["root"])
             size, name, licence = int(manifest["size"]), str(manifest["dataset"]), str(manifest["licence"])
             _check_annotations(folder, manifest["files"])
-            images = {part: _images_of(folder, part, labels) for part in PARTS}
+            images = {part: _images_of(folder, part, labels) for part in SPLITS}
             cases = _cases_of(manifest["cases"], found)
-            listed = [(p, part) for part in PARTS for p in manifest["patients"].get(part, ())]
+            listed = [(p, part) for part in SPLITS for p in manifest["patients"].get(part, ())]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             message = f"{folder / MANIFEST} lacks or garbles what a prepared dataset has ({error!r}); {_AGAIN}."
             raise AutoMedSAMError(message) from error
-        everything = [entry for part in PARTS for entry in (*images[part], *cases[part])]
+        everything = [entry for part in SPLITS for entry in (*images[part], *cases[part])]
         _check_patients(folder, [*listed, *((entry.patient, entry.part) for entry in everything)])
-        _check_names(folder, [image for part in PARTS for image in images[part]])
+        _check_names(folder, [image for part in SPLITS for image in images[part]])
         return cls(folder, name, found, size, labels, licence, manifest, images, cases)
 
     def part(self, name: str) -> tuple[PreparedImage, ...]:
@@ -194,7 +194,7 @@ class PreparedDataset:
 
     def _of(self, parts: Mapping[str, tuple[Any, ...]], name: str, what: str) -> tuple[Any, ...]:
         if name not in parts:
-            message = f"A prepared dataset has no part {name!r}; choose one of {', '.join(PARTS)}."
+            message = f"A prepared dataset has no part {name!r}; choose one of {', '.join(SPLITS)}."
             raise AutoMedSAMError(message)
         if not parts[name]:
             message = (
@@ -224,7 +224,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _check_annotations(folder: Path, digests: Mapping[str, str]) -> None:
     """Sees that the annotations are those that were written; images would take minutes, and are not read here."""
-    for part in PARTS:
+    for part in SPLITS:
         path = folder / "annotations" / f"{part}.json"
         wanted = digests.get(f"annotations/{part}.json")
         if not path.is_file():
@@ -295,7 +295,7 @@ def _image(folder: Path, part: str, entry: Mapping[str, Any], boxes: Sequence[Bo
 
 
 def _cases_of(entries: Iterable[Mapping[str, Any]], root: Path) -> dict[str, tuple[PreparedCase, ...]]:
-    cases: dict[str, list[PreparedCase]] = {part: [] for part in PARTS}
+    cases: dict[str, list[PreparedCase]] = {part: [] for part in SPLITS}
     for entry in entries:
         cases[entry["part"]].append(
             PreparedCase(

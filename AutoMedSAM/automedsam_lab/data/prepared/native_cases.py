@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.data.prepared.dataset import PreparedCase, PreparedDataset
-from automedsam_lab.data.readers.base import Choices, Source
-from automedsam_lab.data.readers.registry import Layout, open_archive
+from automedsam_lab.data.readers.base import ArchiveEntry, ReaderOptions
+from automedsam_lab.data.readers.registry import DatasetFormat, open_dataset
 
 # Red, green and blue as ITU-R BT.601 weighs them, as the engine does.
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
@@ -47,12 +47,12 @@ class NativeReader:
     def __init__(self, dataset: PreparedDataset) -> None:
         self._dataset = dataset
         try:
-            layout = Layout(dataset.name)
+            layout = DatasetFormat(dataset.name)
             choices = _choices(dataset.manifest.get("choices", {}))
         except (TypeError, ValueError) as error:
             message = f"The manifest of {dataset.folder} names an archive that is not known here ({error})."
             raise AutoMedSAMError(message) from error
-        self._archive = open_archive(layout, dataset.root, choices)
+        self._archive = open_dataset(layout, dataset.root, choices)
 
     def read(self, case: PreparedCase) -> NativeFrames | None:
         """All slices or frames of a case with their labels; of a video with masks beside it, those that have one.
@@ -64,7 +64,7 @@ class NativeReader:
             AutoMedSAMError: if a file is damaged or does not fit the others.
         """
         root = self._dataset.root
-        source = Source(
+        source = ArchiveEntry(
             case=case.name,
             patient=case.patient,
             images=tuple(path.relative_to(root).as_posix() for path in case.images),
@@ -85,7 +85,7 @@ class NativeReader:
         return NativeFrames(np.stack(frames), np.stack(labels))
 
 
-def _choices(stored: Mapping[str, Any]) -> Choices:
+def _choices(stored: Mapping[str, Any]) -> ReaderOptions:
     values = dict(stored)
     if values.get("plane") is not None:
         values["plane"] = Plane(values["plane"])
@@ -94,7 +94,7 @@ def _choices(stored: Mapping[str, Any]) -> Choices:
         values["window"] = (float(low), float(high))
     if values.get("labels") is not None:
         values["labels"] = {int(value): str(name) for value, name in values["labels"].items()}
-    return Choices(**{**values, "empty": _ALL, "every": 1})
+    return ReaderOptions(**{**values, "empty": _ALL, "every": 1})
 
 
 def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from automedsam.errors import AutoMedSAMError
 
 
 @dataclass(frozen=True)
-class Source:
+class ArchiveEntry:
     """One entry of an archive: an image, a volume or a video, with what is known of it before it is read.
 
     Attributes:
@@ -51,7 +51,7 @@ class Source:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Source:
+    def from_json(cls, stored: Mapping[str, Any]) -> ArchiveEntry:
         """Undoes `to_json`."""
         x_y_w_h = tuple((float(x), float(y), float(w), float(h), int(label)) for x, y, w, h, label in stored["boxes"])
         values = {int(value): int(meant) for value, meant in stored["values"].items()}
@@ -59,7 +59,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Flaw:
+class SkippedEntry:
     """Something in an archive that cannot be used.
 
     Attributes:
@@ -72,7 +72,7 @@ class Flaw:
 
 
 @dataclass(frozen=True)
-class Outline:
+class AnnotatedObject:
     """An object on a picture: its box in native pixels and how many of them it covers."""
 
     box: Box
@@ -80,7 +80,7 @@ class Outline:
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class AnnotatedImage:
     """One image as the archive has it, brought to 8 bits and no further.
 
     Attributes:
@@ -93,13 +93,13 @@ class Picture:
 
     pixels: np.ndarray
     labels: np.ndarray | None
-    outlines: tuple[Outline, ...]
+    outlines: tuple[AnnotatedObject, ...]
     index: int | None = None
     plane: str | None = None
 
 
 @dataclass(frozen=True)
-class Choices:
+class ReaderOptions:
     """What the user may choose about reading an archive; None and the defaults leave it to the layout.
 
     Attributes:
@@ -156,7 +156,7 @@ class Archive(Protocol):
     licence: str
     labels: dict[int, str]
 
-    def sources(self) -> Iterator[Source | Flaw]:
+    def sources(self) -> Iterator[ArchiveEntry | SkippedEntry]:
         """What is there, in any order, and what of it cannot be used.
 
         Raises:
@@ -164,7 +164,7 @@ class Archive(Protocol):
         """
         ...
 
-    def pictures(self, source: Source) -> Iterator[Picture]:
+    def pictures(self, source: ArchiveEntry) -> Iterator[AnnotatedImage]:
         """Reads one entry, in whichever process.
 
         Raises:

@@ -9,7 +9,15 @@ from pathlib import Path
 
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.data.builtin_tasks import LabelScheme, Region, region_mask
-from automedsam_lab.data.readers.base import Choices, Flaw, Picture, Source, files_below, relative, safe_name
+from automedsam_lab.data.readers.base import (
+    AnnotatedImage,
+    ArchiveEntry,
+    ReaderOptions,
+    SkippedEntry,
+    files_below,
+    relative,
+    safe_name,
+)
 from automedsam_lab.data.readers.volumes import read_labelled, slices
 
 # Of each year's names: the years that they may be of, and the case and the part in a file's name.
@@ -52,18 +60,18 @@ class Brats:
 
     licence = "BraTS: research use under the terms of the challenge's year"
 
-    def __init__(self, root: Path, choices: Choices) -> None:
+    def __init__(self, root: Path, choices: ReaderOptions) -> None:
         self._root, self._choices = root, choices
         self._declared = None if choices.year is None else scheme_of_year(choices.year)
         self._modality = _modality(choices.modality or "FLAIR")
         self._region = None if choices.target == AS_STORED else Region(choices.target)
         self.labels: dict[int, str] = {} if self._region is None else {1: self._region.value}
 
-    def sources(self) -> Iterator[Source | Flaw]:
+    def sources(self) -> Iterator[ArchiveEntry | SkippedEntry]:
         found: set[LabelScheme] = set()
         for case, files in self._cases():
             source = self._source(case, files)
-            if isinstance(source, Source):
+            if isinstance(source, ArchiveEntry):
                 scheme = LabelScheme(source.scheme)
                 found.add(scheme)
                 if self._region is None:
@@ -76,7 +84,7 @@ class Brats:
                     raise AutoMedSAMError(message)
             yield source
 
-    def pictures(self, source: Source) -> Iterator[Picture]:
+    def pictures(self, source: ArchiveEntry) -> Iterator[AnnotatedImage]:
         yield from slices(*read_labelled(self._root, source), self._choices)
 
     def _cases(self) -> Iterator[tuple[tuple[str, str], dict[str, tuple[Path, range | None]]]]:
@@ -99,7 +107,9 @@ class Brats:
         grade = f"{folder.parent.name}_" if folder.parent.name in ("HGG", "LGG") else ""
         return folder.as_posix(), grade + folder.name
 
-    def _source(self, place: tuple[str, str], files: dict[str, tuple[Path, range | None]]) -> Source | Flaw:
+    def _source(
+        self, place: tuple[str, str], files: dict[str, tuple[Path, range | None]]
+    ) -> ArchiveEntry | SkippedEntry:
         folder, name = place
         where = relative(Path(folder), self._root)
         image = next((files[part] for part in _MODALITIES[self._modality] if part in files), None)
@@ -109,15 +119,15 @@ class Brats:
                 (f"{self._modality} image", "name another --modality") if image is None else ("label", "add it")
             )
             has = ", ".join(sorted(files))
-            return Flaw(where, f"{folder} has no {lacking} of {name} but {has}; {otherwise} to prepare it.")
+            return SkippedEntry(where, f"{folder} has no {lacking} of {name} but {has}; {otherwise} to prepare it.")
         try:
             scheme = self._scheme(label, where=folder)
         except AutoMedSAMError as error:
-            return Flaw(where, str(error))
+            return SkippedEntry(where, str(error))
         case = safe_name(name)
         several = _EXAMINATION.match(case)
         patient = next(group for group in several.groups() if group) if several else case
-        return Source(
+        return ArchiveEntry(
             case=case,
             patient=self._choices.patient_of(case, patient),
             images=(relative(image[0], self._root),),

@@ -13,7 +13,15 @@ import numpy as np
 
 from automedsam.core.boxes import Box
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.data.readers.base import Choices, Flaw, Outline, Picture, Source, relative, safe_name
+from automedsam_lab.data.readers.base import (
+    AnnotatedImage,
+    AnnotatedObject,
+    ArchiveEntry,
+    ReaderOptions,
+    SkippedEntry,
+    relative,
+    safe_name,
+)
 from automedsam_lab.data.readers.images import read_still
 
 # The findings of the box list, in the order of their values; it spells one of them otherwise than the rest.
@@ -45,18 +53,18 @@ class ChestXray14:
 
     licence = "NIH ChestX-ray14: free with attribution"
 
-    def __init__(self, root: Path, choices: Choices) -> None:
+    def __init__(self, root: Path, choices: ReaderOptions) -> None:
         self.labels = dict(enumerate(_FINDINGS, start=1))
         self._root, self._choices = root, choices
         numbered = sorted(root.glob("images_[0-9]*")) if root.is_dir() else []
         folders = [root, root / "images", *(part for folder in numbered for part in (folder / "images", folder))]
         self._folders = [folder for folder in folders if folder.is_dir()]
 
-    def sources(self) -> Iterator[Source | Flaw]:
+    def sources(self) -> Iterator[ArchiveEntry | SkippedEntry]:
         # The list is of 880 images; it alone is held, and sorted, for an image's boxes need not lie together.
         rows: list[_Row] = []
         for row in self._box_rows():
-            if isinstance(row, Flaw):
+            if isinstance(row, SkippedEntry):
                 yield row
             else:
                 rows.append(row)
@@ -67,13 +75,13 @@ class ChestXray14:
         for name, of_image in groupby(rows, key=lambda row: row[0]):
             path = boxed[name]
             if path is None:
-                yield Flaw(name, f"{name} is in the box list but not among the images of {self._root}.")
+                yield SkippedEntry(name, f"{name} is in the box list but not among the images of {self._root}.")
             else:
                 yield self._source(path, tuple(box for _, box in of_image))
         if self._choices.unboxed != "none":
             yield from self._without_boxes(boxed.keys())
 
-    def pictures(self, source: Source) -> Iterator[Picture]:
+    def pictures(self, source: ArchiveEntry) -> Iterator[AnnotatedImage]:
         pixels = read_still(self._root / source.images[0])
         if pixels.ndim == 3:
             pixels = np.ascontiguousarray(pixels.mean(axis=2).round().astype(np.uint8))
@@ -84,12 +92,12 @@ class ChestXray14:
             left, top = max(0.0, x * across), max(0.0, y * down)
             right, bottom = min(width, (x + w) * across), min(height, (y + h) * down)
             box = Box(left, top, right - left, bottom - top, 1.0, label)
-            found.append(Outline(box, box.width * box.height))
-        yield Picture(pixels, None, tuple(found))
+            found.append(AnnotatedObject(box, box.width * box.height))
+        yield AnnotatedImage(pixels, None, tuple(found))
 
-    def _source(self, path: Path, boxes: tuple[tuple[float, float, float, float, int], ...]) -> Source:
+    def _source(self, path: Path, boxes: tuple[tuple[float, float, float, float, int], ...]) -> ArchiveEntry:
         case = safe_name(path.stem)
-        return Source(
+        return ArchiveEntry(
             case=case,
             patient=self._choices.patient_of(case, case.split("_")[0]),
             images=(relative(path, self._root),),
@@ -97,7 +105,7 @@ class ChestXray14:
             boxes=boxes,
         )
 
-    def _box_rows(self) -> Iterator[_Row | Flaw]:
+    def _box_rows(self) -> Iterator[_Row | SkippedEntry]:
         path = _first_there(self._root, _BOX_LIST)
         rows = _rows(path)
         # The header's `Bbox [x,y,w,h]` is four columns to a reader of commas, unless it stands in quotes.
@@ -105,7 +113,11 @@ class ChestXray14:
         at = _columns(path, header, "Image Index", "Finding Label", "Bbox")
         for line, row in rows:
             read = _box(row, *at)
-            yield Flaw(relative(path, self._root), f"Line {line} of {path}: {read}.") if isinstance(read, str) else read
+            yield (
+                SkippedEntry(relative(path, self._root), f"Line {line} of {path}: {read}.")
+                if isinstance(read, str)
+                else read
+            )
 
     def _none_boxed(self, boxed: int) -> str:
         """What to say where none of the images with boxes is there: most likely they are in parts not yet unpacked."""
@@ -116,7 +128,7 @@ class ChestXray14:
             "archive's images_001 to images_012 into it, or take radiographs without boxes with --unboxed all."
         )
 
-    def _without_boxes(self, boxed: Container[str]) -> Iterator[Source | Flaw]:
+    def _without_boxes(self, boxed: Container[str]) -> Iterator[ArchiveEntry | SkippedEntry]:
         path = _first_there(self._root, _DATA_ENTRY)
         rows = _rows(path)
         _, header = next(rows, (1, []))
@@ -127,7 +139,7 @@ class ChestXray14:
             # The patient's number is in the name as well: where the two differ, the row's columns have moved.
             if match is None or patient >= len(row) or row[patient].lstrip("0") != match[1].lstrip("0"):
                 reason = f"Line {line} of {path}: no image with its own patient's number; its columns have moved."
-                yield Flaw(relative(path, self._root), reason)
+                yield SkippedEntry(relative(path, self._root), reason)
                 continue
             wanted = self._choices.unboxed == "all" or row[findings] == "No Finding"
             if wanted and name not in boxed and (image := self._find(name)) is not None:

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.data.readers.base import Choices, Flaw, Picture, Source, relative, safe_name
+from automedsam_lab.data.readers.base import (
+    AnnotatedImage,
+    ArchiveEntry,
+    ReaderOptions,
+    SkippedEntry,
+    relative,
+    safe_name,
+)
 from automedsam_lab.data.readers.volumes import read_labelled, slices
 
 # What each task's dataset.json says, for a copy that came without it: by the prefix of its file names.
@@ -32,7 +39,7 @@ _CT_WINDOW = (-160.0, 240.0)
 class Decathlon:
     """One task's folder."""
 
-    def __init__(self, root: Path, choices: Choices) -> None:
+    def __init__(self, root: Path, choices: ReaderOptions) -> None:
         self._root = root
         described = self._described()
         self.licence = str(described.get("licence") or described.get("license") or "MSD, CC BY-SA 4.0")
@@ -48,19 +55,23 @@ class Decathlon:
         ct = self._modalities[self._channel].upper() == "CT"
         self._choices = replace(choices, window=_CT_WINDOW) if ct and choices.window is None else choices
 
-    def sources(self) -> Iterator[Source | Flaw]:
+    def sources(self) -> Iterator[ArchiveEntry | SkippedEntry]:
         for entry in self._pairs():
             try:
                 image, label = (self._root / self._inside(entry[part]) for part in ("image", "label"))
             except (KeyError, TypeError, ValueError):
-                yield Flaw("dataset.json", f"{self._root / 'dataset.json'} lists {entry!r}, no image with its label.")
+                yield SkippedEntry(
+                    "dataset.json", f"{self._root / 'dataset.json'} lists {entry!r}, no image with its label."
+                )
                 continue
             missing = next((path for path in (image, label) if not path.is_file()), None)
             if missing is not None:
-                yield Flaw(relative(missing, self._root), f"{missing} does not exist; restore it from the archive.")
+                yield SkippedEntry(
+                    relative(missing, self._root), f"{missing} does not exist; restore it from the archive."
+                )
                 continue
             case = safe_name(image.name.removesuffix(".gz").removesuffix(".nii"))
-            yield Source(
+            yield ArchiveEntry(
                 case=case,
                 patient=self._choices.patient_of(case, case),
                 images=(relative(image, self._root),),
@@ -70,7 +81,7 @@ class Decathlon:
                 values={value: value for value in self.labels},
             )
 
-    def pictures(self, source: Source) -> Iterator[Picture]:
+    def pictures(self, source: ArchiveEntry) -> Iterator[AnnotatedImage]:
         yield from slices(*read_labelled(self._root, source, self._channel), self._choices)
 
     def _described(self) -> dict[str, Any]:

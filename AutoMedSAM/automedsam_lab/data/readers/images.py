@@ -10,7 +10,7 @@ import numpy as np
 
 from automedsam.core.intensity import to_uint8
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.common.optional_dependencies import needs
+from automedsam_lab.common.optional_dependencies import require
 
 STILL_SUFFIXES = (".png", ".jpg", ".jpeg")
 # Masks are saved as JPEG in Kvasir, whose loss leaves grey around the 0 and 255.
@@ -69,7 +69,7 @@ def read_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _decoded(path: Path) -> np.ndarray:
-    with needs("train", "Reading pictures"):
+    with require("train", "Reading pictures"):
         from PIL import Image, UnidentifiedImageError
     try:
         with Image.open(path) as opened:

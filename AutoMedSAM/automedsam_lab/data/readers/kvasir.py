@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.data.readers.base import Choices, Flaw, Picture, Source, relative, safe_name
+from automedsam_lab.data.readers.base import (
+    AnnotatedImage,
+    ArchiveEntry,
+    ReaderOptions,
+    SkippedEntry,
+    relative,
+    safe_name,
+)
 from automedsam_lab.data.readers.images import STILL_SUFFIXES, read_mask, read_still
 from automedsam_lab.data.readers.mask_boxes import outlines
 
@@ -19,11 +26,11 @@ class Kvasir:
 
     licence = "Kvasir-SEG: research and education only"
 
-    def __init__(self, root: Path, choices: Choices) -> None:
+    def __init__(self, root: Path, choices: ReaderOptions) -> None:
         self.labels = {1: "polyp"}
         self._root, self._choices = root, choices
 
-    def sources(self) -> Iterator[Source | Flaw]:
+    def sources(self) -> Iterator[ArchiveEntry | SkippedEntry]:
         images, masks = self._root / "images", self._root / "masks"
         if not images.is_dir() or not masks.is_dir():
             message = f"{self._root} has no folders images and masks; give the folder of Kvasir-SEG that holds them."
@@ -31,10 +38,10 @@ class Kvasir:
         for image in sorted(path for path in images.iterdir() if path.suffix.lower() in STILL_SUFFIXES):
             mask = next((m for m in (masks / f"{image.stem}{s}" for s in STILL_SUFFIXES) if m.is_file()), None)
             if mask is None:
-                yield Flaw(relative(image, self._root), f"{image} has no mask in {masks}.")
+                yield SkippedEntry(relative(image, self._root), f"{image} has no mask in {masks}.")
                 continue
             case = safe_name(image.stem)
-            yield Source(
+            yield ArchiveEntry(
                 case=case,
                 patient=self._choices.patient_of(case, case),
                 images=(relative(image, self._root),),
@@ -43,7 +50,7 @@ class Kvasir:
                 values={255: 1},
             )
 
-    def pictures(self, source: Source) -> Iterator[Picture]:
+    def pictures(self, source: ArchiveEntry) -> Iterator[AnnotatedImage]:
         pixels = read_still(self._root / source.images[0])
         labels = read_mask(self._root / str(source.label), pixels.shape).astype("uint8")
-        yield Picture(pixels, labels, outlines(labels))
+        yield AnnotatedImage(pixels, labels, outlines(labels))

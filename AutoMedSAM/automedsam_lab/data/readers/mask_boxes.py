@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from automedsam.core.boxes import Box
-from automedsam_lab.data.readers.base import Outline
+from automedsam_lab.data.readers.base import AnnotatedObject
 
 # Pixels that touch at a corner are one piece.
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 
-def outlines(labels: np.ndarray) -> tuple[Outline, ...]:
+def outlines(labels: np.ndarray) -> tuple[AnnotatedObject, ...]:
     """The connected pieces of each label.
 
     Args:
@@ -33,7 +33,7 @@ def outlines(labels: np.ndarray) -> tuple[Outline, ...]:
         for piece, (rows, columns) in enumerate(ndimage.find_objects(pieces), start=1):
             width, height = columns.stop - columns.start, rows.stop - rows.start
             box = Box(left + columns.start, top + rows.start, width, height, 1.0, int(value))
-            found.append(Outline(box, float(sizes[piece])))
+            found.append(AnnotatedObject(box, float(sizes[piece])))
     return tuple(found)
 
 

@@ -14,7 +14,15 @@ import numpy as np
 from automedsam.core.intensity import check_finite_and_varied
 from automedsam.core.volume import Volume
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.data.readers.base import Choices, Flaw, Picture, Source, files_below, relative, safe_name
+from automedsam_lab.data.readers.base import (
+    AnnotatedImage,
+    ArchiveEntry,
+    ReaderOptions,
+    SkippedEntry,
+    files_below,
+    relative,
+    safe_name,
+)
 from automedsam_lab.data.readers.volumes import slices, translate
 
 # DeepLesion's names: patient, study, series, first and last slice.
@@ -26,17 +34,17 @@ class Npz:
 
     licence = "MedSAM2's RECIST_train_npz (DeepLesion), research only; that of the files where they are others"
 
-    def __init__(self, root: Path, choices: Choices) -> None:
+    def __init__(self, root: Path, choices: ReaderOptions) -> None:
         self._root, self._choices = root, choices
         self.labels = choices.labels or {1: "lesion"}
 
-    def sources(self) -> Iterator[Source | Flaw]:
+    def sources(self) -> Iterator[ArchiveEntry | SkippedEntry]:
         for path in files_below(self._root):
             if path.suffix.lower() != ".npz":
                 continue
             case = safe_name(path.stem)
             known = _DEEP_LESION.match(case)
-            yield Source(
+            yield ArchiveEntry(
                 case=case,
                 patient=self._choices.patient_of(case, known[1] if known else case),
                 images=(relative(path, self._root),),
@@ -45,7 +53,7 @@ class Npz:
                 values={value: value for value in self.labels},
             )
 
-    def pictures(self, source: Source) -> Iterator[Picture]:
+    def pictures(self, source: ArchiveEntry) -> Iterator[AnnotatedImage]:
         path = self._root / source.images[0]
         volume, stored = read_npz(path)
         check_finite_and_varied(volume)

@@ -6,7 +6,7 @@ from enum import Enum
 from pathlib import Path
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.data.readers.base import Archive, Choices
+from automedsam_lab.data.readers.base import Archive, ReaderOptions
 from automedsam_lab.data.readers.brats import Brats
 from automedsam_lab.data.readers.chestxray14 import ChestXray14
 from automedsam_lab.data.readers.decathlon import Decathlon
@@ -16,7 +16,7 @@ from automedsam_lab.data.readers.sa_med2d import SaMed2d
 from automedsam_lab.data.readers.videos import Videos
 
 
-class Layout(str, Enum):
+class DatasetFormat(str, Enum):
     """The layouts that `prepare` reads."""
 
     CHESTXRAY14 = "chestxray14"
@@ -28,7 +28,7 @@ class Layout(str, Enum):
     VIDEOS = "videos"
 
 
-def open_archive(layout: Layout, root: Path, choices: Choices) -> Archive:
+def open_dataset(layout: DatasetFormat, root: Path, choices: ReaderOptions) -> Archive:
     """The archive at a place.
 
     Args:
@@ -42,13 +42,13 @@ def open_archive(layout: Layout, root: Path, choices: Choices) -> Archive:
     if not root.is_dir():
         message = f"The archive's folder {root} does not exist; check its spelling."
         raise AutoMedSAMError(message)
-    kinds: dict[Layout, type[Archive]] = {
-        Layout.CHESTXRAY14: ChestXray14,
-        Layout.BRATS: Brats,
-        Layout.DECATHLON: Decathlon,
-        Layout.KVASIR: Kvasir,
-        Layout.SA_MED2D: SaMed2d,
-        Layout.NPZ: Npz,
-        Layout.VIDEOS: Videos,
+    kinds: dict[DatasetFormat, type[Archive]] = {
+        DatasetFormat.CHESTXRAY14: ChestXray14,
+        DatasetFormat.BRATS: Brats,
+        DatasetFormat.DECATHLON: Decathlon,
+        DatasetFormat.KVASIR: Kvasir,
+        DatasetFormat.SA_MED2D: SaMed2d,
+        DatasetFormat.NPZ: Npz,
+        DatasetFormat.VIDEOS: Videos,
     }
     return kinds[layout](root, choices)  # type: ignore[call-arg]

@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.data.readers.base import Choices, Flaw, Outline, Picture, Source, safe_name
+from automedsam_lab.data.readers.base import (
+    AnnotatedImage,
+    AnnotatedObject,
+    ArchiveEntry,
+    ReaderOptions,
+    SkippedEntry,
+    safe_name,
+)
 from automedsam_lab.data.readers.images import read_mask, read_still
 from automedsam_lab.data.readers.mask_boxes import outlines
 
@@ -37,12 +44,12 @@ class SaMed2d:
 
     licence = "SA-Med2D-20M: CC BY-NC-SA 4.0, and the terms of each source"
 
-    def __init__(self, root: Path, choices: Choices) -> None:
+    def __init__(self, root: Path, choices: ReaderOptions) -> None:
         self._root, self._choices = root, choices
         self.labels: dict[int, str] = {}
         self._kinds = self._read_kinds()
 
-    def sources(self) -> Iterator[Source | Flaw]:
+    def sources(self) -> Iterator[ArchiveEntry | SkippedEntry]:
         # Values go by the names' order, so the index is read twice rather than held.
         names = {kind for _, masks in self._entries() for mask in masks if (kind := self._kind(mask))}
         if len(names) > 255:
@@ -58,7 +65,7 @@ class SaMed2d:
                 seen.add(Path(image).name)
             path = self._there(image)
             if path is None:
-                yield Flaw(image, f"{self._root / image} does not exist, though the index lists it.")
+                yield SkippedEntry(image, f"{self._root / image} does not exist, though the index lists it.")
                 continue
             given: dict[str, int] = {}
             missing = None
@@ -70,7 +77,9 @@ class SaMed2d:
                 elif kind is not None:
                     given[at] = values[kind]
             if missing is not None:
-                yield Flaw(path, f"The mask {self._root / missing} of {path} does not exist; restore the archive.")
+                yield SkippedEntry(
+                    path, f"The mask {self._root / missing} of {path} does not exist; restore the archive."
+                )
                 continue
             yield self._source(path, given)
         if not listed:
@@ -79,12 +88,12 @@ class SaMed2d:
         # The demonstration's indexes leave an image out.
         for path in sorted((self._root / "images").glob("*.png")) if small else ():
             if path.name not in seen:
-                yield Flaw(f"images/{path.name}", f"{path} is in no index, so that its masks are not known.")
+                yield SkippedEntry(f"images/{path.name}", f"{path} is in no index, so that its masks are not known.")
 
-    def pictures(self, source: Source) -> Iterator[Picture]:
+    def pictures(self, source: ArchiveEntry) -> Iterator[AnnotatedImage]:
         pixels = read_still(self._root / source.images[0])
         labels = np.zeros(pixels.shape[:2], dtype=np.uint8)
-        found: list[Outline] = []
+        found: list[AnnotatedObject] = []
         masks = [(read_mask(self._root / path, pixels.shape), value) for path, value in source.masks.items()]
         # Where objects overlap the smaller one shows; each keeps its own boxes.
         for mask, value in sorted(masks, key=lambda entry: -int(entry[0].sum())):
@@ -92,14 +101,14 @@ class SaMed2d:
             pieces = outlines(mask.astype(np.uint8))
             found += [replace(piece, box=replace(piece.box, label=value)) for piece in pieces]
         found.sort(key=lambda piece: (piece.box.label, piece.box.y, piece.box.x))
-        yield Picture(pixels, labels, tuple(found))
+        yield AnnotatedImage(pixels, labels, tuple(found))
 
-    def _source(self, image: str, masks: dict[str, int]) -> Source:
+    def _source(self, image: str, masks: dict[str, int]) -> ArchiveEntry:
         case = safe_name(Path(image).stem)
         parts = case.split("--")
         patient = "--".join(parts[1:3]) if len(parts) == 4 else _SLICE.sub("", case)
         modality = parts[0].split("_")[0].upper() if len(parts) == 4 else None
-        return Source(
+        return ArchiveEntry(
             case=case,
             patient=self._choices.patient_of(case, patient),
             images=(image,),

@@ -12,7 +12,15 @@ from automedsam.errors import AutoMedSAMError
 from automedsam.io.volume_reader import VIDEO_SUFFIXES
 from automedsam.video.dicom_cine import DicomCine, is_cine
 from automedsam.video.video_file import VideoFile
-from automedsam_lab.data.readers.base import Choices, Flaw, Picture, Source, files_below, relative, safe_name
+from automedsam_lab.data.readers.base import (
+    AnnotatedImage,
+    ArchiveEntry,
+    ReaderOptions,
+    SkippedEntry,
+    files_below,
+    relative,
+    safe_name,
+)
 from automedsam_lab.data.readers.images import as_grey, read_mask
 from automedsam_lab.data.readers.mask_boxes import outlines
 
@@ -28,11 +36,11 @@ class Videos:
 
     licence = "that of the videos"
 
-    def __init__(self, root: Path, choices: Choices) -> None:
+    def __init__(self, root: Path, choices: ReaderOptions) -> None:
         self._root, self._choices = root, choices
         self.labels = choices.labels or {1: "object"}
 
-    def sources(self) -> Iterator[Source | Flaw]:
+    def sources(self) -> Iterator[ArchiveEntry | SkippedEntry]:
         masked = any(_masks_of(path) is not None for path in self._candidates())
         for path in self._candidates():
             place = relative(path, self._root)
@@ -40,26 +48,26 @@ class Videos:
                 if path.suffix.lower() in _DICOM_SUFFIXES and not is_cine(path):
                     continue
             except AutoMedSAMError as error:
-                yield Flaw(place, str(error))
+                yield SkippedEntry(place, str(error))
                 continue
             if masked and _masks_of(path) is None:
-                yield Flaw(place, f"{path} has no folder {path.stem}_masks beside it, as others have.")
+                yield SkippedEntry(place, f"{path} has no folder {path.stem}_masks beside it, as others have.")
                 continue
             case = safe_name(place.removesuffix(path.suffix).replace("/", "--"))
             folder = place.partition("/")[0] if "/" in place else case
-            yield Source(case, self._choices.patient_of(case, safe_name(folder)), (place,), modality="video")
+            yield ArchiveEntry(case, self._choices.patient_of(case, safe_name(folder)), (place,), modality="video")
 
-    def pictures(self, source: Source) -> Iterator[Picture]:
+    def pictures(self, source: ArchiveEntry) -> Iterator[AnnotatedImage]:
         path = self._root / source.images[0]
         masks = _masks_of(path)
         for index, frame in enumerate(_frames(path)):
             if index % self._choices.every:
                 continue
             if masks is None:
-                yield Picture(frame, None, (), index)
+                yield AnnotatedImage(frame, None, (), index)
             elif index in masks:
                 labels = read_mask(masks[index], frame.shape).astype(np.uint8)
-                yield Picture(frame, labels, outlines(labels), index)
+                yield AnnotatedImage(frame, labels, outlines(labels), index)
 
     def _candidates(self) -> Iterator[Path]:
         known = (*VIDEO_SUFFIXES, *_DICOM_SUFFIXES)

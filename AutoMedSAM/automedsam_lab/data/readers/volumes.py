@@ -13,14 +13,14 @@ from automedsam.core.intensity import to_uint8
 from automedsam.core.volume import Volume
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.volume_reader import read_volume
-from automedsam_lab.data.readers.base import Choices, Picture, Source
+from automedsam_lab.data.readers.base import AnnotatedImage, ArchiveEntry, ReaderOptions
 from automedsam_lab.data.readers.mask_boxes import outlines
 
 # Of a slice's pixels, for it to show anything at all.
 _SHOWING = 0.01
 
 
-def read_labelled(root: Path, source: Source, channel: int = 0) -> tuple[Volume, np.ndarray]:
+def read_labelled(root: Path, source: ArchiveEntry, channel: int = 0) -> tuple[Volume, np.ndarray]:
     """One modality of a case and its labels.
 
     Args:
@@ -80,7 +80,7 @@ def translate(stored: np.ndarray, values: dict[int, int], path: Path) -> np.ndar
     return translated
 
 
-def slices(volume: Volume, labels: np.ndarray, choices: Choices) -> Iterator[Picture]:
+def slices(volume: Volume, labels: np.ndarray, choices: ReaderOptions) -> Iterator[AnnotatedImage]:
     """The slices that teach something: all with an object, and some without.
 
     Args:
@@ -101,4 +101,4 @@ def slices(volume: Volume, labels: np.ndarray, choices: Choices) -> Iterator[Pic
     chosen = empty[(2 * np.arange(wanted) + 1) * len(empty) // (2 * wanted)] if wanted else empty[:0]
     for index in sorted({*np.flatnonzero(filled).tolist(), *chosen.tolist()}):
         mask = np.ascontiguousarray(marks[index])
-        yield Picture(np.ascontiguousarray(frames[index]), mask, outlines(mask), index, plane.value)
+        yield AnnotatedImage(np.ascontiguousarray(frames[index]), mask, outlines(mask), index, plane.value)

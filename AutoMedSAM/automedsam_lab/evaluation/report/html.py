@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automedsam.io.atomic import atomic_write
-from automedsam_lab.common.optional_dependencies import needs
+from automedsam_lab.common.optional_dependencies import require
 from automedsam_lab.evaluation.report.plots import automatic_against_manual, boxplots, dice_of_cases, scored
 from automedsam_lab.evaluation.report.tables import (
     cases_table,
@@ -23,12 +23,12 @@ from automedsam_lab.evaluation.report.tables import (
 )
 
 if TYPE_CHECKING:
-    from automedsam_lab.evaluation.comparison import Study
+    from automedsam_lab.evaluation.comparison import Comparison
 
 _TEMPLATES = resources.files("automedsam_lab.evaluation.report") / "templates"
 
 
-def write_report(study: Study, pictures: Path, path: Path) -> None:
+def write_report(study: Comparison, pictures: Path, path: Path) -> None:
     """Renders `report.html.j2`.
 
     Args:
@@ -39,7 +39,7 @@ def write_report(study: Study, pictures: Path, path: Path) -> None:
     Raises:
         AutoMedSAMError: If the file cannot be written, or Jinja2 is not installed.
     """
-    with needs("lab", "The report"):
+    with require("lab", "The report"):
         from jinja2 import Environment, StrictUndefined
         from markupsafe import Markup
 
@@ -53,7 +53,7 @@ def write_report(study: Study, pictures: Path, path: Path) -> None:
         unfinished.write_text(page + "\n", encoding="utf-8")
 
 
-def _context(study: Study) -> dict[str, Any]:
+def _context(study: Comparison) -> dict[str, Any]:
     methods = scored(study)
     return {
         "has_masks": bool(methods),
@@ -69,7 +69,7 @@ def _context(study: Study) -> dict[str, Any]:
     }
 
 
-def _plots(study: Study) -> dict[str, str]:
+def _plots(study: Comparison) -> dict[str, str]:
     """SVG elements by name; "manual" is empty where nothing was prompted."""
     if not scored(study):
         return {"dice": "", "spread": "", "manual": ""}
@@ -78,7 +78,7 @@ def _plots(study: Study) -> dict[str, str]:
     return {"dice": dice_of_cases(study), "spread": boxplots(study), "manual": manual}
 
 
-def _overlays(study: Study, pictures: Path) -> list[tuple[str, str]]:
+def _overlays(study: Comparison, pictures: Path) -> list[tuple[str, str]]:
     """An `img` element and a caption for the best, the median and the worst case of the first method."""
     methods = scored(study)
     if not methods or not study.settings.pictures:

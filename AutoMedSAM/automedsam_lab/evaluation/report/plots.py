@@ -13,7 +13,7 @@ import numpy as np
 from automedsam_lab.evaluation.mask_scores import JITTERED_BOX, NO_PROMPT, TRUE_BOX
 
 if TYPE_CHECKING:
-    from automedsam_lab.evaluation.comparison import Method, Study
+    from automedsam_lab.evaluation.comparison import Comparison, Method
 
 # A colour that no plot uses, which the page's own takes the place of.
 _INK = "#010203"
@@ -23,7 +23,7 @@ _SHAPES = ("o", "s", "^", "D", "v", "P", "X", "*")
 _MOST_NAMED = 60
 
 
-def dice_of_cases(study: Study) -> str:
+def dice_of_cases(study: Comparison) -> str:
     """Dice of every case by every method that is told nothing or all, cases by falling Dice of the first."""
     methods = [m for m in scored(study) if not (m.ours and m.prompt == JITTERED_BOX)]
     first = study.dice_by_case(methods[0].name)
@@ -44,7 +44,7 @@ def dice_of_cases(study: Study) -> str:
     return _svg(figure, f"Dice of each of {len(order)} cases by {_list(methods)}.")
 
 
-def boxplots(study: Study) -> str:
+def boxplots(study: Comparison) -> str:
     """How Dice spreads over the cases, method by method."""
     methods = scored(study)[::-1]
     values = [list(study.dice_by_case(method.name).values()) for method in methods]
@@ -70,7 +70,7 @@ def boxplots(study: Study) -> str:
     return _svg(figure, f"Box plots of Dice by case for {_list(methods[::-1])}.")
 
 
-def automatic_against_manual(study: Study) -> str:
+def automatic_against_manual(study: Comparison) -> str:
     """Dice without a prompt over Dice from a manual box, a point a case and label, by the first backend."""
     ours = [method for method in scored(study) if method.ours]
     automatic = next(method.name for method in ours if method.prompt == NO_PROMPT)
@@ -97,12 +97,12 @@ def automatic_against_manual(study: Study) -> str:
     return _svg(figure, f"Dice of {automatic} without a prompt over that with a true and with a jittered box.")
 
 
-def scored(study: Study) -> list[Method]:
+def scored(study: Comparison) -> list[Method]:
     """The methods of which accuracy is known, in the order of the table."""
     return [method for method in study.methods if method.figures]
 
 
-def _marker(study: Study, method: Method) -> dict[str, Any]:
+def _marker(study: Comparison, method: Method) -> dict[str, Any]:
     """The same for a method in every plot."""
     number = scored(study).index(method)
     colour = _COLOURS[number % len(_COLOURS)]

@@ -11,7 +11,7 @@ from automedsam_lab.evaluation.mask_scores import NO_PROMPT
 from automedsam_lab.evaluation.report.plots import scored
 
 if TYPE_CHECKING:
-    from automedsam_lab.evaluation.comparison import Figure, Method, Study
+    from automedsam_lab.evaluation.comparison import Comparison, Estimate, Method
 
 # By metric: the heading, the digits, and whether more is better.
 _METRICS = {
@@ -24,7 +24,7 @@ _METRICS = {
 }
 
 
-def methods_table(study: Study) -> Table:
+def methods_table(study: Comparison) -> Table:
     """Every method with all labels together, its cost, and its difference to the first method."""
     label = ALL_LABELS if len(study.labels) > 1 else study.labels[0]
     has_masks = bool(scored(study))
@@ -49,7 +49,7 @@ def methods_table(study: Study) -> Table:
     return table
 
 
-def label_tables(study: Study) -> list[tuple[str, Table]]:
+def label_tables(study: Comparison) -> list[tuple[str, Table]]:
     """The same metrics label by label; empty where there is one label."""
     if len(study.labels) < 2:
         return []
@@ -65,7 +65,7 @@ def label_tables(study: Study) -> list[tuple[str, Table]]:
     return tables
 
 
-def detection_table(study: Study) -> Table:
+def detection_table(study: Comparison) -> Table:
     """The detectors' boxes."""
     precision = study.detections[0].precision
     table = Table(
@@ -86,7 +86,7 @@ def detection_table(study: Study) -> Table:
     return table
 
 
-def prompt_table(study: Study) -> Table:
+def prompt_table(study: Comparison) -> Table:
     """How the automatic result agrees with that of manual prompts."""
     table = Table(
         [
@@ -110,7 +110,7 @@ def prompt_table(study: Study) -> Table:
     return table
 
 
-def speed_table(study: Study) -> Table:
+def speed_table(study: Comparison) -> Table:
     """Slices processed alone, and whole volumes."""
     heads = ["Images", "Mean, ms", "Median, ms", "95th percentile, ms", "ms per slice of a volume"]
     table = Table(
@@ -126,7 +126,7 @@ def speed_table(study: Study) -> Table:
     return table
 
 
-def cases_table(study: Study) -> Table:
+def cases_table(study: Comparison) -> Table:
     """Dice by case and method, the mean of the case's labels."""
     methods = scored(study)
     by_method = [study.dice_by_case(method.name) for method in methods]
@@ -136,7 +136,7 @@ def cases_table(study: Study) -> Table:
     return table
 
 
-def left_out_table(study: Study) -> Table:
+def left_out_table(study: Comparison) -> Table:
     """Cases that could not be used."""
     table = Table(["Case", Column("Reason", is_text=True)], caption="They are not part of any result above.")
     for one in study.left_out:
@@ -144,7 +144,7 @@ def left_out_table(study: Study) -> Table:
     return table
 
 
-def provenance_table(study: Study) -> Table:
+def provenance_table(study: Comparison) -> Table:
     """Weights, terms and machines."""
     heads = ("Method", "Weights", "Training here", "Machine of its times", "License", "Note")
     table = Table([Column(head, is_text=True) for head in heads])
@@ -155,7 +155,7 @@ def provenance_table(study: Study) -> Table:
     return table
 
 
-def estimate(figure: Figure | None, digits: int, *, sign: bool = False, is_best: bool = False) -> Cell:
+def estimate(figure: Estimate | None, digits: int, *, sign: bool = False, is_best: bool = False) -> Cell:
     """A mean with its interval in small print; a dash where it is not defined."""
     return _json_estimate(figure.to_json() if figure else {"mean": None}, digits, sign=sign, is_best=is_best)
 
@@ -173,7 +173,7 @@ def _with_minus(text: str) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def _methods_caption(study: Study, label: str, has_masks: bool) -> str:
+def _methods_caption(study: Comparison, label: str, has_masks: bool) -> str:
     if not has_masks:
         return "The cost of each method."
     several = f"; {label}: the mean over a case's labels (false positives: their sum)" if len(study.labels) > 1 else ""
@@ -183,7 +183,7 @@ def _methods_caption(study: Study, label: str, has_masks: bool) -> str:
     return caption
 
 
-def _best(study: Study, label: str, name: str) -> set[str]:
+def _best(study: Comparison, label: str, name: str) -> set[str]:
     """The best methods without a prompt, to the digits shown; empty where all are equal."""
     _, digits, more = _METRICS[name]
     means = {

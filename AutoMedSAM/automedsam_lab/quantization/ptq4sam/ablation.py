@@ -17,7 +17,7 @@ from automedsam.sam2.torch_networks import TorchNetworks
 from automedsam_lab.common.table import Table
 from automedsam_lab.export.segmenter import export_segmenter
 from automedsam_lab.quantization.activation_recorder import record_inputs
-from automedsam_lab.quantization.fidelity import Agreement, PromptedClip, agreement, follow
+from automedsam_lab.quantization.fidelity import Fidelity, PromptedClip, agreement, propagate_clips
 from automedsam_lab.quantization.ptq4sam.bimodal_integration import Integration, integrate_bimodal
 from automedsam_lab.quantization.ptq4sam.fake_quantization import observe, search_softmax, simulated_parts
 from automedsam_lab.quantization.quantizer import CONVOLUTIONS, PRODUCTS, PartPlan, Plan, Scheme
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
     from automedsam.sam2.networks import Sam2Networks
-    from automedsam_lab.quantization.quantizer import Feed
+    from automedsam_lab.quantization.quantizer import OrtInputs
 
 ONNX_RUNTIME, SIMULATED = "ONNX Runtime", "simulated in torch"
 SIMULATED_BITS = (8, 6)
@@ -45,7 +45,7 @@ class Variant:
 
     scheme: str
     runs_on: str
-    found: Agreement
+    found: Fidelity
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ def ablate(
         tested: other clips, that the masks are compared on.
         tell: is told each variant as it is measured.
     """
-    reference = follow(TorchNetworks(model), settings, tested)
+    reference = propagate_clips(TorchNetworks(model), settings, tested)
     folded = deepcopy(model)
     integrations = integrate_bimodal(folded, calibration[0], settings)
     models = {"": model, " + BIG": folded}
     variants = []
     for scheme, runs_on, parts in _every(models, settings, calibration):
-        variants.append(Variant(scheme, runs_on, agreement(reference, follow(parts, settings, tested))))
+        variants.append(Variant(scheme, runs_on, agreement(reference, propagate_clips(parts, settings, tested))))
         tell(variants[-1])
     return Ablation(tuple(variants), tuple(integrations))
 
@@ -143,5 +143,5 @@ def _all_static(fp32: Mapping[str, Path], usual: Plan) -> Plan:
     return Plan(parts)
 
 
-def _slices(recorded: Mapping[str, Sequence[Feed]]) -> np.ndarray:
+def _slices(recorded: Mapping[str, Sequence[OrtInputs]]) -> np.ndarray:
     return np.concatenate([feed["image"] for feed in recorded[ENCODER]])

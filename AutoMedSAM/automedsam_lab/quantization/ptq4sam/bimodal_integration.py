@@ -18,7 +18,7 @@ from torch import Tensor
 
 from automedsam.sam2.propagation import SegmenterSettings
 from automedsam.sam2.torch_networks import TorchNetworks
-from automedsam_lab.quantization.fidelity import PromptedClip, follow
+from automedsam_lab.quantization.fidelity import PromptedClip, propagate_clips
 
 if TYPE_CHECKING:
     from sam2.modeling.sam.transformer import Attention
@@ -61,7 +61,7 @@ def integrate_bimodal(model: SAM2Base, clip: PromptedClip, settings: SegmenterSe
     """
     first = PromptedClip(clip.frames[:1], clip.box)
     with _keys_of(model) as keys:
-        follow(TorchNetworks(model), settings, [first])
+        propagate_clips(TorchNetworks(model), settings, [first])
     done = []
     for name, attention in token_to_image_attentions(model).items():
         bimodal = is_bimodal(keys[name].numpy())

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from automedsam.sam2.networks import DecoderPrompt, Floats, ImageEmbedding, MaskPrediction
 from automedsam.sam2.propagation import SegmenterSettings
 from automedsam.sam2.torch_networks import TorchNetworks
-from automedsam_lab.quantization.fidelity import PromptedClip, follow
+from automedsam_lab.quantization.fidelity import PromptedClip, propagate_clips
 from automedsam_lab.quantization.ptq4sam.adaptive_granularity import Granularity, quantize_softmax, search_granularity
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def observe(model: SAM2Base, settings: SegmenterSettings, clips: Sequence[Prompt
         return look(place, probabilities)
 
     interception = _Interception(model, look, look_at_softmax, lambda _, weight: weight)
-    follow(_InterceptedParts(model, interception), settings, clips)
+    propagate_clips(_InterceptedParts(model, interception), settings, clips)
     return seen
 
 

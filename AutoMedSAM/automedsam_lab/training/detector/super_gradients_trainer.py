@@ -46,7 +46,7 @@ Row = dict[str, Any]
 collate = DetectionCollateFN
 
 
-class PosterTrainer(Trainer):  # type: ignore[misc]
+class YoloNasTrainer(Trainer):  # type: ignore[misc]
     """The Trainer, which also trains in several processes without GPUs (Gloo): slow, but it can be tried anywhere.
 
     Args:
@@ -85,7 +85,7 @@ class Watch(Callback):  # type: ignore[misc]
 
     def __init__(
         self,
-        trainer: PosterTrainer,
+        trainer: YoloNasTrainer,
         processes: int,
         patience: int,
         best: tuple[float, int] | None,
@@ -170,7 +170,7 @@ def train(
     Raises:
         AutoMedSAMError: if what is to be resumed is of another network.
     """
-    trainer = PosterTrainer(world, out)
+    trainer = YoloNasTrainer(world, out)
     stored = latest_run(out) if resume else None
     if stored is not None:
         _check_same(stored / LATEST, model)

@@ -33,7 +33,7 @@ _STRIDE = 32
 
 
 @dataclass(frozen=True)
-class PosterSettings:
+class YoloNasSettings:
     """How a detector is trained.
 
     Attributes:
@@ -70,11 +70,11 @@ class PosterSettings:
             raise AutoMedSAMError(message)
 
 
-def train_poster_detector(
+def train_yolo_nas_detector(
     prepared: Path,
     out: Path,
     *,
-    settings: PosterSettings | None = None,
+    settings: YoloNasSettings | None = None,
     resume: bool = False,
     start_from: Path | None = None,
     device: str = "auto",
@@ -101,7 +101,7 @@ def train_poster_detector(
             nothing to resume or a training that should be, or `start_from` does not fit.
         KeyboardInterrupt: after Ctrl-C; the best weights so far are in `out/detector.pt`, if an epoch was ended.
     """
-    chosen = settings or PosterSettings()
+    chosen = settings or YoloNasSettings()
     dataset = PreparedDataset.open(prepared)
     images = {part: dataset.part(part) for part in ("train", "val")}
     if not any(image.boxes for image in images["train"]):
@@ -174,7 +174,7 @@ def train_poster_detector(
 
 
 def _loader(
-    images: DetectionImages, settings: PosterSettings, world: World, *, shuffle: bool, collate: Any
+    images: DetectionImages, settings: YoloNasSettings, world: World, *, shuffle: bool, collate: Any
 ) -> DataLoader[Any]:
     """A share of the images for each process, read by workers where there are cores to spare."""
     sampler = None
@@ -193,7 +193,7 @@ def _loader(
     )
 
 
-def _weights_of(checkpoint: Path, classes: list[str], settings: PosterSettings) -> dict[str, torch.Tensor]:
+def _weights_of(checkpoint: Path, classes: list[str], settings: YoloNasSettings) -> dict[str, torch.Tensor]:
     """The averaged weights of an earlier training.
 
     Raises:
@@ -218,7 +218,7 @@ def _weights_of(checkpoint: Path, classes: list[str], settings: PosterSettings) 
     return weights
 
 
-def _write_detector(best: Path, path: Path, dataset: PreparedDataset, settings: PosterSettings) -> None:
+def _write_detector(best: Path, path: Path, dataset: PreparedDataset, settings: YoloNasSettings) -> None:
     """The Trainer's best checkpoint in the lab's own layout."""
     stored = read_stored(best)
     choices = dataset.manifest.get("choices", {})

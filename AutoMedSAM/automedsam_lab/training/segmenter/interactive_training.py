@@ -32,7 +32,7 @@ class Interaction:
         conditioning: prompted frames, at most; 1 to so many are drawn.
         corrected: frames that get correction clicks, at most.
         clicks: on each corrected frame.
-        truth_share: the probability that a click is drawn from the object rather than from what was got wrong.
+        from_gt_probability: the probability that a click is drawn from the object rather than from what was got wrong.
         jitter: a box's corners are off by up to this share of its sides, as in SAM.
     """
 
@@ -40,7 +40,7 @@ class Interaction:
     conditioning: int = 2
     corrected: int = 2
     clicks: int = 7
-    truth_share: float = 0.1
+    from_gt_probability: float = 0.1
     jitter: float = 0.1
 
 
@@ -86,19 +86,19 @@ class ClipStep(nn.Module):
         conditioning = _frames(rng, [0], min(chosen.conditioning, length), length)
         corrected = _frames(rng, conditioning, max(chosen.corrected, len(conditioning)), length) if boxes else []
         losses = torch.zeros(5, device=device)
-        walk = _Walk(self.network, frames, masks.shape[1])
+        walk = _ClipTracker(self.network, frames, masks.shape[1])
         for index in [*conditioning, *(other for other in range(length) if other not in conditioning)]:
             truth = masks[index]
             prompted = index in conditioning
             points = _boxes(truth, chosen.jitter) if prompted and boxes else None
             given = truth[:, None].float() if prompted and not boxes else None
-            heads = walk.see(index, prompted, points, given)
+            heads = walk.predict_frame(index, prompted, points, given)
             if given is None:  # a given mask is the answer itself, and teaches nothing
                 losses = losses + _terms(heads, truth)
             for _ in range(chosen.clicks if index in corrected else 0):
-                wrong = None if rng.random() < chosen.truth_share else heads.high > 0
+                wrong = None if rng.random() < chosen.from_gt_probability else heads.high > 0
                 points = _with_click(points, truth[:, None], wrong)
-                heads = walk.correct(points, heads.low, prompted)
+                heads = walk.refine(points, heads.low, prompted)
                 losses = losses + _terms(heads, truth)
             walk.remember(index, heads, points, conditioning=prompted or index in corrected)
         return losses
@@ -108,10 +108,10 @@ class ClipStep(nn.Module):
         """Mean Dice of the first frame, prompted by exact boxes, and of those that follow; NaN if none do."""
         was_training = self.training
         self.eval()
-        walk, dices = _Walk(self.network, frames, masks.shape[1]), []
+        walk, dices = _ClipTracker(self.network, frames, masks.shape[1]), []
         for index in range(len(frames)):
             points = _boxes(masks[0], 0.0) if index == 0 else None
-            heads = walk.see(index, index == 0, points, None)
+            heads = walk.predict_frame(index, index == 0, points, None)
             present = masks[index].flatten(1).any(1).float()
             dices.append(hard_dice(heads.low, masks[index][:, None].float(), present))
             walk.remember(index, heads, points, conditioning=index == 0)
@@ -120,7 +120,7 @@ class ClipStep(nn.Module):
         return dices[0], float(np.mean(later)) if later else float("nan")
 
 
-class _Walk:
+class _ClipTracker:
     """One pass through a clip, frame by frame, with what it remembers."""
 
     def __init__(self, network: SAM2Base, frames: Tensor, objects: int) -> None:
@@ -133,7 +133,7 @@ class _Walk:
         self._fine: list[Tensor] | None = None
         self._fused = frames
 
-    def see(self, index: int, prompted: bool, points: Points | None, given: Tensor | None) -> Heads:
+    def predict_frame(self, index: int, prompted: bool, points: Points | None, given: Tensor | None) -> Heads:
         """A frame in the light of the memory and of a prompt, if there is one."""
         self._output, heads, self._fine, self._fused = self._network._track_step(
             index,
@@ -150,7 +150,7 @@ class _Walk:
         )
         return Heads(*heads)
 
-    def correct(self, points: Points, low: Tensor, prompted: bool) -> Heads:
+    def refine(self, points: Points, low: Tensor, prompted: bool) -> Heads:
         """The same frame once more, with one more click and the mask that it is to correct."""
         return Heads(
             *self._network._forward_sam_heads(

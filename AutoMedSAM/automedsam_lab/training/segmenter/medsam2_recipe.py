@@ -19,7 +19,7 @@ from automedsam.bundle import file_hash
 from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.build import build_sam2
-from automedsam_lab.checkpoints.matching import check_fits, read_state_dict, read_stored, refusal
+from automedsam_lab.checkpoints.matching import match_state_dict, mismatch_message, read_state_dict, read_stored
 from automedsam_lab.checkpoints.model_zoo import CONFIGS, Config, PublishedFile, find_file
 from automedsam_lab.data.prepared.clips import PreparedClips, Variation
 from automedsam_lab.data.prepared.dataset import PreparedDataset
@@ -47,11 +47,11 @@ class Medsam2Settings:
         image_size: side of the frames in pixels; the configuration's own if None.
         frames: of a clip, at most.
         objects: of a clip, at most.
-        vision_share: the image encoder's learning rate, as a share of `rate` (3e-5 of 5e-5).
-        final_share: of the learning rates, at the end of the cosine.
+        encoder_lr_ratio: the image encoder's learning rate, as a share of `rate` (3e-5 of 5e-5).
+        final_lr_ratio: of the learning rates, at the end of the cosine.
         layer_decay: each layer of the trunk learns by this much less than the one after it.
         weight_decay: of all but biases and layer norms.
-        clip_norm: the gradient's largest norm.
+        max_grad_norm: the gradient's largest norm.
         interaction: how clips are prompted.
         variation: how they are varied.
         seed: of every choice.
@@ -64,19 +64,19 @@ class Medsam2Settings:
     image_size: int | None = None
     frames: int = 8
     objects: int = 5
-    vision_share: float = 0.6
-    final_share: float = 0.1
+    encoder_lr_ratio: float = 0.6
+    final_lr_ratio: float = 0.1
     layer_decay: float = 0.9
     weight_decay: float = 0.1
-    clip_norm: float = 0.1
+    max_grad_norm: float = 0.1
     interaction: Interaction = field(default_factory=Interaction)
     variation: Variation = field(default_factory=Variation)
     seed: int = 123
     log_every: int = 50
 
     def factor(self, progress: float) -> float:
-        """What the learning rates are multiplied by at a progress of 0..1: a cosine down to `final_share`."""
-        return self.final_share + (1 - self.final_share) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        """What the learning rates are multiplied by at a progress of 0..1: a cosine down to `final_lr_ratio`."""
+        return self.final_lr_ratio + (1 - self.final_lr_ratio) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
 def finetune_medsam2(
@@ -118,10 +118,10 @@ def finetune_medsam2(
     dataset = PreparedDataset.open(prepared, root)
     state = read_state_dict(start_from)
     network = config or recognise_config(start_from, state)
-    if mismatch := check_fits(state, network):
-        raise AutoMedSAMError(refusal(start_from, state, network, mismatch))
+    if mismatch := match_state_dict(state, network):
+        raise AutoMedSAMError(mismatch_message(start_from, state, network, mismatch))
     architecture = _architecture(network, chosen.image_size)
-    shown = PreparedClips(
+    train_set = PreparedClips(
         dataset,
         "train",
         architecture.image_size,
@@ -130,7 +130,7 @@ def finetune_medsam2(
         variation=chosen.variation,
         seed=chosen.seed,
     )
-    held = PreparedClips(dataset, "val", architecture.image_size, frames=chosen.frames, objects=chosen.objects)
+    val_set = PreparedClips(dataset, "val", architecture.image_size, frames=chosen.frames, objects=chosen.objects)
     if resume and not (out / CHECKPOINT).is_file():
         message = f"There is no checkpoint to resume from at {out / CHECKPOINT}: start without --resume."
         raise AutoMedSAMError(message)
@@ -138,26 +138,27 @@ def finetune_medsam2(
         message = f"{out} holds a training already: give --resume to go on with it, or another folder."
         raise AutoMedSAMError(message)
     with join_world(device) as world:
-        if len(shown) < world.size:
-            message = f"{prepared} has {len(shown)} training cases with masks, fewer than {world.size} processes."
+        if len(train_set) < world.size:
+            message = f"{prepared} has {len(train_set)} training cases with masks, fewer than {world.size} processes."
             raise AutoMedSAMError(message)
         out.mkdir(parents=True, exist_ok=True)
         known = find_file(start_from.name, file_hash(start_from))
         terms = f"The weights inherit terms: of the data, {dataset.licence}; of the checkpoint, {_terms_of(known)}"
         if world.main:
             tell(
-                f"{network.about}, from {start_from.name}, at {architecture.image_size} px on {len(shown)} cases of "
+                f"{network.about}, from {start_from.name}, at {architecture.image_size} px "
+                f"on {len(train_set)} cases of "
                 f"{dataset.name}, {world.size} x {world.device}"
             )
             tell(terms)
-        _train(_Run(network, architecture, state, chosen, world, terms), shown, held, out, resume)
+        _train(_Run(network, architecture, state, chosen, world, terms), train_set, val_set, out, resume)
     return out / WEIGHTS, network
 
 
-def _train(run: _Run, shown: PreparedClips, held: PreparedClips, out: Path, resume: bool) -> None:
+def _train(run: _Run, train_set: PreparedClips, val_set: PreparedClips, out: Path, resume: bool) -> None:
     if resume:
         run.restore(out / CHECKPOINT)
-    run.train(shown, held, out)
+    run.train(train_set, val_set, out)
 
 
 def recognise_config(path: Path, state: dict[str, Tensor]) -> Config:
@@ -170,9 +171,9 @@ def recognise_config(path: Path, state: dict[str, Tensor]) -> Config:
     """
     known = find_file(path.name, file_hash(path))
     candidates = [*([known[1]] if known else []), *CONFIGS.values()]
-    fitting = next((config for config in candidates if not check_fits(state, config)), None)
+    fitting = next((config for config in candidates if not match_state_dict(state, config)), None)
     if fitting is None:
-        raise AutoMedSAMError(refusal(path, state, candidates[0], check_fits(state, candidates[0])))
+        raise AutoMedSAMError(mismatch_message(path, state, candidates[0], match_state_dict(state, candidates[0])))
     return fitting
 
 
@@ -196,7 +197,7 @@ def parameter_groups(network: nn.Module, settings: Medsam2Settings) -> list[dict
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
-        rate = settings.rate * (settings.vision_share if name.startswith("image_encoder.") else 1.0)
+        rate = settings.rate * (settings.encoder_lr_ratio if name.startswith("image_encoder.") else 1.0)
         if layered and name.startswith("image_encoder.trunk.") and "pos_embed" not in name:
             layer = trunk.get_layer_id(name.removeprefix("image_encoder.trunk."))
             rate *= settings.layer_decay ** (trunk.get_num_layers() + 1 - layer)
@@ -267,21 +268,21 @@ class _Run:
         self._optimiser.load_state_dict(stored["optimiser"])
         self._epoch, self._steps, self._spent = int(stored["epoch"]), int(stored["steps"]), float(stored["spent"])
 
-    def train(self, shown: PreparedClips, held: PreparedClips, out: Path) -> None:
+    def train(self, train_set: PreparedClips, val_set: PreparedClips, out: Path) -> None:
         """All epochs that are left, each ended by a validation and the files that were promised."""
         settings, world = self._settings, self._world
         sampler: DistributedSampler[Any] = DistributedSampler(
-            shown, world.size, world.rank, shuffle=True, seed=settings.seed, drop_last=True
+            train_set, world.size, world.rank, shuffle=True, seed=settings.seed, drop_last=True
         )
         log = TrainingLog(out) if world.main else None
         began = time.monotonic() - self._spent
         while self._epoch < settings.epochs:
-            shown.epoch = self._epoch
+            train_set.epoch = self._epoch
             sampler.set_epoch(self._epoch)
-            loader = DataLoader(shown, None, sampler=sampler, num_workers=spare_workers(world))
+            loader = DataLoader(train_set, None, sampler=sampler, num_workers=spare_workers(world))
             self._one_epoch(loader, len(sampler), log)
             self._epoch += 1
-            prompted, propagated = self._validate(held)
+            prompted, propagated = self._validate(val_set)
             self._spent = time.monotonic() - began
             if log is not None:
                 self._save(out)  # an epoch that the log tells of can be gone on from
@@ -332,16 +333,16 @@ class _Run:
         if not bool(torch.isfinite(total).all()):
             message = f"The training diverged at step {self._steps + 1} (its loss is not finite): try a lower --lr."
             raise AutoMedSAMError(message)
-        nn.utils.clip_grad_norm_(network.parameters(), self._settings.clip_norm)
+        nn.utils.clip_grad_norm_(network.parameters(), self._settings.max_grad_norm)
         self._optimiser.step()
         return total
 
-    def _validate(self, held: PreparedClips) -> tuple[float, float]:
+    def _validate(self, val_set: PreparedClips) -> tuple[float, float]:
         """Mean Dice of prompted and of propagated frames, over all processes."""
         world = self._world
         sums = torch.zeros(2, 2, dtype=torch.float64, device=world.device)
-        for index in range(world.rank, min(len(held), _MOST_VALIDATION), world.size):
-            clip = held[index]
+        for index in range(world.rank, min(len(val_set), _MOST_VALIDATION), world.size):
+            clip = val_set[index]
             with _half(world.device):
                 found = self._step.evaluate(clip.frames.to(world.device), clip.masks.to(world.device))
             for row, dice in enumerate(found):
