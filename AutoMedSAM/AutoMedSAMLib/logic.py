@@ -88,8 +88,8 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             AutoMedSAMError: As `start` does.
         """
         # What the engine saw of each object, so that those that have not changed come out as they did.
-        seen = {} if request.segmentation is None else read_boxes(request.segmentation).get("views", {})
-        message = {"op": "propagate", "boxes": boxes, "tracklets": tracklets, "views": seen}
+        seen = {} if request.segmentation is None else read_boxes(request.segmentation).get("crops", {})
+        message = {"op": "propagate", "boxes": boxes, "tracklets": tracklets, "crops": seen}
         self._begin(request, listener, message, again=True)
 
     def link(

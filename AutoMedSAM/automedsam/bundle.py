@@ -58,7 +58,7 @@ class Bundle:
     @property
     def licence(self) -> str:
         """The terms of the weights, which those of the training data decide."""
-        return str(self.manifest["licence"])
+        return str(self.manifest["license"])
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -117,9 +117,9 @@ class Bundle:
         return LinkSettings(threshold=self.detector.score_threshold, **self.manifest["linking"])
 
     @cached_property
-    def following(self) -> TrackingSettings:
+    def tracking(self) -> TrackingSettings:
         """How objects become prompts."""
-        return TrackingSettings(**self.manifest["following"])
+        return TrackingSettings(**self.manifest["tracking"])
 
     @cached_property
     def architecture(self) -> Sam2Architecture:
@@ -240,7 +240,7 @@ def _read(folder: Path) -> Bundle:
     bundle = Bundle(folder, read_manifest(folder))
     try:
         # What is more than types and ranges, such as more memories than the network has, fails here, not in a run.
-        _ = bundle.architecture, bundle.segmenter, bundle.linking, bundle.following, bundle.detector, bundle.segments
+        _ = bundle.architecture, bundle.segmenter, bundle.linking, bundle.tracking, bundle.detector, bundle.segments
     except (AutoMedSAMError, ValueError, KeyError, TypeError) as error:
         message = f"The bundle in {folder} has a faulty {MANIFEST_NAME}: {error}"
         raise AutoMedSAMError(message) from error

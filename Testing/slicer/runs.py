@@ -102,7 +102,7 @@ class ScriptedEngine:
     def finish(self, objects: int = 1, tracklets: Any = ()) -> None:
         report = {"seconds": {}, "slices": 1, "segmented_slices": 1, "objects": objects, "volume_ml": {}}
         report |= {"peak_memory_mb": 1.0, "device": "CPU"}
-        self.answer(event="finished", report=report, tracklets=list(tracklets), confidence=[], views={})
+        self.answer(event="finished", report=report, tracklets=list(tracklets), confidence=[], crops={})
 
     def write(self, line: str) -> None:
         self.sent.append(json.loads(line))

@@ -91,7 +91,7 @@ def read_model(folder: Path) -> Model:
         folder=folder,
         task=manifest["task"],
         version=manifest["version"],
-        terms=manifest["licence"],
+        terms=manifest["license"],
         modalities=tuple(manifest["modalities"]),
         plane=manifest["plane"],
         segments=[_segment(entry) for entry in manifest["segments"]],

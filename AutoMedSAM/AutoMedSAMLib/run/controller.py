@@ -79,7 +79,7 @@ class RunController:
         self._boxes: list[Message] = list(message.get("boxes", []))
         self._frame = frame_of(request.volumes[0])
         self._tracklets: list[Message] = []
-        self._views: Message = {}
+        self._crops: Message = {}
         self._outcome: Outcome | None = None
         self._surfaces: Iterator[None] = iter(())
         self._progress, self._began = Progress(again=again), time.perf_counter()
@@ -193,7 +193,7 @@ class RunController:
         self._tell_progress()
 
     def _on_finished(self, event: Message) -> None:
-        self._views = event["views"]
+        self._crops = event["crops"]
         self._on_tracklets(event)
         # Whatever the events said: in the end the segmentation holds what the engine holds.
         first, last = self._run.slices
@@ -201,11 +201,11 @@ class RunController:
         self._finish_with(finished(event))
 
     def _on_cancelled(self, event: Message) -> None:
-        self._views = event.get("views", {})
+        self._crops = event.get("crops", {})
         self._finish_with(cancelled(len(self._written | self._pending), event.get("confidence", [])))
 
     def _on_error(self, event: Message) -> None:
-        message = event["message"] if event.get("teaches") else f"The engine failed ({event['message']})."
+        message = event["message"] if event.get("user_error") else f"The engine failed ({event['message']})."
         self._finish_with(failed(message, event.get("details", "")))
 
     def _on_other(self, event: Message) -> None:
@@ -258,7 +258,7 @@ class RunController:
         """Writes where the segments come from: without that, the next run would take them for a person's own."""
         if self.has_written:
             self._writer.finish(self._run.provenance)
-            self.output.describe(self._run.provenance, self._boxes, self._tracklets, self._views, again=self._again)
+            self.output.describe(self._run.provenance, self._boxes, self._tracklets, self._crops, again=self._again)
 
     def _notes(self) -> list[str]:
         """What else is to be known of the result, a sentence each."""

@@ -51,7 +51,7 @@ class OutputNode:
         provenance: Mapping[str, Any],
         boxes: list[Message],
         tracklets: list[Message],
-        views: Message,
+        crops: Message,
         *,
         again: bool = False,
     ) -> None:
@@ -61,7 +61,7 @@ class OutputNode:
             provenance: see `AutoMedSAMLib.scene.provenance.provenance_of`.
             boxes: the boxes of the run; those that belong to no object are left out.
             tracklets: the objects.
-            views: the engine's, for Propagate again.
+            crops: the engine's, for Propagate again.
             again: whether the run was a correction of the last one: what it lacks of that one's boxes was rejected.
         """
         members = {number for tracklet in tracklets for number in tracklet["boxes"]}
@@ -73,7 +73,7 @@ class OutputNode:
             accepted = [box for box in last.get("boxes", []) if box["id"] in before]
             rejected = [box for box in (*accepted, *last.get("rejected", [])) if box["id"] not in members]
         self.node.SetAttribute(PROVENANCE, encode(dict(provenance)))
-        self.node.SetAttribute(BOXES, encode_boxes(kept, tracklets, rejected, views))
+        self.node.SetAttribute(BOXES, encode_boxes(kept, tracklets, rejected, crops))
 
     def warning(self) -> str:
         """A sentence where the segmentation's grid is not the volume's, so that exports resample; empty if it is."""

@@ -69,24 +69,27 @@ def read_boxes(segmentation: slicer.vtkMRMLSegmentationNode) -> dict[str, Any]:
 
     Returns:
         `boxes`: the accepted ones; `tracklets`: the objects that they make up; `rejected`: boxes of an earlier run
-        that a person left out; `views`: what the engine saw of each object. Boxes and tracklets are as in the
+        that a person left out; `crops`: what the engine saw of each object. Boxes and tracklets are as in the
         engine's messages.
     """
     found = decode(segmentation.GetAttribute(BOXES)) or {}
     if found.get("format") == _BOXES_FORMAT:
         for name in ("boxes", "rejected"):
             found[name] = [_read_box(*fields) for fields in found[name]]
+    if "views" in found:
+        # Scenes saved with version 0.1.
+        found["crops"] = found.pop("views")
     return found
 
 
-def encode_boxes(boxes: list[Message], tracklets: list[Message], rejected: list[Message], views: Message) -> str:
+def encode_boxes(boxes: list[Message], tracklets: list[Message], rejected: list[Message], crops: Message) -> str:
     """What `read_boxes` reads, kept short: it is saved with every scene."""
     content = {
         "format": _BOXES_FORMAT,
         "boxes": [_box_fields(box) for box in boxes],
         "tracklets": [{**one, "score": round(one["score"], 3)} if "score" in one else one for one in tracklets],
         "rejected": [_box_fields(box) for box in rejected],
-        "views": views,
+        "crops": crops,
     }
     return encode(content)
 

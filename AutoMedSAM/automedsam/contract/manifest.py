@@ -16,7 +16,9 @@ from automedsam.contract.errors import AutoMedSAMError
 from automedsam.contract.planes import PLANES
 
 MANIFEST_NAME = "bundle.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# What schema 1 called differently.
+_SCHEMA_1_NAMES = {"license": "licence", "tracking": "following"}
 
 COMPONENTS = ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")
 
@@ -50,7 +52,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
                 f"The bundle in {folder} is of schema {schema}, this version reads {SCHEMA_VERSION}: update AutoMedSAM."
             )
             raise AutoMedSAMError(message)
-        check_manifest(manifest)
+        manifest = _in_names_of_today(manifest)
     except OSError as error:
         message = (
             f"The bundle in {folder} has no readable {MANIFEST_NAME} ({error.strerror}): choose a bundle's folder."
@@ -63,13 +65,27 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def _in_names_of_today(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Checks a manifest by its own schema, and gives one of schema 1 the names of schema 2."""
+    if type(manifest.get("schema")) is not int or manifest["schema"] != 1:
+        check_manifest(manifest)
+        return manifest
+    _check(manifest, _TOP_1)
+    new_names = {old: new for new, old in _SCHEMA_1_NAMES.items()}
+    return {new_names.get(name, name): value for name, value in manifest.items()} | {"schema": SCHEMA_VERSION}
+
+
 def check_manifest(manifest: Mapping[str, Any]) -> None:
     """Checks every field that this version uses.
 
     Raises:
         ManifestError: Names the first field that is missing or wrong.
     """
-    _Fields(_TOP, {"expected_input": _EXPECTED_INPUT})("", manifest)
+    _check(manifest, _TOP)
+
+
+def _check(manifest: Mapping[str, Any], fields: dict[str, _Check]) -> None:
+    _Fields(fields, {"expected_input": _EXPECTED_INPUT})("", manifest)
     values = [segment["value"] for segment in manifest["segments"]]
     labels = manifest["detector"]["labels"]
     if len(set(values)) < len(values):
@@ -313,14 +329,15 @@ _TOP: dict[str, _Check] = {
     "name": _name,
     "version": _name,
     "task": _text,
-    "licence": _text,
+    "license": _text,
     "modalities": _list(_name, 1, 16),
     "window": _nullable(_window),
     "plane": _one_of(*PLANES),
     "segments": _list(_SEGMENT, 1, 255),
     "detector": _DETECTOR,
     "linking": _LINKING,
-    "following": _TRACKING,
+    "tracking": _TRACKING,
     "segmenter": _SEGMENTER,
     "files": _map(_Fields({"sha256": _hash, "bytes": _integer(0, 10**13)}), _path),
 }
+_TOP_1 = {_SCHEMA_1_NAMES.get(name, name): check for name, check in _TOP.items()} | {"schema": _integer(1, 1)}

@@ -84,7 +84,7 @@ class SegmentationRun:
         self.detections: list[list[Box]] = []
         self.tracklets: list[Tracklet] = []
         self.tracker = ObjectTracker(
-            self.slices, volume.frame_spacing(self.plane), bundle.segmenter, bundle.following, self.frames
+            self.slices, volume.frame_spacing(self.plane), bundle.segmenter, bundle.tracking, self.frames
         )
         self._engine = engine
         self._seconds: dict[str, float] = {}
@@ -100,7 +100,7 @@ class SegmentationRun:
         yield from self.detect(detector or self.engine.detector)
         yield from self._track()
 
-    def propagate(self, tracklets: Sequence[Tracklet], views: Mapping[str, CropBox] | None = None) -> Iterator[Event]:
+    def propagate(self, tracklets: Sequence[Tracklet], crops: Mapping[str, CropBox] | None = None) -> Iterator[Event]:
         """The second half of the road alone: segments these objects and no others; ends with `Finished`.
 
         What this run has computed already is not computed again: an object whose boxes, seed and reach are as they
@@ -108,12 +108,12 @@ class SegmentationRun:
 
         Args:
             tracklets: the objects, with boxes and slices in frames of `plane`.
-            views: `follower.views` of an earlier run of the same volume and model, so that objects that have not
+            crops: `follower.crops` of an earlier run of the same volume and model, so that objects that have not
                 changed since come out as they did there.
         """
         self._load()
         self.tracklets = list(tracklets)
-        yield from self._track(views)
+        yield from self._track(crops)
 
     @property
     def engine(self) -> LoadedModel:
@@ -127,9 +127,9 @@ class SegmentationRun:
         _ = self.engine
         self._seconds = {"load": time.perf_counter() - began}
 
-    def _track(self, views: Mapping[str, CropBox] | None = None) -> Iterator[Event]:
+    def _track(self, crops: Mapping[str, CropBox] | None = None) -> Iterator[Event]:
         began = time.perf_counter()
-        yield from self.tracker.track(self.engine.networks, self.tracklets, views)
+        yield from self.tracker.track(self.engine.networks, self.tracklets, crops)
         self._seconds[Stage.SEGMENT.value] = time.perf_counter() - began
         yield Finished(self.result(), self._report())
 

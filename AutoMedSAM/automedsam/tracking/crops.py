@@ -52,11 +52,11 @@ def group_into_crops(objects: Sequence[SliceRange], fill: float, size: tuple[int
             group = sorted(group + [i for g in touching for i in g])
             groups = [g for g in groups if g not in touching]
         groups.append(group)
-    views = []
+    crops = []
     for group in sorted(groups):
         members = tuple(objects[i] for i in group)
-        views.append(Crop(region_of_interest([member.tracklet for member in members], fill, size), members))
-    return views
+        crops.append(Crop(region_of_interest([member.tracklet for member in members], fill, size), members))
+    return crops
 
 
 def region_of_interest(tracklets: Sequence[Tracklet], fill: float, size: tuple[int, int]) -> CropBox:

@@ -86,7 +86,7 @@ class ObjectTracker:
         slices: `(N, H, W)` uint8 grey levels.
         spacing: between slices, rows and columns in mm.
         segmenter: how the model is run.
-        following: how tracklets become prompts.
+        tracking: how tracklets become prompts.
         limits: the first and the last slice to which objects without a box there may be followed.
 
     Attributes:
@@ -99,28 +99,28 @@ class ObjectTracker:
         slices: NDArray[np.uint8],
         spacing: Triple,
         segmenter: SegmenterSettings,
-        following: TrackingSettings,
+        tracking: TrackingSettings,
         limits: tuple[int, int],
     ) -> None:
         self._slices, self._spacing, self._limits = slices, spacing, limits
-        self._segmenter, self._following = segmenter, following
+        self._segmenter, self._tracking = segmenter, tracking
         self.labels = np.zeros(slices.shape, np.uint8)
         self.objects: list[TrackedObject] = []
         self._known: list[TrackedObject] = []
 
     @property
-    def views(self) -> dict[str, CropBox]:
+    def crops(self) -> dict[str, CropBox]:
         """What of the slices the network saw of each object, by `object_key`."""
         return {object_key(tracked.tracklet): tracked.region for tracked in self.objects}
 
     def track(
-        self, networks: Sam2Networks, tracklets: Sequence[Tracklet], views: Mapping[str, CropBox] | None = None
+        self, networks: Sam2Networks, tracklets: Sequence[Tracklet], crops: Mapping[str, CropBox] | None = None
     ) -> Iterator[StageStarted | SliceSegmented | SlicePropagated]:
         """Segments these objects and no others; those that are as they were in an earlier call cost nothing.
 
         They keep their masks to the voxel, even where a neighbour in their view has changed or gone: nobody expects
         another outline of what they have not touched. Objects that are new share views among themselves, but for
-        those of which `views` of an earlier follower tells what was seen: they come out as they did there.
+        those of which `crops` of an earlier follower tells what was seen: they come out as they did there.
 
         An empty slice fills as the objects reach it. A slice that shows something keeps it until all that is new
         there is known, and is told of only if its labels are then others. Stopping early leaves every slice
@@ -136,12 +136,12 @@ class ObjectTracker:
         kept = [tracked for tracked in self._known if tracked.reach in reaches]
         known = [tracked.reach for tracked in kept]
         new = [reach for reach in reaches if reach not in known]
-        seen = [(view, reach) for reach in new if (view := (views or {}).get(object_key(reach.tracklet)))]
+        seen = [(crop, reach) for reach in new if (crop := (crops or {}).get(object_key(reach.tracklet)))]
         shared = group_into_crops(
-            [reach for reach in new if reach not in [r for _, r in seen]], self._following.fill, size
+            [reach for reach in new if reach not in [r for _, r in seen]], self._tracking.fill, size
         )
-        shared += [Crop(view, tuple(r for v, r in seen if v == view)) for view in dict.fromkeys(v for v, _ in seen)]
-        plan = [(view.region, [TrackedObject(reach, view.region) for reach in view.objects]) for view in shared]
+        shared += [Crop(crop, tuple(r for v, r in seen if v == crop)) for crop in dict.fromkeys(v for v, _ in seen)]
+        plan = [(crop.region, [TrackedObject(reach, crop.region) for reach in crop.objects]) for crop in shared]
         self.objects = kept + [tracked for _, objects in plan for tracked in objects]
 
         empty = [not shown.any() for shown in self.labels]
@@ -170,10 +170,10 @@ class ObjectTracker:
         for number, tracked in enumerate(objects):
             reach, tracklet = tracked.reach, tracked.tracklet
             for index, box in tracklet.boxes.items():
-                if index == tracklet.seed or box.score >= self._following.prompt_score:
+                if index == tracklet.seed or box.score >= self._tracking.prompt_score:
                     segmenter.prompt(index, number, Prompt(box=box))
             for index, logits in segmenter.propagate(number, tracklet.seed, reach.first, reach.last):
-                tracked.masks[index] = _cut(logits, tracklet.box_at(index).grown(self._following.margin))
+                tracked.masks[index] = _cut(logits, tracklet.box_at(index).grown(self._tracking.margin))
                 yield tracked, index
             tracked.complete = True
             self._known = [*self._known, tracked][-_MOST_KNOWN:]
@@ -219,7 +219,7 @@ class ObjectTracker:
         """
         between, rows, columns = self._spacing
         side = max(end.height * rows, end.width * columns) if end.drawn else 0.0
-        return round(max(side, self._following.reach_mm) / between)
+        return round(max(side, self._tracking.reach_mm) / between)
 
 
 def object_key(tracklet: Tracklet) -> str:

@@ -61,12 +61,12 @@ def _told(error: Exception) -> dict[str, Any]:
     """One sentence, the details, and whether the sentence is one that a person can act on."""
     details = "".join(traceback.format_exception(error))
     if isinstance(error, AutoMedSAMError):
-        return {"message": str(error), "details": "", "teaches": True}
+        return {"message": str(error), "details": "", "user_error": True}
     if is_out_of_memory(error):
         message = "There is not enough memory: close other programs, or choose fewer slices."
-        return {"message": message, "details": details, "teaches": True}
+        return {"message": message, "details": details, "user_error": True}
     message = f"The engine met a fault of its own ({type(error).__name__}: {error})."
-    return {"message": message.replace("\n", " "), "details": details, "teaches": False}
+    return {"message": message.replace("\n", " "), "details": details, "user_error": False}
 
 
 if __name__ == "__main__":

@@ -33,9 +33,9 @@ from automedsam.worker.messages import (
     MessageCodec,
     ProtocolError,
     RunRequest,
+    read_crops,
     read_grid,
     read_plane,
-    read_views,
     read_volume,
     volume_fingerprint,
     with_names,
@@ -116,7 +116,7 @@ class RequestHandler:
             labels = create_label_file(asked.labels, run.volume.shape)
         # The file says what is shown now, whoever has written it: this run, or one of a worker that is gone.
         run.tracker.labels = np.array(_on_frames(run, labels), order="C")
-        self._execute(request, run, run.propagate(tracklets, read_views(request)), codec, labels, cancelled)
+        self._execute(request, run, run.propagate(tracklets, read_crops(request)), codec, labels, cancelled)
 
     def _execute(
         self,
@@ -169,12 +169,12 @@ class RequestHandler:
                         report=asdict(report),
                         tracklets=codec.tracklets(run.tracklets),
                         confidence=_confidence(run, codec.grid),
-                        views=run.tracker.views,
+                        crops=run.tracker.crops,
                     )
                     return
             if cancelled.is_set():
                 break
-        self._send("cancelled", id=number, confidence=_confidence(run, codec.grid), views=run.tracker.views)
+        self._send("cancelled", id=number, confidence=_confidence(run, codec.grid), crops=run.tracker.crops)
 
     def _link(self, request: Mapping[str, Any]) -> None:
         volume = read_grid(request["volume"])

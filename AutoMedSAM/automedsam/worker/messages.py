@@ -109,16 +109,16 @@ def with_names(volume: Volume, request: Mapping[str, Any]) -> Volume:
         raise ProtocolError(message) from error
 
 
-def read_views(request: Mapping[str, Any]) -> dict[str, CropBox]:
-    """The "views" that an earlier "finished" or "cancelled" event told, given back as they came; see `ObjectTracker`.
+def read_crops(request: Mapping[str, Any]) -> dict[str, CropBox]:
+    """The "crops" that an earlier "finished" or "cancelled" event told, given back as they came; see `ObjectTracker`.
 
     Raises:
         ProtocolError: if they are not what was told.
     """
     try:
-        return {str(key): CropBox(*(int(edge) for edge in region)) for key, region in request.get("views", {}).items()}
+        return {str(key): CropBox(*(int(edge) for edge in region)) for key, region in request.get("crops", {}).items()}
     except (AttributeError, TypeError, ValueError) as error:
-        message = f"The views are not what was told: {error!r}"
+        message = f"The crops are not what was told: {error!r}"
         raise ProtocolError(message) from error
 
 

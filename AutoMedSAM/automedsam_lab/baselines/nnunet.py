@@ -17,7 +17,7 @@ from automedsam_lab.common.system_info import describe_machine
 from automedsam_lab.data import builtin_tasks
 from automedsam_lab.data.prediction_folder import TRAINED_HERE, Baseline, make_folder, write_baseline
 
-WORKER = Worker("nnU-Net", WORKERS / "nnunet_worker.py", "pip install 'automedsam[rival-nnunet]'")
+WORKER = Worker("nnU-Net", WORKERS / "nnunet_worker.py", "pip install 'automedsam[baseline-nnunet]'")
 LICENCE = "Apache-2.0 (the code; the weights are trained here)"
 CONFIGURATION = "3d_fullres"
 _NUMBERS = {builtin_tasks.HIPPOCAMPUS: 4, builtin_tasks.GLIOMA: 1}
@@ -163,13 +163,13 @@ def predict(
     python: Path | None = None,
     on_done: Callable[[str, float], None] = lambda case, seconds: None,
 ) -> Baseline:
-    """Predicts cases with what `train` has left in `work`, and writes the rival's folder.
+    """Predicts cases with what `train` has left in `work`, and writes the baseline's folder.
 
     Args:
         task: what was trained on.
         cases: to predict.
         work: of `train`.
-        out: the rival's folder; made if absent.
+        out: the baseline's folder; made if absent.
         mirror: whether each patch is predicted in all its mirror images, eight in a volume, as nnU-Net does by itself.
         device: "cpu" or "cuda".
         threads: that compute on a CPU.
@@ -177,14 +177,14 @@ def predict(
         on_done: is told each case and its seconds: reading, preprocessing, network and resampling back.
 
     Returns:
-        What `rival.json` holds.
+        What `baseline.json` holds.
 
     Raises:
         AutoMedSAMError: if nothing was trained in `work`, nnU-Net fails, or `out` cannot be written.
     """
     if not (work / _TRAINED).exists():
         message = (
-            f"No finished nnU-Net training is in {work}: run 'automedsam-lab rival nnunet train' to its end first."
+            f"No finished nnU-Net training is in {work}: run 'automedsam-lab baseline nnunet train' to its end first."
         )
         raise AutoMedSAMError(message)
     if json.loads((work / _SPLIT).read_text(encoding="utf-8"))["task"] != task:
@@ -213,7 +213,7 @@ def predict(
     job = {**_job(task, work, device, threads), "action": "predict", "cases": asked, "mirror": mirror}
     result = run_worker(WORKER, job, work / "nnunet.log", python=python, threads=threads, on_line=on_line)
     on_cpu = trained["device"] == "cpu"
-    rival = Baseline(
+    baseline = Baseline(
         name=f"nnU-Net ({trained['configuration']})",
         version=result["version"],
         licence=LICENCE,
@@ -230,8 +230,8 @@ def predict(
             f"weights, nnU-Net's own augmentation, {'and its' if mirror else 'without its'} mirroring at test time."
         ),
     )
-    write_baseline(rival, out)
-    return rival
+    write_baseline(baseline, out)
+    return baseline
 
 
 def _job(task: str, work: Path, device: str, threads: int) -> dict[str, Any]:

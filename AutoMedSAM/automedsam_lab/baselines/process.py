@@ -1,4 +1,4 @@
-"""A rival's process: started with a job file, followed line by line, and ended with us."""
+"""A baseline's process: started with a job file, followed line by line, and ended with us."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True)
 class Worker:
-    """What runs a rival.
+    """What runs a baseline.
 
     Attributes:
-        rival: its name as a sentence has it.
+        baseline: its name as a sentence has it.
         script: the file that is run, by its path.
         install: the command that brings what it needs.
         notice: what is told each time it is used, such as its licence.
     """
 
-    rival: str
+    baseline: str
     script: Path
     install: str
     notice: str = ""
@@ -44,12 +44,12 @@ def run_worker(
     threads: int | None = None,
     on_line: Callable[[Line], None] = lambda line: None,
 ) -> Line:
-    """Runs a rival in a process of its own.
+    """Runs a baseline in a process of its own.
 
     Args:
         worker: what runs it.
         job: JSON values; how the script knows what to do.
-        log: a file for all that the rival's packages print.
+        log: a file for all that the baseline's packages print.
         python: the interpreter to run it in; this one if None.
         threads: of OpenMP and its like; as many as the packages choose if None.
         on_line: is told each line but the last (see `workers/worker_io.py`).
@@ -61,7 +61,7 @@ def run_worker(
         AutoMedSAMError: if there is no such interpreter, a package is missing, or the script fails.
     """
     interpreter = str(python or sys.executable)
-    with tempfile.TemporaryDirectory(prefix="automedsam-rival-") as folder:
+    with tempfile.TemporaryDirectory(prefix="automedsam-baseline-") as folder:
         job_file = Path(folder) / "job.json"
         job_file.write_text(json.dumps(job), encoding="utf-8")
         with log.open("ab") as heard:
@@ -77,7 +77,7 @@ def run_worker(
             except OSError as error:
                 message = (
                     f"{interpreter} cannot be run ({error.strerror}); give the path of a Python that has what "
-                    f"{worker.rival} needs."
+                    f"{worker.baseline} needs."
                 )
                 raise AutoMedSAMError(message) from error
             try:
@@ -92,14 +92,16 @@ def run_worker(
                         pipe.close()
     if "missing" in last:
         message = (
-            f"{worker.rival} needs {last['missing']}, which is not installed for {interpreter}: {worker.install}, "
+            f"{worker.baseline} needs {last['missing']}, which is not installed for {interpreter}: {worker.install}, "
             "or name a Python that has it with --python."
         )
         raise AutoMedSAMError(message)
     if "error" in last:
         raise AutoMedSAMError(str(last["error"]))
     if "result" not in last or process.returncode != 0:
-        message = f"{worker.rival} failed ({_last_words(log) or f'exit code {process.returncode}'}); all of it: {log}."
+        message = (
+            f"{worker.baseline} failed ({_last_words(log) or f'exit code {process.returncode}'}); all of it: {log}."
+        )
         raise AutoMedSAMError(message)
     result: Line = last["result"]
     return result

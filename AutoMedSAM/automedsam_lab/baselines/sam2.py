@@ -36,7 +36,7 @@ def sam2(config: str = "sam2.1_hiera_t512") -> SliceBaseline:
     terms = sorted({file.licence for file in chosen.files})
     return SliceBaseline(
         name=f"SAM 2, {chosen.name}",
-        worker=Worker("SAM 2", WORKERS / "sam2_worker.py", "pip install 'automedsam[rival-sam2]'"),
+        worker=Worker("SAM 2", WORKERS / "sam2_worker.py", "pip install 'automedsam[baseline-sam2]'"),
         licence=f"Apache-2.0 (sam2). Published weights: {' '.join(terms)}",
         prompted="box on one slice",
         sight=SliceSelection.VIDEO,

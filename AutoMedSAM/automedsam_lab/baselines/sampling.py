@@ -1,4 +1,4 @@
-"""Which slices a rival is shown."""
+"""Which slices a baseline is shown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _LEAST_RUN = 10
 
 
 class SliceSelection(str, Enum):
-    """What a rival is shown of a volume: its slices with a label, all of them, or all of them in a row."""
+    """What a baseline is shown of a volume: its slices with a label, all of them, or all of them in a row."""
 
     BOXED = "boxed"
     ALL = "all"

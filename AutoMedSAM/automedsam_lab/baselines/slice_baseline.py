@@ -1,4 +1,4 @@
-"""Rivals that look at slices: the engine's own frames go to their process, and label maps come back."""
+"""Baselines that look at slices: the engine's own frames go to their process, and label maps come back."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from automedsam_lab.metrics.reference_boxes import true_tracklet
 if TYPE_CHECKING:
     from automedsam.core.volume import Volume
 
-LOG = "rival.log"
+LOG = "baseline.log"
 # What our own detectors see; their settings are not read, for that takes the packages of training.
 PLANES = {builtin_tasks.HIPPOCAMPUS: Plane.SAGITTAL, builtin_tasks.GLIOMA: Plane.AXIAL}
 
 
 @dataclass(frozen=True)
 class SliceBaseline:
-    """A rival that segments slices.
+    """A baseline that segments slices.
 
     Attributes:
         name: as tables have it.
@@ -53,7 +53,7 @@ class SliceBaseline:
 
 @dataclass(frozen=True)
 class Prepared:
-    """One case as a rival is shown it.
+    """One case as a baseline is shown it.
 
     Attributes:
         case: whose it is.
@@ -94,7 +94,7 @@ def task_frames(case: builtin_tasks.Case, task: str) -> tuple[Volume, Plane, NDA
 
 
 def predict(
-    rival: SliceBaseline,
+    baseline: SliceBaseline,
     task: str,
     cases: Sequence[builtin_tasks.Case],
     out: Path,
@@ -107,27 +107,27 @@ def predict(
     files: dict[str, str] | None = None,
     on_done: Callable[[str, float], None] = lambda case, seconds: None,
 ) -> Baseline:
-    """Runs a rival on cases, and writes its folder.
+    """Runs a baseline on cases, and writes its folder.
 
     Args:
-        rival: what to run.
+        baseline: what to run.
         task: "hippocampus" or "glioma".
         cases: to predict.
-        out: the rival's folder; made if absent. There are label maps in it only where weights are given and every
+        out: the baseline's folder; made if absent. There are label maps in it only where weights are given and every
             slice was shown.
         weights: a checkpoint; without one the weights are random, for size and speed alone.
         slices: show at most so many, spread over the cases; all if None.
         device: "cpu" or "cuda".
         threads: that compute on a CPU.
-        python: the interpreter that has the rival's packages; this one if None.
+        python: the interpreter that has the baseline's packages; this one if None.
         files: more paths for the script.
         on_done: is told each case and its seconds: preparing the slices, network and masks, not loading.
 
     Returns:
-        What `rival.json` holds.
+        What `baseline.json` holds.
 
     Raises:
-        AutoMedSAMError: if the weights are not there, a case cannot be read, the rival fails, or `out` cannot be
+        AutoMedSAMError: if the weights are not there, a case cannot be read, the baseline fails, or `out` cannot be
             written.
     """
     if weights is not None and not weights.is_file():
@@ -145,10 +145,10 @@ def predict(
             done[line["done"]] = {"seconds": line["seconds"], "images": line["images"]}
             on_done(line["done"], line["seconds"])
 
-    with tempfile.TemporaryDirectory(prefix="automedsam-rival-") as folder:
-        prepared, entries = _write_cases(rival.sight, task, cases, slices, Path(folder))
+    with tempfile.TemporaryDirectory(prefix="automedsam-baseline-") as folder:
+        prepared, entries = _write_cases(baseline.sight, task, cases, slices, Path(folder))
         job = {
-            **rival.settings,
+            **baseline.settings,
             **(files or {}),
             "weights": None if weights is None else str(weights.resolve()),
             "device": device,
@@ -156,21 +156,21 @@ def predict(
             "seed": builtin_tasks.SPLIT_SEED,
             "cases": entries,
         }
-        result = run_worker(rival.worker, job, out / LOG, python=python, threads=threads, on_line=on_line)
+        result = run_worker(baseline.worker, job, out / LOG, python=python, threads=threads, on_line=on_line)
         if weights is not None and slices is None:
             for one in prepared:
                 _write_case(one, np.load(Path(folder) / f"{one.case.patient}.found.npy"), out)
     written = Baseline(
-        name=rival.name,
+        name=baseline.name,
         version=str(result["version"]),
-        licence=rival.licence,
-        prompted=rival.prompted,
+        licence=baseline.licence,
+        prompted=baseline.prompted,
         weights=RANDOM if weights is None else GIVEN,
         size_mb=float(result["size_mb"]),
         machine=describe_machine() | result["ran_on"],
         cases=done,
         note=" ".join(
-            _note(rival.note, weights, slices, sum(int(found["images"]) for found in done.values()), threads)
+            _note(baseline.note, weights, slices, sum(int(found["images"]) for found in done.values()), threads)
         ),
     )
     write_baseline(written, out)

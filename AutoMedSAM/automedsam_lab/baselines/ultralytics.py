@@ -32,7 +32,7 @@ def fastsam(size: str = "x") -> SliceBaseline:
         raise AutoMedSAMError(message)
     return SliceBaseline(
         name=f"FastSAM-{size}",
-        worker=Worker("FastSAM", WORKERS / "ultralytics_worker.py", "pip install 'automedsam[rival-fastsam]'", AGPL),
+        worker=Worker("FastSAM", WORKERS / "ultralytics_worker.py", "pip install 'automedsam[baseline-fastsam]'", AGPL),
         licence="AGPL-3.0 (ultralytics and the weights)",
         prompted="box",
         sight=SliceSelection.BOXED,
@@ -49,7 +49,7 @@ def mobilesam() -> SliceBaseline:
     return SliceBaseline(
         name="MobileSAM",
         worker=Worker(
-            "MobileSAM", WORKERS / "ultralytics_worker.py", "pip install 'automedsam[rival-mobilesam]'", AGPL
+            "MobileSAM", WORKERS / "ultralytics_worker.py", "pip install 'automedsam[baseline-mobilesam]'", AGPL
         ),
         licence="AGPL-3.0 (ultralytics); Apache-2.0 (the weights)",
         prompted="box",

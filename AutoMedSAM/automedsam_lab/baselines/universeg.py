@@ -31,7 +31,7 @@ def universeg(examples: int = EXAMPLES) -> SliceBaseline:
         worker=Worker(
             "UniverSeg",
             WORKERS / "universeg_worker.py",
-            "pip install 'automedsam[rival-universeg]' and the checkout of JJGO/UniverSeg, which is in no registry",
+            "pip install 'automedsam[baseline-universeg]' and the checkout of JJGO/UniverSeg, which is in no registry",
         ),
         licence="Apache-2.0 (universeg); OpenRAIL++-M, research only (its published weights)",
         prompted=f"{examples} labelled slices",
@@ -59,12 +59,12 @@ def predict(
         task: "hippocampus" or "glioma".
         data: the folder of datasets.
         cases: to predict.
-        out: the rival's folder.
+        out: the baseline's folder.
         examples: of each label.
         options: of `slice_baseline.predict`.
 
     Returns:
-        What `rival.json` holds.
+        What `baseline.json` holds.
 
     Raises:
         AutoMedSAMError: if there are no training patients in `data`, or as `slice_baseline.predict` raises.

@@ -27,7 +27,7 @@ YOLO_NAS_TERMS = (
     "passed on (LICENSE.YOLONAS.md)."
 )
 # MedSAM2 sees whole slices and is prompted once an object: nearly nothing of the slice is cut away.
-FOLLOWING = {"fill": 0.1, "prompt_score": 0.5, "reach_mm": 5.0, "margin": 0.25}
+TRACKING = {"fill": 0.1, "prompt_score": 0.5, "reach_mm": 5.0, "margin": 0.25}
 LINKING = {"max_gap_mm": 5.0, "min_extent_mm": 3.0}
 COLOURS = ((0.95, 0.77, 0.06), (0.90, 0.47, 0.33), (0.33, 0.67, 0.90), (0.45, 0.75, 0.35), (0.70, 0.50, 0.85))
 # Slicer's own for what nobody told more of.
@@ -86,14 +86,14 @@ def base_manifest(
         "name": _name(said.name or out.name),
         "version": said.version,
         "task": said.task or base.get("task") or " and ".join(segment["name"] for segment in segments),
-        "licence": said.licence or _licence(terms, published, detector),
+        "license": said.licence or _licence(terms, published, detector),
         "modalities": [modality],
         "window": _window(said, published, base, taught, modality),
         "plane": plane.value if plane else base.get("plane", Plane.AXIAL.value),
         "segments": segments,
         "detector": _detector(said, detector, base, segments),
         "linking": base.get("linking", LINKING),
-        "following": base.get("following", FOLLOWING),
+        "tracking": base.get("tracking", TRACKING),
     }
 
 

@@ -158,7 +158,7 @@ def write_manifest(task: StarterTask, bundles: Path, weights: Path, threshold: f
         "name": task.name,
         "version": VERSION,
         "task": task.task,
-        "licence": task.licence,
+        "license": task.licence,
         "modalities": list(task.modalities),
         "window": None,
         "plane": detector.plane,
@@ -173,7 +173,7 @@ def write_manifest(task: StarterTask, bundles: Path, weights: Path, threshold: f
             "files": detectors,
         },
         "linking": task.linking,
-        "following": task.following,
+        "tracking": task.tracking,
         "segmenter": {"architecture": architecture, "box_as_mask": True, "files": segmenters},
         "files": {
             path: {"sha256": file_hash(folder / path), "bytes": (folder / path).stat().st_size} for path in named

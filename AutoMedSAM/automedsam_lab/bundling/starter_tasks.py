@@ -36,7 +36,7 @@ class StarterTask:
         segments: the labels, in the order of the detector's classes.
         linking: what differs from the defaults of `automedsam.detection.linking.LinkSettings`.
         mirror: see `automedsam.detection.detector.FlipAugmentation`.
-        following: see `automedsam.bundle.TrackingSettings`.
+        tracking: see `automedsam.bundle.TrackingSettings`.
         licence: the terms of the weights.
         data: where the training cases come from.
     """
@@ -47,7 +47,7 @@ class StarterTask:
     segments: tuple[Segment, ...]
     mirror: FlipAugmentation
     linking: dict[str, Any]
-    following: dict[str, float]
+    tracking: dict[str, float]
     licence: str
     data: str
 
@@ -70,7 +70,7 @@ STARTER_TASKS = {
         ),
         mirror=FlipAugmentation.SLICES,
         linking={"member_share": 0.4, "max_objects": 1},
-        following={"fill": 0.4, "prompt_score": 0.5, "reach_mm": 0.0, "margin": 0.1},
+        tracking={"fill": 0.4, "prompt_score": 0.5, "reach_mm": 0.0, "margin": 0.1},
         licence=f"CC BY-SA 4.0 (MSD Task04) for the detector. {SEGMENTER_LICENCE}",
         data="Medical Segmentation Decathlon, Task04 Hippocampus",
     ),
@@ -89,7 +89,7 @@ STARTER_TASKS = {
         ),
         mirror=FlipAugmentation.COLUMNS,
         linking={"max_gap_mm": 5.0, "min_extent_mm": 8.0},
-        following={"fill": 0.6, "prompt_score": 0.5, "reach_mm": 2.0, "margin": 0.15},
+        tracking={"fill": 0.6, "prompt_score": 0.5, "reach_mm": 2.0, "margin": 0.15},
         licence=f"Research only (CC BY-NC-SA 3.0, as BraTS). {SEGMENTER_LICENCE}",
         data="BraTS 2013 and 2015 patients (DeepMedic's examples) and one low-grade glioma with fused labels",
     ),

@@ -26,7 +26,9 @@ app.add_typer(quantize.app)
 app.add_typer(bench.app)
 app.add_typer(memories.app)
 app.add_typer(prepare.app)
-app.add_typer(baselines.app, name="rival")
+app.add_typer(baselines.app, name="baseline")
+# The name until version 0.2.
+app.add_typer(baselines.app, name="rival", hidden=True, deprecated=True)
 app.add_typer(runtimes.app)
 
 

@@ -1,4 +1,4 @@
-"""`automedsam-lab rival`: other people's models on the cases that a bundle is evaluated on."""
+"""`automedsam-lab baseline`: other people's models on the cases that a bundle is evaluated on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ Part = Annotated[str, typer.Option(help="Of the task's split: test, validation, 
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many cases.", show_default="all")]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="The rival's folder, for evaluate --rival.", show_default="rival-NAME-TASK"),
+    typer.Option(
+        "--output", "-o", help="The baseline's folder, for evaluate --baseline.", show_default="baseline-NAME-TASK"
+    ),
 ]
 Weights = Annotated[
     Path | None,
@@ -50,7 +52,7 @@ Threads = Annotated[int, typer.Option(min=1, help="That compute on a CPU.")]
 Python = Annotated[
     Path | None,
     typer.Option(
-        "--python", help="Another Python, that has the rival's packages.", dir_okay=False, show_default="this one"
+        "--python", help="Another Python, that has the baseline's packages.", dir_okay=False, show_default="this one"
     ),
 ]
 
@@ -136,11 +138,11 @@ def universeg(
     _check_device(device)
     chosen = _choose(task, cases, part, limit)
     with _progress("UniverSeg", len(chosen)) as on_done:
-        rival = adapter.predict(
+        baseline = adapter.predict(
             task,
             cases,
             chosen,
-            output or Path(f"rival-universeg-{task}"),
+            output or Path(f"baseline-universeg-{task}"),
             examples=examples,
             weights=weights,
             slices=_sampled(weights, slices),
@@ -149,7 +151,7 @@ def universeg(
             python=python,
             on_done=on_done,
         )
-    _tell(rival, output or Path(f"rival-universeg-{task}"))
+    _tell(baseline, output or Path(f"baseline-universeg-{task}"))
 
 
 @nnunet_app.command("train")
@@ -194,7 +196,7 @@ def nnunet_train(
 @nnunet_app.command("predict")
 def nnunet_predict(
     cases: Cases,
-    work: Annotated[Path, typer.Option(help="What 'rival nnunet train' worked in.")],
+    work: Annotated[Path, typer.Option(help="What 'baseline nnunet train' worked in.")],
     task: TaskName = HIPPOCAMPUS,
     part: Part = "test",
     output: Output = None,
@@ -211,9 +213,9 @@ def nnunet_predict(
 
     _check_device(device)
     chosen = _choose(task, cases, part, limit)
-    out = output or Path(f"rival-nnunet-{task}")
+    out = output or Path(f"baseline-nnunet-{task}")
     with _progress("nnU-Net", len(chosen)) as on_done:
-        rival = nnunet.predict(
+        baseline = nnunet.predict(
             task,
             chosen,
             work,
@@ -224,11 +226,11 @@ def nnunet_predict(
             python=python,
             on_done=on_done,
         )
-    _tell(rival, out)
+    _tell(baseline, out)
 
 
 def _run(
-    rival: SliceBaseline,
+    baseline: SliceBaseline,
     task: str,
     cases: Path,
     part: str,
@@ -244,12 +246,12 @@ def _run(
 
     _check_device(device)
     chosen = _choose(task, cases, part, limit)
-    if rival.worker.notice:
-        typer.echo(f"{rival.worker.rival}: {rival.worker.notice}", err=True)
-    out = output or Path(f"rival-{rival.worker.rival.lower().replace(' ', '')}-{task}")
-    with _progress(rival.worker.rival, len(chosen)) as on_done:
+    if baseline.worker.notice:
+        typer.echo(f"{baseline.worker.baseline}: {baseline.worker.notice}", err=True)
+    out = output or Path(f"baseline-{baseline.worker.baseline.lower().replace(' ', '')}-{task}")
+    with _progress(baseline.worker.baseline, len(chosen)) as on_done:
         written = predict(
-            rival,
+            baseline,
             task,
             chosen,
             out,
@@ -275,7 +277,7 @@ def _sampled(weights: Path | None, slices: int | None) -> int | None:
 
 def _check_device(device: str) -> None:
     if device not in _DEVICES:
-        message = f"There is no device {device!r} for rivals; choose one of {', '.join(_DEVICES)}."
+        message = f"There is no device {device!r} for baselines; choose one of {', '.join(_DEVICES)}."
         raise AutoMedSAMError(message)
 
 
@@ -287,9 +289,9 @@ def _progress(title: str, total: int) -> Iterator[Callable[[str, float], None]]:
         yield lambda _case, _seconds: bar.advance(task)
 
 
-def _tell(rival: Baseline, out: Path) -> None:
-    seconds, images = (sum(case[key] for case in rival.cases.values()) for key in ("seconds", "images"))
+def _tell(baseline: Baseline, out: Path) -> None:
+    seconds, images = (sum(case[key] for case in baseline.cases.values()) for key in ("seconds", "images"))
     typer.echo(
-        f"{rival.name}, {rival.weights} weights, {rival.size_mb:.1f} MB: "
+        f"{baseline.name}, {baseline.weights} weights, {baseline.size_mb:.1f} MB: "
         f"{1000 * seconds / images:.0f} ms a slice over {images:g} slices. Written: {out}"
     )

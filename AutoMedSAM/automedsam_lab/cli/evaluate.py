@@ -9,7 +9,7 @@ import typer
 
 from automedsam.errors import AutoMedSAMError
 from automedsam.pipeline.backends import Backend
-from automedsam_lab.cli.options import OnError, progress
+from automedsam_lab.cli.options import OnError, progress, renamed
 
 app = typer.Typer()
 
@@ -35,10 +35,14 @@ def evaluate(
             show_default="int8, and fp32-onnx where its files are here",
         ),
     ] = None,
-    rivals: Annotated[
+    baselines: Annotated[
         list[Path] | None,
-        typer.Option("--rival", help="A rival's folder, with rival.json and a label map a case; as often as wanted."),
+        typer.Option(
+            "--baseline",
+            help="Folder of a baseline, with baseline.json and a label map for each case; may be repeated.",
+        ),
     ] = None,
+    old_baselines: Annotated[list[Path] | None, typer.Option("--rival", hidden=True)] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="A folder for the results.", show_default="evaluation-BUNDLE"),
@@ -54,7 +58,7 @@ def evaluate(
         OnError, typer.Option(help="What to do about a case that cannot be used, or that the model has seen.")
     ] = OnError.STOP,
 ) -> None:
-    """Measure a model, with and without a prompt and beside rivals; write tables, plots and an HTML report."""
+    """Measure a model, with and without a prompt and beside baselines; write tables, plots and an HTML report."""
     from rich.console import Console
 
     from automedsam.bundle import load_bundle
@@ -78,7 +82,10 @@ def evaluate(
         skip_bad=skip_bad,
     )
     model = load_bundle(bundle)
-    opened = [PredictionFolder.open(folder) for folder in rivals or ()]
+    opened = [
+        PredictionFolder.open(folder)
+        for folder in [*(baselines or ()), *renamed("--rival", "--baseline", old_baselines or ())]
+    ]
     chosen = available_backends(model) if backends is None else _backends(backends)
     if prepared is not None:
         picked, left_out, data = prepared_cases(model, prepared, part, limit, skip_bad=skip_bad)
@@ -94,7 +101,7 @@ def evaluate(
             folder,
             chosen,
             data=data,
-            rivals=opened,
+            baselines=opened,
             settings=settings,
             left_out=left_out,
             on_done=lambda done: bar.advance(task_bar),

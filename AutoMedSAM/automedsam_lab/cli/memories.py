@@ -1,4 +1,4 @@
-"""`automedsam-lab memories`: how many slices a slice should remember."""
+"""`automedsam-lab memory-length`: how many slices a slice should remember."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from automedsam_lab.common.optional_dependencies import require
 app = typer.Typer()
 
 
-@app.command()
-def memories(
+@app.command("memories", hidden=True, deprecated=True)
+@app.command("memory-length")
+def memory_length(
     bundle: Annotated[str, typer.Argument(help="A model of 'automedsam models', or a bundle's folder.")],
     cases: Annotated[Path, typer.Option("--cases", help="The folder that holds the datasets.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="A folder for the table and the plot.")],

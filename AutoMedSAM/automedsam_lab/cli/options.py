@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+_T = TypeVar("_T")
 
 
 def progress() -> Progress:
@@ -24,3 +29,10 @@ class OnError(str, Enum):
 
     SKIP = "skip"
     STOP = "stop"
+
+
+def renamed(old: str, new: str, values: Sequence[_T]) -> Sequence[_T]:
+    """The values of an option that has another name now, with a warning if there are any."""
+    if values:
+        typer.echo(f"{old} is called {new} now; the old name will be gone in the next release.", err=True)
+    return values

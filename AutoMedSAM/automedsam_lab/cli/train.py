@@ -18,7 +18,7 @@ from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Train a detector or the segmenter. On several GPUs, for the recipes poster and medsam2: "
+    help="Train a detector or the segmenter. On several GPUs, for the recipes yolo-nas and medsam2: "
     "torchrun --nproc-per-node N -m automedsam_lab.cli train ...",
 )
 
@@ -31,9 +31,11 @@ class Task(str, Enum):
 
 
 class DetectorRecipe(str, Enum):
-    """How a detector is trained: as the starter bundles' were, or as the poster's."""
+    """How a detector is trained: as the starter bundles' were, or by the published YOLO-NAS recipe."""
 
     STARTER = "starter"
+    YOLO_NAS = "yolo-nas"
+    # Its name until version 0.2.
     POSTER = "poster"
 
 
@@ -52,7 +54,7 @@ class ModelSize(str, Enum):
     L = "l"
 
 
-STARTER_PANEL, YOLO_NAS_PANEL, MEDSAM2_PANEL = "Recipe starter", "Recipe poster", "Recipe medsam2"
+STARTER_PANEL, YOLO_NAS_PANEL, MEDSAM2_PANEL = "Recipe starter", "Recipe yolo-nas", "Recipe medsam2"
 _DATA_HELP = "The folder that holds the datasets."
 
 Data = Annotated[Path, typer.Option("--data", help=_DATA_HELP)]
@@ -113,14 +115,17 @@ def detector(
         typer.Option("--flip", help="Mirror half of the images.", show_default=False, rich_help_panel=YOLO_NAS_PANEL),
     ] = None,
 ) -> None:
-    """Train a detector (YOLO-NAS) from scratch: a task's, or by the poster's recipe on a prepared dataset."""
+    """Train a detector (YOLO-NAS) from scratch: a task's, or by the YOLO-NAS recipe on a prepared dataset."""
     with require("train", "Training a detector"):
         import torch  # noqa: F401
 
     starter = {"data": data, "steps": steps, "minutes": minutes, "TASK": task}
-    poster = {"epochs": epochs, "batch": batch, "rate": lr, "image_size": size, "width": width, "patience": patience}
+    yolo_nas = {"epochs": epochs, "batch": batch, "rate": lr, "image_size": size, "width": width, "patience": patience}
+    if recipe is DetectorRecipe.POSTER:
+        typer.echo("The recipe poster is called yolo-nas now; the old name will be gone in the next release.", err=True)
+        recipe = DetectorRecipe.YOLO_NAS
     if recipe is DetectorRecipe.STARTER:
-        _refuse(recipe.value, {"prepared": prepared, "model": model, "flip": flip, **poster})
+        _refuse(recipe.value, {"prepared": prepared, "model": model, "flip": flip, **yolo_nas})
         if task is None:
             message = f"The recipe starter trains for a task: name {' or '.join(t.value for t in Task)}."
             raise AutoMedSAMError(message)
@@ -134,7 +139,7 @@ def detector(
         from automedsam_lab.training.distributed import is_main_process
 
     _check_device(device)
-    chosen = _given({**poster, "model": model and model.value})
+    chosen = _given({**yolo_nas, "model": model and model.value})
     settings = YoloNasSettings(movement=Movement(flip=bool(flip)), **chosen)
     with _stoppable(out):
         checkpoint = train_yolo_nas_detector(

@@ -1,4 +1,4 @@
-"""A rival's folder: `rival.json` and one label map a case, which `evaluate --rival` puts in the table."""
+"""A baseline's folder: `baseline.json` and one label map a case, which `evaluate --baseline` puts in the table."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from automedsam_lab.common.json_files import write_json
 if TYPE_CHECKING:
     from automedsam.core.volume import Volume
 
-BASELINE_FILE = "rival.json"
+BASELINE_FILE = "baseline.json"
+# Its name until version 0.2.
+OLD_BASELINE_FILE = "rival.json"
 SCHEMA = 1
 TRAINED_HERE, GIVEN, RANDOM = "trained here", "given", "random"
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a rival is, and how long it took.
+    """What a baseline is, and how long it took.
 
     Attributes:
         name: as tables have it.
         version: of the package that ran it.
         licence: of the package, and of the weights where that is known.
-        prompted: "none", or what the rival was told of the truth, such as "box".
+        prompted: "none", or what the baseline was told of the truth, such as "box".
         weights: "trained here", "given" or "random"; the masks of random weights mean nothing.
         size_mb: of the weights, in millions of bytes.
         machine: see `automedsam_lab.common.system_info.describe_machine`.
@@ -51,26 +53,27 @@ class Baseline:
 
 
 def make_folder(out: Path) -> None:
-    """Makes a rival's folder; an old `rival.json` goes, for it does not tell of what comes.
+    """Makes a baseline's folder; an old `baseline.json` goes, for it does not tell of what comes.
 
     Raises:
         AutoMedSAMError: if it cannot be made.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / BASELINE_FILE).unlink(missing_ok=True)
+        for name in (BASELINE_FILE, OLD_BASELINE_FILE):
+            (out / name).unlink(missing_ok=True)
     except OSError as error:
         message = f"The folder {out} cannot be made or written ({error.strerror}); choose another one."
         raise AutoMedSAMError(message) from error
 
 
-def write_baseline(rival: Baseline, out: Path) -> None:
-    """Writes `rival.json`, last of all: a folder without it is not finished.
+def write_baseline(baseline: Baseline, out: Path) -> None:
+    """Writes `baseline.json`, last of all: a folder without it is not finished.
 
     Raises:
         AutoMedSAMError: if it cannot be written.
     """
-    write_json({"schema": SCHEMA, **asdict(rival)}, out / BASELINE_FILE)
+    write_json({"schema": SCHEMA, **asdict(baseline)}, out / BASELINE_FILE)
 
 
 def write_labels(labels: NDArray[np.uint8], volume: Volume, case: str, out: Path) -> None:
@@ -80,7 +83,7 @@ def write_labels(labels: NDArray[np.uint8], volume: Volume, case: str, out: Path
         labels: `(K, J, I)`, the task's values.
         volume: the case.
         case: its name.
-        out: the rival's folder.
+        out: the baseline's folder.
 
     Raises:
         AutoMedSAMError: if it cannot be written.

@@ -1,7 +1,7 @@
-"""Other people's models in the same table: read from the folders that `automedsam-lab rival` and others leave.
+"""Other people's models in the same table: read from the folders that `automedsam-lab baseline` and others leave.
 
 ```
-PRED/rival.json      what it is, what it was told of the truth, where its weights come from, what it cost
+PRED/baseline.json      what it is, what it was told of the truth, where its weights come from, what it cost
 PRED/<case>.nii.gz   label map on the case's own grid, the task's values
 ```
 """
@@ -26,14 +26,16 @@ if TYPE_CHECKING:
     from automedsam.bundle import Bundle
     from automedsam.core.volume import Plane, Volume
 
-BASELINE_FILE = "rival.json"
+BASELINE_FILE = "baseline.json"
+# Its name until version 0.2.
+OLD_BASELINE_FILE = "rival.json"
 SCHEMA = 1
 WEIGHTS = ("trained here", "given", "random")
 
 
 @dataclass(frozen=True)
 class PredictionFolder:
-    """A rival's label maps and what is told of them.
+    """A baseline's label maps and what is told of them.
 
     Attributes:
         folder: where they lie.
@@ -75,19 +77,21 @@ class PredictionFolder:
 
     @classmethod
     def open(cls, folder: Path) -> PredictionFolder:
-        """Reads `rival.json`.
+        """Reads `baseline.json`.
 
         Raises:
             AutoMedSAMError: if it is missing or faulty.
         """
         path = folder / BASELINE_FILE
+        if not path.exists() and (folder / OLD_BASELINE_FILE).exists():
+            path = folder / OLD_BASELINE_FILE
         try:
             told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            message = f"{path} cannot be read ({error.strerror}); give the folder of a rival that is finished."
+            message = f"{path} cannot be read ({error.strerror}); give the folder of a baseline that is finished."
             raise AutoMedSAMError(message) from error
         except ValueError as error:
-            message = f"{path} is no JSON ({error}); let the rival write it again."
+            message = f"{path} is no JSON ({error}); let the baseline write it again."
             raise AutoMedSAMError(message) from error
         try:
             if told["schema"] != SCHEMA:
@@ -111,7 +115,7 @@ class PredictionFolder:
                 str(told.get("note") or ""),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            message = f"{path} lacks or garbles what a rival tells ({error!r}); let the rival write it again."
+            message = f"{path} lacks or garbles what a baseline tells ({error!r}); let the baseline write it again."
             raise AutoMedSAMError(message) from error
 
     def labels(self, case: str, volume: Volume, bundle: Bundle) -> NDArray[np.uint8]:
@@ -235,5 +239,5 @@ def _read_flat(path: Path) -> Volume:
         with suppress_sitk_output():
             return Volume.from_image(sitk.ReadImage(str(path)), path.name)
     except RuntimeError as error:
-        message = f"{path} cannot be read as NIfTI; let the rival write it again."
+        message = f"{path} cannot be read as NIfTI; let the baseline write it again."
         raise AutoMedSAMError(message) from error

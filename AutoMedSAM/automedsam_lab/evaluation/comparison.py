@@ -135,7 +135,7 @@ class Comparison:
         patients: how many they are of.
         labels: the segments' names.
         settings: the choices that were made.
-        methods: ours without a prompt first, then rivals, then ours with manual prompts.
+        methods: ours without a prompt first, then baselines, then ours with manual prompts.
         detections: one a backend.
         consistencies: one a backend; none where the cases have boxes alone.
         speeds: by backend's name and kind of prompt.
@@ -190,7 +190,7 @@ def build_comparison(
     backends: Sequence[Backend],
     results: Sequence[CaseResult],
     baseline_rows: Sequence[MethodRow],
-    rivals: Sequence[PredictionFolder],
+    baselines: Sequence[PredictionFolder],
     speeds: Mapping[Backend, Mapping[str, Speed]],
     settings: EvaluationSettings,
     summary: Mapping[str, Any],
@@ -202,8 +202,8 @@ def build_comparison(
         bundle: the model.
         backends: what computed, the one to compare with first.
         results: of every case by every backend.
-        baseline_rows: of every case by every rival.
-        rivals: what they are.
+        baseline_rows: of every case by every baseline.
+        baselines: what they are.
         speeds: of slices run alone, by backend and kind of prompt.
         settings: seed and resamples.
         summary: of `evaluation.summary.summarise`, for date, machine and data.
@@ -237,26 +237,26 @@ def build_comparison(
             table.apart(name, method_name(backends[0])),
         )
 
-    def theirs(rival: PredictionFolder) -> Method:
-        minutes = rival.cpu_minutes_training
+    def theirs(baseline: PredictionFolder) -> Method:
+        minutes = baseline.cpu_minutes_training
         return Method(
-            rival.method,
-            rival.prompted,
+            baseline.method,
+            baseline.prompted,
             False,
-            rival.weights,
-            rival.size_mb,
-            rival.ms_per_image(list(patients)),
-            rival.images_timed(list(patients)),
-            rival.machine,
-            rival.licence,
+            baseline.weights,
+            baseline.size_mb,
+            baseline.ms_per_image(list(patients)),
+            baseline.images_timed(list(patients)),
+            baseline.machine,
+            baseline.licence,
             "" if minutes is None else f"{minutes:.0f} CPU minutes",
-            rival.note,
-            table.figures(rival.method),
-            table.apart(rival.method, method_name(backends[0])),
+            baseline.note,
+            table.figures(baseline.method),
+            table.apart(baseline.method, method_name(backends[0])),
         )
 
     masks = any(result.methods for result in results)
-    methods = [ours(backend, NO_PROMPT) for backend in backends] + [theirs(rival) for rival in rivals]
+    methods = [ours(backend, NO_PROMPT) for backend in backends] + [theirs(baseline) for baseline in baselines]
     if masks:
         methods += [ours(backend, prompt) for backend in backends for prompt in (TRUE_BOX, JITTERED_BOX)]
     by_backend = {backend: [row for row in rows if row.backend == backend.value] for backend in backends}

@@ -44,7 +44,7 @@ class MaskScores:
 
 @dataclass(frozen=True)
 class MethodRow:
-    """One label of one case by one method, be it ours, ours with a manual prompt, or a rival.
+    """One label of one case by one method, be it ours, ours with a manual prompt, or a baseline.
 
     Attributes:
         method: as tables have it.

@@ -66,13 +66,13 @@ def prompted_masks(
 
 def _track(run: SegmentationRun, parts: Sam2Networks, prompts: Tracklet, extent: Tracklet) -> Mask:
     """The mask `(N, H, W)` from the boxes of `prompts`, propagated a run's reach beyond `extent`."""
-    following = run.bundle.following
+    tracking = run.bundle.tracking
     height, width = run.slices.shape[1:]
-    region = region_of_interest([prompts], following.fill, (height, width))
+    region = region_of_interest([prompts], tracking.fill, (height, width))
     segmenter = Sam2Segmenter(parts, run.bundle.segmenter, run.slices, region)
     for index, box in prompts.boxes.items():
         segmenter.prompt(index, prompts.label, Prompt(box=box))
-    beyond = round(following.reach_mm / run.spacing)
+    beyond = round(tracking.reach_mm / run.spacing)
     first, last = max(0, extent.first - beyond), min(len(run.slices) - 1, extent.last + beyond)
     mask = np.zeros(run.slices.shape, dtype=np.bool_)
     for index, logits in segmenter.propagate(prompts.label, prompts.seed, first, last):

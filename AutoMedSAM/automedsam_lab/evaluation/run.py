@@ -49,7 +49,7 @@ def evaluate(
     backends: Sequence[Backend] | None = None,
     *,
     data: str = "",
-    rivals: Sequence[PredictionFolder] = (),
+    baselines: Sequence[PredictionFolder] = (),
     settings: EvaluationSettings | None = None,
     left_out: Sequence[ExcludedCase] = (),
     on_done: Callable[[list[CaseScores]], None] = lambda rows: None,
@@ -59,12 +59,12 @@ def evaluate(
     Args:
         bundle: the model.
         cases: labelled cases of one of the lab's tasks, or of a prepared dataset.
-        out: folder for `results.csv` (by case, label and backend), `methods.csv` (by case, label and method, rivals
+        out: folder for `results.csv` (by case, label and backend), `methods.csv` (by case, label and method, baselines
             and manual prompts included), `summary.json`, `report.html`, `dice.png`, `overview.png` and a picture
             of each case in `cases`; made if absent.
         backends: what shall compute; INT8 and, where its files are here, FP32 on ONNX Runtime if None.
         data: what the cases are, for the summary.
-        rivals: whose label maps are scored beside ours.
+        baselines: whose label maps are scored beside ours.
         settings: tolerance, jitter, bootstrap and the like; the defaults if None.
         left_out: cases that were left out before, for the report.
         on_done: is told the rows of each case and backend as they come.
@@ -73,7 +73,7 @@ def evaluate(
         A row for each case, backend and label.
 
     Raises:
-        AutoMedSAMError: if there are no cases, one, the bundle or a rival cannot be read or does not fit the others
+        AutoMedSAMError: if there are no cases, one, the bundle or a baseline cannot be read or does not fit the others
             (where `settings.skip_bad` says so, such a case is left out), or `out` cannot be written.
     """
     settings = settings or EvaluationSettings()
@@ -89,10 +89,10 @@ def evaluate(
     except OSError as error:
         message = f"The folder {out} cannot be made ({error.strerror}); choose another one."
         raise AutoMedSAMError(message) from error
-    _check_names(rivals)
+    _check_names(baselines)
     subjects = [case if isinstance(case, EvaluationCase) else builtin_case(case) for case in cases]
     # Before the first run, which may be the first of many hours.
-    subjects, faulty = _usable(bundle, subjects, rivals, skip=settings.skip_bad)
+    subjects, faulty = _usable(bundle, subjects, baselines, skip=settings.skip_bad)
 
     results: list[CaseResult] = []
     baseline_rows: list[MethodRow] = []
@@ -109,8 +109,8 @@ def evaluate(
                     agreement(segmentation, loaded.truth, pictures / f"{subject.name}.png")
             on_done(result.rows)
         if loaded.truth is not None:
-            for rival in rivals:
-                baseline_rows += rival.rows(
+            for baseline in baselines:
+                baseline_rows += baseline.rows(
                     subject.name, subject.patient, loaded.volume, loaded.truth, bundle, plane, settings.tolerance_mm
                 )
         # Written anew after each case, so that an evaluation that is stopped leaves what it has measured.
@@ -123,7 +123,7 @@ def evaluate(
             speeds[backend] = time_images(showing, bundle, backend, settings.timed_images, settings.seed)
     summary = summarise(rows, bundle, data)
     study = build_comparison(
-        bundle, chosen, results, baseline_rows, rivals, speeds, settings, summary, [*left_out, *faulty]
+        bundle, chosen, results, baseline_rows, baselines, speeds, settings, summary, [*left_out, *faulty]
     )
     write_methods_csv(study.method_rows, out / "methods.csv")
     write_json({**summary, **study.to_json()}, out / "summary.json")
@@ -235,26 +235,26 @@ def _cases(count: int) -> str:
     return f"{count} case" + ("" if count == 1 else "s")
 
 
-def _check_names(rivals: Sequence[PredictionFolder]) -> None:
-    names = [rival.method for rival in rivals]
+def _check_names(baselines: Sequence[PredictionFolder]) -> None:
+    names = [baseline.method for baseline in baselines]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        message = f"Two rivals are called {twice}; give another name in the rival.json of one, or leave one out."
+        message = f"Two baselines are called {twice}; give another name in the baseline.json of one, or leave one out."
         raise AutoMedSAMError(message)
 
 
 def _usable(
-    bundle: Bundle, subjects: Sequence[EvaluationCase], rivals: Sequence[PredictionFolder], *, skip: bool
+    bundle: Bundle, subjects: Sequence[EvaluationCase], baselines: Sequence[PredictionFolder], *, skip: bool
 ) -> tuple[list[EvaluationCase], list[ExcludedCase]]:
-    """The cases that can be read, are of the bundle's task, and that every rival has a sound label map of."""
+    """The cases that can be read, are of the bundle's task, and that every baseline has a sound label map of."""
     usable, faulty = [], []
     for subject in subjects:
         try:
             loaded = subject.load()
             check_fits(bundle, subject, loaded)
-            for rival in rivals:
-                if not rival.random and loaded.truth is not None:
-                    rival.labels(subject.name, loaded.volume, bundle)
+            for baseline in baselines:
+                if not baseline.random and loaded.truth is not None:
+                    baseline.labels(subject.name, loaded.volume, bundle)
         except AutoMedSAMError as error:
             if not skip:
                 raise

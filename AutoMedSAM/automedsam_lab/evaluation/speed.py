@@ -130,7 +130,7 @@ def _prompted(run: SegmentationRun, engine: LoadedModel, frame: int, true: NDArr
     boxes = [tight_box(true == label, label) for label in labels]
     began = time.perf_counter()
     tracklets = [Tracklet(box.label, {frame: box}, frame) for box in boxes]
-    region = region_of_interest(tracklets, run.bundle.following.fill, true.shape)
+    region = region_of_interest(tracklets, run.bundle.tracking.fill, true.shape)
     segmenter = Sam2Segmenter(engine.networks, run.bundle.segmenter, run.slices, region)
     for box in boxes:
         segmenter.prompt(frame, box.label, Prompt(box=box))

@@ -78,7 +78,7 @@ def test_a_script_is_not_asked_and_gets_one_line(bundle: Bundle, monkeypatch: py
 def test_other_terms_or_another_version_ask_again(bundle: Bundle) -> None:
     terms.accept(bundle)
     assert not terms.must_be_shown(bundle)
-    for change in ({"licence": "Research only, and other terms"}, {"version": "9.9"}):
+    for change in ({"license": "Research only, and other terms"}, {"version": "9.9"}):
         assert terms.must_be_shown(replace(bundle, manifest={**bundle.manifest, **change}))
 
 

@@ -100,7 +100,7 @@ def test_reading_writing_and_loading_name_what_they_were_at(
     with pytest.raises(AutoMedSAMError, match="not enough memory to load"):
         open_session(tmp_path / "head.nii", 1)
     told = _told(RuntimeError("std::bad_alloc"))
-    assert "not enough memory" in told["message"] and told["teaches"]
+    assert "not enough memory" in told["message"] and told["user_error"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's address space")

@@ -159,7 +159,7 @@ def test_neighbour_in_the_same_view_is_left_alone(
         tracker, "group_into_crops", lambda reaches, *_: [Crop(whole, tuple(reaches))] if reaches else []
     )
     together = ObjectTracker(
-        a_run.slices, a_run.volume.frame_spacing(a_run.plane), a_bundle.segmenter, a_bundle.following, a_run.frames
+        a_run.slices, a_run.volume.frame_spacing(a_run.plane), a_bundle.segmenter, a_bundle.tracking, a_run.frames
     )
     list(together.track(a_run.engine.networks, found))
     before = next(one for one in together.objects if one.tracklet == found[0])
@@ -227,7 +227,7 @@ def test_object_is_followed_further_from_a_drawn_box(
         list(run.propagate([Tracklet(1, {seed: box}, seed)]))
         reach = run.tracker.objects[0].reach
         side = max(box.width, box.height)
-        assert reach.last - seed == round((side if score == 1 else a_bundle.following.reach_mm) / 2.5)
+        assert reach.last - seed == round((side if score == 1 else a_bundle.tracking.reach_mm) / 2.5)
         volumes.append(np.count_nonzero(run.result().labels & whole.result().labels))
     total = np.count_nonzero(whole.result().labels)
     assert volumes[0] > 0.8 * total > 0.5 * total > volumes[1]

@@ -124,7 +124,7 @@ def test_only_slices_in_reach_are_encoded_and_each_once(parts: BrightNetworks, a
     second = (slice(9, 16), slice(28, 34), slice(6, 12))
     run = SegmentationRun(volume_of(a_head([LESION, second])), a_bundle)
     list(run.events())
-    reach = round(a_bundle.following.reach_mm)
+    reach = round(a_bundle.tracking.reach_mm)
     assert parts.encoded <= 16 - 8 + 2 * reach < 24
 
 
@@ -198,7 +198,7 @@ def test_mask_does_not_flood_what_nobody_detected(parts: BrightNetworks, a_bundl
 
     list(run.events(Small()))
     found = np.argwhere(run.result().labels)
-    margin = a_bundle.following.margin
+    margin = a_bundle.tracking.margin
     assert found[:, 2].max() < 25 + 7 * margin + 1 and found[:, 1].max() < 18 + 6 * margin + 1
 
 

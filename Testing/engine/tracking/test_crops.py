@@ -23,8 +23,8 @@ def test_view_ends_where_the_slice_ends() -> None:
 
 def test_neighbours_share_a_view_and_distant_objects_do_not() -> None:
     near, neighbour, far = reach(40, 50, 0, 5), reach(55, 50, 3, 9), reach(100, 10, 0, 9)
-    views = group_into_crops([near, far, neighbour], 0.5, SIZE)
-    assert [view.objects for view in views] == [(near, neighbour), (far,)]
+    crops = group_into_crops([near, far, neighbour], 0.5, SIZE)
+    assert [crop.objects for crop in crops] == [(near, neighbour), (far,)]
 
 
 def test_objects_on_different_slices_do_not_share_a_view() -> None:

@@ -163,9 +163,9 @@ def test_propagating_again_computes_only_what_changed_unless_the_worker_is_new(
     )
 
     # A new worker computes it all, over what was there before as from nothing, and sees the unchanged as it was seen.
-    views = events[-1]["views"]
+    crops = events[-1]["crops"]
     for name in ("resumed", "fresh"):
-        asked = fields | {"labels": fields["labels"].replace("labels", name), "views": views}
+        asked = fields | {"labels": fields["labels"].replace("labels", name), "crops": crops}
         if name == "resumed":
             np.save(asked["labels"], before)
         cold = start().ask("propagate", boxes=edited, tracklets=tracklets, **asked)

@@ -94,7 +94,7 @@ def test_killed_worker_leaves_finished_slices(
 def test_request_that_is_none_is_answered_and_the_next_one_too(a_worker: Worker, line: str, said: str) -> None:
     a_worker.say(line)
     answer = a_worker.hear()
-    assert answer["event"] == "error" and answer["teaches"] is False
+    assert answer["event"] == "error" and answer["user_error"] is False
     assert said in answer["message"] and "\n" not in answer["message"] and "Traceback" in answer["details"]
     assert answer["id"] == (7 if '"id": 7' in line else None)
     assert a_worker.ask("devices", backend="int8")[0]["device"] == "CPU: INT8 needs no PyTorch"
@@ -114,7 +114,7 @@ def test_what_a_person_can_put_right_is_said_in_a_sentence(
     a_worker: Worker, a_head: Volume, request_of: Callable[..., Message], change: Message, said: str
 ) -> None:
     (answer,) = a_worker.ask("segment", **request_of(a_head) | change)
-    assert (answer["event"], answer["teaches"], answer["details"]) == ("error", True, "")
+    assert (answer["event"], answer["user_error"], answer["details"]) == ("error", True, "")
     assert said in answer["message"]
 
 
@@ -126,7 +126,7 @@ def test_voxels_that_are_gone_or_pickled_are_refused(
     for name in ("gone.npy", "objects.npy"):
         volume = fields["volume"] | {"path": str(tmp_path / name)}
         (answer,) = a_worker.ask("segment", **fields | {"volume": volume})
-        assert answer["teaches"] and "cannot be read" in answer["message"]
+        assert answer["user_error"] and "cannot be read" in answer["message"]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_impossible_boxes_are_told(
     ]
     tracklets = [{"label": 1, "seed": 9, "boxes": [0, 1]}]
     (answer,) = a_worker.ask("propagate", boxes=boxes, tracklets=tracklets, **request_of(a_head))
-    assert answer["teaches"] and said in answer["message"]
+    assert answer["user_error"] and said in answer["message"]
 
 
 def test_what_a_backend_lacks_is_named(a_worker: Worker) -> None:

@@ -44,7 +44,7 @@ def a_worker(folder: Path, body: str) -> Worker:
     script = folder / "fake_worker.py"
     head = f"import sys; sys.path.insert(0, {str(WORKERS)!r})\nfrom worker_io import *\n"
     script.write_text(f"{head}{body}\nrun_job(work)\n", encoding="utf-8")
-    return Worker("Fake", script, "pip install 'automedsam[rival-fake]'")
+    return Worker("Fake", script, "pip install 'automedsam[baseline-fake]'")
 
 
 def a_baseline(folder: Path, body: str = FILLS_BOXES, sight: SliceSelection = SliceSelection.BOXED) -> SliceBaseline:
@@ -88,7 +88,7 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_rivals_masks_lie_on_the_cases_own_grid(
+def test_a_baselines_masks_lie_on_the_cases_own_grid(
     tmp_path: Path, held_out: list[builtin_tasks.Case], weights: Path
 ) -> None:
     slice_baseline.predict(a_baseline(tmp_path), "hippocampus", held_out, tmp_path / "pred", weights=weights)
@@ -101,7 +101,7 @@ def test_a_rivals_masks_lie_on_the_cases_own_grid(
         assert np.array_equal(sitk.GetArrayFromImage(found), sitk.GetArrayFromImage(truth))
 
 
-def test_rival_json_tells_what_the_table_needs(
+def test_baselines_json_tells_what_the_table_needs(
     tmp_path: Path, held_out: list[builtin_tasks.Case], weights: Path
 ) -> None:
     told = []
@@ -113,7 +113,7 @@ def test_rival_json_tells_what_the_table_needs(
         weights=weights,
         on_done=lambda case, seconds: told.append((case, seconds)),
     )
-    written = json.loads((tmp_path / "pred" / "rival.json").read_text(encoding="utf-8"))
+    written = json.loads((tmp_path / "pred" / "baseline.json").read_text(encoding="utf-8"))
     assert (written["schema"], written["name"], written["version"]) == (1, "Fake", "1.2")
     assert (written["prompted"], written["weights"], written["size_mb"]) == ("box", "given", 3.0)
     assert written["cpu_minutes_training"] is None and written["machine"]["cores"] >= 1
@@ -130,7 +130,7 @@ def test_random_weights_leave_time_and_size_but_no_masks(tmp_path: Path, held_ou
     assert not list(out.glob("*.nii.gz"))
 
 
-def test_a_rival_of_an_earlier_run_is_gone_when_the_next_one_fails(
+def test_a_baseline_of_an_earlier_run_is_gone_when_the_next_one_fails(
     tmp_path: Path, held_out: list[builtin_tasks.Case], weights: Path
 ) -> None:
     out = tmp_path / "pred"
@@ -138,25 +138,25 @@ def test_a_rival_of_an_earlier_run_is_gone_when_the_next_one_fails(
     failing = a_baseline(tmp_path, 'def work(job, tell): raise WorkerError("no luck")')
     with pytest.raises(AutoMedSAMError, match=r"^no luck$"):
         slice_baseline.predict(failing, "hippocampus", held_out, out, weights=weights)
-    assert not (out / "rival.json").exists()
+    assert not (out / "baseline.json").exists()
 
 
 def test_weights_that_are_not_there_are_told_before_anything_runs(
     tmp_path: Path, held_out: list[builtin_tasks.Case]
 ) -> None:
-    rival = a_baseline(tmp_path, "def work(job, tell): open('ran', 'w')")
+    baseline = a_baseline(tmp_path, "def work(job, tell): open('ran', 'w')")
     with pytest.raises(AutoMedSAMError, match=r"no weights at .*gone\.pt.*nothing is ever downloaded"):
-        slice_baseline.predict(rival, "hippocampus", held_out, tmp_path / "pred", weights=tmp_path / "gone.pt")
+        slice_baseline.predict(baseline, "hippocampus", held_out, tmp_path / "pred", weights=tmp_path / "gone.pt")
     assert not (tmp_path / "pred").exists()
 
 
 def test_a_missing_package_is_told_with_the_command_that_installs_it(tmp_path: Path) -> None:
     worker = a_worker(tmp_path, "def work(job, tell): import no_such_package")
-    with pytest.raises(AutoMedSAMError, match=r"Fake needs no_such_package.*pip install 'automedsam\[rival-fake\]'"):
+    with pytest.raises(AutoMedSAMError, match=r"Fake needs no_such_package.*pip install 'automedsam\[baseline-fake\]'"):
         run_worker(worker, {}, tmp_path / "log")
 
 
-def test_what_a_rivals_packages_print_does_not_disturb_the_talk(tmp_path: Path) -> None:
+def test_what_a_baselines_packages_print_does_not_disturb_the_talk(tmp_path: Path) -> None:
     worker = a_worker(tmp_path, "def work(job, tell): print('{hello'); return {'got': job['x']}")
     assert run_worker(worker, {"x": 7}, tmp_path / "log")["got"] == 7
     assert "{hello" in (tmp_path / "log").read_text(encoding="utf-8")
@@ -180,7 +180,7 @@ def test_our_own_packages_are_not_pushed_on_another_python(tmp_path: Path, monke
     assert run_worker(worker, {}, tmp_path / "log", python=Path(sys.executable))["path"] is None
 
 
-def test_a_rival_ends_when_the_lab_is_gone(tmp_path: Path) -> None:
+def test_a_baseline_ends_when_the_lab_is_gone(tmp_path: Path) -> None:
     worker = a_worker(tmp_path, "import time\ndef work(job, tell): tell({'tell': 'up'}); time.sleep(60)")
     (tmp_path / "job.json").write_text("{}", encoding="utf-8")
     process = subprocess.Popen(
@@ -191,7 +191,7 @@ def test_a_rival_ends_when_the_lab_is_gone(tmp_path: Path) -> None:
     assert process.returncode == 1
 
 
-def test_a_rival_may_not_speak_with_other_machines(tmp_path: Path) -> None:
+def test_a_baseline_may_not_speak_with_other_machines(tmp_path: Path) -> None:
     body = """
 import socket
 def work(job, tell):
@@ -205,7 +205,7 @@ def work(job, tell):
     return {"refused": refused}
 """
     refused = run_worker(a_worker(tmp_path, body), {}, tmp_path / "log")["refused"]
-    assert refused == ["a rival's process may not use the network"] * 2
+    assert refused == ["a baseline's process may not use the network"] * 2
 
 
 @pytest.mark.parametrize("sight", [SliceSelection.BOXED, SliceSelection.ALL])
@@ -232,7 +232,7 @@ def test_a_video_is_prompted_on_one_slice_and_pictures_on_each() -> None:
     assert slice_baseline.true_boxes(labels, one_slice=False)["1"] == {"1": [3, 2, 5, 4], "2": [3, 2, 8, 7]}
 
 
-def test_rivals_see_the_plane_that_our_detectors_see() -> None:
+def test_baselines_see_the_plane_that_our_detectors_see() -> None:
     pytest.importorskip("cv2", reason="the detectors' data need OpenCV: pip install 'automedsam[train]'")
     from automedsam_lab.data.detector_slices import DETECTOR_TASKS
 
@@ -286,7 +286,7 @@ def test_a_folder_of_another_task_is_not_trained_in(data: Path, tmp_path: Path) 
 
 
 def test_predicting_before_training_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(AutoMedSAMError, match="run 'automedsam-lab rival nnunet train' to its end"):
+    with pytest.raises(AutoMedSAMError, match="run 'automedsam-lab baseline nnunet train' to its end"):
         nnunet.predict("hippocampus", [], tmp_path, tmp_path / "pred")
 
 
@@ -313,10 +313,10 @@ def test_nnunets_folder_states_its_budget(
     told: list[str] = []
     nnunet.train("hippocampus", data, tmp_path / "work", minutes=7.5, tell=told.append)
     assert told == ["Training"]
-    rival = nnunet.predict("hippocampus", held_out, tmp_path / "work", tmp_path / "pred")
-    assert (rival.weights, rival.prompted, rival.cpu_minutes_training) == ("trained here", "none", 7.5)
-    assert "7.5 CPU minutes (10 iterations of batch 2" in rival.note
-    assert rival.cases == {case.patient: {"seconds": 2.0, "images": 12} for case in held_out}
+    baseline = nnunet.predict("hippocampus", held_out, tmp_path / "work", tmp_path / "pred")
+    assert (baseline.weights, baseline.prompted, baseline.cpu_minutes_training) == ("trained here", "none", 7.5)
+    assert "7.5 CPU minutes (10 iterations of batch 2" in baseline.note
+    assert baseline.cases == {case.patient: {"seconds": 2.0, "images": 12} for case in held_out}
     found = sitk.ReadImage(str(tmp_path / "pred" / f"{held_out[0].patient}.nii.gz"))
     assert found.GetDirection() == pytest.approx(OBLIQUE)
     assert np.array_equal(sitk.GetArrayFromImage(found), write_hippocampus(tmp_path / "again", "x") == 2)
@@ -325,7 +325,7 @@ def test_nnunets_folder_states_its_budget(
 def test_nnunet_trains_on_a_budget_and_goes_on_where_it_was_stopped(
     data: Path, tmp_path: Path, held_out: list[builtin_tasks.Case]
 ) -> None:
-    pytest.importorskip("nnunetv2", reason="nnU-Net is not installed: pip install 'automedsam[rival-nnunet]'")
+    pytest.importorskip("nnunetv2", reason="nnU-Net is not installed: pip install 'automedsam[baseline-nnunet]'")
     work = tmp_path / "work"
     first = nnunet.train("hippocampus", data, work, minutes=0.02)
     assert first["iterations"] >= 1 and first["used_minutes"] >= 0.02
@@ -392,30 +392,30 @@ def test_examples_come_from_every_training_patient() -> None:
 def test_stock_sam_2_follows_a_box_at_the_size_that_is_asked_for(
     tmp_path: Path, held_out: list[builtin_tasks.Case]
 ) -> None:
-    pytest.importorskip("sam2", reason="stock SAM 2 needs its package: pip install 'automedsam[rival-sam2]'")
+    pytest.importorskip("sam2", reason="stock SAM 2 needs its package: pip install 'automedsam[baseline-sam2]'")
     pytest.importorskip("hydra", reason="the package sam2 builds its networks with hydra")
-    rival = sam2("sam2.1_hiera_t")
-    small = replace(rival, settings={**rival.settings, "image_size": 128})
+    baseline = sam2("sam2.1_hiera_t")
+    small = replace(baseline, settings={**baseline.settings, "image_size": 128})
     written = slice_baseline.predict(small, "hippocampus", held_out[:1], tmp_path / "pred", slices=3)
     assert written.size_mb == pytest.approx(155.8, abs=0.1)  # 38.96 million parameters.
     assert written.cases[held_out[0].patient]["images"] == 3
     assert written.prompted == "box on one slice"
 
 
-@pytest.mark.parametrize("rival", [fastsam("s"), mobilesam()], ids=lambda rival: rival.name)
+@pytest.mark.parametrize("baseline", [fastsam("s"), mobilesam()], ids=lambda baseline: baseline.name)
 def test_ultralytics_runs_without_its_weights_and_without_the_network(
-    rival: SliceBaseline, tmp_path: Path, held_out: list[builtin_tasks.Case], monkeypatch: pytest.MonkeyPatch
+    baseline: SliceBaseline, tmp_path: Path, held_out: list[builtin_tasks.Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ultralytics", reason="ultralytics (AGPL-3.0) is not installed")
     monkeypatch.setenv("HOME", str(tmp_path))
-    written = slice_baseline.predict(rival, "hippocampus", held_out, tmp_path / "pred", slices=1)
+    written = slice_baseline.predict(baseline, "hippocampus", held_out, tmp_path / "pred", slices=1)
     assert written.weights == "random" and written.size_mb > 30
     assert not (tmp_path / ".config").exists(), "the user's own settings of ultralytics are left alone"
 
 
-@pytest.mark.parametrize("rival", [fastsam(), mobilesam()], ids=lambda rival: rival.name)
-def test_the_licence_of_ultralytics_is_told(rival: SliceBaseline) -> None:
-    assert "AGPL-3.0" in rival.worker.notice and "AGPL-3.0" in rival.licence
+@pytest.mark.parametrize("baseline", [fastsam(), mobilesam()], ids=lambda baseline: baseline.name)
+def test_the_licence_of_ultralytics_is_told(baseline: SliceBaseline) -> None:
+    assert "AGPL-3.0" in baseline.worker.notice and "AGPL-3.0" in baseline.licence
 
 
 def test_networks_that_are_not_there_are_told_by_name() -> None:
@@ -447,6 +447,6 @@ def test_the_same_cases_are_asked_for_as_in_an_evaluation(
     predicted = runner.invoke(baselines.app, arguments)
     assert predicted.exception is None and "167 ms a slice" in predicted.output
     assert sorted(file.name for file in pred.glob("*.nii.gz")) == [f"{case.patient}.nii.gz" for case in held_out]
-    assert "and its mirroring" in json.loads((pred / "rival.json").read_text())["note"]
+    assert "and its mirroring" in json.loads((pred / "baseline.json").read_text())["note"]
     assert "21 ms a slice" in runner.invoke(baselines.app, [*arguments, "--no-mirror"]).output
-    assert "without its mirroring" in json.loads((pred / "rival.json").read_text())["note"]
+    assert "without its mirroring" in json.loads((pred / "baseline.json").read_text())["note"]

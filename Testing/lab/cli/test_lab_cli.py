@@ -118,3 +118,15 @@ def test_a_missing_package_names_the_extra_that_brings_it(
         monkeypatch.delitem(sys.modules, f"automedsam_lab.{name}", raising=False)
     asked = ("train", "segmenter", "--data", tmp_path, "--out", tmp_path)
     assert_one_sentence(command(*asked), "needs torch", "automedsam[train]")
+
+
+@pytest.mark.parametrize(("old", "new"), [("memories", "memory-length"), ("rival", "baseline")])
+def test_old_command_names_are_accepted_and_hidden(old: str, new: str, command: Command) -> None:
+    assert command(old, "--help")[0] == 0
+    listed = command("--help")[1].split()
+    assert new in listed and old not in listed
+
+
+def test_old_name_of_an_option_is_accepted_with_a_warning(command: Command, tmp_path: Path) -> None:
+    code, _, error = command("evaluate", "glioma", "--cases", tmp_path, "--rival", tmp_path / "gone")
+    assert code == 2 and "--rival is called --baseline now" in error and "gone" in error

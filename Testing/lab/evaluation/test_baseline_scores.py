@@ -1,4 +1,4 @@
-"""Rivals are scored as ours are, or refused in one sentence."""
+"""Baselines are scored as ours are, or refused in one sentence."""
 
 import json
 from pathlib import Path
@@ -34,10 +34,10 @@ def a_bundle(a_manifest: Bundle, monkeypatch: pytest.MonkeyPatch) -> Bundle:
 
 @pytest.fixture
 def a_baseline(tmp_path: Path) -> Path:
-    """A rival that misses half of the slices of each case."""
+    """A baseline that misses half of the slices of each case."""
     found = TRUTH.copy()
     found[::2] = 0
-    return write_baseline(tmp_path / "rival", found)
+    return write_baseline(tmp_path / "baseline", found)
 
 
 def write_baseline(folder: Path, found: np.ndarray, **told: Any) -> Path:
@@ -55,33 +55,33 @@ def write_baseline(folder: Path, found: np.ndarray, **told: Any) -> Path:
         "cases": {case.name: {"seconds": 0.8, "images": 16} for case in CASES},
         "note": "a <b>note</b>",
     }
-    (folder / "rival.json").write_text(json.dumps({**described, **told}), encoding="utf-8")
+    (folder / "baseline.json").write_text(json.dumps({**described, **told}), encoding="utf-8")
     for case in CASES:
         sitk.WriteImage(HEAD.to_image(found), str(folder / f"{case.name}.nii.gz"))
     return folder
 
 
-def run(bundle: Bundle, folder: Path, rivals: list[Path], **settings: Any) -> dict[str, Any]:
-    opened = [PredictionFolder.open(rival) for rival in rivals]
+def run(bundle: Bundle, folder: Path, baselines: list[Path], **settings: Any) -> dict[str, Any]:
+    opened = [PredictionFolder.open(baseline) for baseline in baselines]
     chosen = EvaluationSettings(**{**vars(QUICK), **settings})
-    evaluate(bundle, CASES, folder, [Backend.INT8], rivals=opened, settings=chosen)
+    evaluate(bundle, CASES, folder, [Backend.INT8], baselines=opened, settings=chosen)
     return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
 
 
-def test_a_rival_stands_in_the_same_table_with_the_same_figures(
+def test_a_baseline_stands_in_the_same_table_with_the_same_figures(
     a_bundle: Bundle, a_baseline: Path, tmp_path: Path
 ) -> None:
     summary = run(a_bundle, tmp_path / "out", [a_baseline])
-    ours, rival, *manual = summary["methods"]
-    assert (ours["name"], rival["name"]) == ("AutoMedSAM INT8", "Rival 2.1")
+    ours, baseline, *manual = summary["methods"]
+    assert (ours["name"], baseline["name"]) == ("AutoMedSAM INT8", "Rival 2.1")
     assert [method["prompt"] for method in manual] == ["true box", "jittered box"]
     # Of the slices 5 to 11 the odd ones are left: 4 of 7.
-    assert rival["figures"]["tumour"]["dice"]["mean"] == pytest.approx(8 / 11)
-    assert rival["figures"]["tumour"]["iou"]["mean"] == pytest.approx(4 / 7)
-    assert rival["figures"].keys() == ours["figures"].keys()
-    apart = rival["figures"]["tumour"]["dice"]["mean"] - ours["figures"]["tumour"]["dice"]["mean"]
-    assert rival["dice_apart"]["mean"] == pytest.approx(apart)
-    assert (rival["ms_per_image"], rival["images"], rival["size_mb"]) == (50, 32, 12.5)
+    assert baseline["figures"]["tumour"]["dice"]["mean"] == pytest.approx(8 / 11)
+    assert baseline["figures"]["tumour"]["iou"]["mean"] == pytest.approx(4 / 7)
+    assert baseline["figures"].keys() == ours["figures"].keys()
+    apart = baseline["figures"]["tumour"]["dice"]["mean"] - ours["figures"]["tumour"]["dice"]["mean"]
+    assert baseline["dice_apart"]["mean"] == pytest.approx(apart)
+    assert (baseline["ms_per_image"], baseline["images"], baseline["size_mb"]) == (50, 32, 12.5)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "Rival 2.1" in page and "30 CPU minutes" in page and "a &lt;b&gt;note&lt;/b&gt;" in page
     lines = (tmp_path / "out" / "methods.csv").read_text().splitlines()
@@ -92,8 +92,8 @@ def test_random_weights_have_speed_and_size_and_no_accuracy(a_bundle: Bundle, tm
     folder = write_baseline(tmp_path / "random", TRUTH, weights="random")
     for case in CASES:
         (folder / f"{case.name}.nii.gz").unlink()
-    rival = run(a_bundle, tmp_path / "out", [folder])["methods"][1]
-    assert rival["figures"] == {} and rival["dice_apart"] is None and rival["ms_per_image"] == 50
+    baseline = run(a_bundle, tmp_path / "out", [folder])["methods"][1]
+    assert baseline["figures"] == {} and baseline["dice_apart"] is None and baseline["ms_per_image"] == 50
     assert "random weights" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "Rival" not in (tmp_path / "out" / "methods.csv").read_text()
 
@@ -130,8 +130,8 @@ def test_a_faulty_case_is_left_out_and_told_where_that_was_asked_for(
     assert "Excluded: 1 case<" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
-def test_two_rivals_of_one_name_are_refused(a_bundle: Bundle, a_baseline: Path, tmp_path: Path) -> None:
-    with pytest.raises(AutoMedSAMError, match=r"Two rivals are called Rival 2\.1"):
+def test_two_baselines_of_one_name_are_refused(a_bundle: Bundle, a_baseline: Path, tmp_path: Path) -> None:
+    with pytest.raises(AutoMedSAMError, match=r"Two baselines are called Rival 2\.1"):
         run(a_bundle, tmp_path / "out", [a_baseline, a_baseline])
 
 
@@ -144,13 +144,13 @@ def test_two_rivals_of_one_name_are_refused(a_bundle: Bundle, a_baseline: Path, 
         ({"size_mb": "large"}, "lacks or garbles"),
     ],
 )
-def test_a_rival_that_tells_nonsense_is_refused(told: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_a_baseline_that_tells_nonsense_is_refused(told: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match=said):
-        PredictionFolder.open(write_baseline(tmp_path / "rival", TRUTH, **told))
+        PredictionFolder.open(write_baseline(tmp_path / "baseline", TRUTH, **told))
 
 
-def test_a_folder_without_a_rival_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AutoMedSAMError, match=r"rival\.json cannot be read"):
+def test_a_folder_without_a_baselines_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AutoMedSAMError, match=r"baseline\.json cannot be read"):
         PredictionFolder.open(tmp_path)
 
 
@@ -164,3 +164,9 @@ def test_what_our_own_adapters_write_is_read(tmp_path: Path) -> None:
     opened = PredictionFolder.open(tmp_path)
     assert (opened.method, opened.prompted, opened.ms_per_image(["one"])) == ("X 1", "box", 250)
     assert opened.machine == machine_words(describe_machine())
+
+
+def test_folder_of_the_old_name_is_read(tmp_path: Path) -> None:
+    folder = write_baseline(tmp_path / "baseline", TRUTH)
+    (folder / "baseline.json").rename(folder / "rival.json")
+    assert PredictionFolder.open(folder).weights == "trained here"

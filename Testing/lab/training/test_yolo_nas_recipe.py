@@ -52,7 +52,7 @@ def rows_of(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
-def test_the_poster_s_numbers_are_the_defaults() -> None:
+def test_the_recipe_s_numbers_are_the_defaults() -> None:
     settings = YoloNasSettings()
     assert (settings.epochs, settings.batch, settings.rate, settings.image_size) == (100, 4, 1e-3, 640)
     assert (settings.model, settings.width) == ("s", 1.0)
@@ -104,7 +104,17 @@ def test_ctrl_c_keeps_the_best_detector_so_far_and_says_how_to_go_on(
 
     monkeypatch.setattr(super_gradients_trainer.Watch, "on_train_loader_start", stop_in_the_second_epoch)
     options = ["--epochs", "3", "--size", "64", "--width", "0.25", "--device", "cpu"]
-    arguments = ["train", "detector", "--recipe", "poster", "--prepared", str(a_dataset), "-o", str(tmp_path), *options]
+    arguments = [
+        "train",
+        "detector",
+        "--recipe",
+        "yolo-nas",
+        "--prepared",
+        str(a_dataset),
+        "-o",
+        str(tmp_path),
+        *options,
+    ]
     with pytest.raises(SystemExit) as left:
         main(arguments)
     printed = capsys.readouterr()
@@ -149,7 +159,7 @@ def test_weights_of_another_detector_are_no_beginning(
                 "train",
                 "detector",
                 "--recipe",
-                "poster",
+                "yolo-nas",
                 "--prepared",
                 str(a_dataset),
                 "-o",
@@ -276,9 +286,9 @@ def test_impossible_settings_are_refused(changed: dict[str, Any], said: str) -> 
     ("arguments", "said"),
     [
         (("hippocampus", "--data", ".", "--epochs", "3"), "starter does not know --epochs"),
-        (("--recipe", "poster", "--prepared", ".", "--steps", "3"), "poster does not know --steps"),
-        (("--recipe", "poster", "glioma", "--prepared", "."), "poster does not know TASK"),
-        (("--recipe", "poster"), "poster needs --prepared"),
+        (("--recipe", "yolo-nas", "--prepared", ".", "--steps", "3"), "yolo-nas does not know --steps"),
+        (("--recipe", "yolo-nas", "glioma", "--prepared", "."), "yolo-nas does not know TASK"),
+        (("--recipe", "yolo-nas"), "yolo-nas needs --prepared"),
         (("--data", "."), "name hippocampus or glioma"),
         (("hippocampus",), "starter needs --data"),
     ],
@@ -298,7 +308,7 @@ def test_command_trains_and_tells_how_to_go_on(
     options = ["--flip", *(str(word) for pair in numbers.items() for word in pair)]
     run = tmp_path / "run"
     with pytest.raises(SystemExit) as left:
-        main(["train", "detector", "--recipe", "poster", "--prepared", str(a_dataset), "-o", str(run), *options])
+        main(["train", "detector", "--recipe", "yolo-nas", "--prepared", str(a_dataset), "-o", str(run), *options])
     output = capsys.readouterr().out
     assert left.value.code == 0
     assert (
@@ -311,7 +321,7 @@ TWO_PROCESSES = """
 import json, sys
 from pathlib import Path
 import torch
-from automedsam_lab.training.detector import super_gradients_trainer as poster_trainer
+from automedsam_lab.training.detector import super_gradients_trainer
 from automedsam_lab.models.yolo_nas import build_yolo_nas
 from automedsam_lab.data.prepared.dataset import PreparedDataset
 from automedsam_lab.data.prepared.detection_images import DetectionImages
@@ -320,17 +330,17 @@ from super_gradients.common.environment.device_utils import device_config
 
 prepared, out = map(Path, sys.argv[1:])
 images = DetectionImages(PreparedDataset.open(prepared).part("train"), [1, 2], 64)
-batch, targets = poster_trainer.collate()([images[index] for index in range(3)])
+batch, targets = super_gradients_trainer.collate()([images[index] for index in range(3)])
 
 def gradients(wrap):
     torch.manual_seed(0)
     model = build_yolo_nas("s", 2, 0.25).train()
-    loss = poster_trainer.PPYoloELoss(num_classes=2, use_static_assigner=False)
+    loss = super_gradients_trainer.PPYoloELoss(num_classes=2, use_static_assigner=False)
     wrapped = wrap(model)
     loss(wrapped(batch), targets)[0].backward()
     return torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
 
-train = poster_trainer.train
+train = super_gradients_trainer.train
 
 def compare_and_train(model, shown, held, world, *rest, **named):
     device_config.assigned_rank = -1
@@ -343,7 +353,7 @@ def compare_and_train(model, shown, held, world, *rest, **named):
         (out.parent / "apart.json").write_text(json.dumps([world.size, apart]))
     return train(model, shown, held, world, *rest, **named)
 
-poster_trainer.train = compare_and_train
+super_gradients_trainer.train = compare_and_train
 settings = YoloNasSettings(epochs=1, batch=2, image_size=64, width=0.25)
 train_yolo_nas_detector(prepared, out, settings=settings, device="cpu")
 """

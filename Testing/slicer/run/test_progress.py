@@ -80,7 +80,7 @@ def report(objects: int, millilitres: float) -> dict[str, Any]:
 
 
 def finish(engine: Any, heard: Any, wait_until: Any, objects: int, millilitres: float) -> str:
-    engine.answer(event="finished", report=report(objects, millilitres), tracklets=[], confidence=[], views={})
+    engine.answer(event="finished", report=report(objects, millilitres), tracklets=[], confidence=[], crops={})
     wait_until(lambda: heard.outcomes)
     return heard.outcome.message
 

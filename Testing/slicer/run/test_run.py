@@ -114,7 +114,7 @@ def test_a_run_that_fails_at_once_leaves_the_last_result_alone(
     node = first.run.segmentation
     before = everything_in(node), node.GetAttribute("AutoMedSAM.Provenance")
     engine, second = begin_run(node)
-    engine.answer(event="error", message="Choose another volume.", details="", teaches=True)
+    engine.answer(event="error", message="Choose another volume.", details="", user_error=True)
     wait_until(lambda: second.outcomes)
     assert second.outcome.message == "Choose another volume."
     assert (everything_in(node), node.GetAttribute("AutoMedSAM.Provenance")) == before
@@ -122,7 +122,7 @@ def test_a_run_that_fails_at_once_leaves_the_last_result_alone(
 
 def test_a_fault_of_the_engine_is_not_passed_off_as_advice(begin_run: Any, wait_until: Any) -> None:
     engine, heard = begin_run()
-    engine.answer(event="error", message="division by zero", details="Traceback...", teaches=False)
+    engine.answer(event="error", message="division by zero", details="Traceback...", user_error=False)
     wait_until(lambda: heard.outcomes)
     assert heard.outcome.message == "The engine failed (division by zero)."
     assert heard.outcome.details == "Traceback..."

@@ -131,3 +131,11 @@ def test_process_raises_what_a_person_can_read(scripted_logic: Any, small_flair:
         scripted_logic.process(small_flair, backend="FP32")
     with pytest.raises(AutoMedSAMError, match="not a score"):
         scripted_logic.process(small_flair, threshold=1.5)
+
+
+def test_scene_of_version_0_1_keeps_what_the_engine_saw(scene: Any) -> None:
+    from AutoMedSAMLib.scene.provenance import BOXES, encode, read_boxes
+
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    node.SetAttribute(BOXES, encode({"boxes": [], "tracklets": [], "rejected": [], "views": {"a": [0, 0, 9, 9]}}))
+    assert read_boxes(node)["crops"] == {"a": [0, 0, 9, 9]}

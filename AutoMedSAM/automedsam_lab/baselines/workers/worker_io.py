@@ -1,4 +1,4 @@
-"""How a rival's process talks with the lab: a JSON job in, JSON lines out.
+"""How a baseline's process talks with the lab: a JSON job in, JSON lines out.
 
 The scripts beside this file are run by path, in a Python that may not have AutoMedSAM: they import nothing of it.
 A line is one of `{"done": case, "seconds": s, "images": n}`, `{"tell": text}`, `{"missing": package}`,
@@ -71,7 +71,7 @@ def refuse_network() -> None:
 
     def refuse(event: str, _arguments: tuple[Any, ...]) -> None:
         if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
-            raise OSError(101, "a rival's process may not use the network")
+            raise OSError(101, "a baseline's process may not use the network")
 
     sys.addaudithook(refuse)
 
