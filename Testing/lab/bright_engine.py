@@ -32,9 +32,9 @@ class BrightNetworks:
 
     def encode_image(self, image: Floats) -> ImageEmbedding:
         side = image.shape[-1]
-        grey = (image[0] * IMAGENET_STD + IMAGENET_MEAN)[None, :1]
+        gray = (image[0] * IMAGENET_STD + IMAGENET_MEAN)[None, :1]
         cells = np.zeros((1, 4, side // 16, side // 16), np.float32)
-        return ImageEmbedding(resize_linear(grey, (side // 4, side // 4)), cells, cells)
+        return ImageEmbedding(resize_linear(gray, (side // 4, side // 4)), cells, cells)
 
     def attend(self, features: Floats, *_memories: object) -> Floats:
         return features

@@ -60,7 +60,7 @@ def some_clips(count: int = 2, frames: int = 3) -> list[PromptedClip]:
     rng = np.random.default_rng(1)
     clips = []
     for _ in range(count):
-        grey = rng.integers(0, 90, (frames, 40, 40)).astype(np.uint8)
-        grey[:, 10:28, 12:26] += 120
-        clips.append(PromptedClip(grey, Box(12, 10, 14, 18)))
+        gray = rng.integers(0, 90, (frames, 40, 40)).astype(np.uint8)
+        gray[:, 10:28, 12:26] += 120
+        clips.append(PromptedClip(gray, Box(12, 10, 14, 18)))
     return clips

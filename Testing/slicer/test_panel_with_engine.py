@@ -50,8 +50,8 @@ def mask(widget):
 def middle_of(box):
     """Voxels in the inner half of a box, as slices of (K, J, I)."""
     low, high = np.array(box.bounds[0::2]), np.array(box.bounds[1::2])
-    centre, quarter = (low + high) / 2, (high - low) / 4
-    return tuple(slice(int(c - q), int(np.ceil(c + q))) for c, q in zip(centre[::-1], quarter[::-1], strict=True))
+    center, quarter = (low + high) / 2, (high - low) / 4
+    return tuple(slice(int(c - q), int(np.ceil(c + q))) for c, q in zip(center[::-1], quarter[::-1], strict=True))
 
 
 def seed_box(group):

@@ -105,9 +105,9 @@ def test_under_a_transform_a_new_segmentation_and_a_fixed_one_are_both_in_place(
     world = (turn @ matrix @ np.array([i, j, k, np.ones_like(i)]))[:3].mean(axis=1)
     assert moving.GetTransformNodeID() == transform.GetID() and fixed.GetTransformNodeID() is None
     for node in (moving, fixed):
-        centre = node.GetSegmentCenterRAS(node.GetSegmentation().GetNthSegmentID(0))
-        np.testing.assert_allclose(centre_of(node), world, atol=1e-3)
-        assert centre is not None
+        center = node.GetSegmentCenterRAS(node.GetSegmentation().GetNthSegmentID(0))
+        np.testing.assert_allclose(center_of(node), world, atol=1e-3)
+        assert center is not None
     # Slicer itself resamples nothing to lay them over the volume.
     for node in (moving, fixed):
         seen = slicer.util.arrayFromSegmentBinaryLabelmap(node, node.GetSegmentation().GetNthSegmentID(0), volume)
@@ -115,7 +115,7 @@ def test_under_a_transform_a_new_segmentation_and_a_fixed_one_are_both_in_place(
     assert everything_in(bystander) == before
 
 
-def centre_of(node: Any) -> np.ndarray:
+def center_of(node: Any) -> np.ndarray:
     """The mean of a segmentation's first segment in the world, in mm RAS."""
     import slicer
     import vtk

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from AutoMedSAMLib.model.box_table import BoxTable
 
-_MOST_STEPS = 200
+_MAX_STEPS = 200
 # Changes of one kind within this time, such as a slider on its way, are one step.
 _SAME_STEP_SECONDS = 1.0
 
@@ -58,7 +58,7 @@ class BoxHistory:
         now, (last, then) = time.monotonic(), self._last
         self._last = (name, now)
         if not (merge and self._past and last == name and now - then < _SAME_STEP_SECONDS):
-            self._past = [*self._past, (name, before)][-_MOST_STEPS:]
+            self._past = [*self._past, (name, before)][-_MAX_STEPS:]
         self._future.clear()
 
     def undo(self, now: BoxState) -> BoxState | None:

@@ -117,18 +117,18 @@ class BoxEditor:
         """Puts the ROI where the bounds say; an ROI has mm along axes of its own, with a centre and a size."""
         matrix, spacing = ijk_to_ras(self._volume), self._volume.GetSpacing()
         low, high = np.array(self._bounds[0::2]), np.array(self._bounds[1::2])
-        centre = (matrix @ [*((low + high) / 2 - 0.5), 1.0])[:3]
+        center = (matrix @ [*((low + high) / 2 - 0.5), 1.0])[:3]
         axes = np.eye(4)
         axes[:3, :3] = matrix[:3, :3] / spacing
         if np.linalg.det(axes) < 0:
             # A mirrored frame would turn the handles inside out; the box is the same either way round.
             axes[:3, 2 - self._axis] *= -1
-        axes[:3, 3] = centre
+        axes[:3, 3] = center
         self._own_change = True
         with slicer.util.NodeModify(self._node):
             self._node.SetAndObserveTransformNodeID(self._volume.GetTransformNodeID())
             self._node.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(axes))
-            self._node.SetCenter(*centre)
+            self._node.SetCenter(*center)
             self._node.SetSize(*((high - low) * spacing))
         self._own_change = False
 

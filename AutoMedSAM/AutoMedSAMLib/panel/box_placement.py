@@ -14,7 +14,7 @@ from AutoMedSAMLib.scene.slice_views import current_slice, to_voxel, view_across
 
 # A box's side as a share of the shorter side of what the view shows of the volume.
 _SHARE = 0.15
-_LEAST_VOXELS = 2.0
+_MIN_VOXELS = 2.0
 
 
 def place_of_new_box(
@@ -72,9 +72,9 @@ def box_where_one_looks(volume: Any, axis: int) -> list[float] | None:
     side = _SHARE * min(((high - low) * spacing)[within])
     bounds = [0.0] * 6
     for n in within:
-        half = min(max(side / spacing[n], _LEAST_VOXELS), counts[n]) / 2
-        centre = float(np.clip(middle[n], half, counts[n] - half))
-        bounds[2 * n : 2 * n + 2] = [centre - half, centre + half]
+        half = min(max(side / spacing[n], _MIN_VOXELS), counts[n]) / 2
+        center = float(np.clip(middle[n], half, counts[n] - half))
+        bounds[2 * n : 2 * n + 2] = [center - half, center + half]
     bounds[2 * across : 2 * across + 2] = [float(at), float(at + 1)]
     return bounds
 

@@ -81,8 +81,8 @@ def box_in_view(volume: Any, axis: int, share: float = 0.2) -> list[float] | Non
     bounds: list[float] = []
     for n, count in enumerate(reversed(shape_of(volume))):
         half = min(max(side / spacing[n], 2.0), count) / 2
-        centre = float(np.clip(middle[n], half, count - half))
-        bounds += [centre - half, centre + half]
+        center = float(np.clip(middle[n], half, count - half))
+        bounds += [center - half, center + half]
     at = current_slice(volume, axis)
     bounds[2 * (2 - axis) : 2 * (2 - axis) + 2] = [float(at), float(at + 1)]
     return bounds

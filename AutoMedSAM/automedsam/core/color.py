@@ -14,7 +14,7 @@ def luminance(array: Voxels) -> Voxels:
     """Grey levels as ITU-R BT.601 weighs red, green and blue; alpha is left out.
 
     Args:
-        array: `(K, J, I)` grey, or `(c, K, J, I)`: grey and alpha, RGB or RGBA.
+        array: `(K, J, I)` gray, or `(c, K, J, I)`: grey and alpha, RGB or RGBA.
 
     Returns:
         `(K, J, I)` of the same type.
@@ -22,8 +22,8 @@ def luminance(array: Voxels) -> Voxels:
     if array.ndim == 3:
         return array
     if len(array) < 3:
-        grey: Voxels = array[0]
-        return grey
+        gray: Voxels = array[0]
+        return gray
     weights = np.asarray(_LUMINANCE, dtype=np.float32)
     mixed = np.empty(array.shape[1:], array.dtype)
     # Slice by slice, since the floats take four times the memory of the colours.

@@ -47,9 +47,9 @@ def _weights(old: int, new: int, antialias: bool) -> csr_matrix:
     from scipy.sparse import csr_matrix
 
     scale = old / new
-    centres = (np.arange(new) + 0.5) * scale - 0.5
+    centers = (np.arange(new) + 0.5) * scale - 0.5
     if not antialias or scale <= 1:
-        centres = np.clip(centres, 0, old - 1)
+        centers = np.clip(centers, 0, old - 1)
     support = max(scale, 1.0) if antialias else 1.0
-    weights = np.clip(1 - np.abs(np.arange(old) - centres[:, None]) / support, 0, None)
+    weights = np.clip(1 - np.abs(np.arange(old) - centers[:, None]) / support, 0, None)
     return csr_matrix(weights / weights.sum(1, keepdims=True), dtype=np.float32)

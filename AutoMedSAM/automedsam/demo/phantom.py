@@ -21,7 +21,7 @@ SHAPE = (60, 240, 240)
 SPACING: Triple = (1.0, 1.0, 2.5)
 
 # Where a FLAIR sequence puts the tissues, in the scanner's arbitrary units.
-_FLUID, _WHITE, _GREY, _OEDEMA, _CORE, _NECROSIS = 90.0, 370.0, 460.0, 740.0, 640.0, 330.0
+_FLUID, _WHITE, _GRAY, _OEDEMA, _CORE, _NECROSIS = 90.0, 370.0, 460.0, 740.0, 640.0, 330.0
 _NOISE = 14.0
 
 
@@ -29,7 +29,7 @@ _NOISE = 14.0
 class Lesion:
     """A lesion to be grown: where, in mm from the middle of the brain (LPS), and its mean radius in mm."""
 
-    centre: Triple
+    center: Triple
     radius: float
 
 
@@ -59,8 +59,8 @@ def phantom_head(seed: int = 0, lesions: Sequence[Lesion] = LESIONS) -> tuple[Vo
     sulcus = 0.8 * _step(0.13 - folds, 0.09) * _step(9 - depth, 4.0) + fissure
     ventricle = _ventricles(random, x, y, z)
     cortex = _step(4.5 - depth, 1.5) + _step(0.45 - folds, 0.15) * _step(14 - depth, 4.0)
-    deep_grey = _step(1 - np.hypot((np.abs(x) - 21) / 8, np.hypot((y + 2) / 18, (z - 2) / 12)), 0.2)
-    tissue = _WHITE + (_GREY - _WHITE) * np.clip(np.maximum(cortex, 0.8 * deep_grey), 0, 1)
+    deep_gray = _step(1 - np.hypot((np.abs(x) - 21) / 8, np.hypot((y + 2) / 18, (z - 2) / 12)), 0.2)
+    tissue = _WHITE + (_GRAY - _WHITE) * np.clip(np.maximum(cortex, 0.8 * deep_gray), 0, 1)
     tissue += 12 * _smooth_noise(random, 3.0) + 16 * _smooth_noise(random, 14.0)
     truth = np.zeros(SHAPE, dtype=np.uint8)
     fluid = np.clip(np.maximum(sulcus, ventricle), 0, 1)
@@ -126,7 +126,7 @@ def _ventricles(random: np.random.Generator, x: Field, y: Field, z: Field) -> Fi
 
 def _lesion(random: np.random.Generator, lesion: Lesion, x: Field, y: Field, z: Field) -> tuple[Field, Field, Field]:
     """Depth in mm below the outline of the oedema, of the core in it, and of the necrosis in that."""
-    across = [axis - centre for axis, centre in zip((x, y, z), lesion.centre, strict=True)]
+    across = [axis - center for axis, center in zip((x, y, z), lesion.center, strict=True)]
     far = np.sqrt(across[0] ** 2 + across[1] ** 2 + across[2] ** 2)
     rough = 0.18 * _smooth_noise(random, 12.0) + 0.06 * _smooth_noise(random, 5.0)
     outline = lesion.radius * (1 + rough) - far

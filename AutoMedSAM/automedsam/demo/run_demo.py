@@ -63,7 +63,7 @@ def run_demo(folder: Path, watch: Callable[[Event], None] = lambda event: None) 
     segmentation = run.result()
     write_segmentation(segmentation, result)
     picture = folder / "phantom.png"
-    write_png(montage(segmentation, least_score=run.linking.threshold), picture)
+    write_png(montage(segmentation, min_score=run.linking.threshold), picture)
     report = replace(report, peak_memory_mb=peak_memory_mb())
     return DemoResult(dice(segmentation.labels > 0, truth > 0), report, (source, result, picture))
 

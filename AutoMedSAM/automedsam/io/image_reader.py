@@ -23,7 +23,7 @@ JPEG_SUFFIXES = (".jpg", ".jpeg")
 IMAGE_SUFFIXES = (".png", *JPEG_SUFFIXES)
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-_GREY_ALPHA = 4
+_GRAY_ALPHA = 4
 
 
 def is_image_file(path: Path) -> bool:
@@ -72,8 +72,8 @@ def _read(path: Path) -> tuple[Voxels, tuple[float, float]]:
     if jpeg:
         check_jpeg_complete(path)
     with suppress_sitk_output(output=jpeg):
-        if _is_grey_with_alpha(content):
-            image = _read_grey_with_alpha(content)
+        if _is_gray_with_alpha(content):
+            image = _read_gray_with_alpha(content)
         else:
             with sitk_path(path) as readable:
                 image = sitk.ReadImage(readable, imageIO="JPEGImageIO" if jpeg else "")
@@ -83,11 +83,11 @@ def _read(path: Path) -> tuple[Voxels, tuple[float, float]]:
     return upright(sitk.GetArrayFromImage(image), orientation), spacing
 
 
-def _is_grey_with_alpha(content: bytes) -> bool:
-    return content.startswith(_PNG) and content[12:16] == b"IHDR" and content[25:26] == bytes([_GREY_ALPHA])
+def _is_gray_with_alpha(content: bytes) -> bool:
+    return content.startswith(_PNG) and content[12:16] == b"IHDR" and content[25:26] == bytes([_GRAY_ALPHA])
 
 
-def _read_grey_with_alpha(content: bytes) -> sitk.Image:
+def _read_gray_with_alpha(content: bytes) -> sitk.Image:
     """Read the grey levels of a PNG of colour type 4, which SimpleITK 2.5 does not know.
 
     PNG filters bytes, not numbers, so grey and alpha of 8 bits are stored as one number of 16 bits would be, and

@@ -26,7 +26,7 @@ _HEADER_BYTES = {1: 348, 2: 540}
 # A piece may unpack to a thousand times its size.
 _CHUNK = 1 << 16
 # Deflate packs no better than this (zlib's technical notes).
-_MOST_PACKED = 1040
+_MAX_PACKED = 1040
 _PAIR = (b"ni1", b"ni2")
 _REFUSED = {1: "single bits", 1536: "128-bit floats"}
 
@@ -201,7 +201,7 @@ def _voxel_bytes(unpacked: _Unpacked, header: Nifti1Header, size: int, path: Pat
     """The voxels as bytes, in an array of their own; the rest of the file is read as well, for its checksum."""
     offset = float(header["vox_offset"])
     start = max(int(offset), header.sizeof_hdr) if np.isfinite(offset) and offset < 2**40 else header.sizeof_hdr
-    most = path.stat().st_size * (_MOST_PACKED if unpacked.packed else 1)
+    most = path.stat().st_size * (_MAX_PACKED if unpacked.packed else 1)
     content = np.empty(size if size <= most else 0, np.uint8)
     skip, found = start, 0
     for piece in unpacked.pieces():

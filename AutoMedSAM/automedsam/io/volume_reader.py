@@ -80,7 +80,7 @@ def read_volume(
         raise AutoMedSAMError(message)
     volumes = [_read_one(source, series, modalities) for source in sources]
     if expected_channels == 1 and len(volumes) == 1:
-        volumes = [_as_grey(sources[0], volumes[0])]
+        volumes = [_as_gray(sources[0], volumes[0])]
     volume = _stack(sources, volumes)
     if expected_channels is not None and volume.channels != expected_channels:
         raise AutoMedSAMError(_wrong_channels(sources, volume, expected_channels))
@@ -196,7 +196,7 @@ def _checked(path: Path, volume: Volume) -> Volume:
     return volume
 
 
-def _as_grey(path: Path, volume: Volume) -> Volume:
+def _as_gray(path: Path, volume: Volume) -> Volume:
     """Colours of 8 or 16 bits as luminance; volumes that are none as they are."""
     if volume.channels not in (3, 4) or volume.array.dtype not in (np.uint8, np.uint16) or not volume.colors:
         return volume

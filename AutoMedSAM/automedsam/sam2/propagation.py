@@ -252,8 +252,8 @@ class Sam2Segmenter:
         if index not in self._embeddings:
             side, region = self._settings.image_size, self._region
             seen = self._slices[index, region.top : region.bottom, region.left : region.right]
-            grey = resize_linear(seen, (side, side)) / np.float32(255)
-            embedding = self._networks.encode_image(((grey[None] - IMAGENET_MEAN) / IMAGENET_STD)[None])
+            gray = resize_linear(seen, (side, side)) / np.float32(255)
+            embedding = self._networks.encode_image(((gray[None] - IMAGENET_MEAN) / IMAGENET_STD)[None])
             self.encoded_slices += 1
             size = sum(part.nbytes for part in embedding)
             while self._embeddings and (len(self._embeddings) + 1) * size > EMBEDDING_BYTES:

@@ -69,9 +69,9 @@ def region_of_interest(tracklets: Sequence[Tracklet], fill: float, size: tuple[i
     """
     corners = np.array([box.corners for tracklet in tracklets for box in tracklet.boxes.values()])
     low, high = corners[:, :2].min(0), corners[:, 2:].max(0)
-    centre, half = (low + high) / 2, (high - low) / (2 * fill)
-    left, top = np.floor(np.clip(centre - half, 0, None)).astype(int)
-    right, bottom = np.ceil(np.minimum(centre + half, [size[1], size[0]])).astype(int)
+    center, half = (low + high) / 2, (high - low) / (2 * fill)
+    left, top = np.floor(np.clip(center - half, 0, None)).astype(int)
+    right, bottom = np.ceil(np.minimum(center + half, [size[1], size[0]])).astype(int)
     return CropBox(int(top), int(left), int(bottom), int(right))
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 # Objects whose masks are kept, a few hundred kilobytes each, so that an edit that is taken back costs nothing.
-_MOST_KNOWN = 256
+_MAX_KNOWN = 256
 
 
 class ObjectMask(NamedTuple):
@@ -176,7 +176,7 @@ class ObjectTracker:
                 tracked.masks[index] = _cut(logits, tracklet.box_at(index).grown(self._tracking.margin))
                 yield tracked, index
             tracked.complete = True
-            self._known = [*self._known, tracked][-_MOST_KNOWN:]
+            self._known = [*self._known, tracked][-_MAX_KNOWN:]
             for index in range(reach.first, reach.last + 1):
                 if index not in tracked.masks:
                     yield tracked, index

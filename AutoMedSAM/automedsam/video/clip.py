@@ -25,7 +25,7 @@ FRAME_PLANE = Plane.AXIAL
 """The plane in which a clip's slices are its frames, each as it came."""
 
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-_MOST_BYTES = 2 << 30
+_MAX_BYTES = 2 << 30
 # Room at first for the frames of a source that does not say how many it has.
 _FEW = 64
 
@@ -104,15 +104,15 @@ def read_clip(
     notes: tuple[str, ...] = ()
     for picture in progress(source.frames(), end):
         if seen >= first:
-            grey = image_luminance(picture)
-            _check_size(source.path, grey, max(kept + 1, expected or 0))
+            gray = image_luminance(picture)
+            _check_size(source.path, gray, max(kept + 1, expected or 0))
             if not kept:
                 notes = (color_note(source.path.name),) if is_colored_picture(picture) else ()
-                array = np.empty((max(1, expected or _FEW), *grey.shape), grey.dtype)
-            _check_alike(source.path, seen, array[0], grey)
+                array = np.empty((max(1, expected or _FEW), *gray.shape), gray.dtype)
+            _check_alike(source.path, seen, array[0], gray)
             if kept == len(array):
                 array = np.concatenate([array, np.empty_like(array)])
-            array[kept] = grey
+            array[kept] = gray
             kept += 1
         seen += 1
         if last is not None and seen > last:
@@ -138,16 +138,16 @@ def parse_frames(text: str) -> tuple[int, int | None]:
 
 def _check_alike(path: Path, index: int, one: Voxels, other: Voxels) -> None:
     if other.shape != one.shape or other.dtype != one.dtype:
-        kinds = [f"{grey.shape[1]} x {grey.shape[0]} pixels of {8 * grey.itemsize} bits" for grey in (other, one)]
+        kinds = [f"{gray.shape[1]} x {gray.shape[0]} pixels of {8 * gray.itemsize} bits" for gray in (other, one)]
         message = f"Frame {index} of {path} has {kinds[0]}, and those before have {kinds[1]}; bring all to one size."
         raise AutoMedSAMError(message)
 
 
-def _check_size(path: Path, grey: Voxels, count: int) -> None:
-    if count * grey.nbytes > _MOST_BYTES:
-        most = _MOST_BYTES // grey.nbytes
+def _check_size(path: Path, gray: Voxels, count: int) -> None:
+    if count * gray.nbytes > _MAX_BYTES:
+        most = _MAX_BYTES // gray.nbytes
         message = (
-            f"{path} has more frames of {grey.shape[1]} x {grey.shape[0]} pixels than the {most} that are read at "
+            f"{path} has more frames of {gray.shape[1]} x {gray.shape[0]} pixels than the {most} that are read at "
             "once; take it in parts with --frames FIRST:LAST."
         )
         raise AutoMedSAMError(message)

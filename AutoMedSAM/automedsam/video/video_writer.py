@@ -31,7 +31,7 @@ OVERLAY_SUFFIX = ".mp4"
 ProgressCallback = Callable[[Iterable[Any], int | None], Iterable[Any]]
 
 # Video halves the resolution of colours, in which a thinner line would be lost.
-_LEAST_WIDTH = 2
+_MIN_WIDTH = 2
 # What is finer is of no player's concern, and MPEG-4 has no room for it.
 _FINEST_RATE = 1001
 
@@ -81,7 +81,7 @@ def check_video_output(output: Path, overlay: Path | None, source: Path) -> None
 def write_video_result(
     clip: Clip,
     segmentation: Segmentation,
-    grey: NDArray[np.uint8],
+    gray: NDArray[np.uint8],
     output: Path,
     overlay: Path | None,
     progress: ProgressCallback = lambda things, total: things,
@@ -91,7 +91,7 @@ def write_video_result(
     Args:
         clip: what was segmented.
         segmentation: what was found in it.
-        grey: `(N, h, w)` as the network saw it, shown where the clip has more than 8 bits.
+        gray: `(N, h, w)` as the network saw it, shown where the clip has more than 8 bits.
         output: a folder, for one PNG a frame of its size, named by the frame's number in the source with six digits
             or more (0 and 255 for a single segment, else the labels' values); or a label map's file.
         overlay: an mp4 of the same size and frame rate.
@@ -103,7 +103,7 @@ def write_video_result(
     with ExitStack() as stack:
         if overlay is not None:
             unfinished = stack.enter_context(atomic_write(overlay, [clip.source.path]))
-            frames = _drawn(clip, segmentation.labels, segmentation.segments, grey)
+            frames = _drawn(clip, segmentation.labels, segmentation.segments, gray)
             write_video(progress(frames, len(clip)), clip.source.rate, unfinished)
         if not is_mask_folder(output):
             write_segmentation(segmentation, output)
@@ -160,14 +160,14 @@ def _as_os_errors(av: Any) -> Iterator[None]:
 
 
 def _drawn(
-    clip: Clip, labels: NDArray[np.generic], segments: Sequence[Segment], grey: NDArray[np.uint8]
+    clip: Clip, labels: NDArray[np.generic], segments: Sequence[Segment], gray: NDArray[np.uint8]
 ) -> Iterator[Picture]:
     """The clip's frames with outlines."""
     count = 0
-    for picture, seen, found in zip(clip.pictures(), grey, labels, strict=False):
+    for picture, seen, found in zip(clip.pictures(), gray, labels, strict=False):
         count += 1
         ground = picture if picture.dtype == np.uint8 else seen
-        yield draw(ground, found, segments, least_width=_LEAST_WIDTH)
+        yield draw(ground, found, segments, min_width=_MIN_WIDTH)
     if count < len(clip):
         message = f"{clip.source.path} has changed while it was segmented; segment it again."
         raise AutoMedSAMError(message)

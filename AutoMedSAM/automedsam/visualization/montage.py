@@ -25,7 +25,7 @@ _GAP = 8
 _MARGIN = 5
 _TINT = 0.18
 _LINE = 2
-_BOX_COLOUR = (255, 214, 64)
+_BOX_COLOR = (255, 214, 64)
 
 
 def montage(
@@ -35,7 +35,7 @@ def montage(
     columns: int = 4,
     rows: int = 2,
     tile_width: int = 320,
-    least_score: float = 0.0,
+    min_score: float = 0.0,
 ) -> Picture:
     """Draws slices spread evenly over what was found.
 
@@ -45,25 +45,25 @@ def montage(
         columns: Tiles side by side.
         rows: Tiles below each other; fewer where there are fewer slices.
         tile_width: Of one tile in pixels; its height follows from the millimetres.
-        least_score: Boxes of a lower confidence, 0 to 1, are left out.
+        min_score: Boxes of a lower confidence, 0 to 1, are left out.
 
     Returns:
         `(height, width, 3)` RGB.
     """
     plane = plane or segmentation.plane
     volume = segmentation.volume
-    grey = to_uint8(volume.to_frames(plane)[0])
+    gray = to_uint8(volume.to_frames(plane)[0])
     labels = replace(volume, array=segmentation.labels).to_frames(plane)[0]
-    view = _view(grey)
+    view = _view(gray)
     _, row_mm, column_mm = volume.frame_spacing(plane)
-    height, width = grey[0][view].shape
+    height, width = gray[0][view].shape
     size = (max(1, round(tile_width * height * row_mm / (width * column_mm))), tile_width)
     tiles = []
     for index in _picks(labels, columns * rows):
-        tile = _draw_labels(grey[index][view], labels[index][view], segmentation, size)
+        tile = _draw_labels(gray[index][view], labels[index][view], segmentation, size)
         if plane is segmentation.plane:
             boxes = segmentation.boxes.get(index, [])
-            _draw_boxes(tile, [box for box in boxes if box.score >= least_score], view, (height, width))
+            _draw_boxes(tile, [box for box in boxes if box.score >= min_score], view, (height, width))
         tiles.append(tile)
     return _side_by_side(tiles, columns)
 
@@ -89,9 +89,9 @@ def _picks(labels: NDArray[np.uint8], most: int) -> list[int]:
     return [int(place) for place in (edges[:-1] + edges[1:]) / 2]
 
 
-def _view(grey: Picture) -> tuple[slice, slice]:
+def _view(gray: Picture) -> tuple[slice, slice]:
     """Rows and columns of `(N, H, W)` that hold anything on any slice, with a margin."""
-    anything = np.any(grey, axis=0)
+    anything = np.any(gray, axis=0)
     sides = []
     for axis in (1, 0):
         found = np.flatnonzero(np.any(anything, axis=axis))
@@ -101,13 +101,13 @@ def _view(grey: Picture) -> tuple[slice, slice]:
 
 
 def _draw_labels(
-    grey: Picture, labels: NDArray[np.uint8], segmentation: Segmentation, size: tuple[int, int]
+    gray: Picture, labels: NDArray[np.uint8], segmentation: Segmentation, size: tuple[int, int]
 ) -> Picture:
     """One tile `(*size, 3)`: the slice, each segment tinted and outlined in its colour."""
     check_room_for_scipy()
     from scipy.ndimage import binary_erosion
 
-    tile = np.repeat(resize_linear(grey, size)[..., np.newaxis], 3, -1)
+    tile = np.repeat(resize_linear(gray, size)[..., np.newaxis], 3, -1)
     for segment in segmentation.segments:
         mask = resize_linear(labels == segment.value, size) > 0.5
         colour = 255 * np.asarray(segment.color, dtype=np.float32)
@@ -126,7 +126,7 @@ def _draw_boxes(tile: Picture, boxes: list[Box], view: tuple[slice, slice], shap
         left, right = round((x0 - columns.start) * across), round((x1 - columns.start) * across)
         top, bottom = round((y0 - rows.start) * down), round((y1 - rows.start) * down)
         for edge in _edges(max(top, 0), max(bottom, 0), max(left, 0), max(right, 0)):
-            tile[edge] = _BOX_COLOUR
+            tile[edge] = _BOX_COLOR
 
 
 def _edges(top: int, bottom: int, left: int, right: int) -> Iterator[tuple[slice, slice]]:

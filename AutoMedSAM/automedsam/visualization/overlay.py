@@ -13,7 +13,7 @@ from automedsam.core.segmentation import Segment
 
 Picture = NDArray[np.uint8]
 
-_BOX_COLOUR = (60, 255, 120)
+_BOX_COLOR = (60, 255, 120)
 # Pixels of the shorter side for each pixel of a line's width.
 _SIDE_A_PIXEL = 300
 
@@ -24,22 +24,22 @@ def draw(
     segments: Sequence[Segment],
     boxes: Iterable[Box] = (),
     *,
-    least_width: int = 1,
+    min_width: int = 1,
 ) -> Picture:
     """Draws what was found.
 
     Args:
-        picture: `(h, w)` grey or `(h, w, c)` with red, green and blue first, 0 to 255.
+        picture: `(h, w)` gray or `(h, w, c)` with red, green and blue first, 0 to 255.
         labels: `(h, w)`, the segments' values.
         segments: each is outlined in its own colour, the line within the mask.
         boxes: in pixels of the picture; their outermost pixels are drawn, over the outlines, in green.
-        least_width: of a line, in pixels; lines are a pixel wide for each 300 pixels of the shorter side.
+        min_width: of a line, in pixels; lines are a pixel wide for each 300 pixels of the shorter side.
 
     Returns:
         `(h, w, 3)` RGB, a new array.
     """
     drawn = _as_rgb(picture)
-    width = max(least_width, round(min(drawn.shape[:2]) / _SIDE_A_PIXEL))
+    width = max(min_width, round(min(drawn.shape[:2]) / _SIDE_A_PIXEL))
     for segment in segments:
         _draw_outline(drawn, labels == segment.value, segment.color, width)
     for box in boxes:
@@ -49,8 +49,8 @@ def draw(
 
 def _as_rgb(picture: NDArray[np.generic]) -> Picture:
     if picture.ndim == 2 or picture.shape[2] < 3:
-        grey = picture if picture.ndim == 2 else picture[..., 0]
-        return np.repeat(grey[..., np.newaxis], 3, -1).astype(np.uint8)
+        gray = picture if picture.ndim == 2 else picture[..., 0]
+        return np.repeat(gray[..., np.newaxis], 3, -1).astype(np.uint8)
     return picture[..., :3].astype(np.uint8)
 
 
@@ -76,4 +76,4 @@ def _draw_box(picture: Picture, box: Box, width: int) -> None:
         (slice(y0, y1), slice(x0, min(x0 + width, x1))),
         (slice(y0, y1), slice(max(x0, x1 - width), x1)),
     ):
-        picture[rows, columns] = _BOX_COLOUR
+        picture[rows, columns] = _BOX_COLOR

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 
-_LEAST_RUN = 10
+_MIN_RUN = 10
 
 
 class SliceSelection(str, Enum):
@@ -37,7 +37,7 @@ def sample(
         every = [(case, index) for case, indices in enumerate(shown) for index in indices]
         picked = [every[place * len(every) // count] for place in range(count)]
         return [[index for owner, index in picked if owner == case] for case in range(len(shown))]
-    taken = min(len(shown), max(1, count // _LEAST_RUN))
+    taken = min(len(shown), max(1, count // _MIN_RUN))
     runs: list[list[int]] = [[] for _ in shown]
     for place in range(taken):
         case = place * len(shown) // taken

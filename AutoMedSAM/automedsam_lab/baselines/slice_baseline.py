@@ -194,8 +194,8 @@ def _write_cases(
     for case, chosen in zip(cases, picked, strict=True):
         if not chosen:
             continue
-        volume, plane, grey, labels = task_frames(case, task)
-        np.save(folder / f"{case.patient}.npy", np.ascontiguousarray(grey[chosen]))
+        volume, plane, gray, labels = task_frames(case, task)
+        np.save(folder / f"{case.patient}.npy", np.ascontiguousarray(gray[chosen]))
         entries[case.patient] = {
             "frames": str(folder / f"{case.patient}.npy"),
             "output": str(folder / f"{case.patient}.found.npy"),

@@ -212,14 +212,14 @@ def made_up_clip(count: int, window: tuple[float, float] | None) -> Clip:
         window: grey levels that become 0 and 255; None takes percentiles.
     """
     volume, truth = phantom_head(lesions=LESIONS[:1])
-    grey, mask = to_uint8(volume.array, window), truth
-    if count > len(grey):
-        grey, mask = (_thinner(stack, count) for stack in (grey, truth * np.uint8(255)))
+    gray, mask = to_uint8(volume.array, window), truth
+    if count > len(gray):
+        gray, mask = (_thinner(stack, count) for stack in (gray, truth * np.uint8(255)))
         mask = (mask > 127).astype(np.uint8)
     middle = int(np.count_nonzero(mask, axis=(1, 2)).argmax())
-    first = min(max(0, middle - count // 2), len(grey) - count)
+    first = min(max(0, middle - count // 2), len(gray) - count)
     tracklet = true_tracklet(mask[first : first + count] == 1, 1)
-    return Clip(np.ascontiguousarray(grey[first : first + count]), tracklet.seed, tracklet.boxes[tracklet.seed])
+    return Clip(np.ascontiguousarray(gray[first : first + count]), tracklet.seed, tracklet.boxes[tracklet.seed])
 
 
 class _Process:

@@ -56,8 +56,8 @@ class StockPredictor:
     def follow(self, slices: NDArray[np.uint8], seed: int, box: Box) -> NDArray[np.float32]:
         """The logits `(N, H, W)` of the object in a box on the seed, on every slice `(N, H, W)`."""
         model, size = self._model, self._model.image_size
-        grey = resize_linear(slices, (size, size)) / np.float32(255)
-        frames = torch.from_numpy((grey[:, None] - IMAGENET_MEAN) / IMAGENET_STD)
+        gray = resize_linear(slices, (size, size)) / np.float32(255)
+        frames = torch.from_numpy((gray[:, None] - IMAGENET_MEAN) / IMAGENET_STD)
         logits = np.empty(slices.shape, np.float32)
         with _frames_instead_of_files(frames, *slices.shape[1:]):
             state = model.init_state(video_path=None)

@@ -32,7 +32,7 @@ from automedsam_lab.checkpoints.matching import (
 from automedsam_lab.checkpoints.model_zoo import Config, PublishedFile, find_file
 from automedsam_lab.common.json_files import write_json
 from automedsam_lab.quantization.calibration import Calibration, PreprocessingSpec, read_calibration
-from automedsam_lab.quantization.detector import LEAST_CALIBRATION
+from automedsam_lab.quantization.detector import MIN_CALIBRATION
 from automedsam_lab.quantization.quantizer import Plan
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 INT8, FP32, TORCH = "int8", "fp32", "torch"
 CHECKPOINT = "segmenter.pt"
 # As many inputs of each part are kept to calibrate with as these clips have slices.
-MOST_CLIPS = 6
+MAX_CLIPS = 6
 
 
 class DoesNotFitError(AutoMedSAMError):
@@ -149,7 +149,7 @@ def quantize_parts(
 
     clips = [clip for clip in clips_of_calibration(calibration) if len(clip.frames) > 1]
     if clips and not quick:
-        chosen = clips[:: -(-len(clips) // MOST_CLIPS)]
+        chosen = clips[:: -(-len(clips) // MAX_CLIPS)]
         return choose_and_quantize(fp32, out, chosen, settings, tell=tell)[1]
     if not quick:
         tell("No two slices of the calibration are neighbours: INT8 is made without being measured, as with --quick.")
@@ -274,9 +274,9 @@ def _calibrate(
     calibration = read_calibration(request.calibration, view, request.slices, only=request.only)
     for doubt in calibration.warnings:
         tell(doubt)
-    if quantized_here and calibration.count < LEAST_CALIBRATION:
+    if quantized_here and calibration.count < MIN_CALIBRATION:
         message = (
-            f"{request.calibration} gives {calibration.count} slices, but a detector's INT8 needs {LEAST_CALIBRATION}: "
+            f"{request.calibration} gives {calibration.count} slices, but a detector's INT8 needs {MIN_CALIBRATION}: "
             "add volumes or images, or ask for more --slices."
         )
         raise AutoMedSAMError(message)

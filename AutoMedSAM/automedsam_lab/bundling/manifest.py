@@ -29,7 +29,7 @@ YOLO_NAS_TERMS = (
 # MedSAM2 sees whole slices and is prompted once an object: nearly nothing of the slice is cut away.
 TRACKING = {"fill": 0.1, "prompt_score": 0.5, "reach_mm": 5.0, "margin": 0.25}
 LINKING = {"max_gap_mm": 5.0, "min_extent_mm": 3.0}
-COLOURS = ((0.95, 0.77, 0.06), (0.90, 0.47, 0.33), (0.33, 0.67, 0.90), (0.45, 0.75, 0.35), (0.70, 0.50, 0.85))
+COLORS = ((0.95, 0.77, 0.06), (0.90, 0.47, 0.33), (0.33, 0.67, 0.90), (0.45, 0.75, 0.35), (0.70, 0.50, 0.85))
 # Slicer's own for what nobody told more of.
 TISSUE = f"{MASTER_LIST}~SCT^85756007^Tissue~SCT^85756007^Tissue~^^~{REGION_LIST}~^^~^^"
 LESION = f"{MASTER_LIST}~SCT^49755003^Morphologically Altered Structure~SCT^52988006^Lesion~^^~{REGION_LIST}~^^~^^"
@@ -152,7 +152,7 @@ def _segments(
         raise AutoMedSAMError(message)
     values = list(taught) or range(1, classes + 1)
     return [
-        asdict(Segment(value, label, COLOURS[index % len(COLOURS)], TISSUE if taught else LESION))
+        asdict(Segment(value, label, COLORS[index % len(COLORS)], TISSUE if taught else LESION))
         for index, (value, label) in enumerate(zip(values, labels, strict=True))
     ]
 

@@ -94,7 +94,7 @@ def build_starter(
     """
     from automedsam_lab.data.segmenter_clips import training_clips, validation_clips
     from automedsam_lab.evaluation.run import available_backends, choose_cases, evaluate
-    from automedsam_lab.evaluation.summary import manifest_figures, summarise
+    from automedsam_lab.evaluation.summary import manifest_figures, summarize
     from automedsam_lab.export.detector import export_detector
     from automedsam_lab.models.starter_segmenter import STARTER
     from automedsam_lab.training.detector.starter_recipe import TrainingSettings, train_detector
@@ -124,7 +124,7 @@ def build_starter(
         cases = choose_cases(task.name, data, "test")
         about = f"test part of the {task.name} split, {len(cases)} cases"
         rows = evaluate(bundle, cases, out / f"evaluation-{task.name}", available_backends(bundle), data=about)
-        record_measured(folder, manifest_figures(summarise(rows, bundle, about)))
+        record_measured(folder, manifest_figures(summarize(rows, bundle, about)))
         finished.append(load_bundle(folder))
     return finished
 

@@ -12,7 +12,7 @@ from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
 from automedsam.runtime.session import available_cores
 from automedsam_lab.cli.options import OnError, progress
-from automedsam_lab.data.prepare.run import LEAST_SIDE, SEED, Settings, Summary, prepare
+from automedsam_lab.data.prepare.run import MIN_SIDE, SEED, Settings, Summary, prepare
 from automedsam_lab.data.readers.base import ReaderOptions
 from automedsam_lab.data.readers.registry import DatasetFormat
 
@@ -74,7 +74,7 @@ def prepare_command(
     ] = None,
     least_side: Annotated[
         float, typer.Option(min=0, help="Drop boxes narrower or lower than so many of the 640 pixels.")
-    ] = LEAST_SIDE,
+    ] = MIN_SIDE,
     on_error: Annotated[OnError, typer.Option(help="What to do about a file that cannot be used.")] = OnError.SKIP,
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes.", show_default="the cores that there are")

@@ -33,7 +33,7 @@ WHOLE_TUMOUR = OBJECT_KINDS.index("whole tumour")
 
 
 @dataclass(frozen=True)
-class LabelledVolume:
+class LabeledVolume:
     """One channel and the objects in it.
 
     Attributes:
@@ -52,7 +52,7 @@ class LabelledVolume:
 
     # Clips are drawn by the thousand: what each of them needs is computed once.
     @cached_property
-    def grey(self) -> Tensor:
+    def gray(self) -> Tensor:
         """The image `(1, 1, K, J, I)` in 0..1."""
         return self.image[None, None].float() / 255
 
@@ -77,7 +77,7 @@ class Clip:
     kind: int = -1
 
 
-def sample_clip(volume: LabelledVolume, frames: int, size: int, rng: np.random.Generator) -> Clip:
+def sample_clip(volume: LabeledVolume, frames: int, size: int, rng: np.random.Generator) -> Clip:
     """Cuts a clip whose first frame shows the object; later frames may leave it.
 
     Args:
@@ -92,7 +92,7 @@ def sample_clip(volume: LabelledVolume, frames: int, size: int, rng: np.random.G
             return clip
 
 
-def _cut(volume: LabelledVolume, frames: int, size: int, rng: np.random.Generator) -> Clip:
+def _cut(volume: LabeledVolume, frames: int, size: int, rng: np.random.Generator) -> Clip:
     chosen = int(rng.integers(len(volume.objects)))
     usual = bool(volume.kinds) and rng.random() < USUAL_SHARE
     axis_w, axis_v, axis_u = _usual_axes(volume.axis, rng) if usual else _any_axes(volume.axis, rng)
@@ -112,7 +112,7 @@ def _cut(volume: LabelledVolume, frames: int, size: int, rng: np.random.Generato
 
     shape = torch.tensor(volume.image.shape, dtype=torch.float32)
     grid = (2 * position / (shape - 1) - 1).flip(-1)[None]
-    image = F.grid_sample(volume.grey, grid, align_corners=True)[0, 0]
+    image = F.grid_sample(volume.gray, grid, align_corners=True)[0, 0]
     target = F.grid_sample(volume.fields[chosen], grid, align_corners=True)[0, 0]
     kind = volume.kinds[chosen] if volume.kinds else -1
     if kind == WHOLE_TUMOUR and rng.random() < HOLLOW_SHARE:
@@ -230,8 +230,8 @@ def jitter_box(box: Tensor, size: int, rng: np.random.Generator) -> Tensor:
     return (box + noise * sides).clamp(0, size)
 
 
-def normalise(frames: Tensor) -> Tensor:
-    """`(B, 1, S, S)` grey in 0..1 to `(B, 3, S, S)` with ImageNet's mean and deviation, as SAM 2 expects."""
+def normalize(frames: Tensor) -> Tensor:
+    """`(B, 1, S, S)` gray in 0..1 to `(B, 3, S, S)` with ImageNet's mean and deviation, as SAM 2 expects."""
     mean, std = (
         torch.tensor(IMAGENET_MEAN, device=frames.device),
         torch.tensor(IMAGENET_STD, device=frames.device),

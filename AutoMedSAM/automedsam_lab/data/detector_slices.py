@@ -39,7 +39,7 @@ class DetectorTask:
         classes: The class names in the order of the scores; class `c` has label value `c + 1`.
         input_size: Height and width of the input.
         context_mm: Distance to the two context slices.
-        least_pixels: Fewer lesion pixels in a slice are neither taught as a lesion nor as none.
+        min_pixels: Fewer lesion pixels in a slice are neither taught as a lesion nor as none.
         merge_pixels: Pieces of one label closer than this share a box; None: one box for the label.
         geometry: The limits of the geometric augmentation.
         contexts: Slice distances that training draws from.
@@ -50,7 +50,7 @@ class DetectorTask:
     classes: tuple[str, ...]
     input_size: tuple[int, int]
     context_mm: float
-    least_pixels: int
+    min_pixels: int
     merge_pixels: int | None
     geometry: Geometry
     contexts: tuple[int, ...]
@@ -148,8 +148,8 @@ def make_stack(
         The stack.
     """
     counts = np.stack([(labels == c + 1).sum((1, 2)) for c in range(len(task.classes))])
-    doubtful = ((counts > 0) & (counts < task.least_pixels)).any(0)
-    filled = np.flatnonzero((counts >= task.least_pixels).any(0) & ~doubtful)
+    doubtful = ((counts > 0) & (counts < task.min_pixels)).any(0)
+    filled = np.flatnonzero((counts >= task.min_pixels).any(0) & ~doubtful)
     # Slices without image teach nothing more after the first few.
     seen = (frames > 0).mean((1, 2)) > 0.01
     empty = np.flatnonzero((counts.sum(0) == 0) & seen)
@@ -175,7 +175,7 @@ def boxes_of(task: DetectorTask, labels: np.ndarray, scale: float = 1.0) -> np.n
         `(n, 5)` float32: class, x0, y0, x1, y1, half-open pixels of `labels`; None when what there is
         is too little to teach.
     """
-    least = task.least_pixels * scale * scale
+    least = task.min_pixels * scale * scale
     boxes, doubtful = [], False
     for index in range(len(task.classes)):
         mask = (labels == index + 1).astype(np.uint8)
@@ -229,8 +229,8 @@ class BatchStream:
                 if made is not None:
                     image, boxes = made
                     row = np.full((len(boxes), 1), len(images), np.float32)
-                    centre, size = (boxes[:, 1:3] + boxes[:, 3:5]) / 2, boxes[:, 3:5] - boxes[:, 1:3]
-                    targets.append(np.hstack([row, boxes[:, :1], centre, size]))
+                    center, size = (boxes[:, 1:3] + boxes[:, 3:5]) / 2, boxes[:, 3:5] - boxes[:, 1:3]
+                    targets.append(np.hstack([row, boxes[:, :1], center, size]))
                     images.append(image.transpose(2, 0, 1))
             yield np.ascontiguousarray(images, np.float32), np.concatenate(targets).astype(np.float32)
 

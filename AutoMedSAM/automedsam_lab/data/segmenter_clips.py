@@ -11,7 +11,7 @@ import torch
 from automedsam.core.intensity import to_uint8
 from automedsam.core.volume import Plane
 from automedsam_lab.data import builtin_tasks
-from automedsam_lab.data.clips import Clip, LabelledVolume, normalise, sample_clip
+from automedsam_lab.data.clips import Clip, LabeledVolume, normalize, sample_clip
 from automedsam_lab.data.synthetic_volumes import generate
 
 HIPPOCAMPUS_SHARE, GLIOMA_SHARE = 0.45, 0.35
@@ -19,7 +19,7 @@ SYNTHETIC_POOL = 64
 SAGITTAL_AXIS, AXIAL_AXIS = 2, 0
 
 
-def hippocampus_volumes(root: Path, *parts: str) -> list[LabelledVolume]:
+def hippocampus_volumes(root: Path, *parts: str) -> list[LabeledVolume]:
     """The T1 crops of a part of the split; a box may ask for the anterior, the posterior or the whole."""
     volumes = []
     for case in builtin_tasks.cases_of(builtin_tasks.HIPPOCAMPUS, root, *parts):
@@ -28,7 +28,7 @@ def hippocampus_volumes(root: Path, *parts: str) -> list[LabelledVolume]:
     return volumes
 
 
-def glioma_volumes(root: Path, *parts: str) -> list[LabelledVolume]:
+def glioma_volumes(root: Path, *parts: str) -> list[LabeledVolume]:
     """FLAIR with the whole tumour, and the same patients' T1c with the core and the enhancing part."""
     volumes = []
     chosen = builtin_tasks.cases_of(builtin_tasks.GLIOMA, root, *parts)
@@ -71,7 +71,7 @@ def calibration_slices(root: Path, size: int, count: int = 64) -> np.ndarray:
     rng = np.random.default_rng(9)
     volumes = [*hippocampus_volumes(root, "train")[::8], *glioma_volumes(root, "train")]
     frames = [sample_clip(volumes[index % len(volumes)], 1, size, rng).frames for index in range(count)]
-    return np.ascontiguousarray(normalise(torch.cat(frames)).numpy())
+    return np.ascontiguousarray(normalize(torch.cat(frames)).numpy())
 
 
 def _anatomical(case: builtin_tasks.Case) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +84,7 @@ def _anatomical(case: builtin_tasks.Case) -> tuple[np.ndarray, np.ndarray]:
 
 def _volume(
     image: np.ndarray, masks: list[np.ndarray], kinds: tuple[int, ...], axis: int, max_step: float
-) -> LabelledVolume:
+) -> LabeledVolume:
     """Crops to the objects and their surroundings, so that a clip touches little memory."""
     kept = [(mask, kind) for mask, kind in zip(masks, kinds, strict=True) if mask.sum() > 50]
     where = np.argwhere(np.any([mask for mask, _ in kept], axis=0))
@@ -95,15 +95,13 @@ def _volume(
     )
     objects = [torch.from_numpy(np.ascontiguousarray(mask[region])) for mask, _ in kept]
     pixels = torch.from_numpy(np.ascontiguousarray(image[region]))
-    return LabelledVolume(pixels, objects, axis, max_step, tuple(kind for _, kind in kept))
+    return LabeledVolume(pixels, objects, axis, max_step, tuple(kind for _, kind in kept))
 
 
 class ClipSource:
     """Draws training clips: 45 % hippocampus, 35 % glioma, 20 % generated; all generated without patients."""
 
-    def __init__(
-        self, hippocampus: list[LabelledVolume], glioma: list[LabelledVolume], rng: np.random.Generator
-    ) -> None:
+    def __init__(self, hippocampus: list[LabeledVolume], glioma: list[LabeledVolume], rng: np.random.Generator) -> None:
         self._hippocampus, self._glioma, self._rng = hippocampus, glioma, rng
         self._generated = [generate(rng)]
 
@@ -111,7 +109,7 @@ class ClipSource:
         """One clip of `frames` frames of `size` x `size` pixels."""
         return sample_clip(self._volume(), frames, size, self._rng)
 
-    def _volume(self) -> LabelledVolume:
+    def _volume(self) -> LabeledVolume:
         draw = self._rng.random()
         if self._hippocampus and draw < HIPPOCAMPUS_SHARE:
             return self._hippocampus[int(self._rng.integers(len(self._hippocampus)))]
@@ -119,7 +117,7 @@ class ClipSource:
             return self._glioma[int(self._rng.integers(len(self._glioma)))]
         return self._synthetic()
 
-    def _synthetic(self) -> LabelledVolume:
+    def _synthetic(self) -> LabeledVolume:
         """A fresh volume every tenth time; else one of the last few, cut along another plane."""
         if len(self._generated) < SYNTHETIC_POOL or self._rng.random() < 0.1:
             self._generated.append(generate(self._rng))

@@ -15,8 +15,8 @@ import numpy as np
 from automedsam_lab.data.augmentation import smooth_noise
 
 _PLACES = 8
-_LEAST_BRAIN = 2500
-_LEAST_CONTRAST = 0.12
+_MIN_BRAIN = 2500
+_MIN_CONTRAST = 0.12
 
 
 def transplant_lesion(
@@ -42,16 +42,16 @@ def transplant_lesion(
     columns, rows = np.nonzero(donor_mask[..., 1].T)
     if len(columns) < 20:
         return False
-    centre = (float(columns.mean()), float(rows.mean()))
+    center = (float(columns.mean()), float(rows.mean()))
     zoom, angle = float(np.exp(rng.normal(-0.25, 0.35))), float(rng.uniform(-180, 180))
     spot = _free_place(rng, image, mask, radius=np.sqrt(len(columns) / np.pi) * zoom)
     if spot is None:
         return False
-    matrix: np.ndarray = np.asarray(cv2.getRotationMatrix2D(centre, angle, zoom))
+    matrix: np.ndarray = np.asarray(cv2.getRotationMatrix2D(center, angle, zoom))
     if rng.random() < 0.5:
         matrix[:, 0] *= -1
-        matrix[:, 2] -= 2 * centre[0] * matrix[:, 0]
-    matrix[:, 2] += np.subtract(spot, centre)
+        matrix[:, 2] -= 2 * center[0] * matrix[:, 0]
+    matrix[:, 2] += np.subtract(spot, center)
     size = (width, height)
     alpha = cv2.GaussianBlur(cv2.warpAffine(donor_mask.astype(np.float32), matrix, size), (0, 0), 1.0)
     lesion = cv2.warpAffine(donor, matrix, size)
@@ -64,7 +64,7 @@ def transplant_lesion(
     added = alpha > 0.5
     middle = added[..., 1]
     # What nobody could see must not be taught as a lesion.
-    if middle.sum() < 50 or np.abs(merged - image)[..., 1][middle].mean() < _LEAST_CONTRAST:
+    if middle.sum() < 50 or np.abs(merged - image)[..., 1][middle].mean() < _MIN_CONTRAST:
         return False
     image[:] = merged
     mask |= added
@@ -86,7 +86,7 @@ def draw_lesion(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -
     distance = _blob_distance(rng, (height, width), spot, radius)
     tissue = image[brain]
     base, spread = float(np.median(tissue)), float(np.std(tissue)) + 0.05
-    level = base + max(rng.uniform(1.0, 3.5) * spread, _LEAST_CONTRAST)
+    level = base + max(rng.uniform(1.0, 3.5) * spread, _MIN_CONTRAST)
     texture = 1 + 0.1 * rng.random() * smooth_noise(rng, (height, width), 12)
     softness, keep = rng.uniform(0.05, 0.3), rng.uniform(0.05, 0.4)
     core = rng.uniform(0.3, 0.75) if rng.random() < 0.35 and radius > 8 else 0.0
@@ -153,9 +153,9 @@ def draw_head(rng: np.random.Generator, size: int = 240) -> tuple[np.ndarray, np
     half_width, half_height = rng.uniform(0.2, 0.33), rng.uniform(0.28, 0.42)
     radius = np.hypot(x / half_width, y / half_height) * (1 + 0.03 * smooth_noise(rng, rows.shape, 6))
     brain = radius < 1
-    grey, white = rng.uniform(0.35, 0.55), rng.uniform(0.25, 0.5)
+    gray, white = rng.uniform(0.35, 0.55), rng.uniform(0.25, 0.5)
     folds = smooth_noise(rng, rows.shape, 22) + 4 * (radius - 0.75)
-    flat = np.where(folds > 0, grey, white) * brain
+    flat = np.where(folds > 0, gray, white) * brain
     flat[(radius > 0.9) & (folds > 0.8) & brain] = rng.uniform(0.05, 0.2)
     for side in (-1, 1):
         horn = np.hypot((x - side * 0.12 * half_width) / 0.1, y / 0.3) / half_height
@@ -173,7 +173,7 @@ def _free_place(
     rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, radius: float
 ) -> tuple[float, float] | None:
     rows, columns = np.nonzero(image[..., 1] > 0)
-    if len(rows) < _LEAST_BRAIN:
+    if len(rows) < _MIN_BRAIN:
         return None
     taken = mask[..., 1].astype(np.uint8)
     clearance = cv2.distanceTransform(1 - taken, cv2.DIST_L2, 3) if taken.any() else None

@@ -11,18 +11,18 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from automedsam_lab.data.clips import LabelledVolume
+from automedsam_lab.data.clips import LabeledVolume
 
 SHAPE = (48, 72, 72)
 
 
-def generate(rng: np.random.Generator) -> LabelledVolume:
+def generate(rng: np.random.Generator) -> LabeledVolume:
     """A random volume of 48 x 72 x 72 voxels with one to three objects."""
     while True:
         labels, objects = _partition(rng) if rng.random() < 0.5 else _blobs(rng)
         if objects:
             image = _paint(labels, rng)
-            return LabelledVolume(image, objects, axis=int(rng.integers(3)), max_step=3.0)
+            return LabeledVolume(image, objects, axis=int(rng.integers(3)), max_step=3.0)
 
 
 def _field(cells: tuple[int, ...], channels: int, rng: np.random.Generator) -> Tensor:
@@ -54,8 +54,8 @@ def _blobs(rng: np.random.Generator) -> tuple[Tensor, list[Tensor]]:
     roughness = _field((10, 14, 14), 1, rng)[0]
     objects = []
     for value in range(2, int(rng.integers(5, 11))):
-        centre, radii = rng.uniform(-0.6, 0.6, 3), np.exp(rng.uniform(np.log(0.12), np.log(0.5), 3))
-        distance = sum(((p - c) / r) ** 2 for p, c, r in zip((z, y, x), centre, radii, strict=True))
+        center, radii = rng.uniform(-0.6, 0.6, 3), np.exp(rng.uniform(np.log(0.12), np.log(0.5), 3))
+        distance = sum(((p - c) / r) ** 2 for p, c, r in zip((z, y, x), center, radii, strict=True))
         inside = distance + rng.uniform(0, 0.3) * roughness < 1
         labels[inside] = 2 * value
         if rng.random() < 0.3:

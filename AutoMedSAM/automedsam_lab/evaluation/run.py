@@ -29,7 +29,7 @@ from automedsam_lab.evaluation.comparison import Comparison, build_comparison
 from automedsam_lab.evaluation.figures import agreement, dice_plot, overview
 from automedsam_lab.evaluation.settings import EvaluationSettings
 from automedsam_lab.evaluation.speed import time_images
-from automedsam_lab.evaluation.summary import summarise, write_csv, write_methods_csv
+from automedsam_lab.evaluation.summary import summarize, write_csv, write_methods_csv
 
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle
@@ -121,7 +121,7 @@ def evaluate(
     if settings.timed_images:
         for backend in chosen:
             speeds[backend] = time_images(showing, bundle, backend, settings.timed_images, settings.seed)
-    summary = summarise(rows, bundle, data)
+    summary = summarize(rows, bundle, data)
     study = build_comparison(
         bundle, chosen, results, baseline_rows, baselines, speeds, settings, summary, [*left_out, *faulty]
     )

@@ -18,7 +18,7 @@ from automedsam_lab.common.table import Table
 from automedsam_lab.evaluation.case import CaseScores
 from automedsam_lab.evaluation.estimates import ALL_LABELS
 from automedsam_lab.evaluation.mask_scores import MaskScores, MethodRow
-from automedsam_lab.metrics.lesions import LEAST_LESION_ML
+from automedsam_lab.metrics.lesions import MIN_LESION_ML
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -58,7 +58,7 @@ def write_methods_csv(rows: Sequence[MethodRow], path: Path) -> None:
             writer.writerow({name: _short(value) for name, value in values.items()})
 
 
-def summarise(rows: Sequence[CaseScores], bundle: Bundle, data: str) -> dict[str, Any]:
+def summarize(rows: Sequence[CaseScores], bundle: Bundle, data: str) -> dict[str, Any]:
     """The figures that a README or a manifest quotes, and what they were measured on.
 
     Args:
@@ -90,7 +90,7 @@ def summarise(rows: Sequence[CaseScores], bundle: Bundle, data: str) -> dict[str
 
 
 def manifest_figures(summary: dict[str, Any]) -> dict[str, Any]:
-    """What a bundle's manifest tells of `summarise`: means by backend and label, and where they come from."""
+    """What a bundle's manifest tells of `summarize`: means by backend and label, and where they come from."""
     told = ("dice", "prompted_dice", "hd95_mm", "lesion_recall")
     return {
         "date": summary["date"],
@@ -113,7 +113,7 @@ def summary_tables(rows: Sequence[CaseScores]) -> tuple[RichTable, RichTable]:
     """What a run gives without a prompt, and what true boxes give and a run costs; means over the cases."""
     automatic = _table(
         "No prompt",
-        f"Of the true lesions of {LEAST_LESION_ML:g} ml or more, hit: the share that the mask touches; boxed: that "
+        f"Of the true lesions of {MIN_LESION_ML:g} ml or more, hit: the share that the mask touches; boxed: that "
         "an accepted box touches. False: lesions of the mask, a case, that touch no true one.",
         rows,
         {

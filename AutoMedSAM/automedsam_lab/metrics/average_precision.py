@@ -19,7 +19,7 @@ from automedsam_lab.metrics.box_agreement import SliceBoxes
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 _RECALLS = np.linspace(0, 1, 101)
-_MOST_BOXES = 100
+_MAX_BOXES = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ def match(cases: Sequence[SliceBoxes], label: int, patients: Sequence[str]) -> M
     for case in cases:
         for found, truth in zip(case.found, case.truth, strict=True):
             boxes, real = found[found[:, 0] == label], truth[truth[:, 0] == label, 1:]
-            boxes = boxes[np.argsort(-boxes[:, 1], kind="stable")][:_MOST_BOXES]
+            boxes = boxes[np.argsort(-boxes[:, 1], kind="stable")][:_MAX_BOXES]
             totals[place[case.patient]] += len(real)
             scores.append(boxes[:, 1])
             hits.append(_match_slice(boxes[:, 2:], real))

@@ -23,11 +23,11 @@ class BoxRule:
 
     Attributes:
         merge_pixels: pieces of a label that lie closer than this share a box; None: one box for the label.
-        least_pixels: smaller pieces ask for none.
+        min_pixels: smaller pieces ask for none.
     """
 
     merge_pixels: int | None
-    least_pixels: int
+    min_pixels: int
 
     @classmethod
     def of(cls, bundle: Bundle) -> BoxRule:
@@ -49,7 +49,7 @@ class BoxRule:
         """
         if not mask.any():
             return []
-        kept = [piece for piece in self._pieces(mask) if np.count_nonzero(piece) >= self.least_pixels]
+        kept = [piece for piece in self._pieces(mask) if np.count_nonzero(piece) >= self.min_pixels]
         return [tight_box(piece, label) for piece in kept] or None
 
     def _pieces(self, mask: Mask) -> list[Mask]:
@@ -89,8 +89,8 @@ def true_boxes(truth: NDArray[np.uint8], labels: Sequence[int], rule: BoxRule) -
         By slice; slices on which a label is too small to judge a detector by are left out.
     """
     asked = {}
-    for index, labelled in enumerate(truth):
-        by_label = [rule.boxes(labelled == label, label) for label in labels]
+    for index, labeled in enumerate(truth):
+        by_label = [rule.boxes(labeled == label, label) for label in labels]
         if all(boxes is not None for boxes in by_label):
             asked[index] = [box for boxes in by_label for box in boxes or ()]
     return asked

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from automedsam.core.boxes import Box, Tracklet
 from automedsam_lab.metrics.masks import Mask
 
-LEAST_LESION_ML = 0.1
+MIN_LESION_ML = 0.1
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def score_lesions(
     found: Mask,
     tracklets: Sequence[Tracklet],
     voxel_ml: float,
-    least_ml: float = LEAST_LESION_ML,
+    min_ml: float = MIN_LESION_ML,
 ) -> LesionScores:
     """Compares the lesions of one label, which are voxels joined by a face, an edge or a corner.
 
@@ -58,10 +58,10 @@ def score_lesions(
         found: the predicted mask `(N, H, W)`.
         tracklets: the accepted ones of this label.
         voxel_ml: a voxel's volume in millilitres.
-        least_ml: smaller lesions, true or predicted, do not count; crumbs of a label are no lesions.
+        min_ml: smaller lesions, true or predicted, do not count; crumbs of a label are no lesions.
     """
-    lesions = _lesions(truth, voxel_ml, least_ml)
-    predicted = _lesions(found, voxel_ml, least_ml)
+    lesions = _lesions(truth, voxel_ml, min_ml)
+    predicted = _lesions(found, voxel_ml, min_ml)
     boxes = [(index, box) for tracklet in tracklets for index, box in tracklet.boxes.items()]
     true_at = [_inside(truth, tracklet.boxes.items()) for tracklet in tracklets]
     return LesionScores(
@@ -73,13 +73,13 @@ def score_lesions(
     )
 
 
-def _lesions(mask: Mask, voxel_ml: float, least_ml: float) -> list[tuple[NDArray[np.int_], ...]]:
+def _lesions(mask: Mask, voxel_ml: float, min_ml: float) -> list[tuple[NDArray[np.int_], ...]]:
     """The voxels of each connected component that is large enough."""
     from scipy.ndimage import label
 
     parts, count = label(mask, structure=np.ones((3, 3, 3)))
     sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-    return [np.nonzero(parts == part) for part in range(1, count + 1) if sizes[part - 1] * voxel_ml >= least_ml]
+    return [np.nonzero(parts == part) for part in range(1, count + 1) if sizes[part - 1] * voxel_ml >= min_ml]
 
 
 def _mask_of(voxels: tuple[NDArray[np.int_], ...], shape: tuple[int, ...]) -> Mask:

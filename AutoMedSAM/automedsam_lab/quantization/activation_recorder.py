@@ -17,7 +17,7 @@ from automedsam.sam2.propagation import SegmenterSettings
 from automedsam_lab.quantization.fidelity import PromptedClip, propagate_clips
 from automedsam_lab.quantization.quantizer import OrtInputs
 
-MOST_FEEDS = 24
+MAX_FEEDS = 24
 
 
 class ActivationRecorder:
@@ -72,7 +72,7 @@ def record_inputs(
     fp32: Mapping[str, Path],
     clips: Sequence[PromptedClip],
     settings: SegmenterSettings,
-    most: int = MOST_FEEDS,
+    most: int = MAX_FEEDS,
     threads: int | None = None,
 ) -> dict[str, list[OrtInputs]]:
     """Runs the FP32 parts over clips and takes down their inputs.

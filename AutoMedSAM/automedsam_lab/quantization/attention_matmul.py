@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 # Fewer keys than these take longer to quantize than they save, as in a Hiera's windows.
-LEAST_KEYS = 512
+MIN_KEYS = 512
 # What is zero everywhere must not be divided by zero.
-_LEAST_SCALE = np.float32(1e-30)
+_MIN_SCALE = np.float32(1e-30)
 
 
 def quantize_scores(path: Path) -> int:
@@ -62,12 +62,12 @@ def score_products(model: ModelProto) -> list[NodeProto]:
 
     def keys(node: NodeProto) -> int:
         axes = shapes[node.output[0]].shape.dim if node.output[0] in shapes else ()
-        return (axes[-1].dim_value if axes else 0) or LEAST_KEYS
+        return (axes[-1].dim_value if axes else 0) or MIN_KEYS
 
     # A layer's weights are not keys, though a softmax may follow it.
     weights = {tensor.name for tensor in model.graph.initializer}
     products = [node for node in model.graph.node if node.op_type == "MatMul" and weights.isdisjoint(node.input)]
-    return [node for node in products if is_score(node) and keys(node) >= LEAST_KEYS]
+    return [node for node in products if is_score(node) and keys(node) >= MIN_KEYS]
 
 
 class _Rewriting:
@@ -82,7 +82,7 @@ class _Rewriting:
         self._added: set[str] = set()
         constants = {
             "steps": np.float32(127),
-            "least": _LEAST_SCALE,
+            "least": _MIN_SCALE,
             "zero": np.int8(0),
         }
         self._constants = {key: f"activation_product_{key}" for key in constants}

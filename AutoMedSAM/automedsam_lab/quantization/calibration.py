@@ -23,7 +23,7 @@ from automedsam.sam2.propagation import IMAGENET_MEAN, IMAGENET_STD
 from automedsam_lab.quantization.calibration_checks import input_warnings, is_label_map
 
 CLIP_SLICES = 4
-_LEAST_CONTRAST = 0.25
+_MIN_CONTRAST = 0.25
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class CalibrationClip:
 
     Attributes:
         source: the file or folder that they come from.
-        frames: `(F, H, W)` uint8 grey levels at native resolution, as `Sam2Segmenter` takes them.
+        frames: `(F, H, W)` uint8 gray levels at native resolution, as `Sam2Segmenter` takes them.
         detector: `(F, 3, h, w)` float32 in 0..1, as the detector takes them; None without a detector.
     """
 
@@ -87,8 +87,8 @@ class Calibration:
     def slices(self) -> NDArray[np.float32]:
         """`(n, 3, S, S)` as the image encoder takes them: grey, with ImageNet's mean and deviation."""
         size = (self.view.image_size, self.view.image_size)
-        grey = np.concatenate([resize_linear(clip.frames, size) for clip in self.clips]) / np.float32(255)
-        return np.asarray((grey[:, None] - IMAGENET_MEAN) / IMAGENET_STD, np.float32)
+        gray = np.concatenate([resize_linear(clip.frames, size) for clip in self.clips]) / np.float32(255)
+        return np.asarray((gray[:, None] - IMAGENET_MEAN) / IMAGENET_STD, np.float32)
 
     @property
     def detector_slices(self) -> NDArray[np.float32]:
@@ -206,9 +206,9 @@ def _clips(
 ) -> list[CalibrationClip]:
     """Runs of neighbours, one in each equal part of the slices that show something."""
     plane = volume.default_plane(view.plane)
-    grey = np.ascontiguousarray(to_uint8(volume.to_frames(plane)[0], view.window))
-    contrast = grey.reshape(len(grey), -1).std(axis=1)
-    shown = np.flatnonzero((contrast > 0) & (contrast >= _LEAST_CONTRAST * contrast.max()))
+    gray = np.ascontiguousarray(to_uint8(volume.to_frames(plane)[0], view.window))
+    contrast = gray.reshape(len(gray), -1).std(axis=1)
+    shown = np.flatnonzero((contrast > 0) & (contrast >= _MIN_CONTRAST * contrast.max()))
     if not len(shown):
         return []
     first, last = int(shown[0]), int(shown[-1]) + 1
@@ -220,17 +220,17 @@ def _clips(
         length = min(CLIP_SLICES, wanted, int(stop - start))
         wanted -= length
         begin = int(start + rng.integers(stop - start - length + 1))
-        clips.append(_clip(source, grey, slice(begin, begin + length), volume.frame_spacing(plane)[0], view))
+        clips.append(_clip(source, gray, slice(begin, begin + length), volume.frame_spacing(plane)[0], view))
     return [clip for clip in clips if len(clip.frames)]
 
 
 def _clip(
-    source: Path, grey: NDArray[np.uint8], run: slice, between_mm: float, view: PreprocessingSpec
+    source: Path, gray: NDArray[np.uint8], run: slice, between_mm: float, view: PreprocessingSpec
 ) -> CalibrationClip:
-    frames = grey[run].copy()
+    frames = gray[run].copy()
     if view.detector_size is None:
         return CalibrationClip(source, frames)
-    with_context = stack_adjacent_slices(grey, between_mm, view.context_mm)[run]
+    with_context = stack_adjacent_slices(gray, between_mm, view.context_mm)[run]
     return CalibrationClip(source, frames, detector_input(with_context, view.detector_size, view.fit))
 
 

@@ -13,11 +13,11 @@ ANY_MODALITY = "any"
 CT_SEQUENCES = frozenset({"CT"})
 OTHER_DEVICES = {"US": "US", "ULTRASOUND": "US", "CR": "CR", "DX": "DX", "XRAY": "DX", "X-RAY": "DX", "PET": "PT"}
 _MODALITY_TAG = "0008|0060"
-_MOST_LABELS = 32
+_MAX_LABELS = 32
 _SAMPLE = 10_000
 _AIR_HU = -500
-_COLOUR_LEVELS = 12
-_COLOUR_SHARE = 0.01
+_COLOR_LEVELS = 12
+_COLOR_SHARE = 0.01
 _WINDOW_SHARE = 0.01
 
 
@@ -31,7 +31,7 @@ def is_label_map(volume: Volume) -> bool:
     voxels = volume.array.ravel()
     # Few voxels tell that most images are none; only what passes is sorted as a whole.
     for values in (np.unique(voxels[:: 1 + voxels.size // _SAMPLE]), np.unique(voxels)):
-        if len(values) > _MOST_LABELS or (values != np.rint(values)).any():
+        if len(values) > _MAX_LABELS or (values != np.rint(values)).any():
             return False
     return True
 
@@ -54,7 +54,7 @@ def input_warnings(source: Path, volume: Volume, modality: str, window: tuple[fl
     if named and wanted and named != wanted:
         warnings.append(f"the series is of modality {named}, the model is for {modality}.")
     if source.name.lower().endswith(IMAGE_SUFFIXES):
-        if _is_colour(source):
+        if _is_color(source):
             warnings.append("the image is in colour, the model looks at its luminance alone.")
         return warnings
     low, high = float(volume.array.min()), float(volume.array.max())
@@ -97,7 +97,7 @@ def _dicom_modality(folder: Path) -> str | None:
     return str(reader.GetMetaData(_MODALITY_TAG)).strip() if reader.HasMetaDataKey(_MODALITY_TAG) else None
 
 
-def _is_colour(path: Path) -> bool:
+def _is_color(path: Path) -> bool:
     """Whether red, green and blue differ visibly; grey images are often saved as RGB."""
     import SimpleITK as sitk
 
@@ -108,4 +108,4 @@ def _is_colour(path: Path) -> bool:
     if array.ndim < 3 or array.shape[-1] not in (3, 4):
         return False
     spread = np.ptp(array[..., :3].astype(np.int32), axis=-1)
-    return bool((spread > _COLOUR_LEVELS).mean() > _COLOUR_SHARE)
+    return bool((spread > _COLOR_LEVELS).mean() > _COLOR_SHARE)

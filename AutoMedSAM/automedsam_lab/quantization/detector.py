@@ -19,7 +19,7 @@ from automedsam_lab.data.detector_slices import DetectorTask, FrameStack, plain_
 from automedsam_lab.models.onnx_predictor import onnx_predictor
 from automedsam_lab.quantization.quantizer import ALL_OPERATORS, PartPlan, Quantizer, Scheme
 
-LEAST_CALIBRATION = 32
+MIN_CALIBRATION = 32
 _HEADS = ("/head1/", "/head2/", "/head3/")
 
 
@@ -75,8 +75,8 @@ def quantize_detector(fp32_onnx: Path, calibration: np.ndarray, out_onnx: Path) 
     Raises:
         AutoMedSAMError: There are too few slices to calibrate with, or the FP32 file is missing.
     """
-    if len(calibration) < LEAST_CALIBRATION:
-        message = f"Calibration needs at least {LEAST_CALIBRATION} training slices, not {len(calibration)}; give more."
+    if len(calibration) < MIN_CALIBRATION:
+        message = f"Calibration needs at least {MIN_CALIBRATION} training slices, not {len(calibration)}; give more."
         raise AutoMedSAMError(message)
     if not fp32_onnx.is_file():
         message = f"There is no exported detector {fp32_onnx}; export it first."

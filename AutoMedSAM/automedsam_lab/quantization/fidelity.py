@@ -138,12 +138,12 @@ def phantom_clips(count: int, frames: int = 6, seed: int = 0) -> list[PromptedCl
     clips: list[PromptedClip] = []
     while len(clips) < count:
         volume, truth = phantom_head(seed)
-        grey, (lesions, found) = to_uint8(volume.array), ndimage.label(truth)
+        gray, (lesions, found) = to_uint8(volume.array), ndimage.label(truth)
         for lesion in range(1, found + 1):
             mask = lesions == lesion
-            first = min(int(np.count_nonzero(mask, axis=(1, 2)).argmax()), len(grey) - frames)
+            first = min(int(np.count_nonzero(mask, axis=(1, 2)).argmax()), len(gray) - frames)
             if mask[first].any():
-                clips.append(PromptedClip(grey[first : first + frames], tight_box(mask[first])))
+                clips.append(PromptedClip(gray[first : first + frames], tight_box(mask[first])))
         seed += 1
     return clips[:count]
 

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
     from automedsam.sam2.networks import Floats, ImageEmbedding
 
-MOST_IN_FP32 = 3
+MAX_IN_FP32 = 3
 # A group is worth FP32 if it alone costs so much Dice; two schemes closer than this are judged by their time.
-LEAST_LOSS = 5e-4
+MIN_LOSS = 5e-4
 # A scheme must be this much faster than the usual one to replace it: times of one machine vary.
 CLEARLY_FASTER = 0.9
 _TIMED_RUNS = 5
@@ -172,7 +172,7 @@ def scan_sensitivity(
 
 
 def keep_worst_in_fp32(
-    plan: Plan, losses: Sequence[GroupLoss], most: int = MOST_IN_FP32, least_loss: float = LEAST_LOSS
+    plan: Plan, losses: Sequence[GroupLoss], most: int = MAX_IN_FP32, min_loss: float = MIN_LOSS
 ) -> Plan:
     """The plan with the worst groups in FP32, and the scan in its record.
 
@@ -180,9 +180,9 @@ def keep_worst_in_fp32(
         plan: the scheme of each part.
         losses: of a scan, the worst first.
         most: how many groups stay in FP32 at most.
-        least_loss: a group that costs less Dice than this is quantized all the same.
+        min_loss: a group that costs less Dice than this is quantized all the same.
     """
-    worst = [loss for loss in losses[:most] if loss.dice_loss >= least_loss]
+    worst = [loss for loss in losses[:most] if loss.dice_loss >= min_loss]
     parts = dict(plan.parts)
     for loss in worst:
         parts[loss.part] = replace(parts[loss.part], fp32_nodes=(*parts[loss.part].fp32_nodes, *loss.nodes))
@@ -197,7 +197,7 @@ def choose_plan(
     comparison: FidelityEvaluator,
     *,
     scan: bool = True,
-    most: int = MOST_IN_FP32,
+    most: int = MAX_IN_FP32,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Plan:
     """Measures the schemes of each part, takes the best, and leaves the worst groups of layers in FP32.
@@ -229,7 +229,7 @@ def choose_plan(
                 tried.append((replace(how, unquantizable=left), found, took, out.stat().st_size / 1e6))
                 tell(_line(part, *tried[-1]))
         best = max(found.dice for _, found, _, _ in tried)
-        good = [one for one in tried if one[1].dice >= best - LEAST_LOSS]
+        good = [one for one in tried if one[1].dice >= best - MIN_LOSS]
         quickest = min(good, key=lambda one: one[2])
         keep = good[0][0] is tried[0][0] and quickest[2] > CLEARLY_FASTER * good[0][2]
         parts[part] = good[0][0] if keep else quickest[0]
@@ -250,7 +250,7 @@ def choose_and_quantize(
     settings: SegmenterSettings,
     *,
     scan: bool = True,
-    most: int = MOST_IN_FP32,
+    most: int = MAX_IN_FP32,
     tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[dict[str, Path], Plan]:
     """Records real inputs, chooses a plan by measurement, and writes the INT8 files.

@@ -16,7 +16,7 @@ from automedsam.errors import AutoMedSAMError
 _RANK, _LOCAL_RANK, _SIZE = "RANK", "LOCAL_RANK", "WORLD_SIZE"
 
 
-_MOST_WORKERS = 8
+_MAX_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -90,4 +90,4 @@ def spare_workers(world: World) -> int:
     """Processes that read data: none on a CPU, which has its hands full, else as many as there are cores, up to 8."""
     if world.device == "cpu":
         return 0
-    return min(_MOST_WORKERS, (os.cpu_count() or 1) // world.size)
+    return min(_MAX_WORKERS, (os.cpu_count() or 1) // world.size)

@@ -54,9 +54,9 @@ def pixels(path: Path) -> np.ndarray:
 def a_slice(tmp_path: Path) -> Path:
     """One slice of the phantom head, in which a lesion is large, as a colour PNG."""
     head, _ = phantom_head()
-    grey = to_uint8(head.to_frames(head.default_plane())[0])[38]
+    gray = to_uint8(head.to_frames(head.default_plane())[0])[38]
     path = tmp_path / "slice.png"
-    sitk.WriteImage(sitk.GetImageFromArray(np.repeat(grey[..., None], 3, -1), isVector=True), str(path))
+    sitk.WriteImage(sitk.GetImageFromArray(np.repeat(gray[..., None], 3, -1), isVector=True), str(path))
     return path
 
 

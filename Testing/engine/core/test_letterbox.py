@@ -87,12 +87,12 @@ def test_the_box_of_a_mask_in_the_input_is_that_of_the_native_mask_to_half_a_pix
 
 
 def test_a_colour_picture_and_a_grey_one_are_resized_alike():
-    grey = np.random.default_rng(0).integers(0, 256, (300, 500), dtype=np.uint8)
-    letterbox = Letterbox.fit(grey.shape, SIZE)
-    placed = letterbox.image(grey)
+    gray = np.random.default_rng(0).integers(0, 256, (300, 500), dtype=np.uint8)
+    letterbox = Letterbox.fit(gray.shape, SIZE)
+    placed = letterbox.image(gray)
     assert placed.shape == SIZE and placed.dtype == np.uint8
     assert not placed[: letterbox.top].any() and not placed[letterbox.top + letterbox.resized[0] :].any()
-    np.testing.assert_array_equal(letterbox.image(np.dstack([grey] * 3)), np.dstack([placed] * 3))
+    np.testing.assert_array_equal(letterbox.image(np.dstack([gray] * 3)), np.dstack([placed] * 3))
 
 
 @pytest.mark.parametrize("native", [(300, 500), (50, 35), (900, 1200, 3), (1, 3000), (240, 240, 3)])

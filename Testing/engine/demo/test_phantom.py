@@ -50,17 +50,17 @@ def test_each_lesion_lies_where_it_was_put_and_is_as_large_as_told() -> None:
     assert len(main) == len(LESIONS), sizes
     found = [volume.world(ndimage.center_of_mass(parts == part + 1)) for part in main]
     for lesion in LESIONS:
-        nearest = min(range(len(main)), key=lambda number: np.linalg.norm(np.subtract(found[number], lesion.centre)))
-        assert np.linalg.norm(np.subtract(found[nearest], lesion.centre)) < 0.3 * lesion.radius
+        nearest = min(range(len(main)), key=lambda number: np.linalg.norm(np.subtract(found[number], lesion.center)))
+        assert np.linalg.norm(np.subtract(found[nearest], lesion.center)) < 0.3 * lesion.radius
         ball = 4 / 3 * np.pi * lesion.radius**3 / 1000
         assert sizes[main[nearest]] * volume.voxel_volume_ml == pytest.approx(ball, rel=0.35)
 
 
 def test_lesions_are_brighter_than_brain_as_in_flair() -> None:
     volume, truth = head()
-    grey = to_uint8(volume.array)
+    gray = to_uint8(volume.array)
     brain = (volume.array > 0) & (truth == 0)
-    assert float(np.median(grey[truth > 0])) > 1.4 * float(np.median(grey[brain]))
+    assert float(np.median(gray[truth > 0])) > 1.4 * float(np.median(gray[brain]))
 
 
 def test_without_lesions_the_truth_is_empty() -> None:

@@ -56,8 +56,8 @@ def with_exif(path: Path, block: bytes) -> Path:
 def smooth(*shape: int) -> np.ndarray:
     """A picture that JPEG keeps, and no two corners of which are alike."""
     y, x = np.mgrid[: shape[0], : shape[1]]
-    grey = (40 + 3 * y + x).astype(np.uint8)
-    return grey if len(shape) == 2 else np.stack([grey, 255 - grey, grey // 2], -1)
+    gray = (40 + 3 * y + x).astype(np.uint8)
+    return gray if len(shape) == 2 else np.stack([gray, 255 - gray, gray // 2], -1)
 
 
 def save(array: np.ndarray, path: Path) -> Path:
@@ -114,7 +114,7 @@ def test_turned_pixels_are_an_array_of_their_own() -> None:
     assert upright(smooth(4, 5), 6).flags.c_contiguous
 
 
-def grey_with_alpha(path: Path, pixels: np.ndarray) -> Path:
+def gray_with_alpha(path: Path, pixels: np.ndarray) -> Path:
     """A PNG of colour type 4 from `(h, w, 2)`, one row for each of PNG's filters None, Sub and Up."""
     height, width, _ = pixels.shape
     rows = pixels.astype(f">u{pixels.itemsize}").view(np.uint8).reshape(height, -1).astype(int)
@@ -133,7 +133,7 @@ def grey_with_alpha(path: Path, pixels: np.ndarray) -> Path:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_grey_with_alpha_is_read_as_its_grey(dtype: type, tmp_path: Path) -> None:
     pixels = np.random.default_rng(5).integers(0, np.iinfo(dtype).max, (9, 7, 2)).astype(dtype)
-    path = grey_with_alpha(tmp_path / "image.png", pixels)
+    path = gray_with_alpha(tmp_path / "image.png", pixels)
     picture = read_image(path)
     assert picture.dtype == dtype
     np.testing.assert_array_equal(picture, pixels[..., 0])
@@ -142,7 +142,7 @@ def test_grey_with_alpha_is_read_as_its_grey(dtype: type, tmp_path: Path) -> Non
 
 def test_grey_with_alpha_that_broke_off(tmp_path: Path) -> None:
     pixels = np.random.default_rng(5).integers(0, 255, (90, 70, 2)).astype(np.uint8)
-    path = grey_with_alpha(tmp_path / "image.png", pixels)
+    path = gray_with_alpha(tmp_path / "image.png", pixels)
     whole = path.read_bytes()
     for kept in (20, 30, 40, 3000):
         path.write_bytes(whole[:kept])
@@ -163,8 +163,8 @@ def test_content_decides_what_a_file_is(tmp_path: Path) -> None:
 def test_colour_is_taken_as_grey_and_it_is_said(tmp_path: Path) -> None:
     colour = read_volume(save(smooth(20, 30, 3), tmp_path / "colour.png"))
     assert len(colour.notes) == 1 and "colour.png is in colour" in colour.notes[0]
-    grey = read_volume(save(np.repeat(smooth(20, 30)[..., None], 3, -1), tmp_path / "grey.png"))
-    assert not grey.notes
+    gray = read_volume(save(np.repeat(smooth(20, 30)[..., None], 3, -1), tmp_path / "grey.png"))
+    assert not gray.notes
     (tmp_path / "frames").mkdir()
     for index in range(2):
         save(smooth(20, 30, 3), tmp_path / "frames" / f"{index}.png")

@@ -30,7 +30,7 @@ def ellipsoid(scale: float = 1.0) -> np.ndarray:
     k, j, i = np.ogrid[: SIDES[0], : SIDES[1], : SIDES[2]]
     radii = [scale * half for half in (65, 80, 70)]
     middle = [side / 2 for side in SIDES]
-    distances = [((at - centre) / radius) ** 2 for at, centre, radius in zip((k, j, i), middle, radii, strict=True)]
+    distances = [((at - center) / radius) ** 2 for at, center, radius in zip((k, j, i), middle, radii, strict=True)]
     return np.asarray(sum(distances) < 1)
 
 

@@ -53,8 +53,8 @@ class BrightNetworks:
 
     def encode_image(self, image: np.ndarray) -> ImageEmbedding:
         self.encoded += 1
-        grey = (image[:, 0] * 0.229 + 0.485) * 255
-        return ImageEmbedding(*[np.asarray(grey[:, None], np.float32)] * 3)
+        gray = (image[:, 0] * 0.229 + 0.485) * 255
+        return ImageEmbedding(*[np.asarray(gray[:, None], np.float32)] * 3)
 
     def attend(self, features: np.ndarray, *_: Any) -> np.ndarray:
         return features

@@ -75,9 +75,9 @@ def stock_logits(model: Any, slices: np.ndarray, prompt: Prompt) -> np.ndarray:
     import sam2.sam2_video_predictor as stock
 
     size = model.image_size
-    grey = resize_linear(slices, (size, size)) / 255
+    gray = resize_linear(slices, (size, size)) / 255
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    frames = torch.from_numpy(((grey[:, None] - mean[:, None, None]) / std[:, None, None]).astype(np.float32))
+    frames = torch.from_numpy(((gray[:, None] - mean[:, None, None]) / std[:, None, None]).astype(np.float32))
     height, width = slices.shape[1:3]
     model.__class__ = stock.SAM2VideoPredictor
     model.fill_hole_area, model.non_overlap_masks = 0, False

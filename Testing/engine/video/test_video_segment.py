@@ -29,35 +29,35 @@ RATE = Fraction(30000, 1001)
 
 
 @pytest.fixture(scope="module")
-def grey() -> np.ndarray:
+def gray() -> np.ndarray:
     """Slices of the phantom head in which its lesions are large, as 8 bits."""
     head, _ = phantom_head()
     return to_uint8(head.to_frames(head.default_plane())[0])[FIRST:LAST]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, grey: np.ndarray) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, gray: np.ndarray) -> Path:
     """The same slices as a volume, and as every kind of video."""
     folder = tmp_path_factory.mktemp("videos")
     head, _ = phantom_head()
     part = replace(head, array=head.array[FIRST:LAST])
     sitk.WriteImage(part.to_image(part.array), str(folder / "head.nii.gz"))
     (folder / "frames").mkdir()
-    for index, frame in enumerate(grey):
+    for index, frame in enumerate(gray):
         sitk.WriteImage(sitk.GetImageFromArray(frame), str(folder / "frames" / f"f{index}.png"))
-    image = sitk.GetImageFromArray(grey)
+    image = sitk.GetImageFromArray(gray)
     image.SetMetaData("0008|0060", "US")
     sitk.WriteImage(image, str(folder / "head.dcm"))
     return folder
 
 
 @pytest.fixture(scope="module")
-def clip(folder: Path, grey: np.ndarray) -> Path:
+def clip(folder: Path, gray: np.ndarray) -> Path:
     """The slices as an mp4 file."""
     pytest.importorskip("av", reason="the extra 'video' is not installed")
     path = folder / "Köpfchen.mp4"
     path.touch()
-    write_video((np.repeat(frame[..., None], 3, -1) for frame in grey), RATE, path)
+    write_video((np.repeat(frame[..., None], 3, -1) for frame in gray), RATE, path)
     return path
 
 
@@ -94,22 +94,22 @@ def test_masks_of_a_clip_agree_with_those_of_its_slices_as_a_volume(
 
 
 def test_overlay_plays_back_with_the_clips_frames_size_and_rate(
-    command: Command, clip: Path, grey: np.ndarray, tmp_path: Path
+    command: Command, clip: Path, gray: np.ndarray, tmp_path: Path
 ) -> None:
     code, output, error = command("segment", clip, "-o", tmp_path / "masks", "--overlay", tmp_path / "over.mp4")
     assert code == 0, error
     assert output.count("Written") == 2
     frames, rate = played(tmp_path / "over.mp4")
-    assert frames.shape == (*grey.shape, 3) and rate == RATE
+    assert frames.shape == (*gray.shape, 3) and rate == RATE
     masks = masks_in(tmp_path / "masks")
-    coloured = np.ptp(frames.astype(int), axis=-1) > 60
+    colored = np.ptp(frames.astype(int), axis=-1) > 60
     for index in range(COUNT):
         assert masks[index].any()
         # Colour is where a mask is, but for the blur of the encoder, and elsewhere the frame is the clip's.
         near = sitk.GetArrayFromImage(sitk.BinaryDilate(sitk.GetImageFromArray(masks[index].astype(np.uint8)), [3, 3]))
-        assert coloured[index].sum() > 40
-        assert (coloured[index] & (near == 0)).sum() == 0
-        assert np.abs(frames[index].mean(-1) - grey[index])[near == 0].mean() < 3
+        assert colored[index].sum() > 40
+        assert (colored[index] & (near == 0)).sum() == 0
+        assert np.abs(frames[index].mean(-1) - gray[index])[near == 0].mean() < 3
 
 
 def test_one_file_holds_what_the_folder_holds(command: Command, folder: Path, tmp_path: Path) -> None:

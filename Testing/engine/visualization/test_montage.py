@@ -44,13 +44,13 @@ def test_only_slices_with_something_found_are_shown(a_result: Segmentation) -> N
 
 
 def test_boxes_are_drawn_from_the_given_score_up(a_result: Segmentation) -> None:
-    every, sure = (montage(a_result, least_score=score) for score in (0.0, 0.5))
+    every, sure = (montage(a_result, min_score=score) for score in (0.0, 0.5))
     assert pixels(every, BOX) > pixels(sure, BOX) > 0
-    assert pixels(montage(a_result, least_score=0.95), BOX) == 0
+    assert pixels(montage(a_result, min_score=0.95), BOX) == 0
 
 
 def test_box_surrounds_the_outline(a_result: Segmentation) -> None:
-    picture = montage(a_result, columns=1, rows=1, least_score=0.5)
+    picture = montage(a_result, columns=1, rows=1, min_score=0.5)
     edges, outline = (np.argwhere((picture == colour).all(-1)) for colour in (BOX, RED))
     assert (edges.min(0) < outline.min(0)).all()
     assert (edges.max(0) > outline.max(0)).all()

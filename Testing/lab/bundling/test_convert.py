@@ -187,8 +187,8 @@ def test_images_without_neighbours_are_converted_without_a_measurement(checkpoin
     folder = tmp_path / "images"
     folder.mkdir()
     for seed in range(4):
-        grey = np.random.default_rng(seed).integers(0, 255, (48, 40)).astype(np.uint8)
-        sitk.WriteImage(sitk.GetImageFromArray(grey), str(folder / f"{seed}.png"))
+        gray = np.random.default_rng(seed).integers(0, 255, (48, 40)).astype(np.uint8)
+        sitk.WriteImage(sitk.GetImageFromArray(gray), str(folder / f"{seed}.png"))
     told: list[str] = []
     request = Request(checkpoint, TINY, folder, slices=4, description=BundleMetadata(modality="any"))
     convert(request, tmp_path / "bundle", told.append)

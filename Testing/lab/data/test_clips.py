@@ -7,9 +7,9 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from automedsam_lab.data.clips import (  # noqa: E402
     SMALLEST_OBJECT,
-    LabelledVolume,
+    LabeledVolume,
     jitter_box,
-    normalise,
+    normalize,
     sample_clip,
     tight_box,
 )
@@ -18,26 +18,26 @@ from automedsam_lab.data.synthetic_volumes import SHAPE, generate  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def a_generated_volume() -> LabelledVolume:
+def a_generated_volume() -> LabeledVolume:
     return generate(np.random.default_rng(3))
 
 
 @pytest.fixture
-def a_bright_ball() -> LabelledVolume:
+def a_bright_ball() -> LabeledVolume:
     """A ball of radius 10 in 48 x 48 x 48 voxels, white on black."""
     place = np.indices((48, 48, 48)) - 23.5
     ball = torch.from_numpy((place**2).sum(0) < 100)
-    return LabelledVolume((ball * 255).to(torch.uint8), [ball], axis=0, max_step=1.0)
+    return LabeledVolume((ball * 255).to(torch.uint8), [ball], axis=0, max_step=1.0)
 
 
-def test_generated_volumes_have_objects_of_their_own_shape(a_generated_volume: LabelledVolume) -> None:
+def test_generated_volumes_have_objects_of_their_own_shape(a_generated_volume: LabeledVolume) -> None:
     assert a_generated_volume.image.shape == SHAPE and a_generated_volume.image.dtype == torch.uint8
     assert 1 <= len(a_generated_volume.objects) <= 3
     assert all(mask.shape == SHAPE and mask.dtype == torch.bool and mask.any() for mask in a_generated_volume.objects)
 
 
 @pytest.mark.parametrize(("frames", "size"), [(1, 64), (5, 96)])
-def test_a_clip_starts_with_its_object(a_generated_volume: LabelledVolume, frames: int, size: int) -> None:
+def test_a_clip_starts_with_its_object(a_generated_volume: LabeledVolume, frames: int, size: int) -> None:
     rng = np.random.default_rng(0)
     for _ in range(8):
         clip = sample_clip(a_generated_volume, frames, size, rng)
@@ -47,7 +47,7 @@ def test_a_clip_starts_with_its_object(a_generated_volume: LabelledVolume, frame
         assert clip.masks[0].sum() >= SMALLEST_OBJECT
 
 
-def test_image_and_mask_of_a_clip_show_the_same_place(a_bright_ball: LabelledVolume) -> None:
+def test_image_and_mask_of_a_clip_show_the_same_place(a_bright_ball: LabeledVolume) -> None:
     rng = np.random.default_rng(1)
     for _ in range(8):
         clip = sample_clip(a_bright_ball, 3, 64, rng)
@@ -56,7 +56,7 @@ def test_image_and_mask_of_a_clip_show_the_same_place(a_bright_ball: LabelledVol
         assert abs(inside.mean() - outside.mean()) > 0.3
 
 
-def test_a_clip_repeats_with_its_seed(a_generated_volume: LabelledVolume) -> None:
+def test_a_clip_repeats_with_its_seed(a_generated_volume: LabeledVolume) -> None:
     first, second = (sample_clip(a_generated_volume, 3, 64, np.random.default_rng(7)) for _ in range(2))
     assert torch.equal(first.frames, second.frames) and torch.equal(first.masks, second.masks)
 
@@ -81,6 +81,6 @@ def test_a_jittered_box_stays_near_and_within_the_frame() -> None:
 
 
 def test_frames_are_normalised_as_sam_2_expects() -> None:
-    shown = normalise(torch.full((2, 1, 4, 4), 0.456))
+    shown = normalize(torch.full((2, 1, 4, 4), 0.456))
     assert shown.shape == (2, 3, 4, 4)
     assert shown[:, 1].abs().max() < 1e-6

@@ -14,7 +14,7 @@ from automedsam.errors import AutoMedSAMError
 from automedsam.io.volume_reader import read_volume
 from automedsam_lab.data.prepare.run import Settings, prepare
 from automedsam_lab.data.readers.base import ReaderOptions
-from automedsam_lab.data.readers.images import as_grey
+from automedsam_lab.data.readers.images import as_gray
 from automedsam_lab.data.readers.npz import read_npz
 from automedsam_lab.data.readers.registry import DatasetFormat
 
@@ -228,8 +228,8 @@ def test_frames_of_a_video_come_with_the_masks_beside_it(tmp_path: Path, name: s
 def test_a_picture_saved_as_colour_is_grey_unless_a_single_pixel_is_not(red: int, shape: tuple[int, ...]) -> None:
     pixels = np.repeat(archive_files.still((40, 50))[..., None] // 2, 3, axis=2)
     pixels[33, 47, 0] += red
-    np.testing.assert_array_equal(as_grey(pixels), pixels if red else pixels[..., 0])
-    assert as_grey(pixels).shape == shape
+    np.testing.assert_array_equal(as_gray(pixels), pixels if red else pixels[..., 0])
+    assert as_gray(pixels).shape == shape
 
 
 def test_every_second_frame_of_a_video_without_masks(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from automedsam_lab.data.builtin_tasks import Case, LabelScheme, cases, split
 from automedsam_lab.evaluation.case import CaseScores, evaluate_case
 from automedsam_lab.evaluation.run import available_backends, choose_cases, evaluate
 from automedsam_lab.evaluation.settings import EvaluationSettings
-from automedsam_lab.evaluation.summary import manifest_figures, summarise, summary_tables, write_csv
+from automedsam_lab.evaluation.summary import manifest_figures, summarize, summary_tables, write_csv
 from automedsam_lab.metrics.reference_boxes import true_tracklet
 
 BOTH = (Backend.INT8, Backend.FP32_ONNX)
@@ -146,13 +146,13 @@ def test_a_summary_averages_labels_within_a_case_and_leaves_out_what_is_not_defi
         a_row(case="b", label="one", dice=0.7, prompted_dice=math.nan),
         a_row(case="b", label="two", dice=0.3, prompted_dice=0.6),
     ]
-    results = summarise(rows, a_manifest, "")["results"]["int8"]
+    results = summarize(rows, a_manifest, "")["results"]["int8"]
     assert list(results) == ["one", "two", "all labels"]
     assert results["one"]["dice"] == pytest.approx({"mean": 0.8, "median": 0.8})
     assert results["all labels"]["dice"]["mean"] == pytest.approx(0.6)
     assert results["one"]["prompted_dice"] == {"mean": None, "median": None}
     assert results["all labels"]["prompted_dice"]["mean"] == pytest.approx(0.7)
-    assert summarise(rows, a_manifest, "")["int8_minus_fp32"] is None
+    assert summarize(rows, a_manifest, "")["int8_minus_fp32"] is None
     assert [table.row_count for table in summary_tables(rows)] == [3, 3]
 
 
@@ -166,13 +166,13 @@ def test_what_int8_loses_is_told_by_case(a_manifest: Bundle) -> None:
             ("b", "fp32-onnx", 0.79),
         ]
     ]
-    lost = summarise(rows, a_manifest, "")["int8_minus_fp32"]["dice"]
+    lost = summarize(rows, a_manifest, "")["int8_minus_fp32"]["dice"]
     assert [lost["by_case"][case]["one"] for case in "ab"] == pytest.approx([-0.01, 0.01])
     assert (lost["mean"], lost["lowest"], lost["highest"]) == pytest.approx((0, -0.01, 0.01))
 
 
 def test_a_manifest_with_the_measured_figures_shows_them_in_the_list_of_models(a_manifest: Bundle) -> None:
-    measured = manifest_figures(summarise([a_row(dice=0.875)], a_manifest, "held out"))
+    measured = manifest_figures(summarize([a_row(dice=0.875)], a_manifest, "held out"))
     assert measured["int8"]["ms_per_slice"] == 1
     assert measured_dice(Bundle(a_manifest.folder, {**a_manifest.manifest, "measured": measured})) == "one 0.875"
 

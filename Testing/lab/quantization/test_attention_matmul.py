@@ -11,7 +11,7 @@ onnx = pytest.importorskip("onnx", reason="the lab is not installed")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from automedsam.runtime.session import open_session  # noqa: E402
-from automedsam_lab.quantization.attention_matmul import LEAST_KEYS, quantize_scores  # noqa: E402
+from automedsam_lab.quantization.attention_matmul import MIN_KEYS, quantize_scores  # noqa: E402
 
 WIDTH, QUERIES = 64, 48
 
@@ -70,12 +70,12 @@ def a_feed(keys: int) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("keys", [LEAST_KEYS, "any"])
+@pytest.mark.parametrize("keys", [MIN_KEYS, "any"])
 def test_scores_and_answers_are_close_to_fp32(keys: int | str, tmp_path: Path) -> None:
     source = an_attention(tmp_path / "fp32.onnx", keys)
     out, count = quantized(source, tmp_path)
     assert count == 1 and operators(out)["MatMulInteger"] == 1
-    feed = a_feed(LEAST_KEYS)
+    feed = a_feed(MIN_KEYS)
     wanted, found = (open_session(path, 1).run(None, feed) for path in (source, out))
     # 8 bits on both sides: about a hundredth of the scores' norm.
     for before, after, bound in zip(wanted, found, (0.02, 0.02), strict=True):
@@ -84,18 +84,18 @@ def test_scores_and_answers_are_close_to_fp32(keys: int | str, tmp_path: Path) -
 
 def test_keys_that_are_all_zero_get_equal_shares(tmp_path: Path) -> None:
     out, _ = quantized(an_attention(tmp_path / "fp32.onnx", "any"), tmp_path)
-    feed = a_feed(LEAST_KEYS)
+    feed = a_feed(MIN_KEYS)
     feed["keys"][:] = 0
     scores, answer = open_session(out, 1).run(None, feed)
     assert not scores.any() and not answer.any()
-    feed = {"queries": np.zeros_like(feed["queries"]), "keys": a_feed(LEAST_KEYS)["keys"]}
+    feed = {"queries": np.zeros_like(feed["queries"]), "keys": a_feed(MIN_KEYS)["keys"]}
     scores, answer = open_session(out, 1).run(None, feed)
     assert not scores.any()
     np.testing.assert_allclose(answer, np.broadcast_to(feed["keys"].mean(0), answer.shape), atol=1e-5)
 
 
 def test_few_keys_stay_in_fp32(tmp_path: Path) -> None:
-    source = an_attention(tmp_path / "fp32.onnx", LEAST_KEYS - 1)
+    source = an_attention(tmp_path / "fp32.onnx", MIN_KEYS - 1)
     out, count = quantized(source, tmp_path)
     assert count == 0 and operators(out) == operators(source)
 
@@ -108,16 +108,16 @@ def test_keys_that_two_products_share_are_quantized_once(tmp_path: Path) -> None
 
 
 def test_a_mask_may_come_before_the_softmax(tmp_path: Path) -> None:
-    source = an_attention(tmp_path / "fp32.onnx", LEAST_KEYS, masked=True)
+    source = an_attention(tmp_path / "fp32.onnx", MIN_KEYS, masked=True)
     out, count = quantized(source, tmp_path)
     assert count == 1
-    feed = {**a_feed(LEAST_KEYS), "mask": np.where(np.arange(LEAST_KEYS) < 9, 0, -1e9).astype(np.float32)}
+    feed = {**a_feed(MIN_KEYS), "mask": np.where(np.arange(MIN_KEYS) < 9, 0, -1e9).astype(np.float32)}
     wanted, found = (open_session(path, 1).run(None, feed)[1] for path in (source, out))
     assert np.linalg.norm(found - wanted) < 0.02 * np.linalg.norm(wanted)
 
 
 def test_a_layer_before_a_softmax_is_no_score(tmp_path: Path) -> None:
-    out, count = quantized(an_attention(tmp_path / "fp32.onnx", LEAST_KEYS, layer=True), tmp_path)
+    out, count = quantized(an_attention(tmp_path / "fp32.onnx", MIN_KEYS, layer=True), tmp_path)
     assert count == 1
     (left,) = [node for node in onnx.load(out).graph.node if node.op_type == "MatMul" and "weight" in node.input]
     assert left.output[0] == "gated"

@@ -12,7 +12,7 @@ from automedsam.io.dicom.grid import Stack
 from automedsam.io.dicom.kinds import is_cross_sectional
 from automedsam.io.dicom.series import Contents
 
-_MOST_NAMED = 20
+_MAX_NAMED = 20
 _ALIKE = 4
 _IRREGULAR = " that make no volume"
 
@@ -73,8 +73,8 @@ def _named(contents: Contents) -> str:
             names.append(f"{first} to {last} are {name}{irregular}")
         else:
             names += [f"{index} is {described(stack, contents.path)}{irregular}" for index, stack in alike]
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f", and {more} more" if more > 0 else "")
+    more = len(names) - _MAX_NAMED
+    return ", ".join(names[:_MAX_NAMED]) + (f", and {more} more" if more > 0 else "")
 
 
 def _nothing(contents: Contents) -> str:
@@ -90,7 +90,7 @@ def _nothing(contents: Contents) -> str:
             return f"{path} is {kinds[0]}; choose an image series that the model takes."
         return (
             f"{path} holds no image that the model takes: {_count(contents.others, 'DICOM file')} "
-            f"({'; '.join(kinds[:_MOST_NAMED])}); choose the folder of an image series."
+            f"({'; '.join(kinds[:_MAX_NAMED])}); choose the folder of an image series."
         )
     if contents.damaged:
         more = len(contents.damaged) - 1

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Vector = NDArray[np.float64]
 
 _UNIT_TOLERANCE = 1e-2
-_MOST_FRAMES = 100_000
+_MAX_FRAMES = 100_000
 # What tells the volumes of one series apart, in the order in which it is tried: name of the attribute, its name here.
 _CLASSIC_KEYS = {
     "AcquisitionNumber": "acquisition",
@@ -116,7 +116,7 @@ def read_file(path: Path) -> DicomFile:
     dataset = read_dataset(path)
     with quiet_pydicom():
         header = Header.of(path, dataset)
-        if header.frames > _MOST_FRAMES:
+        if header.frames > _MAX_FRAMES:
             message = f"{path} is damaged: it promises {header.frames} frames; copy or export it again."
             raise AutoMedSAMError(message)
         frames = list(_frames(dataset, header))

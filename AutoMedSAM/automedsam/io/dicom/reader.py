@@ -82,7 +82,7 @@ def _volume(path: Path, stack: Stack, contents: Contents) -> Volume:
 def _picture(path: Path, stack: Stack) -> Volume:
     frame = stack.frames[0]
     across, down = frame.spacing or (1.0, 1.0)
-    notes = (_COLOUR.format(path=path),) if frame.header.colour else ()
+    notes = (_COLOR.format(path=path),) if frame.header.colour else ()
     array = values_of(stack.frames, seen=True)
     name = frame.header.description or path.stem
     described = (_described(frame, path),)
@@ -94,7 +94,7 @@ def _described(frame: Frame, path: Path) -> dict[str, str]:
     return {"name": path.name, **tags}
 
 
-_COLOUR = "{path} is stored in colour; the models take one channel, so its luminance is used."
+_COLOR = "{path} is stored in colour; the models take one channel, so its luminance is used."
 
 
 def _notes(path: Path, stack: Stack, contents: Contents) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ def _notes(path: Path, stack: Stack, contents: Contents) -> tuple[str, ...]:
         more = f" and {len(left) - 1} more" if len(left) > 1 else ""
         notes.append(f"{left[0]}{more} of the series was left out, since its orientation is not the volume's.")
     if stack.frames[0].header.colour:
-        notes.append(_COLOUR.format(path=path))
+        notes.append(_COLOR.format(path=path))
     if stack.tilt:
         notes.append(
             f"The slices of {path} are tilted by {stack.tilt:.1f} degrees against the table (gantry tilt); nothing is "

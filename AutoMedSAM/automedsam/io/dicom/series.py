@@ -19,7 +19,7 @@ from automedsam.io.dicom.stacks import stacks_of
 
 SeriesKey: TypeAlias = tuple[str, str]
 
-_MOST_FILES = 50_000
+_MAX_FILES = 50_000
 _PARALLEL = 0.01
 
 
@@ -199,8 +199,8 @@ def _files_in(folder: Path) -> list[Path]:
 
 def _files_below(folder: Path) -> list[Path]:
     walked = (Path(place) / name for place, _, names in os.walk(folder) for name in names if not name.startswith("."))
-    files = sorted(path for path in islice(walked, _MOST_FILES + 1) if path.is_file())
-    if len(files) > _MOST_FILES:
-        message = f"More than {_MOST_FILES} files lie below {folder}; choose the folder of one study or series."
+    files = sorted(path for path in islice(walked, _MAX_FILES + 1) if path.is_file())
+    if len(files) > _MAX_FILES:
+        message = f"More than {_MAX_FILES} files lie below {folder}; choose the folder of one study or series."
         raise AutoMedSAMError(message)
     return files

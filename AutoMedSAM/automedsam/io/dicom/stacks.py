@@ -12,7 +12,7 @@ from automedsam.io.dicom.frames import Frame, keys_of
 from automedsam.io.dicom.grid import Stack, normal_of, places_of, stack_of
 
 _DIRECTION_TOLERANCE = _SPACING_TOLERANCE = 1e-3
-_MOST_KEYS = 2
+_MAX_KEYS = 2
 
 SamePixels = Callable[[Frame, Frame], bool]
 
@@ -74,7 +74,7 @@ def _split(frames: list[Frame], same_pixels: SamePixels) -> list[Stack]:
     if any(frame.header.frames > 1 for frame in frames):
         keys = {"file": [frame.header.path.name for frame in frames], **keys}
     keys |= _side_by_side(frames)
-    for count in range(1, _MOST_KEYS + 1):
+    for count in range(1, _MAX_KEYS + 1):
         for names in combinations(keys, count):
             if parts := _parts(frames, {name: keys[name] for name in names}):
                 return parts

@@ -50,10 +50,10 @@ def _track(predictor: Any, slices: Any, boxes: dict[str, dict[str, list[float]]]
     import numpy as np
     import torch
 
-    grey = torch.from_numpy(slices).float()[:, None] / 255
-    grey = torch.nn.functional.interpolate(grey, (size, size), mode="bilinear", align_corners=False)
+    gray = torch.from_numpy(slices).float()[:, None] / 255
+    gray = torch.nn.functional.interpolate(gray, (size, size), mode="bilinear", align_corners=False)
     mean, std = (torch.tensor(values)[:, None, None] for values in (_MEAN, _STD))
-    frames = (grey - mean) / std
+    frames = (gray - mean) / std
     surest = np.zeros(slices.shape, np.float32)
     found = np.zeros(slices.shape, np.uint8)
     state = _state(predictor, frames, slices.shape[1:])

@@ -54,9 +54,9 @@ def _segment(job: dict[str, Any], tell: Tell, version: str) -> dict[str, Any]:
             segment(slices[0], {1: [0.0, 0.0, 8.0, 8.0]})  # The first slice pays for what is made once.
             warm = False
         began = time.monotonic()
-        for index, grey in enumerate(slices):
+        for index, gray in enumerate(slices):
             boxes = {int(label): by[str(index)] for label, by in case["boxes"].items() if str(index) in by}
-            for label, mask in segment(grey, boxes).items():
+            for label, mask in segment(gray, boxes).items():
                 found[index][mask & (found[index] == 0)] = label
         tell({"done": name, "seconds": time.monotonic() - began, "images": len(slices)})
         np.save(case["output"], found)
@@ -84,9 +84,9 @@ def _fastsam(job: dict[str, Any], device: str) -> tuple[Any, Segment]:
             raise WorkerError(message) from error
         network = predictor.model
 
-    def segment(grey: Any, boxes: dict[int, list[float]]) -> dict[int, Any]:
+    def segment(gray: Any, boxes: dict[int, list[float]]) -> dict[int, Any]:
         predictor.set_prompts({})
-        everything = predictor(np.repeat(grey[..., None], 3, axis=2))[0]
+        everything = predictor(np.repeat(gray[..., None], 3, axis=2))[0]
         found = {}
         for label, box in boxes.items():
             if len(everything) == 0:
@@ -112,8 +112,8 @@ def _mobilesam(job: dict[str, Any], device: str) -> tuple[Any, Segment]:
     predictor = Predictor(overrides=_overrides(device) | {"conf": 0.0})
     predictor.setup_model(network, verbose=False)
 
-    def segment(grey: Any, boxes: dict[int, list[float]]) -> dict[int, Any]:
-        predictor.set_image(np.repeat(grey[..., None], 3, axis=2))
+    def segment(gray: Any, boxes: dict[int, list[float]]) -> dict[int, Any]:
+        predictor.set_image(np.repeat(gray[..., None], 3, axis=2))
         found = {}
         for label, box in boxes.items():
             masks = predictor(bboxes=[box])[0].masks

@@ -26,7 +26,7 @@ from automedsam_lab.data.readers.registry import DatasetFormat, open_dataset
 
 SEED = 20261121
 # Boxes of fewer pixels across are most often what a resampled border left of a mask, and no stride sees them.
-LEAST_SIDE = 4.0
+MIN_SIDE = 4.0
 # Enough that no worker waits, and few enough that what they made does not pile up.
 _AHEAD = 4
 # Of what was skipped, where nothing else is to be told.
@@ -56,7 +56,7 @@ class Settings:
     choices: ReaderOptions = field(default_factory=ReaderOptions)
     seed: int = SEED
     split: str | None = None
-    least_side: float = LEAST_SIDE
+    least_side: float = MIN_SIDE
     workers: int = 1
     stop: bool = False
 

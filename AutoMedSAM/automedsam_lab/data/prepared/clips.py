@@ -57,7 +57,7 @@ class VideoClip:
 
 
 @dataclass(frozen=True, eq=False)
-class _Labelled:
+class _Labeled:
     """A case whose objects are told apart: `objects` `(N, h, w)` holds their numbers, from 1."""
 
     frames: NDArray[np.uint8]
@@ -99,7 +99,7 @@ class PreparedClips(Dataset[VideoClip]):
         self._cases = _cases_with_masks(dataset, part)
         self._size, self._frames, self._objects = size, frames, objects
         self._variation, self._seed = variation, seed
-        self._kept: OrderedDict[int, _Labelled] = OrderedDict()
+        self._kept: OrderedDict[int, _Labeled] = OrderedDict()
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -111,7 +111,7 @@ class PreparedClips(Dataset[VideoClip]):
         Raises:
             AutoMedSAMError: if the case cannot be read, or has no object though its prepared images do.
         """
-        case, rng = self._labelled(index), np.random.default_rng((self._seed, self.epoch, index))
+        case, rng = self._labeled(index), np.random.default_rng((self._seed, self.epoch, index))
         starts = np.flatnonzero(case.objects.any((1, 2)))
         # So late a start that frames would be missing is taken only where there is no other.
         early = starts[starts <= max(0, len(case.frames) - self._frames)]
@@ -121,8 +121,8 @@ class PreparedClips(Dataset[VideoClip]):
         chosen = rng.permutation(there)[: self._objects]
         masks = torch.from_numpy(case.objects[part][:, None] == chosen[None, :, None, None])
         size = (self._size, self._size)
-        grey = torch.from_numpy(case.frames[part][:, None]).float() / 255
-        frames = F.interpolate(grey, size=size, mode="bilinear", antialias=True).clamp(0, 1)
+        gray = torch.from_numpy(case.frames[part][:, None]).float() / 255
+        frames = F.interpolate(gray, size=size, mode="bilinear", antialias=True).clamp(0, 1)
         shares = F.interpolate(masks.float(), size=size, mode="bilinear", antialias=True)
         if self._variation is not None:
             moved, moved_shares = _moved(rng, frames, shares, self._variation)
@@ -133,7 +133,7 @@ class PreparedClips(Dataset[VideoClip]):
         masks = shares > (0.5 if bool((shares[0] > 0.5).any()) else 0.0)
         return VideoClip(frames, masks[:, masks[0].flatten(1).any(1)])
 
-    def _labelled(self, index: int) -> _Labelled:
+    def _labeled(self, index: int) -> _Labeled:
         if index in self._kept:
             self._kept.move_to_end(index)
             return self._kept[index]
@@ -168,7 +168,7 @@ def _cases_with_masks(dataset: PreparedDataset, part: str) -> list[PreparedCase]
     return cases
 
 
-def _pieces(read: NativeFrames) -> _Labelled | None:
+def _pieces(read: NativeFrames) -> _Labeled | None:
     """The connected pieces of each label, specks left out; None where there is no object."""
     from scipy import ndimage
 
@@ -182,7 +182,7 @@ def _pieces(read: NativeFrames) -> _Labelled | None:
         inside = pieces > 0
         objects[inside] = renamed[pieces[inside]]
         count += len(large)
-    return _Labelled(read.frames, objects) if count else None
+    return _Labeled(read.frames, objects) if count else None
 
 
 def _moved(rng: np.random.Generator, frames: Tensor, shares: Tensor, variation: Variation) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from automedsam_lab.data.prepared.dataset import PreparedImage
 
 # Less than this of a box's sides, and what is left of it after a move is not what it was.
 _LEFT_OF_SIDES = 0.4
-LEAST_SIDE = 2.0
+MIN_SIDE = 2.0
 
 
 @dataclass(frozen=True)
@@ -67,16 +67,16 @@ class DetectionImages(Dataset[tuple[NDArray[np.float32], NDArray[np.float32]]]):
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         cv2.setNumThreads(1)
         item = self._images[index]
-        grey, boxes = self._grey(item), self._boxes(item)
-        image = np.repeat(grey[..., None].astype(np.float32) / 255, 3, axis=2)
+        gray, boxes = self._gray(item), self._boxes(item)
+        image = np.repeat(gray[..., None].astype(np.float32) / 255, 3, axis=2)
         if self._movement is not None:
             rng = np.random.default_rng((self._seed, self.epoch, index))
             image, boxes = move(rng, image, boxes, self._movement)
             image = change_intensities(rng, image)
-        centre, sides = (boxes[:, 1:3] + boxes[:, 3:]) / 2, boxes[:, 3:] - boxes[:, 1:3]
-        return np.ascontiguousarray(image.transpose(2, 0, 1)), np.hstack([boxes[:, :1], centre, sides])
+        center, sides = (boxes[:, 1:3] + boxes[:, 3:]) / 2, boxes[:, 3:] - boxes[:, 1:3]
+        return np.ascontiguousarray(image.transpose(2, 0, 1)), np.hstack([boxes[:, :1], center, sides])
 
-    def _grey(self, item: PreparedImage) -> NDArray[np.uint8]:
+    def _gray(self, item: PreparedImage) -> NDArray[np.uint8]:
         pixels: Any = item.read()
         if pixels.ndim == 3:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
@@ -119,5 +119,5 @@ def move(
     whole = np.concatenate([corners.min(1), corners.max(1)], 1)
     cut = np.clip(whole, 0, side)
     sides, before = cut[:, 2:] - cut[:, :2], whole[:, 2:] - whole[:, :2]
-    kept = ((sides >= LEAST_SIDE) & (sides >= _LEFT_OF_SIDES * before)).all(1)
+    kept = ((sides >= MIN_SIDE) & (sides >= _LEFT_OF_SIDES * before)).all(1)
     return np.asarray(moved, np.float32), np.hstack([boxes[:, :1], cut])[kept].astype(np.float32)

@@ -78,7 +78,7 @@ class NativeReader:
         for picture in self._archive.pictures(source):
             if picture.labels is None:
                 return None
-            frames.append(_grey(picture.pixels))
+            frames.append(_gray(picture.pixels))
             labels.append(picture.labels)
         if not frames:
             return None
@@ -97,8 +97,8 @@ def _choices(stored: Mapping[str, Any]) -> ReaderOptions:
     return ReaderOptions(**{**values, "empty": _ALL, "every": 1})
 
 
-def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if pixels.ndim == 2:
         return pixels
-    grey: NDArray[np.uint8] = np.rint(pixels.astype(np.float32) @ _LUMINANCE).astype(np.uint8)
-    return grey
+    gray: NDArray[np.uint8] = np.rint(pixels.astype(np.float32) @ _LUMINANCE).astype(np.uint8)
+    return gray

@@ -18,7 +18,7 @@ from automedsam_lab.data.readers.base import (
     relative,
     safe_name,
 )
-from automedsam_lab.data.readers.volumes import read_labelled, slices
+from automedsam_lab.data.readers.volumes import read_labeled, slices
 
 # Of each year's names: the years that they may be of, and the case and the part in a file's name.
 _NAMES: tuple[tuple[range, re.Pattern[str]], ...] = (
@@ -85,7 +85,7 @@ class Brats:
             yield source
 
     def pictures(self, source: ArchiveEntry) -> Iterator[AnnotatedImage]:
-        yield from slices(*read_labelled(self._root, source), self._choices)
+        yield from slices(*read_labeled(self._root, source), self._choices)
 
     def _cases(self) -> Iterator[tuple[tuple[str, str], dict[str, tuple[Path, range | None]]]]:
         """Each case's place and name, with its files by their part in lower case and the years of their names."""

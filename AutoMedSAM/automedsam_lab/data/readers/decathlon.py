@@ -17,7 +17,7 @@ from automedsam_lab.data.readers.base import (
     relative,
     safe_name,
 )
-from automedsam_lab.data.readers.volumes import read_labelled, slices
+from automedsam_lab.data.readers.volumes import read_labeled, slices
 
 # What each task's dataset.json says, for a copy that came without it: by the prefix of its file names.
 _TASKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -82,7 +82,7 @@ class Decathlon:
             )
 
     def pictures(self, source: ArchiveEntry) -> Iterator[AnnotatedImage]:
-        yield from slices(*read_labelled(self._root, source, self._channel), self._choices)
+        yield from slices(*read_labeled(self._root, source, self._channel), self._choices)
 
     def _described(self) -> dict[str, Any]:
         """What `dataset.json` says, or what is known of the task that the files' names begin with."""

@@ -31,10 +31,10 @@ def read_still(path: Path) -> np.ndarray:
         AutoMedSAMError: if it is missing, damaged, cut short or no picture.
     """
     pixels = _decoded(path)
-    return as_grey(pixels)
+    return as_gray(pixels)
 
 
-def as_grey(pixels: np.ndarray) -> np.ndarray:
+def as_gray(pixels: np.ndarray) -> np.ndarray:
     """One channel of a picture `(h, w, 3)` whose three are alike; any other as it is."""
     # A few pixels tell most pictures in colour from grey ones, without a look at the rest.
     for seen in (pixels[::32, ::32], pixels):

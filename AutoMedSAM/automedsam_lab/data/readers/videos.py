@@ -21,7 +21,7 @@ from automedsam_lab.data.readers.base import (
     relative,
     safe_name,
 )
-from automedsam_lab.data.readers.images import as_grey, read_mask
+from automedsam_lab.data.readers.images import as_gray, read_mask
 from automedsam_lab.data.readers.mask_boxes import outlines
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", "")
@@ -83,7 +83,7 @@ def _frames(path: Path) -> Iterator[np.ndarray]:
         # More than 8 bits are scaled over the whole file, lest each frame be shown in a brightness of its own.
         found = iter(stack if stack.dtype == np.uint8 else to_uint8(stack))
     for frame in found:
-        yield np.ascontiguousarray(as_grey(frame))
+        yield np.ascontiguousarray(as_gray(frame))
 
 
 def _masks_of(video: Path) -> dict[int, Path] | None:

@@ -20,7 +20,7 @@ from automedsam_lab.data.readers.mask_boxes import outlines
 _SHOWING = 0.01
 
 
-def read_labelled(root: Path, source: ArchiveEntry, channel: int = 0) -> tuple[Volume, np.ndarray]:
+def read_labeled(root: Path, source: ArchiveEntry, channel: int = 0) -> tuple[Volume, np.ndarray]:
     """One modality of a case and its labels.
 
     Args:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 # A colour that no plot uses, which the page's own takes the place of.
 _INK = "#010203"
 # At least 3:1 against the light page and the dark one; the shapes tell methods apart without colours.
-_COLOURS = ("#2f7fd1", "#c9690e", "#279a6b", "#c2549d", "#8a6fd6", "#a58212", "#c9504f", "#5f8a94")
+_COLORS = ("#2f7fd1", "#c9690e", "#279a6b", "#c2549d", "#8a6fd6", "#a58212", "#c9504f", "#5f8a94")
 _SHAPES = ("o", "s", "^", "D", "v", "P", "X", "*")
-_MOST_NAMED = 60
+_MAX_NAMED = 60
 
 
 def dice_of_cases(study: Comparison) -> str:
@@ -28,12 +28,12 @@ def dice_of_cases(study: Comparison) -> str:
     methods = [m for m in scored(study) if not (m.ours and m.prompt == JITTERED_BOX)]
     first = study.dice_by_case(methods[0].name)
     order = sorted(first, key=lambda case: -first[case])
-    figure, axes = _figure(max(7.5, 2.2 + 0.19 * min(len(order), _MOST_NAMED)), 4.2)
+    figure, axes = _figure(max(7.5, 2.2 + 0.19 * min(len(order), _MAX_NAMED)), 4.2)
     for method in methods:
         dices = study.dice_by_case(method.name)
         shown = [(place, dices[case]) for place, case in enumerate(order) if case in dices]
         axes.plot(*zip(*shown, strict=True), label=method.name, ls="none", ms=5, alpha=0.9, **_marker(study, method))
-    if len(order) <= _MOST_NAMED:
+    if len(order) <= _MAX_NAMED:
         axes.set_xticks(range(len(order)), order, rotation=90, fontsize=8)
     else:
         axes.set_xlabel(f"{len(order)} cases, by falling Dice of {methods[0].name}")
@@ -105,7 +105,7 @@ def scored(study: Comparison) -> list[Method]:
 def _marker(study: Comparison, method: Method) -> dict[str, Any]:
     """The same for a method in every plot."""
     number = scored(study).index(method)
-    colour = _COLOURS[number % len(_COLOURS)]
+    colour = _COLORS[number % len(_COLORS)]
     hollow = method.ours and method.prompt != NO_PROMPT
     face = "none" if hollow else colour
     return {"marker": _SHAPES[number % len(_SHAPES)], "color": colour, "mec": colour, "mfc": face}

@@ -36,7 +36,7 @@ UNTOUCHED = (
     "pred_obj_score_head",
 )
 SOFTMAX_SAMPLES = 6
-_MOST_QUERIES = 256
+_MAX_QUERIES = 256
 
 
 @dataclass
@@ -64,7 +64,7 @@ def observe(model: SAM2Base, settings: SegmenterSettings, clips: Sequence[Prompt
     def look_at_softmax(place: str, probabilities: Tensor, values: Tensor) -> Tensor:
         samples = seen.softmax.setdefault(place, [])
         if len(samples) < SOFTMAX_SAMPLES:
-            step = -(-probabilities.shape[-2] // _MOST_QUERIES)
+            step = -(-probabilities.shape[-2] // _MAX_QUERIES)
             samples.append((probabilities[..., ::step, :].clone(), values.clone()))
         return look(place, probabilities)
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from automedsam_lab.data.clips import normalise
+from automedsam_lab.data.clips import normalize
 from automedsam_lab.training.segmenter.losses import candidates_loss, hard_dice
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class _ClipTracker:
     def __init__(self, network: SAM2Base, frames: Tensor, objects: int) -> None:
         self._network: Any = network
         self._length, self._objects = len(frames), objects
-        features = self._network.forward_image(normalise(frames))
+        features = self._network.forward_image(normalize(frames))
         _, self._vision, self._positions, self._sizes = self._network._prepare_backbone_features(features)
         self._memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
         self._output: dict[str, Any] = {}

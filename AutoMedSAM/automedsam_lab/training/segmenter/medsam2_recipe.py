@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 WEIGHTS, CHECKPOINT = "finetuned.pt", "checkpoint.pt"
 TERMS = ("focal", "dice", "iou", "presence", "loss")
 _MEMORY_DROPOUT = 0.1
-_MOST_VALIDATION = 64
+_MAX_VALIDATION = 64
 
 
 @dataclass(frozen=True)
@@ -341,7 +341,7 @@ class _Run:
         """Mean Dice of prompted and of propagated frames, over all processes."""
         world = self._world
         sums = torch.zeros(2, 2, dtype=torch.float64, device=world.device)
-        for index in range(world.rank, min(len(val_set), _MOST_VALIDATION), world.size):
+        for index in range(world.rank, min(len(val_set), _MAX_VALIDATION), world.size):
             clip = val_set[index]
             with _half(world.device):
                 found = self._step.evaluate(clip.frames.to(world.device), clip.masks.to(world.device))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam_lab.checkpoints.matching import compare, read_state_dict, shapes_of
-from automedsam_lab.data.clips import Clip, jitter_box, normalise, tight_box
+from automedsam_lab.data.clips import Clip, jitter_box, normalize, tight_box
 from automedsam_lab.models.starter_segmenter import STARTER, build_trainable
 from automedsam_lab.training.segmenter.losses import LOGIT_LIMIT, DenseHead, clip_loss, hard_dice
 
@@ -100,7 +100,7 @@ def run_clips(
     count, length = len(clips), clips[0].frames.shape[0]
     frames = torch.stack([clip.frames for clip in clips], 1).to(device)
     masks = torch.stack([clip.masks for clip in clips], 1).to(device)
-    features = model.forward_image(normalise(frames.flatten(0, 1)))
+    features = model.forward_image(normalize(frames.flatten(0, 1)))
     _, vision, positions, sizes = model._prepare_backbone_features(features)
     memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
 
