@@ -43,6 +43,7 @@ class BoxSteps:
             self.note(name, before=before)
         else:
             self.clear()
+        self.show(enabled=True)
 
     def clear(self) -> None:
         """Forgets all steps."""

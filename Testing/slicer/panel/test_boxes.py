@@ -44,12 +44,12 @@ def tick(item, checked):
 def test_boxes_are_grouped_by_object_with_seed_and_gap(done):
     assert rows(done.ui.boxTree) == {
         "Object 1": [
-            ["10", "Glioma, whole tumour", "90", "seed"],
+            ["10", "Glioma, whole tumour", "0.90", "seed"],
             ["11", "no box", "", "gap"],
-            ["12", "Glioma, whole tumour", "80", ""],
+            ["12", "Glioma, whole tumour", "0.80", ""],
         ],
-        "Object 2": [["20", "Glioma, whole tumour", "60", "seed"]],
-        "Other boxes": [["30", "Glioma, whole tumour", "55", ""]],
+        "Object 2": [["20", "Glioma, whole tumour", "0.60", "seed"]],
+        "Other boxes": [["30", "Glioma, whole tumour", "0.55", ""]],
     }
     assert done.ui.boxHintLabel.text == "2 objects from 3 boxes; 1 not used."
 
@@ -70,7 +70,7 @@ def test_rows_sort_by_number_and_not_by_letter(done):
 def test_boxes_appear_while_the_run_goes_on(running, slicer_app):
     running.logic.listener.on_boxes([a_box(1, 10, 0.9)])
     slicer_app.processEvents()
-    assert rows(running.ui.boxTree) == {"Found": [["10", "Glioma, whole tumour", "90", ""]]}
+    assert rows(running.ui.boxTree) == {"Found": [["10", "Glioma, whole tumour", "0.90", ""]]}
     assert not running.ui.rejectButton.enabled
 
 
