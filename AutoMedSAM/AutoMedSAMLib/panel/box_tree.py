@@ -15,8 +15,8 @@ _HEADERS = ("Slice", "Label", "Score", "Note", "Used")
 _TIPS = (
     "Click a row: the slice views go there.",
     "The segment that the box belongs to.",
-    "How certain the detector is, from 0 to 1; an object's is that of its best box. Boxes drawn by hand have none: they "
-    "are used wherever the slider stands.",
+    "How certain the detector is, from 0 to 1; an object's is that of its best box. Boxes drawn by hand have none: "
+    "they are used wherever the slider stands.",
     "seed: the object is tracked up and down from here.\ndrawn: drawn, moved or confirmed by hand.\n"
     "ignored: found, but not used.\ngap: no box here; the object is tracked without one.",
     "Ticked boxes prompt the segmentation. Untick what is no lesion, then click Propagate again.",
