@@ -144,7 +144,9 @@ class BoxTree:
                 item = group.child(m)
                 if item.data(SLICE, _BOX_ID) == box_id:
                     group.setExpanded(True)
-                    self._tree.setCurrentItem(item)
+                    # Whatever keys are held down: with Shift it would select a range.
+                    alone = qt.QItemSelectionModel.ClearAndSelect | qt.QItemSelectionModel.Rows
+                    self._tree.setCurrentItem(item, SLICE, alone)
                     self._tree.scrollToItem(item, qt.QAbstractItemView.PositionAtCenter)
                     return
 
