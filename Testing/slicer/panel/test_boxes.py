@@ -83,11 +83,12 @@ def test_boxes_that_still_come_in_are_neither_ticked_nor_refused(running, slicer
 
     for number in range(3):
         running.logic.listener.on_boxes([a_box(number + 1, 10 + number, 0.9)])
+    running.logic.listener.on_boxes([a_box(4, 13, 0.1)])
     slicer_app.processEvents()
     item = running.ui.boxTree.topLevelItem(0)
     assert item.data(ACCEPTED, qt.Qt.CheckStateRole) is None
     assert item.child(0).data(ACCEPTED, qt.Qt.CheckStateRole) is None
-    assert running.ui.boxHintLabel.text.startswith("3 boxes found so far.")
+    assert running.ui.boxHintLabel.text.startswith("3 boxes found so far,")
 
 
 def test_rows_sort_by_number_and_not_by_letter(done):
