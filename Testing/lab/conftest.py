@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from automedsam.bundle import Bundle, load_bundle
+from automedsam.contract.manifest import COMPONENTS
 
 
 @pytest.fixture
 def a_manifest(tmp_path: Path) -> Bundle:
     """A bundle of one label whose model files are not there."""
-    files = {precision: {"parts": f"parts.{precision}.onnx"} for precision in ("int8", "fp32")}
+    files = {precision: {part: f"{part}.{precision}.onnx" for part in COMPONENTS} for precision in ("int8", "fp32")}
+    names = ["detector.int8.onnx", "detector.fp32.onnx", *files["int8"].values(), *files["fp32"].values()]
     manifest = {
         "schema": 2,
         "name": "glioma",
@@ -39,7 +41,7 @@ def a_manifest(tmp_path: Path) -> Bundle:
             "box_as_mask": True,
             "files": files,
         },
-        "files": {},
+        "files": dict.fromkeys(names, "0" * 64),
     }
     folder = tmp_path / "bundle"
     folder.mkdir()

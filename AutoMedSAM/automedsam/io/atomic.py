@@ -39,7 +39,7 @@ def atomic_write(path: Path, inputs: Sequence[Path] = ()) -> Iterator[Path]:
         inputs: What the run reads, none of which may be overwritten.
 
     Yields:
-        An empty file in the same folder, of the same last suffix in lower case, which is gone if the block raises.
+        An empty file in the same folder, of the same suffix in lower case, which is gone if the block raises.
 
     Raises:
         AutoMedSAMError: If `check_writable` raises, or the block fails to write.
@@ -117,7 +117,8 @@ def _check_place(path: Path, target: Path, inputs: Sequence[Path]) -> None:
 
 def _temporary_sibling(path: Path) -> Path:
     # The suffix in lower case, since writers choose a format by it; no part of a name that may be as long as can be.
-    suffix = path.suffix.lower()
+    # ITK needs the whole of `.nii.gz`.
+    suffix = ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
     suffix = suffix if len(suffix) < 10 and suffix.isascii() else ""
     return path.with_name(f".automedsam-{uuid.uuid4().hex}{suffix}")
 
