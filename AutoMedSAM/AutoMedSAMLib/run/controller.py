@@ -247,7 +247,7 @@ class RunController:
         if self._outcome.status == "finished":
             self._writer.install()
         self._write_provenance()
-        self._outcome = replace(self._outcome, message=" ".join([self._outcome.message, *self._notes()]))
+        self._outcome = replace(self._outcome, message=" ".join([self._outcome.message, *self._notes()]).strip())
         if self.has_written and wants_surfaces(self._writer):
             self._progress.enter("surface")
             self._tell_progress()
