@@ -15,8 +15,8 @@ _SURE = "#2f9e8f"
 _UNCERTAIN = "#e8710a"
 # The bar within an uncertain slice.
 _UNCERTAIN_BAR = "#7a3600"
-# Beneath the hatch, which alone would not be seen on a bar of two pixels.
-_SURE_PALE, _UNCERTAIN_PALE = "#b5dcd6", "#f7c294"
+# How much of a colour is left beneath the hatch in it, of 255; the lines alone would not be seen on two pixels.
+_PALE = 80
 _NO_BOX = "no box on this slice"
 
 # Below the bars, in pixels: the slice numbers, and what the colours mean.
@@ -149,24 +149,29 @@ class ConfidenceStrip:
             painter.drawText(0, 0, width, height, int(qt.Qt.AlignCenter), _EMPTY)
             return
 
-        def bar(index: int, share: float, color: Any, pale: str | None = None) -> None:
+        def bar(index: int, share: float) -> tuple[int, int, int, int]:
             left, thick = self._place(index, width)
             tall = max(round(share * (height - 6)), 2)
-            _fill(painter, (left, height - 2 - tall, thick, tall), color, None if index in self._boxed else pale)
+            return left, height - 2 - tall, thick, tall
 
         for index in self._written:
-            bar(index, 0.35, self._label.palette.color(qt.QPalette.Mid))
+            painter.fillRect(*bar(index, 0.35), self._label.palette.color(qt.QPalette.Mid))
         for index, confidence in self._confidence.items():
             if confidence >= LOW_CONFIDENCE:
-                bar(index, confidence, _SURE, _SURE_PALE)
+                place, boxed = bar(index, confidence), index in self._boxed
+                painter.fillRect(*place, qt.QColor(_SURE) if boxed else _pale(_SURE))
+                if not boxed:
+                    painter.fillRect(*place, _hatch(_SURE))
         # A warning lies over its neighbours rather than be too thin to be seen.
         for index in self.uncertain:
             left, thick = self._place(index, width)
             extra = max(_SEEN - thick, 0)
             place = left - extra // 2, 1, thick + extra, height - 2
-            _fill(painter, place, _UNCERTAIN, None if index in self._boxed else _UNCERTAIN_PALE)
+            painter.fillRect(*place, qt.QColor(_UNCERTAIN))
+            if index not in self._boxed:
+                painter.fillRect(*place, _hatch(_UNCERTAIN_BAR))
         for index in self.uncertain:
-            bar(index, self._confidence[index], _UNCERTAIN_BAR)
+            painter.fillRect(*bar(index, self._confidence[index]), qt.QColor(_UNCERTAIN_BAR))
         if self._current is not None and self._first <= self._current <= self._last:
             left, thick = self._place(self._current, width)
             middle = left + thick // 2
@@ -185,10 +190,15 @@ class ConfidenceStrip:
             painter.drawText(begin, top + 2, _TICK_EVERY, _TICKS - 2, int(align | qt.Qt.AlignTop), str(index))
 
     def _draw_legend(self, painter: Any, width: int, top: int) -> None:
-        entries = (("confident", _SURE, None), ("uncertain", _UNCERTAIN, None), ("no box", _SURE, _SURE_PALE))
-        for number, (text, color, pale) in enumerate(entries):
+        entries = (
+            ("confident", (qt.QColor(_SURE),)),
+            ("uncertain", (qt.QColor(_UNCERTAIN),)),
+            ("no box", (_pale(_SURE), _hatch(_SURE))),
+        )
+        for number, (text, fills) in enumerate(entries):
             left = number * width // len(entries)
-            _fill(painter, (left, top + 3, 9, 9), color, pale)
+            for fill in fills:
+                painter.fillRect(left, top + 3, 9, 9, fill)
             room = width // len(entries) - 12
             painter.drawText(left + 12, top, room, _LEGEND, int(qt.Qt.AlignLeft | qt.Qt.AlignVCenter), text)
 
@@ -200,13 +210,14 @@ def ticks(first: int, last: int, most: int) -> list[int]:
     return list(range(-(-first // step) * step, last + 1, step))
 
 
-def _fill(painter: Any, place: tuple[int, int, int, int], color: Any, pale: str | None) -> None:
-    """Fills a rectangle (left, top, width, height) with a colour, or hatches it with that colour on a paler one."""
-    if pale is None:
-        painter.fillRect(*place, qt.QColor(color))
-    else:
-        painter.fillRect(*place, qt.QColor(pale))
-        painter.fillRect(*place, qt.QBrush(qt.QColor(color), qt.Qt.BDiagPattern))
+def _pale(color: str) -> Any:
+    pale = qt.QColor(color)
+    pale.setAlpha(_PALE)
+    return pale
+
+
+def _hatch(color: str) -> Any:
+    return qt.QBrush(qt.QColor(color), qt.Qt.BDiagPattern)
 
 
 class _Mouse(qt.QObject):

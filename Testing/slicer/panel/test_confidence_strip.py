@@ -88,7 +88,7 @@ def colors(judged, panel):
     return colors
 
 
-def test_doubtful_slice_is_orange_over_the_whole_height_with_its_bar_in_it(colors):
+def test_uncertain_slice_is_orange_over_the_whole_height_with_its_bar_in_it(colors):
     down = colors(11)
     assert down[0] == ORANGE
     assert down.count(ORANGE) > len(down) / 2, "its confidence is 30%"
@@ -112,7 +112,14 @@ def test_slice_that_was_tracked_without_a_box_is_hatched(judged, colors):
     assert judged.confidence.strip.describe(12) == "Slice 12: confidence 80%, no box on this slice"
 
 
-def test_doubtful_slice_is_seen_among_hundreds(running, panel):
+def test_uncertain_slice_without_a_box_is_as_orange_and_hatched_too(judged, colors):
+    down = colors(25)
+    assert down.count(ORANGE) > len(down) / 2, "its confidence is 10%"
+    lines = [color for color in down[: len(down) // 2] if color != ORANGE]
+    assert lines
+
+
+def test_uncertain_slice_is_seen_among_hundreds(running, panel):
     running.confidence.strip.start(0, 799)
     running.confidence.strip.show_confidence([{"slice": 400, "confidence": 0.0, "reason": "x"}], [400])
     panel.show()
