@@ -91,7 +91,7 @@ class RecordedLogic:
         run.segmentation.CreateDefaultDisplayNodes()
         writer = SegmentWriter(run.segmentation, request.model, request.volumes[0], run.axis, mode=mode)
         writer.install()
-        writer.finish({"model": request.model.name})
+        writer.finish({"model": request.model.name, **run.provenance})
 
 
 def a_box(number, slice_index, score=0.9, label=1, at=10.0, side=20.0, drawn=False):

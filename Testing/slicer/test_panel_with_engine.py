@@ -154,3 +154,120 @@ def test_cancel_keeps_what_is_finished_and_the_boxes(widget, wait_until):
     assert mask(widget).any()
     assert widget.boxes.table.objects()
     assert widget.ui.propagateButton.enabled
+
+
+def apply(widget, wait_until):
+    """Apply to the end; at once after a run, when a second click is taken for a double click, it would do nothing."""
+    widget.run_panel._changed = -1e9
+    widget.ui.applyButton.click()
+    wait_until(lambda: widget.logic.is_running, SECONDS)
+    wait_until(lambda: not widget.logic.is_running, SECONDS)
+
+
+def answer(monkeypatch, choice):
+    """Answers every question of the panel."""
+    from AutoMedSAMLib.panel import questions
+
+    monkeypatch.setattr(questions, "ask", lambda *_: choice)
+
+
+def erase_by_hand(widget, slices):
+    """Empties slices of the result as the Segment Editor does."""
+    import slicer
+
+    node, volume = widget.parameters.segmentation, widget.boxes.volume
+    edited = mask(widget).astype(np.uint8)
+    edited[slices] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(edited, node, node.GetSegmentation().GetNthSegmentID(0), volume)
+
+
+def test_each_of_two_patients_with_the_same_name_and_grid_keeps_a_result(
+    done, add_volume, scene, slicer_app, wait_until
+):
+    import slicer
+
+    from runs import ijk_to_ras
+
+    first, result, before = done.boxes.volume, done.parameters.segmentation, mask(done)
+    mirrored = np.ascontiguousarray(slicer.util.arrayFromVolume(first)[:, :, ::-1])
+    second = add_volume(mirrored, ijk_to_ras(first), first.GetName())
+    slicer_app.processEvents()
+    done.inputs.volume_selectors[0].setCurrentNode(second)
+    wait_until(lambda: done.warnings.are_known, SECONDS)
+    apply(done, wait_until)
+    other = done.parameters.segmentation
+    assert other is not result and mask(done).any() and (mask(done) != before).any()
+    assert other.GetName() != result.GetName() and other.GetName().startswith("FLAIR glioma")
+    ids = {1: result.GetSegmentation().GetNthSegmentID(0)}
+    assert (labels_in(result, first, ids) == before).all()
+
+
+def test_cancel_while_detecting_leaves_boxes_corrections_and_mask(done, monkeypatch, wait_until):
+    answer(monkeypatch, "Replace")
+    done.boxes.tree.select(seed_box(done.boxes.table.objects()[1]).id)
+    done.ui.rejectButton.click()
+    table, before = done.boxes.table.to_text(), mask(done)
+    done.run_panel._changed = -1e9
+    done.ui.applyButton.click()
+    wait_until(lambda: "Detecting" in done.ui.statusLabel.text, SECONDS)
+    done.run_panel._changed = -1e9
+    done.ui.applyButton.click()
+    wait_until(lambda: not done.logic.is_running, 2)
+    assert "nothing was changed" in done.ui.statusLabel.text
+    assert done.boxes.table.to_text() == table and (mask(done) == before).all()
+    assert done.ui.propagateButton.enabled and done.ui.undoStepButton.enabled
+    done.ui.undoButton.click()
+    assert len(done.boxes.table) == 0, "what Undo run takes back is the run that wrote"
+
+
+def test_run_on_some_slices_keeps_the_others_and_the_segments_name_and_colour(done, monkeypatch, wait_until):
+    answer(monkeypatch, "Replace")
+    node, before = done.parameters.segmentation, mask(done)
+    segment = node.GetSegmentation().GetNthSegment(0)
+    segment.SetName("My tumour")
+    segment.SetColor(1.0, 0.0, 0.0)
+    filled = np.flatnonzero(before.any(axis=(1, 2)))
+    first, last = int(filled[len(filled) // 3]), int(filled[len(filled) // 2])
+    done.ui.slicesRange.setValues(first, last)
+    apply(done, wait_until)
+    assert done.parameters.segmentation is node and node.GetSegmentation().GetNumberOfSegments() == 1
+    after = mask(done)
+    segment = node.GetSegmentation().GetNthSegment(0)
+    assert (segment.GetName(), segment.GetColor()) == ("My tumour", (1.0, 0.0, 0.0))
+    outside = np.ones(len(before), bool)
+    outside[first : last + 1] = False
+    assert (after[outside] == before[outside]).all() and before[outside].any() and after[~outside].any()
+    done.ui.undoButton.click()
+    assert (mask(done) == before).all()
+
+
+def test_slices_edited_by_hand_are_kept_and_counted(done, wait_until):
+    group = done.boxes.table.objects()[0]
+    slices = [group.seed, group.seed + 1]
+    erase_by_hand(done, slices)
+    seed = seed_box(group)
+    low, high = np.array(seed.bounds[0::2]), np.array(seed.bounds[1::2])
+    smaller = (3 * low + high) / 4, (low + 3 * high) / 4
+    done.boxes.table.edit(seed.id, np.column_stack(smaller).ravel())
+    done.boxes.refresh()
+    propagate(done, wait_until)
+    assert "2 slices edited by hand were kept." in done.ui.statusLabel.text
+    assert not mask(done)[slices].any() and mask(done).any()
+
+
+def test_what_was_corrected_comes_back_after_undo_run(done, wait_until):
+    ids = [box.id for box in done.boxes.table.objects()[1].boxes]
+    done.boxes.tree.select(ids[0])
+    done.ui.boxTree.setCurrentItem(done.ui.boxTree.currentItem().parent())
+    done.ui.rejectButton.click()
+    propagate(done, wait_until)
+    corrected = mask(done)
+    done.ui.undoButton.click()
+    assert done.ui.propagateButton.enabled and not (mask(done) == corrected).all()
+    propagate(done, wait_until)
+    assert (mask(done) == corrected).all()
+    # The step before: the object is used again, and the segmentation does not show it yet.
+    while done.boxes.table.rejected:
+        done.ui.undoStepButton.click()
+    propagate(done, wait_until)
+    assert (mask(done) & ~corrected).any()

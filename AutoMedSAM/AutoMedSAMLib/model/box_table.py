@@ -73,6 +73,11 @@ class BoxTable:
         """The box of this id, if there is one."""
         return self._boxes.get(box_id)
 
+    @property
+    def rejected(self) -> frozenset[int]:
+        """Ids of the boxes that a person has rejected."""
+        return frozenset(self._rejected)
+
     # What the engine says
 
     def receive_boxes(self, messages: Iterable[dict[str, Any]]) -> None:

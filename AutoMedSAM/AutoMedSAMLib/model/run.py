@@ -135,7 +135,7 @@ def concluded(outcome: Outcome, run: RunInfo | None, seconds: float, changed: in
     """The outcome of a run with its sentence; one that did not finish has its own already.
 
     Args:
-        outcome: how it ended; its message is what else is to be known of the result, and follows.
+        outcome: how it ended.
         run: the run, if the engine began it.
         seconds: how long the user waited.
         changed: how many slices of the earlier result are different now; None if there was none to change.
@@ -151,7 +151,7 @@ def concluded(outcome: Outcome, run: RunInfo | None, seconds: float, changed: in
         message = f"Found {result}, in {seconds:.1f} s."
     else:
         message = f"Nothing was found at a threshold of {run.threshold:g}; a lower one finds more."
-    return replace(outcome, message=f"{message} {outcome.message.strip()}".strip())
+    return replace(outcome, message=message)
 
 
 def cancelled(slices: int, confidence: Sequence[Message] = ()) -> Outcome:

@@ -22,9 +22,6 @@ class BoxSteps:
     def __init__(self, ui: Any, state: Callable[[], BoxState], restore: Callable[[BoxState], None]) -> None:
         self._ui, self._state, self._restore = ui, state, restore
         self._history = BoxHistory()
-        style = qt.QApplication.style()
-        ui.undoStepButton.icon = style.standardIcon(qt.QStyle.SP_ArrowBack)
-        ui.redoStepButton.icon = style.standardIcon(qt.QStyle.SP_ArrowForward)
         ui.undoStepButton.connect("clicked(bool)", lambda *_: self._move(self._history.undo))
         ui.redoStepButton.connect("clicked(bool)", lambda *_: self._move(self._history.redo))
         self._shortcuts = [
@@ -43,6 +40,7 @@ class BoxSteps:
             self.note(name, before=before)
         else:
             self.clear()
+        self.show(enabled=True)
 
     def clear(self) -> None:
         """Forgets all steps."""

@@ -15,8 +15,9 @@ def summary(table: BoxTable, incoming: BoxTable | None) -> str:
         incoming: The boxes of a run that has not linked its boxes yet; None if there is no such run.
     """
     if incoming is not None:
-        found = _count(len(incoming), "box", "boxes")
-        return f"{found} found so far. They are grouped into objects when all slices have been searched."
+        listed = incoming.unassigned()
+        found = _count(0 if listed is None else len(listed.boxes), "box", "boxes")
+        return f"{found} found so far, not grouped yet."
     if not len(table):
         return _EMPTY
     objects = table.objects()

@@ -15,10 +15,11 @@ _HEADERS = ("Slice", "Label", "Score", "Note", "Used")
 _TIPS = (
     "Click a row: the slice views go there.",
     "The segment that the box belongs to.",
-    "The detector's certainty, in percent. Boxes drawn by hand count as 100.",
+    "How certain the detector is, from 0 to 1; an object's is that of its best box. Boxes drawn by hand have none: "
+    "they are used wherever the slider stands.",
     "seed: the object is tracked up and down from here.\ndrawn: drawn, moved or confirmed by hand.\n"
-    "gap: no box here; the object is tracked without one.",
-    "Only ticked boxes are segmented. Untick what is no lesion, then click Propagate again.",
+    "ignored: found, but not used.\ngap: no box here; the object is tracked without one.",
+    "Ticked boxes prompt the segmentation. Untick what is no lesion, then click Propagate again.",
 )
 _BOX_ID = qt.Qt.UserRole
 _SLICE = qt.Qt.UserRole + 1
@@ -45,6 +46,7 @@ class BoxTree:
         self._tree, self._on_selected, self._on_ticked = tree, on_selected, on_ticked
         self._segments: dict[int, dict[str, Any]] = {}
         self._swatches: dict[int, Any] = {}
+        self._rejected: frozenset[int] = frozenset()
         # Whether a person opened or closed a group, by one of its boxes.
         self._open: dict[int, bool] = {}
         self._pale = tree.palette.brush(qt.QPalette.Disabled, qt.QPalette.Text)
@@ -74,6 +76,7 @@ class BoxTree:
         scroll = self._tree.verticalScrollBar().value
         objects = table.objects()
         unassigned = table.unassigned(objects)
+        self._rejected = table.rejected
 
         self._pale = self._tree.palette.brush(qt.QPalette.Disabled, qt.QPalette.Text)
         blocked = self._tree.blockSignals(True)
@@ -141,7 +144,9 @@ class BoxTree:
                 item = group.child(m)
                 if item.data(SLICE, _BOX_ID) == box_id:
                     group.setExpanded(True)
-                    self._tree.setCurrentItem(item)
+                    # Whatever keys are held down: with Shift it would select a range.
+                    alone = qt.QItemSelectionModel.ClearAndSelect | qt.QItemSelectionModel.Rows
+                    self._tree.setCurrentItem(item, SLICE, alone)
                     self._tree.scrollToItem(item, qt.QAbstractItemView.PositionAtCenter)
                     return
 
@@ -150,8 +155,8 @@ class BoxTree:
         items = self._tree.selectedItems()
         if len(items) == 1 and self._id_of(items[0]) == box.id:
             blocked = self._tree.blockSignals(True)
-            items[0].setData(SCORE, qt.Qt.DisplayRole, 100)
-            if not items[0].text(NOTE):
+            items[0].setText(SCORE, "")
+            if items[0].text(NOTE) in ("", "ignored"):
                 items[0].setText(NOTE, "drawn")
             self._tree.blockSignals(blocked)
 
@@ -181,7 +186,7 @@ class BoxTree:
         for column in (SLICE, LABEL, SCORE):
             item.setFont(column, font)
         self._set_label(item, group.label)
-        item.setData(SCORE, qt.Qt.DisplayRole, round(100 * group.score))
+        item.setText(SCORE, _score(group.detector_score))
         item.setText(NOTE, _span(group))
         item.setToolTip(NOTE, _span_in_words(group))
         if group.gaps:
@@ -205,7 +210,7 @@ class BoxTree:
         item.setData(SLICE, _BOX_ID, box.id)
         item.setData(SLICE, _SLICE, box.slice)
         self._set_label(item, box.label)
-        item.setData(SCORE, qt.Qt.DisplayRole, round(100 * box.score))
+        item.setText(SCORE, _score(None if box.drawn else box.score))
         if detecting:
             return item
         accepted = box.id in group.accepted
@@ -214,6 +219,7 @@ class BoxTree:
                 item.setForeground(column, self._pale)
         notes = ["seed"] if accepted and box.slice == group.seed else []
         notes += ["drawn"] if box.drawn else []
+        notes += ["ignored"] if box.id in self._rejected else []
         if notes:
             item.setText(NOTE, ", ".join(notes))
         item.setCheckState(ACCEPTED, qt.Qt.Checked if accepted else qt.Qt.Unchecked)
@@ -270,6 +276,11 @@ class BoxTree:
 def _keys(group: ObjectGroup) -> list[int]:
     """What may name a group: its boxes, so that it is known again when some of them have left it."""
     return [box.id for box in group.boxes] if group.number else [_LOOSE]
+
+
+def _score(score: float | None) -> str:
+    # As wide for all, so that they sort as text.
+    return "" if score is None else f"{score:.2f}"
 
 
 def _span(group: ObjectGroup) -> str:

@@ -54,12 +54,8 @@ class BoxesPanel:
         on_replaced: Callable[[], None],
     ) -> None:
         self._ui, self._parameters, self._logic = ui, parameters, logic
-        self._request, self._propagate, self._show_status, self._on_replaced = (
-            request,
-            propagate,
-            show_status,
-            on_replaced,
-        )
+        self._request, self._propagate = request, propagate
+        self._show_status, self._on_replaced = show_status, on_replaced
         self._model: Model | None = None
         self._text = ""
         self._running = self._dragging = False
@@ -148,11 +144,7 @@ class BoxesPanel:
                 self._refresh_soon.start()
 
     def receive_tracklets(self, tracklets: list[Message]) -> bool:
-        """Which boxes make up which object.
-
-        Returns:
-            Whether the run's table is shown from now on.
-        """
+        """Takes in which boxes make up which object; returns whether the run's table is shown from now on."""
         incoming, self._incoming = self._incoming, None
         if incoming is not None:
             self.table = incoming.table
@@ -205,6 +197,7 @@ class BoxesPanel:
 
     def hide_box(self) -> None:
         """Takes the box out of the slice views."""
+        self._dragging = False
         self._ui.editButton.checked = False
         self.editor.hide()
 

@@ -282,13 +282,16 @@ class InputsPanel:
         self._unsay(self._complaint)
         parameters, before = self._parameters, self._model.modalities if self._model else ()
         volumes = {modality: parameters.volume(index) for index, modality in enumerate(before)}
+        # The only image that there is to look at stays, whatever it is called.
+        if len(before) == len(model.modalities) == 1:
+            volumes = {model.modalities[0]: volumes[before[0]]}
         with slicer.util.NodeModify(parameters.node):
             for index in range(max(len(before), len(model.modalities))):
                 modality = model.modalities[index] if index < len(model.modalities) else None
                 parameters.set_volume(index, volumes.get(modality))
-            # The only image that there is to look at stays, whatever it is called.
-            if len(before) == len(model.modalities) == 1:
-                parameters.set_volume(0, volumes[before[0]])
+            if self._model is None or model.hash != self._model.hash:
+                # A segmentation is named for its model, too.
+                parameters.segmentation = None
             parameters.model = name_or_folder
             parameters.threshold = None
         self.choose_defaults()
@@ -297,8 +300,6 @@ class InputsPanel:
         def choose(node: Any) -> None:
             if self._can_write() and node is not self._parameters.volume(index):
                 self._parameters.slices = None
-                # Each volume has an output of its own, so that no patient's result is written into another's.
-                self._parameters.segmentation = None
                 self._parameters.set_volume(index, node)
 
         return choose

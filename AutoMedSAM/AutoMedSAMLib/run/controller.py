@@ -78,6 +78,7 @@ class RunController:
         self._written: set[int] = set()
         self._boxes: list[Message] = list(message.get("boxes", []))
         self._frame = frame_of(request.volumes[0])
+        self._notes: list[str] = []
         self._tracklets: list[Message] = []
         self._crops: Message = {}
         self._outcome: Outcome | None = None
@@ -247,7 +248,7 @@ class RunController:
         if self._outcome.status == "finished":
             self._writer.install()
         self._write_provenance()
-        self._outcome = replace(self._outcome, message=" ".join([self._outcome.message, *self._notes()]).strip())
+        self._notes = self._find_notes()
         if self.has_written and wants_surfaces(self._writer):
             self._progress.enter("surface")
             self._tell_progress()
@@ -260,7 +261,7 @@ class RunController:
             self._writer.finish(self._run.provenance)
             self.output.describe(self._run.provenance, self._boxes, self._tracklets, self._crops, again=self._again)
 
-    def _notes(self) -> list[str]:
+    def _find_notes(self) -> list[str]:
         """What else is to be known of the result, a sentence each."""
         if not self.has_written:
             return []
@@ -305,7 +306,8 @@ class RunController:
             scene.RemoveObserver(self._tags.pop())
         changed = len(self._written) if self._again else None
         outcome = concluded(outcome, self._run, time.perf_counter() - self._began, changed)
-        self._outcome, self._slices = outcome, None
+        self._outcome = replace(outcome, message=" ".join([outcome.message, *self._notes]))
+        self._slices = None
         self._pending.clear()
         self._surfaces = iter(())
         self._schedule(0, self._notify_finished)

@@ -46,8 +46,16 @@ class Parameters:
         return self.node.GetNodeReference(f"{_VOLUME_ROLE}{index}")
 
     def set_volume(self, index: int, volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
-        """Chooses the volume for the model's modality of this index, from 0."""
-        self._refer(f"{_VOLUME_ROLE}{index}", volume)
+        """Chooses the volume for the model's modality of this index, from 0.
+
+        Another volume has an output of its own: the chosen segmentation is forgotten, whoever chooses the volume, so
+        that no patient's result is written into another's. The first volume of a further modality changes nothing.
+        """
+        role = f"{_VOLUME_ROLE}{index}"
+        with slicer.util.NodeModify(self.node):
+            if volume is not None and volume is not self.volume(index) and (index == 0 or self.volume(index)):
+                self.segmentation = None
+            self._refer(role, volume)
 
     @property
     def segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:
@@ -78,7 +86,7 @@ class Parameters:
 
     @property
     def threshold(self) -> float | None:
-        """The confidence from which a box is accepted; None for the model's own."""
+        """The score from which a box is accepted; None for the model's own."""
         return self._number("Threshold")
 
     @threshold.setter

@@ -49,18 +49,18 @@ def notice(bundle: Bundle) -> str:
     if not must_be_shown(bundle):
         return ""
     accept(bundle)
-    return f"Terms of the weights of {bundle.name} (shown once): {bundle.licence}"
+    return f"Terms of the weights of {bundle.name} (shown once): {' '.join(bundle.licence.split())}"
 
 
 def accept(bundle: Bundle) -> None:
     """Remembers that the user has seen the terms. A home that cannot be written to is no reason to fail."""
     seen = {**_read(), _key(bundle): {"model": f"{bundle.name} {bundle.version}", "terms": bundle.licence}}
-    path = terms_file()
     try:
+        path = terms_file()
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as unfinished:
             unfinished.write_text(json.dumps(seen, indent=1) + "\n", encoding="utf-8")
-    except (OSError, AutoMedSAMError):
+    except (OSError, RuntimeError, AutoMedSAMError):
         return
 
 
@@ -78,6 +78,6 @@ def _key(bundle: Bundle) -> str:
 def _read() -> dict[str, Any]:
     try:
         found = json.loads(terms_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: no home, or nested too deeply
         return {}
     return found if isinstance(found, dict) else {}

@@ -129,6 +129,8 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _fail(where: str, reason: str) -> NoReturn:
+    # A key of the file is part of `where`: a newline in it must not break the line.
+    where = where.encode("unicode_escape").decode("ascii")
     message = f"{where}: {reason}" if where else reason
     raise ManifestError(message)
 

@@ -45,7 +45,11 @@ def main() -> None:
 
 
 def _request(line: bytes) -> dict[str, Any]:
-    request = json.loads(line)
+    try:
+        request = json.loads(line)
+    except RecursionError as error:
+        message = "The request is nested too deeply."
+        raise ValueError(message) from error
     if not isinstance(request, dict):
         message = "A request is a JSON object on one line."
         raise ValueError(message)

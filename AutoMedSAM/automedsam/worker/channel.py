@@ -74,6 +74,6 @@ class Requests:
 def _operation(line: bytes) -> object:
     try:
         request = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return request.get("op") if isinstance(request, dict) else None

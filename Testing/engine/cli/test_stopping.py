@@ -91,7 +91,7 @@ def test_older_boxes_stay(command: Command, tmp_path: Path) -> None:
 
 
 def test_stopped_while_reading(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: Any) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(segment, "read_volume", interrupted)
@@ -102,7 +102,7 @@ def test_stopped_while_reading(command: Command, tmp_path: Path, monkeypatch: py
 def test_stopped_while_writing_leaves_neither_file(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: Any) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(image_output, "write_segmentation", interrupted)

@@ -86,8 +86,12 @@ def test_boxes_as_json_are_read_in_any_encoding(tmp_path: Path, monkeypatch: pyt
     from automedsam.cli import detect
 
     monkeypatch.setattr(detect, "_as_json", lambda run, files: {"files": files})
-    monkeypatch.setattr(detect, "read_volume", lambda *_: type("V", (), {"notes": ()}))
-    monkeypatch.setattr(detect, "Run", lambda *_, **__: type("R", (), {"detect": lambda self: iter(())})())
+    monkeypatch.setattr(detect, "read_volume", lambda *_, **__: type("V", (), {"notes": ()}))
+    monkeypatch.setattr(
+        detect,
+        "SegmentationRun",
+        lambda *_, **__: type("R", (), {"detect": lambda self: iter(()), "input_warnings": ()})(),
+    )
     for encoding in ENCODINGS:
         streams = Streams(monkeypatch, encoding)
         with pytest.raises(SystemExit):

@@ -44,7 +44,15 @@ def test_free_terms_need_no_question(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Research only", "CC BY-NC-SA 3.0", "not stated: ask its authors", "", "CC BY 4.0, no commercial use", "CC BY-ND"],
+    [
+        "Research only",
+        "CC BY-NC-SA 3.0",
+        "not stated: ask its authors",
+        "",
+        "CC BY 4.0, no commercial use",
+        "CC BY-ND",
+        "MIT, personal use only",
+    ],
 )
 def test_restricted_and_unknown_terms_are_shown(text: str) -> None:
     assert not terms.are_free(text)

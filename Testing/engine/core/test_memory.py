@@ -149,6 +149,7 @@ def test_peak_memory_is_that_after_writing(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(segment, "peak_memory_mb", lambda: 4321.0)
     shown: list[RunReport] = []
     monkeypatch.setattr(segment, "report_table", lambda report, *_, **__: shown.append(report) or report_table(report))
-    run = type("R", (), {"linking": type("L", (), {"threshold": 0.5})})
+    monkeypatch.setattr(segment.terms, "notice", lambda bundle: "")
+    run = type("R", (), {"bundle": None, "linking": type("L", (), {"threshold": 0.5})})
     segment._print_summary(run, RunReport(peak_memory_mb=1.0), 0, tmp_path / "mask.nii", None, None, "slice")
     assert shown[0].peak_memory_mb == 4321.0 and peak_memory_mb() > 1

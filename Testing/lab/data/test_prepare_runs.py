@@ -78,10 +78,11 @@ def test_a_run_cut_before_its_first_entry_leaves_nothing_in_the_way_of_another(s
 
 def test_a_killed_process_leaves_no_half_picture(settings: Settings) -> None:
     program = (
-        "import os; from pathlib import Path; from automedsam_lab.data.readers.registry import Layout; "
+        "import os; from pathlib import Path; from automedsam_lab.data.readers.registry import DatasetFormat; "
         "from automedsam_lab.data.prepare.run import Settings, prepare; left = [5]\n"
         "def on_done():\n    left[0] -= 1\n    left[0] or os._exit(9)\n"
-        f"prepare(Settings(Layout.KVASIR, Path({str(settings.root)!r}), Path({str(settings.out)!r})), on_done=on_done)"
+        f"prepare(Settings(DatasetFormat.KVASIR, Path({str(settings.root)!r}), Path({str(settings.out)!r})), "
+        "on_done=on_done)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 9
     for path in settings.out.glob("images/*/*.png"):

@@ -9,6 +9,7 @@ import vtk
 from PySide6 import QtCore, QtWidgets
 
 from .layout import LayoutManager
+from .subject_hierarchy import SubjectHierarchyFiler
 
 # Module and the class of its logic, as far as a module that segments volumes meets them.
 _LOGICS = {
@@ -62,6 +63,7 @@ class qSlicerApplication(QtWidgets.QApplication):
         self._logic.SetTemporaryPath(self._temporary_path)
         self._logic.SetMRMLScene(self._scene)
         self._core_modules = _core_modules(self._logic, self._scene)
+        self._subject_hierarchy = SubjectHierarchyFiler(self._scene)
         self._layout_manager = LayoutManager(self._logic, self._scene)
 
     def _set_temporary_path(self, path: str) -> None:

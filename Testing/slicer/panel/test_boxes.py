@@ -44,14 +44,51 @@ def tick(item, checked):
 def test_boxes_are_grouped_by_object_with_seed_and_gap(done):
     assert rows(done.ui.boxTree) == {
         "Object 1": [
-            ["10", "Glioma, whole tumour", "90", "seed"],
+            ["10", "Glioma, whole tumour", "0.90", "seed"],
             ["11", "no box", "", "gap"],
-            ["12", "Glioma, whole tumour", "80", ""],
+            ["12", "Glioma, whole tumour", "0.80", ""],
         ],
-        "Object 2": [["20", "Glioma, whole tumour", "60", "seed"]],
-        "Other boxes": [["30", "Glioma, whole tumour", "55", ""]],
+        "Object 2": [["20", "Glioma, whole tumour", "0.60", "seed"]],
+        "Other boxes": [["30", "Glioma, whole tumour", "0.55", ""]],
     }
     assert done.ui.boxHintLabel.text == "2 objects from 3 boxes; 1 not used."
+
+
+def test_ignored_box_has_one_row_that_says_so(done, slicer_app):
+    tick(row(done.ui.boxTree, "12"), False)
+    boxes = [a_box(10 + n, 10 + n, 0.9, at=40.0) for n in (0, 1, 2, 4)]
+    done.boxes.table.receive_boxes(boxes)
+    done.boxes.table.receive_tracklets([a_tracklet([10, 11, 12, 14], 10)])
+    done.boxes.table.reject([12])
+    done.boxes.refresh()
+    assert rows(done.ui.boxTree)["Object 1"] == [
+        ["10", "Glioma, whole tumour", "0.90", "seed"],
+        ["11", "Glioma, whole tumour", "0.90", ""],
+        ["12", "Glioma, whole tumour", "0.90", "ignored"],
+        ["13", "no box", "", "gap"],
+        ["14", "Glioma, whole tumour", "0.90", ""],
+    ]
+
+
+def test_box_by_hand_has_no_score_of_the_detector(done):
+    done.boxes.table.edit(1, [0, 9, 0, 9, 10, 11])
+    done.boxes.table.add(20, [0, 9, 0, 9, 20, 21], 1, done.boxes.table.objects()[1])
+    done.boxes.refresh()
+    assert rows(done.ui.boxTree)["Object 1"][0] == ["10", "Glioma, whole tumour", "", "seed, drawn"]
+    assert done.ui.boxTree.topLevelItem(0).text(SCORE) == "0.80"
+
+
+def test_boxes_that_still_come_in_are_neither_ticked_nor_refused(running, slicer_app):
+    import qt
+
+    for number in range(3):
+        running.logic.listener.on_boxes([a_box(number + 1, 10 + number, 0.9)])
+    running.logic.listener.on_boxes([a_box(4, 13, 0.1)])
+    slicer_app.processEvents()
+    item = running.ui.boxTree.topLevelItem(0)
+    assert item.data(ACCEPTED, qt.Qt.CheckStateRole) is None
+    assert item.child(0).data(ACCEPTED, qt.Qt.CheckStateRole) is None
+    assert running.ui.boxHintLabel.text.startswith("3 boxes found so far,")
 
 
 def test_rows_sort_by_number_and_not_by_letter(done):
@@ -70,7 +107,7 @@ def test_rows_sort_by_number_and_not_by_letter(done):
 def test_boxes_appear_while_the_run_goes_on(running, slicer_app):
     running.logic.listener.on_boxes([a_box(1, 10, 0.9)])
     slicer_app.processEvents()
-    assert rows(running.ui.boxTree) == {"Found": [["10", "Glioma, whole tumour", "90", ""]]}
+    assert rows(running.ui.boxTree) == {"Found": [["10", "Glioma, whole tumour", "0.90", ""]]}
     assert not running.ui.rejectButton.enabled
 
 
