@@ -279,7 +279,7 @@ def test_saved_scene_reopens_as_it_was(done, scene, tmp_path, slicer_app, how):
     getattr(scene, how)()
     slicer_app.processEvents()
     assert done.boxes.table.to_text() == before
-    assert done.confidence.strip.doubtful == [12]
+    assert done.confidence.strip.uncertain == [12]
     assert done.ui.propagateButton.enabled
     assert done.ui.boxTree.topLevelItemCount == 3
     assert done.ui.planeSelector.currentIndex == 1

@@ -9,7 +9,7 @@ from AutoMedSAMLib.model.box_table import BoxTable
 from AutoMedSAMLib.panel.confidence_strip import ConfidenceStrip
 from AutoMedSAMLib.scene import slice_views
 
-_NEXT_OF = "Next of {} doubtful"
+_NEXT_OF = "Next of {} uncertain"
 
 
 class ConfidencePanel:
@@ -48,7 +48,7 @@ class ConfidencePanel:
         table = self._table()
         self.strip.start(*table.slices)
         self.strip.show_confidence(table.confidence, _boxed_slices(table))
-        count = len(self.strip.doubtful)
+        count = len(self.strip.uncertain)
         self._ui.uncertainButton.enabled = count > 0
         self._ui.uncertainButton.text = _NEXT_OF.format(count) if count > 1 else "Next uncertain slice"
         self._show_current()

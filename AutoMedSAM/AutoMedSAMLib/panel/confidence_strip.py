@@ -12,10 +12,11 @@ LOW_CONFIDENCE = 0.5
 
 _EMPTY = "Confidence, slice by slice"
 _SURE = "#2f9e8f"
-_DOUBTFUL = "#e8710a"
-# The bar within a doubtful slice.
-_DOUBTFUL_BAR = "#7a3600"
-_HATCH = "#0d4a43"
+_UNCERTAIN = "#e8710a"
+# The bar within an uncertain slice.
+_UNCERTAIN_BAR = "#7a3600"
+# How much of a colour is left beneath the hatch in it, of 255; the lines alone would not be seen on two pixels.
+_PALE = 80
 _NO_BOX = "no box on this slice"
 
 # Below the bars, in pixels: the slice numbers, and what the colours mean.
@@ -28,7 +29,7 @@ _TICK_EVERY, _SEEN = 40, 3
 class ConfidenceStrip:
     """Draws one bar a slice into a label: its height is the confidence.
 
-    A doubtful slice is orange over the whole height, for a warning must be seen; a slice that was tracked from its
+    An uncertain slice is orange over the whole height, for a warning must be seen; a slice that was tracked from its
     neighbours without a box of its own is hatched.
 
     Args:
@@ -83,15 +84,15 @@ class ConfidenceStrip:
             self.draw()
 
     @property
-    def doubtful(self) -> list[int]:
+    def uncertain(self) -> list[int]:
         """The slices that deserve a look, ascending."""
         return sorted(index for index, confidence in self._confidence.items() if confidence < LOW_CONFIDENCE)
 
     def next_uncertain(self) -> int | None:
-        """The doubtful slice after the current one, from the start again after the last; None if there is none."""
-        doubtful = self.doubtful
-        after = [index for index in doubtful if self._current is not None and index > self._current]
-        return next(iter(after or doubtful), None)
+        """The uncertain slice after the current one, from the start again after the last; None if there is none."""
+        uncertain = self.uncertain
+        after = [index for index in uncertain if self._current is not None and index > self._current]
+        return next(iter(after or uncertain), None)
 
     def describe(self, slice_index: int) -> str:
         """A slice in words, for the tool tip and the status line."""
@@ -147,27 +148,30 @@ class ConfidenceStrip:
             painter.setPen(self._label.palette.color(qt.QPalette.Disabled, qt.QPalette.Text))
             painter.drawText(0, 0, width, height, int(qt.Qt.AlignCenter), _EMPTY)
             return
-        neutral, sure = self._label.palette.color(qt.QPalette.Mid), qt.QColor(_SURE)
 
-        def bar(index: int, share: float, color: Any) -> None:
+        def bar(index: int, share: float) -> tuple[int, int, int, int]:
             left, thick = self._place(index, width)
             tall = max(round(share * (height - 6)), 2)
-            painter.fillRect(left, height - 2 - tall, thick, tall, color)
-            if index in self._confidence and index not in self._boxed:
-                painter.fillRect(left, height - 2 - tall, thick, tall, _hatch())
+            return left, height - 2 - tall, thick, tall
 
         for index in self._written:
-            bar(index, 0.35, neutral)
+            painter.fillRect(*bar(index, 0.35), self._label.palette.color(qt.QPalette.Mid))
         for index, confidence in self._confidence.items():
             if confidence >= LOW_CONFIDENCE:
-                bar(index, confidence, sure)
+                place, boxed = bar(index, confidence), index in self._boxed
+                painter.fillRect(*place, qt.QColor(_SURE) if boxed else _pale(_SURE))
+                if not boxed:
+                    painter.fillRect(*place, _hatch(_SURE))
         # A warning lies over its neighbours rather than be too thin to be seen.
-        for index in self.doubtful:
+        for index in self.uncertain:
             left, thick = self._place(index, width)
             extra = max(_SEEN - thick, 0)
-            painter.fillRect(left - extra // 2, 1, thick + extra, height - 2, qt.QColor(_DOUBTFUL))
-        for index in self.doubtful:
-            bar(index, self._confidence[index], qt.QColor(_DOUBTFUL_BAR))
+            place = left - extra // 2, 1, thick + extra, height - 2
+            painter.fillRect(*place, qt.QColor(_UNCERTAIN))
+            if index not in self._boxed:
+                painter.fillRect(*place, _hatch(_UNCERTAIN_BAR))
+        for index in self.uncertain:
+            painter.fillRect(*bar(index, self._confidence[index]), qt.QColor(_UNCERTAIN_BAR))
         if self._current is not None and self._first <= self._current <= self._last:
             left, thick = self._place(self._current, width)
             middle = left + thick // 2
@@ -186,12 +190,15 @@ class ConfidenceStrip:
             painter.drawText(begin, top + 2, _TICK_EVERY, _TICKS - 2, int(align | qt.Qt.AlignTop), str(index))
 
     def _draw_legend(self, painter: Any, width: int, top: int) -> None:
-        entries = (("confident", _SURE, False), ("doubtful", _DOUBTFUL, False), ("no box", _SURE, True))
-        for number, (text, color, hatched) in enumerate(entries):
+        entries = (
+            ("confident", (qt.QColor(_SURE),)),
+            ("uncertain", (qt.QColor(_UNCERTAIN),)),
+            ("no box", (_pale(_SURE), _hatch(_SURE))),
+        )
+        for number, (text, fills) in enumerate(entries):
             left = number * width // len(entries)
-            painter.fillRect(left, top + 3, 9, 9, qt.QColor(color))
-            if hatched:
-                painter.fillRect(left, top + 3, 9, 9, _hatch())
+            for fill in fills:
+                painter.fillRect(left, top + 3, 9, 9, fill)
             room = width // len(entries) - 12
             painter.drawText(left + 12, top, room, _LEGEND, int(qt.Qt.AlignLeft | qt.Qt.AlignVCenter), text)
 
@@ -203,8 +210,14 @@ def ticks(first: int, last: int, most: int) -> list[int]:
     return list(range(-(-first // step) * step, last + 1, step))
 
 
-def _hatch() -> Any:
-    return qt.QBrush(qt.QColor(_HATCH), qt.Qt.BDiagPattern)
+def _pale(color: str) -> Any:
+    pale = qt.QColor(color)
+    pale.setAlpha(_PALE)
+    return pale
+
+
+def _hatch(color: str) -> Any:
+    return qt.QBrush(qt.QColor(color), qt.Qt.BDiagPattern)
 
 
 class _Mouse(qt.QObject):

@@ -33,7 +33,7 @@ def test_next_doubtful_goes_round_and_says_why(judged):
 
     volume = judged.boxes.volume
     slice_views.jump_to_slice(volume, 0, 5)
-    assert judged.ui.uncertainButton.text == "Next of 2 doubtful"
+    assert judged.ui.uncertainButton.text == "Next of 2 uncertain"
     seen = []
     for _ in range(3):
         judged.ui.uncertainButton.click()
@@ -88,7 +88,7 @@ def colors(judged, panel):
     return colors
 
 
-def test_doubtful_slice_is_orange_over_the_whole_height_with_its_bar_in_it(colors):
+def test_uncertain_slice_is_orange_over_the_whole_height_with_its_bar_in_it(colors):
     down = colors(11)
     assert down[0] == ORANGE
     assert down.count(ORANGE) > len(down) / 2, "its confidence is 30%"
@@ -104,13 +104,22 @@ def test_confident_slice_has_a_bar_as_high_as_its_confidence(colors):
 
 def test_slice_that_was_tracked_without_a_box_is_hatched(judged, colors):
     down = colors(12)
-    assert TEAL in down, "its confidence is 80%"
-    assert len({color for color in down[-10:] if color != TEAL}) >= 1
+    pale = down[-1]
+    assert pale not in (TEAL, down[0]), "its confidence is 80%"
+    assert down.count(pale) + down.count(TEAL) == pytest.approx(0.8 * len(down), abs=3)
+    assert down.count(TEAL) > 0, "the lines of the hatch"
     assert colors(10)[-10:] == [TEAL] * 10, "one with a box is not"
     assert judged.confidence.strip.describe(12) == "Slice 12: confidence 80%, no box on this slice"
 
 
-def test_doubtful_slice_is_seen_among_hundreds(running, panel):
+def test_uncertain_slice_without_a_box_is_as_orange_and_hatched_too(judged, colors):
+    down = colors(25)
+    assert down.count(ORANGE) > len(down) / 2, "its confidence is 10%"
+    lines = [color for color in down[: len(down) // 2] if color != ORANGE]
+    assert lines
+
+
+def test_uncertain_slice_is_seen_among_hundreds(running, panel):
     running.confidence.strip.start(0, 799)
     running.confidence.strip.show_confidence([{"slice": 400, "confidence": 0.0, "reason": "x"}], [400])
     panel.show()
@@ -144,7 +153,7 @@ def test_numbers_and_legend_are_drawn_once_there_are_slices(judged, panel):
 def test_strip_keeps_its_width_whatever_the_button_counts(judged, panel):
     panel.show()
     width = judged.ui.stripLabel.width
-    assert judged.ui.uncertainButton.text == "Next of 2 doubtful"
+    assert judged.ui.uncertainButton.text == "Next of 2 uncertain"
     judged.boxes.table.confidence = []
     judged.confidence.update()
     panel.show()
@@ -179,6 +188,6 @@ def test_saved_confidence_comes_back(running, module):
     running.logic.listener.on_tracklets([a_tracklet([1], 10)])
     running.logic.tell_finished(confidence=ENTRIES)
     other = module.open_panel()
-    assert other.widget.confidence.strip.doubtful == [11, 25]
+    assert other.widget.confidence.strip.uncertain == [11, 25]
     assert other.widget.ui.uncertainButton.enabled
     other.close()

@@ -1,5 +1,6 @@
 """Progress and the closing sentence: counts and times as a person with a watch would have them."""
 
+import re
 from typing import Any
 
 import pytest
@@ -86,7 +87,6 @@ def finish(engine: Any, heard: Any, wait_until: Any, objects: int, millilitres: 
 
 
 def test_the_time_is_what_the_user_waited(begin_run: Any, wait_until: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import re
     import time
 
     began = time.perf_counter()
@@ -126,3 +126,22 @@ def test_nothing_found_says_what_to_do(begin_run: Any, wait_until: Any) -> None:
     assert finish(engine, heard, wait_until, 0, 0.0) == (
         "Nothing was found at a threshold of 0.4; a lower one finds more."
     )
+
+
+def test_slices_that_were_edited_by_hand_are_counted_in_the_closing_sentence(
+    begin_run: Any, small_flair: Any, wait_until: Any
+) -> None:
+    import slicer
+
+    engine, heard = begin_run()
+    segment_slices(engine, 3, 4)
+    finish(engine, heard, wait_until, 1, 1.0)
+    node, segment_id = heard.run.segmentation, heard.run.segment_ids[1]
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, small_flair)
+    mask[3, 4, 5:9] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, segment_id, small_flair)
+    engine, again = begin_run(node, again=True)
+    segment_slices(engine, 3, 4)
+    message = finish(engine, again, wait_until, 1, 1.0)
+    assert message.startswith("No slice changed; the segmentation has 1 object, 1.0 ml now (")
+    assert message.endswith("s). 1 slice edited by hand was kept.")
