@@ -41,7 +41,7 @@ def a_manifest(tmp_path: Path) -> Bundle:
             "box_as_mask": True,
             "files": files,
         },
-        "files": dict.fromkeys(names, "0" * 64),
+        "files": {name: {"sha256": "0" * 64, "bytes": 1} for name in names},
     }
     folder = tmp_path / "bundle"
     folder.mkdir()
