@@ -110,6 +110,49 @@ def test_other_intensities_are_warned_of(rng: np.random.Generator, glioma: Bundl
         ("sub-01_T2w", {"T2"}),
         ("ep2d_diff_trace", {"DWI"}),
         ("CT head without contrast", {"CT"}),
+        ("T1 pre contrast", {"T1"}),
+        ("t1_precontrast", {"T1"}),
+        ("T1 without contrast", {"T1"}),
+        ("T1 w/o Gd", {"T1"}),
+        ("t1 non contrast", {"T1"}),
+        ("T1 without Gd contrast", {"T1"}),
+        ("T1 unenhanced", {"T1"}),
+        ("T1 C-", {"T1"}),
+        ("T1 post-op", {"T1"}),
+        ("T1 C-spine", {"T1"}),
+        ("MPRAGE post", {"T1c"}),
+        ("MPRAGE +C", {"T1c"}),
+        ("3D SPGR Gd", {"T1c"}),
+        ("ce_t1w", {"T1c"}),
+        ("Gd T1", {"T1c"}),
+        ("T1C+", {"T1c"}),
+        ("T1-C", {"T1c"}),
+        ("t1_vibe_tra_KM", {"T1c"}),
+        ("T1 FLAIR", {"T1"}),
+        ("t1_tirm_dark-fluid", {"T1"}),
+        ("T1 FLAIR +C", {"T1c"}),
+        ("T1 post FLAIR", {"T1c"}),
+        ("T2_TIRM_DARK-FLUID", {"FLAIR"}),
+        ("TIRM dark fluid", {"FLAIR"}),
+        ("T2w_FLAIR", {"FLAIR"}),
+        ("FLAIR post contrast", {"FLAIR"}),
+        ("ses-t1_flair", {"FLAIR"}),
+        ("pt_01_flair", {"FLAIR"}),
+        ("us_02_flair", {"FLAIR"}),
+        ("CR_flair", {"FLAIR"}),
+        ("pt_01", set()),
+        ("us_scan", set()),
+        ("PET", {"PET"}),
+        ("breast ultrasound", {"US"}),
+        ("US", {"US"}),
+        ("t2star", {"SWI"}),
+        ("T2* GRE", {"SWI"}),
+        ("t2_star", {"SWI"}),
+        ("STIR", {"T2"}),
+        ("PD", {"PD"}),
+        ("PDw T2", {"PD", "T2"}),
+        ("ep2d_diff", {"DWI"}),
+        ("vibe", {"T1"}),
         ("hippocampus_007", set()),
         ("patient 12", set()),
         ("reflair2", {"FLAIR"}),
@@ -125,6 +168,24 @@ def test_tags_overrule_names() -> None:
     assert modalities_of({"name": "flair", "Modality": "CT"}) == {"CT"}
     assert modalities_of({"name": "T1", "Modality": "MR", "ContrastBolusAgent": "Gadovist"}) == {"T1c"}
     assert modalities_of({"name": "CT guided biopsy planning FLAIR", "Modality": "MR"}) == {"FLAIR"}
+
+
+@pytest.mark.parametrize("agent", ["", "NONE", "NO", "N/A", "no contrast", "None given"])
+def test_an_agent_that_was_not_given_makes_no_contrast(agent: str) -> None:
+    assert modalities_of({"name": "T1", "Modality": "MR", "ContrastBolusAgent": agent}) == {"T1"}
+
+
+def test_a_name_that_denies_contrast_overrules_the_agent_of_the_examination() -> None:
+    assert modalities_of({"SeriesDescription": "T1 pre contrast", "ContrastBolusAgent": "Gadovist"}) == {"T1"}
+
+
+def test_contrast_in_one_tag_is_enough() -> None:
+    assert modalities_of({"SeriesDescription": "T1 POST", "ProtocolName": "t1_mprage"}) == {"T1c"}
+
+
+def test_prefixes_of_patients_are_no_modalities_and_the_tag_is() -> None:
+    assert modalities_of({"name": "pt_01_flair", "Modality": "MR"}) == {"FLAIR"}
+    assert modalities_of({"name": "pt_01", "Modality": "PT"}) == {"PET"}
 
 
 def test_another_sequence_is_warned_of_by_its_name(rng: np.random.Generator, glioma: Bundle) -> None:
