@@ -88,6 +88,21 @@ def test_a_crop_and_thick_slices_are_warned_of(rng: np.random.Generator, glioma:
     assert "spacing" in codes(volume(brain(rng)[::7], spacing=(1.0, 1.0, 7.0)), glioma)
 
 
+def test_an_image_too_small_on_one_axis_and_too_large_on_another_gets_neutral_advice(glioma: Bundle) -> None:
+    array = np.random.default_rng(0).uniform(1, 255, (20, 200, 200)).astype(np.float32)
+    (sentence,) = (
+        one.sentence for one in check_input(volume(array, spacing=(2.0, 2.0, 1.0)), glioma) if one.code == "extent"
+    )
+    assert "check that it shows the region" in sentence and "crop" not in sentence and "whole image" not in sentence
+
+
+def test_frames_of_a_clip_are_checked_by_name_alone(glioma: Bundle) -> None:
+    array = np.random.default_rng(0).uniform(1, 255, (20, 64, 64)).astype(np.float32)
+    assert codes(replace(volume(array, "t1ce"), is_video=True), glioma) == ["modality"]
+    assert codes(replace(volume(array, "clip"), is_video=True), glioma) == []
+    assert codes(volume(array[:1], "t1ce"), glioma) == ["modality"]
+
+
 def test_other_intensities_are_warned_of(rng: np.random.Generator, glioma: Bundle) -> None:
     array = np.where(ellipsoid(), rng.choice([1.0, 250.0], SIDES, p=[0.9, 0.1]), 0)
     assert "intensity" in codes(volume(array), glioma)
@@ -234,6 +249,23 @@ def test_the_command_prints_each_warning_and_goes_on(
     sitk.WriteImage(a_head.to_image(a_head.array), str(source))
     code, _, err = command("segment", source, "-o", tmp_path / "out.nii.gz")
     assert code == 0 and err.count("choose the FLAIR image") == 1 and (tmp_path / "out.nii.gz").is_file()
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_the_command_warns_of_clips_and_single_images_by_name_alone(
+    count: int, command: Callable[..., tuple[int, str, str]], a_head: Volume, tmp_path: Path
+) -> None:
+    frames = (a_head.array[10 : 10 + count] / a_head.array.max() * 255).astype(np.uint8)
+    source = tmp_path / "head_t1ce"
+    source.mkdir()
+    for index, frame in enumerate(frames):
+        sitk.WriteImage(sitk.GetImageFromArray(frame), str(source / f"t1ce_{index}.png"))
+    single = count == 1
+    output = tmp_path / ("mask.png" if single else "masks")
+    code, _, err = command("segment", source / "t1ce_0.png" if single else source, "-o", output)
+    told = " ".join(err.split())
+    assert code == 0 and told.count("choose the FLAIR image") == 1 and output.exists()
+    assert "mm apart" not in told and "covers" not in told
 
 
 def test_the_engine_process_checks_without_a_run(
