@@ -76,6 +76,23 @@ def test_a_whole_head_is_warned_of(rng: np.random.Generator, glioma: Bundle) -> 
     assert "skull" in codes(volume(head(rng)), glioma)
 
 
+def noisy(array: np.ndarray, rng: np.random.Generator, sigma: float = 0.02) -> np.ndarray:
+    """With Rician noise of this share of the largest value."""
+    real, imaginary = rng.normal(0, sigma * array.max(), (2, *array.shape))
+    return np.hypot(array + real, imaginary).astype(np.float32)
+
+
+@pytest.mark.parametrize("sigma", [0.005, 0.02, 0.04])
+def test_noise_around_a_brain_is_background(sigma: float, rng: np.random.Generator, glioma: Bundle) -> None:
+    # Of this even brain, unlike a real one, the noise takes most of the grey levels, which is an intensity warning.
+    assert not {"skull", "extent"} & set(codes(volume(noisy(brain(rng), rng, sigma)), glioma))
+
+
+@pytest.mark.parametrize("sigma", [0.005, 0.02, 0.04])
+def test_noise_hides_no_head(sigma: float, rng: np.random.Generator, glioma: Bundle) -> None:
+    assert "skull" in codes(volume(noisy(head(rng), rng, sigma)), glioma)
+
+
 def test_a_head_in_empty_air_is_warned_of(rng: np.random.Generator, glioma: Bundle) -> None:
     array = head(rng)
     array[~ellipsoid(1.2)] = 0
@@ -289,6 +306,18 @@ def test_real_images_are_told_apart(name: str, shared_data: Path) -> None:
     for pattern, expected in ((right, False), (wrong, True)):
         for path in sorted(shared_data.glob(pattern)):
             assert bool(check_input(read_volume(path), bundle)) is expected, path
+
+
+def test_noise_turns_no_real_brain_into_a_head_and_no_head_into_a_brain(
+    shared_data: Path, rng: np.random.Generator, glioma: Bundle
+) -> None:
+    brains = sorted(shared_data.glob("brats2018/*/*flair*"))[::11]
+    heads = [*sorted(shared_data.glob("whole_head_flair/*_flair.nii.gz")), shared_data / "tcia_gbm_dicom"]
+    for path in (*brains, *heads):
+        found = read_volume(path)
+        for one in (found, replace(found, array=noisy(found.array.astype(np.float32), rng))):
+            assert ("skull" in codes(one, glioma)) is (path in heads), path
+            assert path in heads or codes(one, glioma) == [], path
 
 
 def test_a_healthy_head_gets_no_certain_slice(shared_data: Path, glioma: Bundle) -> None:
