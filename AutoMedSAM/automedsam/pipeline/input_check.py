@@ -17,8 +17,8 @@ SKULL, MODALITY, SPACING, EXTENT, INTENSITY = "skull", "modality", "spacing", "e
 
 # With these, even the model's certain results are not to be trusted: the confidence of every slice is capped.
 UNTRUSTED = frozenset({SKULL, MODALITY})
-# Skull-stripped volumes have a rim of more than 0.5, heads of less than 0.3, with and without noise.
-_MIN_STRIPPED_RIM = 0.4
+# Skull-stripped volumes have a rim of 0.39 or more, heads of 0.25 or less, with and without noise.
+_MIN_STRIPPED_RIM = 0.3
 _AXES = ("right-left", "front-back", "head-foot")
 
 
