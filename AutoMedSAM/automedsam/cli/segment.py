@@ -84,11 +84,11 @@ def segment_files(
     terms.ask(bundle)
     with RunProgress() as progress:
         clip = read_clip(source, wanted, lambda found, total: progress.track("Reading", found, total))
-        say(*clip.volume.notes)
         run = SegmentationRun(
             clip.volume, bundle, backend=backend, threshold=threshold, plane=FRAME_PLANE, device=device
         )
         report, finished = _execute(run, progress)
+        _say_remarks(run)
         result = run.result()
         result.provenance |= clip.provenance
         write_video_result(
@@ -130,8 +130,7 @@ def _segment_volume(
     terms.ask(bundle)
     with RunProgress() as progress:
         report, finished = _execute(run, progress)
-    # Now that nothing can refuse the run, which ends in one sentence then.
-    say(*volume.notes, *(warning.sentence for warning in run.input_warnings))
+    _say_remarks(run)
     result = run.result()
     found = None
     if picture:
@@ -142,6 +141,11 @@ def _segment_volume(
     else:
         write_segmentation(result, output)
     _print_summary(run, report, finished, output, overlay, found, "slice")
+
+
+def _say_remarks(run: SegmentationRun) -> None:
+    """Notes and warnings, once nothing can refuse the run: what is refused ends in one sentence."""
+    say(*run.volume.notes, *(warning.sentence for warning in run.input_warnings))
 
 
 def _check_overlay(picture: bool) -> None:

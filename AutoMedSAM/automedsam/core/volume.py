@@ -56,6 +56,7 @@ class Volume:
         nifti_header: The header it was read with, if any; a NIfTI mask repeats its two transforms.
         described: For each channel, what its file says of it: "name", and DICOM tags by keyword.
         colors: Whether its channels are red, green, blue and perhaps alpha, as far as the file tells.
+        is_video: Whether its slices are moments in time; its spacing is then a convention, not a measure.
 
     Raises:
         AutoMedSAMError: If the array is empty or not 3-D or 4-D, or the geometry is not a grid in space.
@@ -70,6 +71,7 @@ class Volume:
     nifti_header: Nifti1Header | None = None
     colors: bool = False
     described: tuple[Mapping[str, str], ...] = ()
+    is_video: bool = False
 
     def __post_init__(self) -> None:
         called = self.name or "The volume"

@@ -19,8 +19,9 @@ LOW_CONFIDENCE = 0.5
 _FULL_AGREEMENT = 0.8
 # Across a gap in its boxes a mask has no witness, however well it lies.
 _GAP_SHARE = 0.45
-# Beyond the last box nothing confirms the mask: from the fourth slice on it is doubtful.
-_BEYOND, _BEYOND_PER_SLICE, _BEYOND_MIN = 0.6, 0.03, 0.1
+# Beyond the last box nothing confirms the mask: after this many slices or mm, whichever comes first, it is doubtful.
+_BEYOND_SLICES, _BEYOND_MM = 3, 6.0
+_BEYOND_START, _BEYOND_MIN = 0.6, 0.1
 # What an input gets at most that is unlike the training images.
 _UNTRUSTED_MAX = 0.3
 
@@ -60,17 +61,18 @@ class SliceConfidence:
     reason: str
 
 
-def slice_confidence(objects: Sequence[TrackedMasks], untrusted: str = "") -> list[SliceConfidence]:
+def slice_confidence(objects: Sequence[TrackedMasks], spacing: float, untrusted: str = "") -> list[SliceConfidence]:
     """Judges every slice on which an object has a box or a mask.
 
     For each object the lower of two shares counts. Agreement: intersection over union of the box and the mask's
     bounding box, 0.8 being full; in a gap the box between its neighbours stands in, at less than half the worth;
-    beyond the first and the last box it falls with each slice, from 0.57 on the first. Steadiness: of the mask's
-    area and the mean of its two neighbours' the smaller over the larger; the slices where an object ends have no
-    such pair.
+    beyond the first and the last box it falls with the distance, below 0.5 after three slices or 6 mm, whichever
+    comes first. Steadiness: of the mask's area and the mean of its two neighbours' the smaller over the larger; the
+    slices where an object ends have no such pair.
 
     Args:
         objects: everything that was followed.
+        spacing: between slices in mm.
         untrusted: why no slice of this input is to be trusted, if so: all are then doubtful, for this reason.
 
     Returns:
@@ -80,7 +82,7 @@ def slice_confidence(objects: Sequence[TrackedMasks], untrusted: str = "") -> li
     for followed in objects:
         areas = {index: mask.area for index, mask in followed.masks.items()}
         for index, mask in followed.masks.items():
-            judged = min(_agreement(followed.tracklet, index, mask), _steadiness(areas, index), key=_share)
+            judged = min(_agreement(followed.tracklet, index, mask, spacing), _steadiness(areas, index), key=_share)
             if areas[index] or index in followed.tracklet.boxes:
                 lowest[index] = min(lowest.get(index, judged), judged, key=_share)
     if untrusted:
@@ -95,14 +97,17 @@ def _share(judged: tuple[float, str]) -> float:
     return judged[0]
 
 
-def _agreement(tracklet: Tracklet, index: int, mask: MaskSummary) -> tuple[float, str]:
+def _agreement(tracklet: Tracklet, index: int, mask: MaskSummary, spacing: float) -> tuple[float, str]:
     bounds = mask.bounds
     if bounds is None:
         return 0.0, "there is a box here, and the mask is empty"
     if not tracklet.first <= index <= tracklet.last:
         beyond = max(tracklet.first - index, index - tracklet.last)
-        share = max(_BEYOND_MIN, _BEYOND - _BEYOND_PER_SLICE * beyond)
-        return share, f"no box confirms the mask here, {beyond} slices from the nearest one"
+        # Rounded, since headers give 2 mm as 2.00001.
+        distance = max(beyond / _BEYOND_SLICES, round(beyond * spacing, 1) / _BEYOND_MM)
+        share = max(_BEYOND_MIN, LOW_CONFIDENCE + (_BEYOND_START - LOW_CONFIDENCE) * (1 - distance))
+        slices = "1 slice" if beyond == 1 else f"{beyond} slices"
+        return share, f"no box confirms the mask here, {slices} from the nearest one"
     overlap = tracklet.box_at(index).iou(bounds)
     share = min(1.0, overlap / _FULL_AGREEMENT)
     if index in tracklet.boxes:

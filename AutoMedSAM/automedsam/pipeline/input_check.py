@@ -17,7 +17,7 @@ SKULL, MODALITY, SPACING, EXTENT, INTENSITY = "skull", "modality", "spacing", "e
 
 # With these, even the model's certain results are not to be trusted: the confidence of every slice is capped.
 UNTRUSTED = frozenset({SKULL, MODALITY})
-# Skull-stripped volumes have a rim of 0.5 or more, heads of less than 0.1; see `automedsam-lab input-check`.
+# Skull-stripped volumes have a rim of 0.39 or more, heads of 0.25 or less, with and without noise.
 _MIN_STRIPPED_RIM = 0.3
 _AXES = ("right-left", "front-back", "head-foot")
 
@@ -34,7 +34,8 @@ def check_input(volume: Volume, bundle: Bundle) -> tuple[InputWarning, ...]:
     """
     found = list(_modality_warnings(volume, bundle))
     expected = bundle.expected_input
-    if expected is not None and min(volume.shape) > 1:
+    # Frames and single images have names, and neither a size in mm nor a distance between slices.
+    if expected is not None and not volume.is_video and min(volume.shape) > 1:
         features = measure_input(volume, bundle.plane, bundle.window)
         found += _skull_warning(features, expected, bundle)
         found += _size_warnings(features, expected, bundle)
@@ -72,9 +73,13 @@ def _size_warnings(features: InputFeatures, expected: ExpectedInput, bundle: Bun
     if expected.extent_mm is not None:
         pairs = list(zip(features.extent, expected.extent_mm, strict=True))
         size = " x ".join(f"{value:.0f}" for value in features.extent)
-        if any(value < low for value, (low, _) in pairs):
+        is_small = any(value < low for value, (low, _) in pairs)
+        is_large = any(value > high for value, (_, high) in pairs)
+        if is_small and is_large:
+            todo = "check that it shows the region that the model was trained on, and that its spacing is right"
+        elif is_small:
             todo = "use the whole image, not a part of it"
-        elif any(value > high for value, (_, high) in pairs):
+        elif is_large:
             todo = "crop it to the region that the model was trained on"
         else:
             todo = ""

@@ -174,7 +174,7 @@ class SegmentationRun:
     def confidence(self) -> list[SliceConfidence]:
         """How certain each slice of the result is; see `slice_confidence`."""
         untrusted = next((one.sentence for one in self.input_warnings if one.code in UNTRUSTED), "")
-        return slice_confidence(self.tracker.objects, untrusted)
+        return slice_confidence(self.tracker.objects, self.spacing, untrusted)
 
     def _report(self) -> RunReport:
         # Slice by slice, since `bincount` makes integers of eight bytes of what it counts.

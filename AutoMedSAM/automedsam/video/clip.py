@@ -118,7 +118,11 @@ def read_clip(
         if last is not None and seen > last:
             break
     _check_count(source.path, seen, first, last, asked=frames is not None)
-    volume = Volume(array[:kept], (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), _IDENTITY, source.path.stem, notes)
+    described = (source.description,) if isinstance(source, DicomCine) else ()
+    volume = Volume(
+        array[:kept], (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), _IDENTITY, source.path.stem, notes,
+        described=described, is_video=True,
+    )  # fmt: skip
     return Clip(volume, first, source)
 
 

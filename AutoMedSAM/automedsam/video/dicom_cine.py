@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -11,7 +11,7 @@ from pathlib import Path
 from automedsam.core.volume import Voxels
 from automedsam.io.dicom.decoding import stored_frames
 from automedsam.io.dicom.frames import DicomFile, read_file
-from automedsam.io.dicom.reader import is_dicom_file
+from automedsam.io.dicom.reader import describe, is_dicom_file
 from automedsam.io.dicom.values import as_seen
 from automedsam.io.volume_reader import reading
 from automedsam.video.frame_source import DEFAULT_RATE
@@ -42,6 +42,11 @@ class DicomCine:
     """
 
     path: Path
+
+    @property
+    def description(self) -> Mapping[str, str]:
+        """The file's name, and DICOM tags by keyword."""
+        return describe(self._file.header, self.path)
 
     @property
     def rate(self) -> Fraction:

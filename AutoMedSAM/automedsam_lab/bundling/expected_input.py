@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from automedsam.core.volume import Plane, Volume
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.volume_reader import read_volume
 from automedsam.pipeline.input_check import check_input
+from automedsam_lab.data.builtin_tasks import GLIOMA, check_task
 
 # How far beyond the training images a volume may be, as factors of the lowest and the highest value. A handful of
 # training patients does not show how large heads become; twice the distance between slices still works.
@@ -23,6 +25,10 @@ _EXTENT_MARGIN = (0.75, 1.25)
 # Intensities vary between scanners far more than between a few training cases.
 _MIN_DISTANCE = 0.25
 _DISTANCE_MARGIN = 1.5
+_VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
+# How the datasets name their label maps and masks, and their FLAIR images.
+_LABEL = re.compile(r"(?:^|_)(?:seg|seg_4c|truth|OTMultiClass|brainmask|brain|fusion_simple)$")
+_FLAIR = re.compile(r"flair|t2f|_fla_", re.IGNORECASE)
 
 
 def expected_input(
@@ -98,27 +104,37 @@ def check_files(bundle: Bundle, right: Sequence[Path], wrong: Sequence[Path]) ->
 
 
 def right_and_wrong(task: str, root: Path) -> tuple[list[Path], list[Path]]:
-    """The images below a folder of datasets that a built-in model takes, and all others.
+    """The volumes below a folder of datasets that a built-in model takes, and all others.
+
+    Volumes are NIfTI, MetaImage and NRRD files, and folders of DICOM files (`.dcm`). Left out are label maps and brain
+    masks, which are no images; single images (PNG, JPEG) and video clips, of which names alone are checked; and arrays
+    without a geometry or in formats that `read_volume` does not read: ACDC's HDF5 (`.h5`) and the CT lesions' `.npz`.
 
     Args:
         task: "glioma" or "hippocampus".
         root: The folder that holds `brats2018`, `msd_task04_hippocampus`, `whole_head_flair` ...
+
+    Raises:
+        AutoMedSAMError: If the lab does not know the task.
     """
-    hippocampus = sorted(root.glob("msd_task04_hippocampus/imagesTr/*.nii.gz"))
-    flair = sorted(
-        path
-        for pattern in ("brats20*/*/*flair*.nii.gz", "brats20*/*/Flair*.nii.gz", "brats2023/*/*t2f.nii.gz",
-                        "brats_toolkit_silver/*/*fla*.nii.gz")
-        for path in root.glob(pattern)
-    )  # fmt: skip
-    others = sorted(
-        path
-        for pattern in ("brats20*/*/*t1ce*.nii.gz", "brats20*/*/T1c*.nii.gz", "brats2023/*/*t[12][cnw].nii.gz",
-                        "brats_toolkit_silver/*/*t1c_bet*.nii.gz", "whole_head_flair/*_flair.nii.gz",
-                        "tcia_gbm_dicom/*", "totalseg_ct/*.nii*")
-        for path in root.glob(pattern)
-    )  # fmt: skip
-    return (flair, [*others, *hippocampus]) if task == "glioma" else (hippocampus, [*flair, *others])
+    check_task(task)
+    files = {path for path in root.rglob("*") if path.name.lower().endswith(_VOLUME_SUFFIXES) and not _is_label(path)}
+    images = sorted(files | {path.parent for path in root.rglob("*.dcm")})
+    is_right = _is_stripped_flair if task == GLIOMA else _is_hippocampus
+    right = [path for path in images if is_right(path.relative_to(root))]
+    return right, [path for path in images if path not in set(right)]
+
+
+def _is_label(path: Path) -> bool:
+    return path.parent.name.startswith("labels") or _LABEL.search(path.name.partition(".")[0]) is not None
+
+
+def _is_stripped_flair(path: Path) -> bool:
+    return path.parts[0].startswith("brats") and _FLAIR.search(path.name) is not None
+
+
+def _is_hippocampus(path: Path) -> bool:
+    return path.parts[0] == "msd_task04_hippocampus"
 
 
 def _range(values: Sequence[float], margin: tuple[float, float]) -> Range:

@@ -257,3 +257,10 @@ def test_frames_of_one_slice_in_time_are_a_video(tmp_path: Path) -> None:
     source = open_frames(path)
     assert source is not None and source.count == 6
     assert "is a video" in refusal(path)
+
+
+def test_tags_that_name_the_sequence_come_with_the_volume(tmp_path: Path) -> None:
+    tags = {"ProtocolName": "t1_mprage", "SequenceName": "*tfl3d1", "ContrastBolusAgent": "Gadovist"}
+    slices(tmp_path, voxels(), **tags)
+    (described,) = read_volume(tmp_path).descriptions
+    assert described == {"name": tmp_path.name, "Modality": "MR", "SeriesDescription": "head", **tags}

@@ -34,11 +34,11 @@ def steady(masks: dict[int, ObjectMask] | None = None, without: tuple[int, ...] 
 
 
 def at(index: int, *objects: Followed) -> SliceConfidence:
-    return next(one for one in slice_confidence(objects) if one.index == index)
+    return next(one for one in slice_confidence(objects, 1.0) if one.index == index)
 
 
 def test_agreement_on_every_slice_leaves_no_doubt() -> None:
-    judged = slice_confidence([steady()])
+    judged = slice_confidence([steady()], 1.0)
     assert [one.index for one in judged] == list(range(4, 17))
     assert all(one.confidence >= LOW_CONFIDENCE and one.reason == "" for one in judged)
     assert at(10, steady()).confidence == 1
@@ -76,6 +76,16 @@ def test_object_may_fade_beyond_its_last_box() -> None:
     assert faded.confidence >= LOW_CONFIDENCE and faded.confidence < 1
 
 
+@pytest.mark.parametrize(
+    ("spacing", "slices"), [(0.5, 3), (1.0, 3), (2.0, 3), (2.00001, 3), (3.0, 2), (5.0, 1), (6.5, 0)]
+)
+def test_beyond_the_last_box_a_mask_is_believed_for_three_slices_or_six_mm(spacing: float, slices: int) -> None:
+    followed = Followed(Tracklet(1, {5: BOX}, 5), {index: a_mask() for index in range(13)})
+    judged = [one.confidence >= LOW_CONFIDENCE for one in slice_confidence([followed], spacing)]
+    expected = [abs(index - 5) <= slices for index in range(13)]
+    assert judged == expected
+
+
 def test_slice_is_as_sure_as_its_least_sure_object() -> None:
     doubtful = steady({10: a_mask(Box(40, 30, 12, 8))})
     assert at(10, steady(), doubtful) == at(10, doubtful) == at(10, doubtful, steady())
@@ -83,8 +93,8 @@ def test_slice_is_as_sure_as_its_least_sure_object() -> None:
 
 def test_slices_where_an_object_was_looked_for_in_vain_are_not_judged() -> None:
     empty = ObjectMask(0, 0, np.zeros((0, 0), np.float32))
-    assert 16 not in [one.index for one in slice_confidence([steady({16: empty})])]
+    assert 16 not in [one.index for one in slice_confidence([steady({16: empty})], 1.0)]
 
 
 def test_nothing_found_has_nothing_to_judge() -> None:
-    assert slice_confidence([]) == []
+    assert slice_confidence([], 1.0) == []

@@ -76,6 +76,23 @@ def test_a_whole_head_is_warned_of(rng: np.random.Generator, glioma: Bundle) -> 
     assert "skull" in codes(volume(head(rng)), glioma)
 
 
+def noisy(array: np.ndarray, rng: np.random.Generator, sigma: float = 0.02) -> np.ndarray:
+    """With Rician noise of this share of the largest value."""
+    real, imaginary = rng.normal(0, sigma * array.max(), (2, *array.shape))
+    return np.hypot(array + real, imaginary).astype(np.float32)
+
+
+@pytest.mark.parametrize("sigma", [0.005, 0.02, 0.04])
+def test_noise_around_a_brain_is_background(sigma: float, rng: np.random.Generator, glioma: Bundle) -> None:
+    # Of this even brain, unlike a real one, the noise takes most of the grey levels, which is an intensity warning.
+    assert not {"skull", "extent"} & set(codes(volume(noisy(brain(rng), rng, sigma)), glioma))
+
+
+@pytest.mark.parametrize("sigma", [0.005, 0.02, 0.04])
+def test_noise_hides_no_head(sigma: float, rng: np.random.Generator, glioma: Bundle) -> None:
+    assert "skull" in codes(volume(noisy(head(rng), rng, sigma)), glioma)
+
+
 def test_a_head_in_empty_air_is_warned_of(rng: np.random.Generator, glioma: Bundle) -> None:
     array = head(rng)
     array[~ellipsoid(1.2)] = 0
@@ -86,6 +103,21 @@ def test_a_crop_and_thick_slices_are_warned_of(rng: np.random.Generator, glioma:
     crop = brain(rng)[60:100, 80:127, 80:114]
     assert "extent" in codes(volume(crop), glioma)
     assert "spacing" in codes(volume(brain(rng)[::7], spacing=(1.0, 1.0, 7.0)), glioma)
+
+
+def test_an_image_too_small_on_one_axis_and_too_large_on_another_gets_neutral_advice(glioma: Bundle) -> None:
+    array = np.random.default_rng(0).uniform(1, 255, (20, 200, 200)).astype(np.float32)
+    (sentence,) = (
+        one.sentence for one in check_input(volume(array, spacing=(2.0, 2.0, 1.0)), glioma) if one.code == "extent"
+    )
+    assert "check that it shows the region" in sentence and "crop" not in sentence and "whole image" not in sentence
+
+
+def test_frames_of_a_clip_are_checked_by_name_alone(glioma: Bundle) -> None:
+    array = np.random.default_rng(0).uniform(1, 255, (20, 64, 64)).astype(np.float32)
+    assert codes(replace(volume(array, "t1ce"), is_video=True), glioma) == ["modality"]
+    assert codes(replace(volume(array, "clip"), is_video=True), glioma) == []
+    assert codes(volume(array[:1], "t1ce"), glioma) == ["modality"]
 
 
 def test_other_intensities_are_warned_of(rng: np.random.Generator, glioma: Bundle) -> None:
@@ -110,6 +142,49 @@ def test_other_intensities_are_warned_of(rng: np.random.Generator, glioma: Bundl
         ("sub-01_T2w", {"T2"}),
         ("ep2d_diff_trace", {"DWI"}),
         ("CT head without contrast", {"CT"}),
+        ("T1 pre contrast", {"T1"}),
+        ("t1_precontrast", {"T1"}),
+        ("T1 without contrast", {"T1"}),
+        ("T1 w/o Gd", {"T1"}),
+        ("t1 non contrast", {"T1"}),
+        ("T1 without Gd contrast", {"T1"}),
+        ("T1 unenhanced", {"T1"}),
+        ("T1 C-", {"T1"}),
+        ("T1 post-op", {"T1"}),
+        ("T1 C-spine", {"T1"}),
+        ("MPRAGE post", {"T1c"}),
+        ("MPRAGE +C", {"T1c"}),
+        ("3D SPGR Gd", {"T1c"}),
+        ("ce_t1w", {"T1c"}),
+        ("Gd T1", {"T1c"}),
+        ("T1C+", {"T1c"}),
+        ("T1-C", {"T1c"}),
+        ("t1_vibe_tra_KM", {"T1c"}),
+        ("T1 FLAIR", {"T1"}),
+        ("t1_tirm_dark-fluid", {"T1"}),
+        ("T1 FLAIR +C", {"T1c"}),
+        ("T1 post FLAIR", {"T1c"}),
+        ("T2_TIRM_DARK-FLUID", {"FLAIR"}),
+        ("TIRM dark fluid", {"FLAIR"}),
+        ("T2w_FLAIR", {"FLAIR"}),
+        ("FLAIR post contrast", {"FLAIR"}),
+        ("ses-t1_flair", {"FLAIR"}),
+        ("pt_01_flair", {"FLAIR"}),
+        ("us_02_flair", {"FLAIR"}),
+        ("CR_flair", {"FLAIR"}),
+        ("pt_01", set()),
+        ("us_scan", set()),
+        ("PET", {"PET"}),
+        ("breast ultrasound", {"US"}),
+        ("US", {"US"}),
+        ("t2star", {"SWI"}),
+        ("T2* GRE", {"SWI"}),
+        ("t2_star", {"SWI"}),
+        ("STIR", {"T2"}),
+        ("PD", {"PD"}),
+        ("PDw T2", {"PD", "T2"}),
+        ("ep2d_diff", {"DWI"}),
+        ("vibe", {"T1"}),
         ("hippocampus_007", set()),
         ("patient 12", set()),
         ("reflair2", {"FLAIR"}),
@@ -125,6 +200,24 @@ def test_tags_overrule_names() -> None:
     assert modalities_of({"name": "flair", "Modality": "CT"}) == {"CT"}
     assert modalities_of({"name": "T1", "Modality": "MR", "ContrastBolusAgent": "Gadovist"}) == {"T1c"}
     assert modalities_of({"name": "CT guided biopsy planning FLAIR", "Modality": "MR"}) == {"FLAIR"}
+
+
+@pytest.mark.parametrize("agent", ["", "NONE", "NO", "N/A", "no contrast", "None given"])
+def test_an_agent_that_was_not_given_makes_no_contrast(agent: str) -> None:
+    assert modalities_of({"name": "T1", "Modality": "MR", "ContrastBolusAgent": agent}) == {"T1"}
+
+
+def test_a_name_that_denies_contrast_overrules_the_agent_of_the_examination() -> None:
+    assert modalities_of({"SeriesDescription": "T1 pre contrast", "ContrastBolusAgent": "Gadovist"}) == {"T1"}
+
+
+def test_contrast_in_one_tag_is_enough() -> None:
+    assert modalities_of({"SeriesDescription": "T1 POST", "ProtocolName": "t1_mprage"}) == {"T1c"}
+
+
+def test_prefixes_of_patients_are_no_modalities_and_the_tag_is() -> None:
+    assert modalities_of({"name": "pt_01_flair", "Modality": "MR"}) == {"FLAIR"}
+    assert modalities_of({"name": "pt_01", "Modality": "PT"}) == {"PET"}
 
 
 def test_another_sequence_is_warned_of_by_its_name(rng: np.random.Generator, glioma: Bundle) -> None:
@@ -175,6 +268,23 @@ def test_the_command_prints_each_warning_and_goes_on(
     assert code == 0 and err.count("choose the FLAIR image") == 1 and (tmp_path / "out.nii.gz").is_file()
 
 
+@pytest.mark.parametrize("count", [1, 4])
+def test_the_command_warns_of_clips_and_single_images_by_name_alone(
+    count: int, command: Callable[..., tuple[int, str, str]], a_head: Volume, tmp_path: Path
+) -> None:
+    frames = (a_head.array[10 : 10 + count] / a_head.array.max() * 255).astype(np.uint8)
+    source = tmp_path / "head_t1ce"
+    source.mkdir()
+    for index, frame in enumerate(frames):
+        sitk.WriteImage(sitk.GetImageFromArray(frame), str(source / f"t1ce_{index}.png"))
+    single = count == 1
+    output = tmp_path / ("mask.png" if single else "masks")
+    code, _, err = command("segment", source / "t1ce_0.png" if single else source, "-o", output)
+    told = " ".join(err.split())
+    assert code == 0 and told.count("choose the FLAIR image") == 1 and output.exists()
+    assert "mm apart" not in told and "covers" not in told
+
+
 def test_the_engine_process_checks_without_a_run(
     a_worker: Any, request_of: Callable[..., dict[str, Any]], a_head: Volume
 ) -> None:
@@ -196,6 +306,18 @@ def test_real_images_are_told_apart(name: str, shared_data: Path) -> None:
     for pattern, expected in ((right, False), (wrong, True)):
         for path in sorted(shared_data.glob(pattern)):
             assert bool(check_input(read_volume(path), bundle)) is expected, path
+
+
+def test_noise_turns_no_real_brain_into_a_head_and_no_head_into_a_brain(
+    shared_data: Path, rng: np.random.Generator, glioma: Bundle
+) -> None:
+    brains = sorted(shared_data.glob("brats2018/*/*flair*"))[::11]
+    heads = [*sorted(shared_data.glob("whole_head_flair/*_flair.nii.gz")), shared_data / "tcia_gbm_dicom"]
+    for path in (*brains, *heads):
+        found = read_volume(path)
+        for one in (found, replace(found, array=noisy(found.array.astype(np.float32), rng))):
+            assert ("skull" in codes(one, glioma)) is (path in heads), path
+            assert path in heads or codes(one, glioma) == [], path
 
 
 def test_a_healthy_head_gets_no_certain_slice(shared_data: Path, glioma: Bundle) -> None:

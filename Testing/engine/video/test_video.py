@@ -126,6 +126,7 @@ def test_ultrasound_of_several_frames_is_a_video(tmp_path: Path) -> None:
     clip = read(path)
     np.testing.assert_array_equal(clip.volume.array, frames)
     assert clip.source.rate == 25 and len(clip) == clip.source.count == COUNT
+    assert clip.volume.is_video and clip.volume.descriptions[0]["Modality"] == "US"
     path = path.rename(tmp_path / "no suffix")
     np.testing.assert_array_equal(read(path).volume.array, frames)
 

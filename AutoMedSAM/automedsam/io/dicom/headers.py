@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,8 @@ _PREAMBLE, _MAGIC = 128, b"DICM"
 _FIRST_GROUPS, _FIRST_GROUPS_BIG = (b"\2\0", b"\x08\0"), (b"\0\2\0", b"\0\x08\0")
 
 _KEYWORDS = """
-    SpecificCharacterSet ImageType SOPClassUID Modality SeriesDescription StudyInstanceUID
+    SpecificCharacterSet ImageType SOPClassUID Modality SeriesDescription ProtocolName SequenceName
+    ContrastBolusAgent StudyInstanceUID
     SeriesInstanceUID FrameOfReferenceUID SeriesNumber AcquisitionNumber InstanceNumber TemporalPositionIdentifier
     EchoTime TriggerTime DiffusionBValue InversionTime NominalPercentageOfCardiacPhase ImagePositionPatient
     ImageOrientationPatient SpacingBetweenSlices SamplesPerPixel PhotometricInterpretation
@@ -31,6 +32,8 @@ _KEYWORDS = """
     FrameTimeVector CineRate RecommendedDisplayFrameRate SharedFunctionalGroupsSequence
     PerFrameFunctionalGroupsSequence DetectorInformationSequence SliceVector
 """
+# Beside the series' description, these tell one sequence from another.
+_ACQUISITION = ("ProtocolName", "SequenceName", "ContrastBolusAgent")
 
 
 def is_dicom_file(path: Path) -> bool:
@@ -180,6 +183,7 @@ class Header:
         reference: UID of the frame of reference that positions count in.
         series_number: The number that the scanner gave the series.
         description: The series' description.
+        acquisition: Protocol, sequence and contrast agent by keyword, as far as they are given.
         instance: The number of the object in its series.
         rows: Height of a frame.
         columns: Width of a frame.
@@ -200,6 +204,7 @@ class Header:
     reference: str
     series_number: int
     description: str
+    acquisition: Mapping[str, str] = field(compare=False)
     instance: int
     rows: int
     columns: int
@@ -235,6 +240,7 @@ class Header:
             reference=text(dataset, "FrameOfReferenceUID"),
             series_number=whole("SeriesNumber", 0),
             description=text(dataset, "SeriesDescription"),
+            acquisition={keyword: found for keyword in _ACQUISITION if (found := text(dataset, keyword))},
             instance=whole("InstanceNumber", 0),
             rows=whole("Rows", 0),
             columns=whole("Columns", 0),

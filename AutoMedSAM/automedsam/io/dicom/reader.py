@@ -10,14 +10,13 @@ import numpy as np
 from automedsam.core.volume import Triple, Volume
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.dicom.choice import choose, described
-from automedsam.io.dicom.frames import Frame
 from automedsam.io.dicom.grid import Stack
-from automedsam.io.dicom.headers import is_dicom_file
+from automedsam.io.dicom.headers import Header, is_dicom_file
 from automedsam.io.dicom.kinds import is_cross_sectional
 from automedsam.io.dicom.series import Contents, contents_of_file, contents_of_folder
 from automedsam.io.dicom.values import values_of
 
-__all__ = ["is_dicom_file", "read_dicom"]
+__all__ = ["describe", "is_dicom_file", "read_dicom"]
 
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
@@ -75,7 +74,7 @@ def _volume(path: Path, stack: Stack, contents: Contents) -> Volume:
         tuple(matrix.ravel().tolist()),
         first.header.description or path.name,
         notes,
-        described=(_described(first, path),),
+        described=(describe(first.header, path),),
     )
 
 
@@ -85,13 +84,14 @@ def _picture(path: Path, stack: Stack) -> Volume:
     notes = (_COLOR.format(path=path),) if frame.header.colour else ()
     array = values_of(stack.frames, seen=True)
     name = frame.header.description or path.stem
-    described = (_described(frame, path),)
+    described = (describe(frame.header, path),)
     return Volume(array, (across, down, 1.0), (0.0, 0.0, 0.0), _IDENTITY, name, notes, described=described)
 
 
-def _described(frame: Frame, path: Path) -> dict[str, str]:
-    tags = {"Modality": frame.header.modality, "SeriesDescription": frame.header.description}
-    return {"name": path.name, **tags}
+def describe(header: Header, path: Path) -> dict[str, str]:
+    """What a file says of its acquisition: "name", that of the file or folder, and DICOM tags by keyword."""
+    tags = {"Modality": header.modality, "SeriesDescription": header.description}
+    return {"name": path.name, **tags, **header.acquisition}
 
 
 _COLOR = "{path} is stored in colour; the models take one channel, so its luminance is used."
