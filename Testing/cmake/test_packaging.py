@@ -165,6 +165,16 @@ def test_the_entry_for_the_extensions_index_keeps_its_rules() -> None:
     assert entry["build_dependencies"] == [name for name in cmake_value("EXTENSION_DEPENDS").split(";") if name != "NA"]
 
 
+def test_the_index_finds_the_icon_and_the_screenshots() -> None:
+    # The index reads the text and does not run CMake: each value is set once, on one line, in double quotes.
+    lines = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8").splitlines()
+    for name in ("EXTENSION_ICONURL", "EXTENSION_SCREENSHOTURLS"):
+        (line,) = (one for one in lines if name in one)
+        start, value, end = line.split('"')
+        assert (start, end) == (f"set({name} ", ")")
+        assert value and all(address.startswith("https://") for address in value.split(" "))
+
+
 @pytest.mark.parametrize(
     "spoilt", [{"teir": 1}, {"tier": 2}, {"scm_url": None}, {"build_dependencies": "NA"}, {"category": ""}]
 )
@@ -179,7 +189,9 @@ def test_the_index_finds_values_and_no_variables() -> None:
     text = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
     assert not [line for line in text.splitlines() if line.startswith("set(EXTENSION_") and "$" in line]
     assert cmake_value("EXTENSION_RECOMMENDS") == "PyTorch"
-    assert len(cmake_value("EXTENSION_KEYWORDS").split()) > 3
+    # Keywords are separated by spaces, and one of several words has a hyphen.
+    keywords = cmake_value("EXTENSION_KEYWORDS").split(" ")
+    assert len(keywords) > 3 and all(re.fullmatch(r"[\w-]+", keyword) for keyword in keywords)
 
 
 def test_the_repository_is_called_as_the_index_asks() -> None:

@@ -57,7 +57,7 @@ def detect_files(
         else:
             unfinished.write_text(f"{text}\n", encoding="utf-8")
     if line := terms.notice(bundle):
-        print(line, file=sys.stderr)
+        say(line)
 
 
 def _as_json(run: SegmentationRun, files: list[str]) -> dict[str, Any]:

@@ -182,15 +182,16 @@ def _print_summary(
     unit: str,
 ) -> None:
     """The end of a run on the terminal."""
+    line = terms.notice(run.bundle)
     if report is None:
-        say(f"Stopped: {output} holds the {finished} {unit}s that were segmented so far.")
+        say(*filter(None, [line]), f"Stopped: {output} holds the {finished} {unit}s that were segmented so far.")
         raise typer.Exit(STOPPED)
     written = [output] if overlay is None else [output, overlay]
     # Writing may have taken more memory than the run.
     report = replace(report, peak_memory_mb=peak_memory_mb())
     Console().print(report_table(report, *written, found=found, unit=f"{unit.capitalize()}s"))
-    if line := terms.notice(run.bundle):
-        typer.echo(line, err=True)
+    if line:
+        say(line)
     if not report.objects:
         say(
             f"Nothing was found at a threshold of {run.linking.threshold:g}, so {output} holds "

@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
 ACCEPT_VARIABLE = "AUTOMEDSAM_ACCEPT_TERMS"
 
+# Holds where the settings cannot be written.
+_accepted: set[str] = set()
+
 
 def must_be_shown(bundle: Bundle) -> bool:
     """Whether the user has not seen these terms yet, and they restrict the use of the weights."""
     if are_free(bundle.licence) or os.environ.get(ACCEPT_VARIABLE, "") not in ("", "0"):
         return False
-    return _key(bundle) not in _read()
+    key = _key(bundle)
+    return key not in _accepted and key not in _read()
 
 
 def ask(bundle: Bundle) -> None:
@@ -53,7 +57,8 @@ def notice(bundle: Bundle) -> str:
 
 
 def accept(bundle: Bundle) -> None:
-    """Remembers that the user has seen the terms. A home that cannot be written to is no reason to fail."""
+    """Remembers that the user has seen the terms, in this process at least if the settings cannot be written."""
+    _accepted.add(_key(bundle))
     seen = {**_read(), _key(bundle): {"model": f"{bundle.name} {bundle.version}", "terms": bundle.licence}}
     try:
         path = terms_file()
@@ -65,10 +70,19 @@ def accept(bundle: Bundle) -> None:
 
 
 def terms_file() -> Path:
-    """Where accepted terms are remembered; removing the file asks again."""
+    """Where accepted terms are remembered; removing the file asks again.
+
+    Raises:
+        RuntimeError: If the user has no home directory.
+    """
     from platformdirs import user_config_path
 
-    return user_config_path("automedsam") / "accepted_terms.json"
+    folder = user_config_path("automedsam")
+    if not folder.is_absolute():
+        # Some versions of platformdirs return "~" unexpanded, which is a folder's name.
+        message = "no home directory"
+        raise RuntimeError(message)
+    return folder / "accepted_terms.json"
 
 
 def _key(bundle: Bundle) -> str:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import hashlib
 import re
 
-# The whole text has to be one of these, with the data's name in parentheses at most: any further word may restrict.
-_FREE = re.compile(
-    r"(apache(-| license,? (version )?)2\.0|mit|"
-    r"bsd(-[23]-clause)?|cc0( ?1\.0)?|public domain|cc[ -]by(-sa)?( [234]\.0)?)"
-    r"( licen[sc]e)?( \([\w ,.-]+\))?\.?",
+# Exact names and versions only: any other word may restrict the use.
+_NAME = (
+    r"(?i:(apache(-| license,? (version )?)2\.0|mit|bsd[ -][23][ -]clause|cc0([ -]1\.0)?|public domain|"
+    r"cc[ -]by(-sa)?[ -][34]\.0)( licen[sc]e)?)"
+)
+# The source is a proper name, such as (MSD Task04): a sentence in parentheses has words in lower case.
+_FREE = re.compile(_NAME + r"( \([A-Z0-9][\w.-]*(,? [A-Z0-9][\w.-]*)*\))?\.?", re.ASCII)
+_RESTRICTED = re.compile(
+    r"research|commercial|academic|educat|evaluat|clinic|personal|private|internal|profit|redistribut|"
+    r"\b(only|use|not|no|non|nc|nd|sale|except|without|limited|restricted)\b",
     re.IGNORECASE,
 )
-_RESTRICTED = re.compile(r"research|commercial|\bnc\b|\bnd\b|not stated|redistribut|education", re.IGNORECASE)
 
 
 def are_free(terms: str) -> bool:
-    """Whether terms allow all uses: they are the name of a free license and nothing else."""
-    return bool(_FREE.fullmatch(terms.strip())) and not _RESTRICTED.search(terms)
+    """Whether terms allow all uses: the name of a known free licence, its source in parentheses at most."""
+    text = terms.strip()
+    return bool(_FREE.fullmatch(text)) and not _RESTRICTED.search(text)
 
 
 def terms_key(name: str, version: str, terms: str) -> str:

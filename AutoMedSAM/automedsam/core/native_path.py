@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 from automedsam.errors import AutoMedSAMError
 
@@ -31,18 +31,26 @@ def sitk_path(path: Path, *, siblings: bool = False) -> Iterator[str]:
     if is_utf8(str(path)):
         yield str(path)
         return
-    with TemporaryDirectory(prefix="automedsam-") as folder:
+    try:
+        # The folder for temporary files may have such a name itself.
+        holder = TemporaryDirectory(prefix="automedsam-", dir=None if is_utf8(gettempdir()) else "/tmp")
+    except OSError as error:
+        raise AutoMedSAMError(_unopened(path)) from error
+    with holder as folder:
         try:
             linked = _link(path.absolute(), Path(folder), siblings)
         except OSError as error:
-            message = f"{path} has a name that is not valid UTF-8 and cannot be opened here; rename it."
-            raise AutoMedSAMError(message) from error
+            raise AutoMedSAMError(_unopened(path)) from error
         yield str(linked)
 
 
 def is_utf8(text: str) -> bool:
     """Whether a file name, as Python has it, is valid UTF-8 on the disk."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _unopened(path: Path) -> str:
+    return f"{path} has a name that is not valid UTF-8 and cannot be opened here; rename it."
 
 
 def _link(path: Path, folder: Path, siblings: bool) -> Path:

@@ -102,7 +102,8 @@ def _read_gray_with_alpha(content: bytes) -> sitk.Image:
     with TemporaryDirectory(prefix="automedsam-") as folder:
         file = Path(folder) / "grey.png"
         file.write_bytes(_PNG + _chunk(b"IHDR", bytes(header)) + _chunk(b"IDAT", body) + _chunk(b"IEND", b""))
-        stored = sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
+        with sitk_path(file) as readable:
+            stored = sitk.GetArrayFromImage(sitk.ReadImage(readable))
     if not deep:
         return sitk.GetImageFromArray((stored >> 8).astype(np.uint8))
     return sitk.GetImageFromArray(stored[..., 0].astype(np.uint16) << 8 | stored[..., 1])

@@ -188,7 +188,8 @@ def _dtype(header: Nifti1Header, path: Path) -> np.dtype[Any]:
     code = int(header["datatype"])
     try:
         dtype: np.dtype[Any] = header.get_data_dtype()
-    except HeaderDataError:
+    except (HeaderDataError, KeyError):
+        # Codes with a name but no numpy type raise the one, all others the other.
         dtype = np.dtype("V")
     if dtype.kind not in "iuf" and dtype.names is None:
         kind = "complex numbers" if dtype.kind == "c" or code == 2048 else _REFUSED.get(code, f"unknown type {code}")

@@ -1,7 +1,7 @@
 """Whoever runs a model whose weights are not free sees their terms, once."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +9,18 @@ import pytest
 
 from automedsam.bundle import Bundle, load_bundle
 from automedsam.cli import terms
+from automedsam.cli.terminal import STOPPED
+from automedsam.cli.terms import terms_file as real_terms_file
+from automedsam.core.events import Event, SliceSegmented
 from automedsam.core.volume import Volume
 from automedsam.errors import AutoMedSAMError
+from automedsam.pipeline.run import SegmentationRun
 
 
 @pytest.fixture(autouse=True)
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv(terms.ACCEPT_VARIABLE, raising=False)
+    monkeypatch.setattr(terms, "_accepted", set())
     monkeypatch.setattr(terms, "terms_file", lambda: tmp_path / "settings" / "accepted_terms.json")
     return tmp_path / "settings" / "accepted_terms.json"
 
@@ -37,7 +42,21 @@ def on_a_terminal(monkeypatch: pytest.MonkeyPatch, answer: str) -> Terminal:
     return shown
 
 
-@pytest.mark.parametrize("text", ["Apache-2.0", "CC BY 4.0", "CC0", "MIT license", "CC BY-SA 4.0 (MSD Task04)"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Apache-2.0",
+        "Apache License, Version 2.0",
+        "BSD-3-Clause",
+        "CC BY 4.0",
+        "CC-BY-SA-3.0",
+        "CC0",
+        "CC0-1.0",
+        "MIT license",
+        "public domain",
+        "CC BY-SA 4.0 (MSD Task04)",
+    ],
+)
 def test_free_terms_need_no_question(text: str) -> None:
     assert terms.are_free(text)
 
@@ -52,6 +71,17 @@ def test_free_terms_need_no_question(text: str) -> None:
         "CC BY 4.0, no commercial use",
         "CC BY-ND",
         "MIT, personal use only",
+        "CC-BY-NC4.0",
+        "CC BY-NoDerivs",
+        "CC BY",
+        "CC BY 4.0 for academic use only",
+        "BSD; not for clinical use",
+        "Not MIT licensed",
+        "Code MIT, weights: ask the authors",
+        "MIT (not for sale)",
+        "MIT (Academic Use Only)",
+        "Apache-2.0\nnot for clinical use",
+        "Apache-2.0 (see the NOTICE)",
     ],
 )
 def test_restricted_and_unknown_terms_are_shown(text: str) -> None:
@@ -97,19 +127,67 @@ def test_the_environment_accepts(bundle: Bundle, monkeypatch: pytest.MonkeyPatch
     assert terms.must_be_shown(bundle)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", "\x00"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "\x00", "[" * 100_000], ids=range(6))
 def test_damaged_settings_ask_again(bundle: Bundle, settings: Path, content: str) -> None:
     settings.parent.mkdir()
     settings.write_text(content, encoding="utf-8")
     assert terms.must_be_shown(bundle)
     terms.accept(bundle)
+    terms._accepted.clear()
     assert not terms.must_be_shown(bundle)
 
 
-def test_a_home_that_cannot_be_written_does_not_fail(bundle: Bundle, settings: Path) -> None:
+def test_acceptance_holds_for_the_process_where_settings_cannot_be_written(bundle: Bundle, settings: Path) -> None:
     settings.parent.write_text("a file in the way", encoding="utf-8")
     terms.accept(bundle)
+    assert not terms.must_be_shown(bundle)
+    terms._accepted.clear()
     assert terms.must_be_shown(bundle)
+
+
+def no_home(_: str) -> Path:
+    message = "could not determine the home directory"
+    raise RuntimeError(message)
+
+
+@pytest.mark.parametrize("config_path", [no_home, lambda name: Path("~/.config") / name], ids=["none", "unexpanded"])
+def test_without_a_home_terms_are_shown_and_no_folder_is_made(
+    bundle: Bundle, config_path: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terms, "terms_file", real_terms_file)
+    monkeypatch.setattr("platformdirs.user_config_path", config_path)
+    monkeypatch.chdir(tmp_path)
+    assert bundle.licence in terms.notice(bundle)
+    assert terms.notice(bundle) == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_terms_of_several_lines_give_a_notice_of_one(bundle: Bundle) -> None:
+    several = replace(bundle, manifest={**bundle.manifest, "license": "Research only.\r\n\nNo sale.\n"})
+    assert terms.notice(several).endswith("Research only. No sale.")
+
+
+def test_a_stopped_run_shows_the_terms(
+    command: Callable[..., tuple[int, str, str]],
+    a_head: Volume,
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import SimpleITK as sitk
+
+    whole = SegmentationRun.events
+
+    def stopped_after_a_slice(run: SegmentationRun) -> Iterator[Event]:
+        for event in whole(run):
+            yield event
+            if isinstance(event, SliceSegmented):
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(SegmentationRun, "events", stopped_after_a_slice)
+    sitk.WriteImage(a_head.to_image(a_head.array), str(tmp_path / "head.nii.gz"))
+    code, _, err = command("segment", tmp_path / "head.nii.gz", "-o", tmp_path / "lesions.nii.gz")
+    assert code == STOPPED and err.count(bundle.licence) == 1 and "Stopped:" in err
 
 
 def test_the_command_shows_the_terms_once_after_the_result(

@@ -1,6 +1,9 @@
 """PNG and JPEG images are read as a viewer shows them, and masks and overlays lie on what is seen."""
 
+import os
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -138,6 +141,18 @@ def test_grey_with_alpha_is_read_as_its_grey(dtype: type, tmp_path: Path) -> Non
     assert picture.dtype == dtype
     np.testing.assert_array_equal(picture, pixels[..., 0])
     np.testing.assert_array_equal(read_volume(with_exif(path, exif(3))).array[0], pixels[::-1, ::-1, 0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are no text")
+def test_grey_with_alpha_where_the_folder_for_temporary_files_is_no_text(tmp_path: Path) -> None:
+    path = gray_with_alpha(tmp_path / "image.png", np.arange(126, dtype=np.uint8).reshape(9, 7, 2))
+    folder = tmp_path / os.fsdecode(b"gr\xf6\xdfe")
+    folder.mkdir()
+    # In a process of its own, since SimpleITK would end this one.
+    program = "import sys; from pathlib import Path; from automedsam import read_volume; read_volume(Path(sys.argv[1]))"
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    read = subprocess.run([sys.executable, "-c", program, path], env=environment, capture_output=True, check=False)
+    assert read.returncode == 0, read.stderr
 
 
 def test_grey_with_alpha_that_broke_off(tmp_path: Path) -> None:

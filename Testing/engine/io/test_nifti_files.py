@@ -40,6 +40,16 @@ def test_header_of_a_pair_is_refused_though_its_voxels_lie_beside(tmp_path: Path
         read_volume(tmp_path / "head.nii")
 
 
+@pytest.mark.parametrize("code", [0, 1, 99, 127, 255, 1536, 2304, -1, 32767])
+def test_type_of_voxels_that_cannot_be_read_is_refused_in_one_sentence(code: int, tmp_path: Path) -> None:
+    path = image(tmp_path / "head.nii")
+    content = bytearray(path.read_bytes())
+    content[70:72] = code.to_bytes(2, "little", signed=True)
+    path.write_bytes(content)
+    with pytest.raises(AutoMedSAMError, match=r"holds voxels of|incomplete"):
+        read_volume(path)
+
+
 def test_content_decides_whether_it_is_packed(tmp_path: Path) -> None:
     plain = image(tmp_path / "plain.nii")
     (tmp_path / "packed.nii").write_bytes(gzip.compress(plain.read_bytes()))

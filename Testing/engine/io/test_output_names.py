@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_files import CAPTURE, dataset, voxels
+from pydicom.uid import RLELossless
 
 from automedsam.core.native_path import sitk_path
 from automedsam.core.segmentation import Segment, Segmentation
@@ -186,6 +189,29 @@ def test_video_whose_name_is_no_text(tmp_path: Path) -> None:
     path.touch()
     write_video(iter(np.zeros((3, 32, 48, 3), np.uint8)), Fraction(25), path)
     assert len(read_clip(open_frames(path))) == 3
+
+
+@BYTES
+def test_folder_for_temporary_files_whose_name_is_no_text(a_segmentation: Segmentation, tmp_path: Path) -> None:
+    volume = a_segmentation.volume
+    sitk.WriteImage(volume.to_image(volume.array), str(tmp_path / "head.nrrd"))
+    (tmp_path / "head.nrrd").rename(tmp_path / f"{LATIN_1}.nrrd")
+    picture = dataset(voxels(1, 16, 16)[0].astype(np.uint8), CAPTURE, "OT")
+    picture.compress(RLELossless)
+    picture.save_as(tmp_path / f"{LATIN_1}.dcm")
+    (tmp_path / LATIN_1).mkdir()
+    # In a process of its own, since SimpleITK would end this one.
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom automedsam import read_volume\n"
+        "for name in sys.argv[1:]: print(read_volume(Path(name)).shape)"
+    )
+    files = sorted(path for path in tmp_path.iterdir() if path.is_file())
+    environment = {**os.environ, "TMPDIR": str(tmp_path / LATIN_1)}
+    read = subprocess.run(
+        [sys.executable, "-c", program, *files], env=environment, capture_output=True, text=True, check=False
+    )
+    assert read.returncode == 0, read.stderr
+    assert len(read.stdout.splitlines()) == 2
 
 
 @BYTES

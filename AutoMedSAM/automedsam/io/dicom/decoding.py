@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from automedsam.core.native_path import sitk_path
 from automedsam.core.volume import Voxels
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.dicom.headers import parsing, quiet_pydicom, tags, text, value
@@ -128,8 +129,8 @@ def _decoded(path: Path, dataset: Dataset, coding: str) -> Voxels:
         with parsing(path):
             _write_pixels(dataset, coding, copy)
         try:
-            with suppress_sitk_output(output=True):
-                image = sitk.ReadImage(str(copy))
+            with suppress_sitk_output(output=True), sitk_path(copy) as readable:
+                image = sitk.ReadImage(readable)
         except RuntimeError as error:
             message = f"The pixels of {path} cannot be decoded ({_name(coding)}): damaged; copy or export it again."
             raise AutoMedSAMError(message) from error
