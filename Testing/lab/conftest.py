@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from automedsam.bundle import Bundle, load_bundle
+from automedsam.contract.manifest import COMPONENTS, named_files
 
 
 @pytest.fixture
 def a_manifest(tmp_path: Path) -> Bundle:
     """A bundle of one label whose model files are not there."""
-    files = {precision: {"parts": f"parts.{precision}.onnx"} for precision in ("int8", "fp32")}
+    files = {precision: {part: f"{part}.{precision}.onnx" for part in COMPONENTS} for precision in ("int8", "fp32")}
     manifest = {
         "schema": 1,
         "name": "glioma",
@@ -39,8 +40,8 @@ def a_manifest(tmp_path: Path) -> Bundle:
             "box_as_mask": True,
             "files": files,
         },
-        "files": {},
     }
+    manifest["files"] = {name: {"sha256": "0" * 64, "bytes": 1} for name in named_files(manifest)}
     folder = tmp_path / "bundle"
     folder.mkdir()
     (folder / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")

@@ -16,6 +16,7 @@ from bright_engine import SHAPE, draw_head, draw_truth, use_bright_engine
 
 from automedsam.backends import Backend
 from automedsam.bundle import BUILT_IN, Bundle, load_bundle
+from automedsam.contract.manifest import COMPONENTS
 from automedsam.console import measured_dice
 from automedsam.errors import AutoMedSAMError
 from automedsam.volume import Volume
@@ -186,7 +187,7 @@ def test_a_figure_that_is_not_defined_is_empty_in_the_table_of_cases(tmp_path: P
 
 def test_backends_without_files_are_left_out_unless_asked_for(a_manifest: Bundle) -> None:
     assert available_backends(a_manifest) == [Backend.INT8]
-    for name in ("detector.fp32.onnx", "parts.fp32.onnx"):
+    for name in ("detector.fp32.onnx", *(f"{part}.fp32.onnx" for part in COMPONENTS)):
         (a_manifest.folder / name).touch()
     assert available_backends(a_manifest) == list(BOTH)
 

@@ -131,7 +131,7 @@ def test_boxes_alone_give_figures_of_boxes_and_time_and_no_accuracy(
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert summary["detection"][0]["boxes"] == 2 and summary["detection"][0]["ap50"]["mean"] is not None
     assert summary["consistency"] == [] and [m["figures"] for m in summary["methods"]] == [{}]
-    assert "boxes and no masks" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "boxes but no masks" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_prepared_dataset_whose_test_patient_trained_the_bundle_is_refused_or_left_out(

@@ -21,6 +21,8 @@ SCHEMA_VERSION = 1
 COMPONENTS = ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")
 
 _MAX_BYTES = 16_000_000
+# What file systems allow for a name, and for a path below any folder.
+_MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 1000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _Check = Callable[[str, Any], None]
 
@@ -69,7 +71,7 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
     Raises:
         ManifestError: Names the first field that is missing or wrong.
     """
-    _Fields(_TOP, {"expected_input": _EXPECTED_INPUT})("", manifest)
+    _Fields(_TOP, {"expected_input": _EXPECTED_INPUT, "measured": _measured, "training": _TRAINING})("", manifest)
     values = [segment["value"] for segment in manifest["segments"]]
     labels = manifest["detector"]["labels"]
     if len(set(values)) < len(values):
@@ -78,7 +80,7 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
         _fail("detector.labels", f"{labels} are not different values of segments {values}")
     for relative in named_files(manifest):
         if relative not in manifest["files"]:
-            _fail("files", f"{relative} has no hash")
+            _fail("files", f"{_shown(relative)[1:-1]} has no hash")
 
 
 def named_files(manifest: Mapping[str, Any]) -> list[str]:
@@ -125,12 +127,17 @@ def _shown(value: Any) -> str:
 def _text(where: str, value: Any) -> None:
     if not isinstance(value, str):
         _fail(where, f"{_shown(value)} is not text")
+    # Half of a surrogate pair cannot be written to a terminal or a file; control characters may command a terminal.
+    if not all(letter.isprintable() or letter in "\n\t" for letter in value):
+        _fail(where, f"{_shown(value)} has characters that cannot be shown")
 
 
 def _name(where: str, value: Any) -> None:
     _text(where, value)
     if not value.strip():
         _fail(where, "it is empty")
+    if not value.isprintable():
+        _fail(where, f"{_shown(value)} is not on one line")
 
 
 def _boolean(where: str, value: Any) -> None:
@@ -147,9 +154,12 @@ def _number(low: float, high: float = math.inf, *, above: bool = False) -> _Chec
     def check(where: str, value: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             _fail(where, f"{_shown(value)} is not a number")
-        # An integer of many digits has no float.
-        if not (low < value if above else low <= value) or value > min(high, 1e300) or not math.isfinite(value):
-            _fail(where, f"{_shown(value)} is not {'above' if above else 'at least'} {low:g} and at most {high:g}")
+        # Compared, never converted: an integer of many digits has no float.
+        if not abs(value) <= 1e300:
+            _fail(where, f"{_shown(value)} is too large")
+        if not (low < value if above else low <= value) or value > high:
+            least = f"{'above' if above else 'at least'} {low:g}"
+            _fail(where, f"{_shown(value)} is not {least}" + (f" and at most {high:g}" if high < math.inf else ""))
 
     return check
 
@@ -163,6 +173,12 @@ def _integer(low: int, high: int) -> _Check:
         in_range(where, value)
 
     return check
+
+
+def _input_side(where: str, value: Any) -> None:
+    _integer(32, 4096)(where, value)
+    if value % 32:
+        _fail(where, f"{value} is not a multiple of 32")
 
 
 def _one_of(*choices: str | None) -> _Check:
@@ -204,10 +220,24 @@ def _window(where: str, value: Any) -> None:
         _fail(where, f"{value[0]:g} is not below {value[1]:g}")
 
 
+def _range_of(of: _Check) -> _Check:
+    def check(where: str, value: Any) -> None:
+        _list(of, 2, 2)(where, value)
+        if value[0] > value[1]:
+            _fail(where, f"{value[0]:g} is above {value[1]:g}")
+
+    return check
+
+
 def _path(where: str, value: Any) -> None:
+    if isinstance(value, str) and "\0" in value:
+        _fail(where, f"{_shown(value)} is not a file's name")
     _name(where, value)
     path = PurePosixPath(value)
-    climbs = ".." in path.parts[1:] or path.is_absolute() or "\\" in value or ":" in value or "\0" in value
+    too_long = any(len(part.encode()) > _MAX_NAME_BYTES for part in path.parts)
+    if too_long or len(value.encode()) > _MAX_PATH_BYTES or path.name in ("", "."):
+        _fail(where, f"{_shown(value)} is not a file's name")
+    climbs = ".." in path.parts[1:] or path.is_absolute() or "\\" in value or ":" in value
     if climbs or path.parts == ("..",):
         _fail(where, f"{_shown(value)} is outside its folder and the folders beside it")
 
@@ -251,7 +281,7 @@ _SEGMENT = _Fields(
 )
 _DETECTOR = _Fields(
     {
-        "input_size": _list(_integer(32, 4096), 2, 2),
+        "input_size": _list(_input_side, 2, 2),
         "labels": _list(_integer(1, 255), 1, 255),
         "context_mm": _number(0, 1e4),
         "score_threshold": _FRACTION,
@@ -264,7 +294,6 @@ _DETECTOR = _Fields(
 _LINKING = _Fields(
     {},
     {
-        "threshold": _FRACTION,
         "member_share": _number(0, 1),
         "iou": _number(0, 1),
         "max_gap_mm": _number(0, 1e6),
@@ -279,7 +308,7 @@ _TRACKING = _Fields(
 )
 
 
-_RANGE = _list(_number(0, 1e6), 2, 2)
+_RANGE = _range_of(_number(0, 1e6))
 _EXPECTED_INPUT = _Fields(
     {},
     {
@@ -306,8 +335,32 @@ def _segmenter_files(where: str, value: Any) -> None:
 
 _SEGMENTER = _Fields(
     {"architecture": _object, "box_as_mask": _boolean, "files": _segmenter_files},
-    {"memories": _nullable(_integer(1, 1000)), "memory_stride": _integer(1, 1000), "golden": _object},
+    {
+        "memories": _nullable(_integer(1, 1000)),
+        "memory_stride": _integer(1, 1000),
+        # Some outputs of each component of a precision.
+        "golden": _map(_map(_map(_list(_number(-math.inf), 0, 1000)))),
+    },
 )
+
+
+def _figures(where: str, value: Any) -> None:
+    _object(where, value)
+    dice = value.get("dice")
+    if isinstance(dice, dict):
+        _map(_number(0, 1))(f"{where}.dice", dice)
+    elif dice is not None:
+        _number(0, 1)(f"{where}.dice", dice)
+
+
+def _measured(where: str, value: Any) -> None:
+    _figures(where, value)
+    if "int8" in value:
+        _figures(f"{where}.int8", value["int8"])
+
+
+# Patients by part of the split.
+_TRAINING = _Fields({}, {"split": _map(_list(_name, 0, 10**6))})
 _TOP: dict[str, _Check] = {
     "schema": _integer(SCHEMA_VERSION, SCHEMA_VERSION),
     "name": _name,
