@@ -19,11 +19,15 @@ from typing import IO, Any
 
 from automedsam import __version__
 from automedsam.contract.protocol import PROTOCOL
+from automedsam.contract.request_fields import MAX_LINE_BYTES, FieldError, parse_request
 from automedsam.errors import AutoMedSAMError
 from automedsam.memory import is_out_of_memory
 
 _NICENESS = 5
 _PATIENCE_SECONDS = 0.5
+_MAX_MESSAGE = 1000
+# `cancel` and `quit` have no fields beside "op".
+_MAX_CONTROL_BYTES = 1000
 
 
 class Output:
@@ -73,7 +77,9 @@ class Requests:
                 os._exit(0)
 
     def _listen(self, stream: IO[bytes]) -> None:
-        for line in stream:
+        while line := stream.readline(MAX_LINE_BYTES + 1):
+            if len(line) > MAX_LINE_BYTES:
+                _skip_line(stream, line)
             op = _operation(line)
             if op == "quit":
                 return
@@ -84,12 +90,19 @@ class Requests:
                 self._queue.put((line, self._cancelled))
 
 
+def _skip_line(stream: IO[bytes], read: bytes) -> None:
+    while read and not read.endswith(b"\n"):
+        read = stream.readline(1 << 20)
+
+
 def _operation(line: bytes) -> object:
-    try:
-        request = json.loads(line)
-    except ValueError:
+    # Only what may be a cancellation is parsed here; long requests are parsed once, where they are answered.
+    if len(line) > _MAX_CONTROL_BYTES:
         return None
-    return request.get("op") if isinstance(request, dict) else None
+    try:
+        return parse_request(line).get("op")
+    except FieldError:
+        return None
 
 
 def main() -> None:
@@ -104,7 +117,7 @@ def main() -> None:
     for line, cancelled in Requests():
         request: dict[str, Any] = {}
         try:
-            request = _request(line)
+            request = parse_request(line)
             if service is None:
                 from automedsam.worker_service import Service
 
@@ -114,29 +127,28 @@ def main() -> None:
             output.send("error", id=_id_of(request), **_told(error))
 
 
-def _request(line: bytes) -> dict[str, Any]:
-    request = json.loads(line)
-    if not isinstance(request, dict):
-        message = "A request is a JSON object on one line."
-        raise ValueError(message)
-    return request
-
-
 def _id_of(request: dict[str, Any]) -> int | None:
     number = request.get("id")
-    return number if isinstance(number, int) else None
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
 
 
 def _told(error: Exception) -> dict[str, Any]:
     """One sentence, the details, and whether the sentence is one that a person can act on."""
-    details = "".join(traceback.format_exception(error))
     if isinstance(error, AutoMedSAMError):
-        return {"message": str(error), "details": "", "teaches": True}
+        return {"message": _one_line(str(error)), "details": "", "teaches": True}
+    if isinstance(error, FieldError):
+        return {"message": _one_line(f"The request is faulty: {error}."), "details": "", "teaches": False}
+    details = "".join(traceback.format_exception(error))
     if is_out_of_memory(error):
         message = "There is not enough memory: close other programs, or choose fewer slices."
         return {"message": message, "details": details, "teaches": True}
     message = f"The engine met a fault of its own ({type(error).__name__}: {error})."
-    return {"message": message.replace("\n", " "), "details": details, "teaches": False}
+    return {"message": _one_line(message), "details": details, "teaches": False}
+
+
+def _one_line(message: str) -> str:
+    line = " ".join(message.splitlines())
+    return line if len(line) <= _MAX_MESSAGE else f"{line[: _MAX_MESSAGE - 3]}..."
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from automedsam import __version__
 from automedsam.backends import Backend, Engine, open_engine
 from automedsam.bundle import Bundle, load_bundle
 from automedsam.contract.protocol import DEVICE_OF_INT8
+from automedsam.contract.request_fields import check_request
+from automedsam.errors import AutoMedSAMError
 from automedsam.events import (
     Event,
     Finished,
@@ -25,12 +27,11 @@ from automedsam.events import (
 )
 from automedsam.input_check import check_input
 from automedsam.phantom import phantom_head
-from automedsam.pipeline import Run, link_frames
+from automedsam.pipeline import Run, check_threshold, link_frames
 from automedsam.volume import Voxels
 from automedsam.voxel_boxes import VoxelBoxes
 from automedsam.worker_labels import new_labels, same_labels
 from automedsam.worker_protocol import (
-    ProtocolError,
     RunRequest,
     Wire,
     read_grid,
@@ -76,12 +77,10 @@ class Service:
 
         Raises:
             AutoMedSAMError: if the user can put right what is wrong.
-            ProtocolError: if the request is none.
+            FieldError: if the request is none.
         """
-        if not isinstance(request.get("id"), int):
-            message = f"A request needs a whole number as its id: {request.get('id')!r}"
-            raise ProtocolError(message)
-        match request.get("op"):
+        check_request(request)
+        match request["op"]:
             case "segment":
                 self._segment(request, cancelled)
             case "propagate":
@@ -94,9 +93,6 @@ class Service:
                 self._devices(request)
             case "phantom":
                 self._phantom(request)
-            case unknown:
-                message = f"There is no request {unknown!r}."
-                raise ProtocolError(message)
 
     def _segment(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
         asked = RunRequest.read(request)
@@ -111,12 +107,13 @@ class Service:
         wire = Wire(run.volume, run.plane)
         boxes = wire.read_boxes(request.get("boxes", []))
         tracklets = wire.read_tracklets(request.get("tracklets", []), boxes)
+        views = read_views(request, run.slices.shape[1:])
         labels = same_labels(asked.labels, run.volume.shape)
         if labels is None:
             labels = new_labels(asked.labels, run.volume.shape)
         # The file says what is shown now, whoever has written it: this run, or one of a worker that is gone.
         run.follower.labels = np.array(_on_frames(run, labels), order="C")
-        self._perform(request, run, run.propagate(tracklets, read_views(request)), wire, labels, cancelled)
+        self._perform(request, run, run.propagate(tracklets, views), wire, labels, cancelled)
 
     def _perform(
         self,
@@ -187,17 +184,14 @@ class Service:
         for frame, box in wire.read_boxes(request["boxes"]).values():
             detections[frame].append(box)
         threshold = request.get("threshold")
+        check_threshold(threshold)
         settings = bundle.linking if threshold is None else replace(bundle.linking, threshold=float(threshold))
         tracklets = link_frames(detections, volume.frame_spacing(plane)[0], settings, frames)
         self._send("tracklets", id=request["id"], tracklets=wire.tracklets(tracklets))
 
     def _check(self, request: Mapping[str, Any]) -> None:
-        try:
-            bundle, fields = load_bundle(str(request["model"])), dict(request["volume"])
-        except (KeyError, TypeError, ValueError) as error:
-            message = f"A field is missing or wrong in a check request: {error!r}"
-            raise ProtocolError(message) from error
-        volume = with_names(read_volume(fields), request)
+        bundle = load_bundle(request["model"])
+        volume = with_names(read_volume(request["volume"]), request)
         self._send("checked", id=request["id"], warnings=[asdict(one) for one in check_input(volume, bundle)])
 
     def _devices(self, request: Mapping[str, Any]) -> None:
@@ -216,8 +210,12 @@ class Service:
     def _phantom(self, request: Mapping[str, Any]) -> None:
         volume, _ = phantom_head()
         path = str(request["path"])
-        with open(path, "wb") as file:
-            np.save(file, volume.array, allow_pickle=False)
+        try:
+            with open(path, "wb") as file:
+                np.save(file, volume.array, allow_pickle=False)
+        except OSError as error:
+            message = f"The phantom cannot be written to {path} ({error.strerror or error}): make room there."
+            raise AutoMedSAMError(message) from error
         fields = {"spacing": volume.spacing, "origin": volume.origin, "direction": volume.direction}
         self._send("phantom", id=request["id"], volume={"path": path, "name": volume.name, **fields})
 
