@@ -217,7 +217,8 @@ class ObjectFollower:
         """
         between, rows, columns = self._spacing
         side = max(end.height * rows, end.width * columns) if end.drawn else 0.0
-        return round(max(side, self._following.reach_mm) / between)
+        low, high = self._limits
+        return round(min(max(side, self._following.reach_mm) / between, high - low + 1))
 
 
 def object_key(tracklet: Tracklet) -> str:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from automedsam.errors import AutoMedSAMError
 
-
 # What numpy raises for damaged files, whose header it gives to Python's own tokenizer and parser.
 UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, TokenError)
 

@@ -159,8 +159,8 @@ def read_grid(fields: Mapping[str, Any]) -> Volume:
 
 
 def _on_grid(array: Voxels, fields: Mapping[str, Any], name: str) -> Volume:
-    (sx, sy, sz), (ox, oy, oz) = fields["spacing"], fields["origin"]
-    direction = tuple(float(part) for part in fields["direction"])
+    spacing, origin, direction = (tuple(map(float, fields[key])) for key in ("spacing", "origin", "direction"))
+    (sx, sy, sz), (ox, oy, oz) = spacing, origin
     return Volume(array, (sx, sy, sz), (ox, oy, oz), direction, name)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from automedsam import __version__
 from automedsam.backends import Backend, Engine, open_engine
 from automedsam.bundle import Bundle, load_bundle
+from automedsam.contract.checks import fail
 from automedsam.contract.protocol import DEVICE_OF_INT8
 from automedsam.contract.request_fields import check_request
 from automedsam.errors import AutoMedSAMError
@@ -107,6 +108,10 @@ class Service:
         wire = Wire(run.volume, run.plane)
         boxes = wire.read_boxes(request.get("boxes", []))
         tracklets = wire.read_tracklets(request.get("tracklets", []), boxes)
+        known = {segment.value for segment in run.bundle.segments}
+        for tracklet in tracklets:
+            if tracklet.label not in known:
+                fail("tracklets", f"the model {run.bundle.name} has no label {tracklet.label}")
         views = read_views(request, run.slices.shape[1:])
         labels = same_labels(asked.labels, run.volume.shape)
         if labels is None:

@@ -16,8 +16,8 @@ from bright_engine import SHAPE, draw_head, draw_truth, use_bright_engine
 
 from automedsam.backends import Backend
 from automedsam.bundle import BUILT_IN, Bundle, load_bundle
-from automedsam.contract.manifest import COMPONENTS
 from automedsam.console import measured_dice
+from automedsam.contract.manifest import COMPONENTS
 from automedsam.errors import AutoMedSAMError
 from automedsam.volume import Volume
 from automedsam_lab.datasets import Case, LabelScheme, cases, split

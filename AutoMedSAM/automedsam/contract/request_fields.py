@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,8 +66,18 @@ def _string(where: str, value: Any) -> None:
 
 def _path(where: str, value: Any) -> None:
     _string(where, value)
-    if not value or "\0" in value:
+    try:
+        possible = value and b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
         fail(where, f"{shown(value)} is not a path")
+
+
+def _file(where: str, value: Any) -> None:
+    _path(where, value)
+    if os.path.basename(value) in ("", ".", ".."):
+        fail(where, f"{shown(value)} is not a file's path")
 
 
 _ANY = number(-math.inf)
@@ -75,7 +86,7 @@ _INDEX = integer(-_MAX_SIDE, _MAX_SIDE)
 _NUMBER_OF_BOX = integer(-(2**53), 2**53)
 _VOLUME = Fields(
     {"spacing": list_of(_ANY, 3, 3), "origin": list_of(_ANY, 3, 3), "direction": list_of(_ANY, 9, 9)},
-    {"path": _path, "name": _string, "shape": list_of(integer(1, _MAX_SIDE), 3, 3)},
+    {"path": _file, "name": _string, "shape": list_of(integer(1, _MAX_SIDE), 3, 3)},
 )
 _DETECTED = Fields(
     {"id": _NUMBER_OF_BOX, "slice": _INDEX, "bounds": list_of(_ANY, 6, 6)},
@@ -99,7 +110,7 @@ _WHERE: dict[str, Check] = {
     "plane": nullable(one_of(*PLANES)),
     "slices": nullable(list_of(_INDEX, 2, 2)),
 }
-_RUN: dict[str, Check] = {"volume": _VOLUME, "labels": _path, "model": _path}
+_RUN: dict[str, Check] = {"volume": _VOLUME, "labels": _file, "model": _path}
 _OF_RUN: dict[str, Check] = {**_WHERE, "backend": one_of(*_BACKENDS), "device": _string, "names": _NAMES}
 _VIEWS = map_of(list_of(integer(-(10**6), 10**6), 4, 4), _string)
 _ID = Fields({"id": integer(-(2**53), 2**53)})
@@ -109,5 +120,5 @@ _REQUESTS: dict[str, Check] = {
     "link": Fields({"volume": _VOLUME, "model": _path, "boxes": _BOXES}, _WHERE),
     "check": Fields({"volume": _VOLUME, "model": _path}, {"names": _NAMES}),
     "devices": Fields({}, {"backend": one_of(*_BACKENDS)}),
-    "phantom": Fields({"path": _path}),
+    "phantom": Fields({"path": _file}),
 }
