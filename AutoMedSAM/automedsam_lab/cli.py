@@ -19,6 +19,7 @@ from automedsam_lab import (
     cli_quantize,
     cli_rivals,
     cli_runtimes,
+    cli_threshold,
     cli_train,
 )
 
@@ -39,6 +40,7 @@ app.add_typer(cli_memories.app)
 app.add_typer(cli_prepare.app)
 app.add_typer(cli_rivals.app, name="rival")
 app.add_typer(cli_runtimes.app)
+app.add_typer(cli_threshold.app)
 
 
 @app.callback()
