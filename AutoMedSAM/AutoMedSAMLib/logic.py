@@ -10,20 +10,21 @@ import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from automedsam.contract.protocol import DEVICE_OF_INT8
-from AutoMedSAMLib import dependencies, terms
-from AutoMedSAMLib.engine import Engine, Request
-from AutoMedSAMLib.engine_process import QtEngineProcess, StartProcess
+from AutoMedSAMLib.engine import installation
+from AutoMedSAMLib.engine.client import EngineClient, PendingRequest
+from AutoMedSAMLib.engine.input_check import InputCheck, names_of
+from AutoMedSAMLib.engine.process import QtEngineProcess, StartProcess
+from AutoMedSAMLib.engine.shared_files import SharedFiles, VolumeExport, VolumeIdentity
 from AutoMedSAMLib.errors import AutoMedSAMError
-from AutoMedSAMLib.exchange import Exchange, VolumeCopy, VolumeIdentity
-from AutoMedSAMLib.geometry import check_volumes, grid_of, shape_of
-from AutoMedSAMLib.input_check import InputCheck, names_of
-from AutoMedSAMLib.models import Model, built_in_models, find_model
-from AutoMedSAMLib.own_segments import own_segments
-from AutoMedSAMLib.provenance import read_boxes
-from AutoMedSAMLib.request_check import check_request
-from AutoMedSAMLib.run import Message, RunListener, RunRequest
-from AutoMedSAMLib.run_control import RunControl
-from AutoMedSAMLib.waiting import Waiting
+from AutoMedSAMLib.model.bundle_info import Model, built_in_models, find_model
+from AutoMedSAMLib.model.run import Message, RunListener, RunRequest
+from AutoMedSAMLib.run.blocking import BlockingRun
+from AutoMedSAMLib.run.controller import RunController
+from AutoMedSAMLib.run.validation import check_request, check_volumes
+from AutoMedSAMLib.scene import terms
+from AutoMedSAMLib.scene.geometry import grid_of, shape_of
+from AutoMedSAMLib.scene.provenance import read_boxes
+from AutoMedSAMLib.scene.segment_ownership import managed_segments
 
 
 class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
@@ -47,10 +48,10 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self, parent: object = None, start_process: StartProcess = QtEngineProcess) -> None:
         ScriptedLoadableModuleLogic.__init__(self, parent)
-        self.engine, self.exchange = Engine(start_process), Exchange()
-        self._run: RunControl | None = None
-        self._last: RunControl | None = None
-        self._linking: Request | None = None
+        self.engine, self.exchange = EngineClient(start_process), SharedFiles()
+        self._run: RunController | None = None
+        self._last: RunController | None = None
+        self._linking: PendingRequest | None = None
         self._check = InputCheck(self.engine, self.exchange)
         scene = slicer.mrmlScene
         self._scene_tags = [
@@ -87,8 +88,8 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             AutoMedSAMError: As `start` does.
         """
         # What the engine saw of each object, so that those that have not changed come out as they did.
-        seen = {} if request.segmentation is None else read_boxes(request.segmentation).get("views", {})
-        message = {"op": "propagate", "boxes": boxes, "tracklets": tracklets, "views": seen}
+        seen = {} if request.segmentation is None else read_boxes(request.segmentation).get("crops", {})
+        message = {"op": "propagate", "boxes": boxes, "tracklets": tracklets, "crops": seen}
         self._begin(request, listener, message, again=True)
 
     def link(
@@ -111,7 +112,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         """
         check_volumes(request.volumes, request.model.modalities)
         if self._linking is not None:
-            self.engine.abandon(self._linking)
+            self.engine.discard(self._linking)
         volume = request.volumes[0]
         message = {
             "op": "link",
@@ -127,7 +128,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             if event["event"] == "tracklets":
                 done(event["tracklets"])
 
-        self._linking = self.engine.ask(message, answered, _nothing)
+        self._linking = self.engine.send(message, answered, _nothing)
 
     def describe_device(self, backend: str, done: Callable[[str], None]) -> None:
         """Finds out what a backend would compute on, and why; the engine is asked only for FP32.
@@ -145,7 +146,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
                 missing = event["missing"]
                 done(f"Not installed yet: {', '.join(missing)} (Apply asks)" if missing else event["device"])
 
-        self.engine.ask({"op": "devices", "backend": backend}, answered, _nothing)
+        self.engine.send({"op": "devices", "backend": backend}, answered, _nothing)
 
     def check_input(
         self,
@@ -165,7 +166,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             AutoMedSAMError: If the volumes do not fit together, or there is no room for a copy.
         """
         check_volumes(volumes, model.modalities)
-        if not dependencies.are_met():
+        if not installation.are_met():
             done([])
             return
         self._check.start(volumes, model, self._complete_copy(VolumeIdentity.of(volumes)), done)
@@ -205,7 +206,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
     def has_result(self, request: RunRequest) -> bool:
         """Whether the output holds a result of this model for this volume, into which `replace` would write."""
         output = request.segmentation
-        return output is not None and bool(own_segments(output, request.model.name, request.volumes[0]))
+        return output is not None and bool(managed_segments(output, request.model.name, request.volumes[0]))
 
     def process(
         self,
@@ -253,7 +254,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             replace=replace,
         )
         terms.log_once(request.model)
-        waiting = Waiting(onProgress)
+        waiting = BlockingRun(onProgress)
         self.start(request, waiting)
         return waiting.wait()
 
@@ -276,11 +277,13 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             message = "A run goes on already; wait for its end, or cancel it."
             raise AutoMedSAMError(message)
         check_request(request)
-        dependencies.ensure(request.backend)
+        installation.ensure(request.backend)
         identity, last = VolumeIdentity.of(request.volumes), self._last
         copy = self._complete_copy(identity)
         is_same = copy is not None
-        copy = copy or self._check.take_copy(identity) or VolumeCopy(request.volumes, self.exchange.new_path("volume"))
+        copy = (
+            copy or self._check.take_copy(identity) or VolumeExport(request.volumes, self.exchange.new_path("volume"))
+        )
         # An engine that is still warm goes on from its own labels.
         goes_on = again and is_same and last.request.model == request.model and last.can_undo
         labels = last.labels if goes_on else self.exchange.new_path("labels")
@@ -296,16 +299,16 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             "slices": request.slices,
             "names": [names_of(volume) for volume in request.volumes],
         }
-        self._run = RunControl(
+        self._run = RunController(
             self.engine, request, listener, copy, labels, message, again=again, ended=self._run_ended
         )
 
-    def _complete_copy(self, identity: VolumeIdentity) -> VolumeCopy | None:
+    def _complete_copy(self, identity: VolumeIdentity) -> VolumeExport | None:
         """The last run's copy of the volumes, if it is complete and they have not changed since."""
         last = self._last
         return last.copy if last is not None and last.copy.is_complete and last.copy.identity == identity else None
 
-    def _run_ended(self, run: RunControl) -> None:
+    def _run_ended(self, run: RunController) -> None:
         """The files of a run that has written something stay for Propagate again, and so does its undo."""
         last, self._run = self._last, None
         if not run.has_written:
@@ -315,7 +318,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         if last is not None:
             self._discard(last, keep=run)
 
-    def _discard(self, run: RunControl, keep: RunControl | None) -> None:
+    def _discard(self, run: RunController, keep: RunController | None) -> None:
         kept = () if keep is None else (keep.copy.path, keep.labels)
         for path in (run.copy.path, run.labels):
             if path not in kept:

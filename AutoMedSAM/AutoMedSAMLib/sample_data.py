@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import slicer
 
-from AutoMedSAMLib.engine import Engine
+from AutoMedSAMLib.engine.client import EngineClient
+from AutoMedSAMLib.engine.shared_files import SharedFiles
 from AutoMedSAMLib.errors import AutoMedSAMError
-from AutoMedSAMLib.exchange import Exchange
-from AutoMedSAMLib.run import Message
+from AutoMedSAMLib.model.run import Message
 
 _CATEGORY = "AutoMedSAM"
 _ICONS = Path(__file__).resolve().parents[1] / "Resources" / "Icons"
@@ -42,11 +42,11 @@ def make_phantom(name: str = "Phantom FLAIR") -> slicer.vtkMRMLScalarVolumeNode:
     Raises:
         AutoMedSAMError: If the engine cannot.
     """
-    engine, exchange = Engine(), Exchange()
+    engine, exchange = EngineClient(), SharedFiles()
     answers: list[Message] = []
     try:
         path = exchange.new_path("phantom")
-        engine.ask(
+        engine.send(
             {"op": "phantom", "path": str(path)}, answers.append, lambda details: answers.append({"died": details})
         )
         until = time.monotonic() + _PATIENCE_SECONDS

@@ -6,8 +6,8 @@ import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
 from AutoMedSAMLib.logic import AutoMedSAMLogic
-from AutoMedSAMLib.provenance import read_provenance
 from AutoMedSAMLib.sample_data import make_phantom
+from AutoMedSAMLib.scene.provenance import read_provenance
 
 
 class AutoMedSAMTest(ScriptedLoadableModuleTest):

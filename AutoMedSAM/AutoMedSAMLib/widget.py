@@ -10,18 +10,19 @@ import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from AutoMedSAMLib import questions, terms
-from AutoMedSAMLib.box_history import BoxState
-from AutoMedSAMLib.boxes_panel import BoxesPanel
-from AutoMedSAMLib.confidence_panel import ConfidencePanel
 from AutoMedSAMLib.errors import AutoMedSAMError
-from AutoMedSAMLib.input_warnings import InputWarnings
-from AutoMedSAMLib.inputs_panel import InputsPanel
 from AutoMedSAMLib.logic import AutoMedSAMLogic
-from AutoMedSAMLib.parameters import Parameters
-from AutoMedSAMLib.run import Message, Outcome, Run, RunRequest
-from AutoMedSAMLib.run_panel import RunPanel
-from AutoMedSAMLib.timers import single_shot
+from AutoMedSAMLib.model.box_history import BoxState
+from AutoMedSAMLib.model.run import Message, Outcome, RunInfo, RunRequest
+from AutoMedSAMLib.panel import questions
+from AutoMedSAMLib.panel.boxes import BoxesPanel
+from AutoMedSAMLib.panel.confidence import ConfidencePanel
+from AutoMedSAMLib.panel.input_warnings import InputWarnings
+from AutoMedSAMLib.panel.inputs import InputsPanel
+from AutoMedSAMLib.panel.run_controls import RunPanel
+from AutoMedSAMLib.qt_timers import single_shot
+from AutoMedSAMLib.scene import terms
+from AutoMedSAMLib.scene.parameters import Parameters
 
 
 class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -41,27 +42,29 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self.logic = AutoMedSAMLogic()
         self.parameters = Parameters()
-        self._run: Run | None = None
+        self._run: RunInfo | None = None
         self._propagating = self._scene_gone = False
         # The box table when the present run was started, and when the last one was that wrote; with the run.
         self._before: BoxState | None = None
         self._last_before: BoxState | None = None
         self._wrote = False
         self.run_panel = RunPanel(self.ui, self.onApplyButton, self.onCancelButton, self.onUndoButton)
-        say = self.run_panel.say
+        show_status = self.run_panel.show_status
         unsay = self.run_panel.unsay
-        self.inputs = InputsPanel(self.ui, self.parameters, self.logic, say, unsay)
-        self.warnings = InputWarnings(self.ui.inputWarningLabel, self.logic, self.inputs.request, say)
+        self.inputs = InputsPanel(self.ui, self.parameters, self.logic, show_status, unsay)
+        self.warnings = InputWarnings(self.ui.inputWarningLabel, self.logic, self.inputs.request, show_status)
         self.boxes = BoxesPanel(
             self.ui,
             self.parameters,
             self.logic,
             self.inputs.request,
             self._propagate,
-            say,
+            show_status,
             self._on_table_replaced,
         )
-        self.confidence = ConfidencePanel(self.ui, lambda: self.boxes.table, lambda: self.boxes.volume, say, unsay)
+        self.confidence = ConfidencePanel(
+            self.ui, lambda: self.boxes.table, lambda: self.boxes.volume, show_status, unsay
+        )
 
         self._nodes_changed_soon = single_shot(0, self._on_nodes_changed)
         scene = slicer.mrmlScene
@@ -119,7 +122,9 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         window = self.ui.applyButton.window()
         if terms.must_be_shown(request.model):
             if not questions.accepts_terms(request.model, window):
-                self.run_panel.say(f"The terms of the model {request.model.name} were not accepted: nothing was run.")
+                self.run_panel.show_status(
+                    f"The terms of the model {request.model.name} were not accepted: nothing was run."
+                )
                 return
             terms.accept(request.model)
         self.warnings.before_run(request, lambda: self._apply(request))
@@ -146,12 +151,12 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._last_before = None
             self.boxes.undo_run(before)
             self.confidence.update()
-            self.run_panel.say("The segmentation and the boxes are as they were before the last run.")
+            self.run_panel.show_status("The segmentation and the boxes are as they were before the last run.")
         self._update_ready()
 
     # What the run says; see `RunListener`
 
-    def on_started(self, run: Run) -> None:
+    def on_started(self, run: RunInfo) -> None:
         if self._scene_gone:
             return
         self._run = run
@@ -188,7 +193,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if wrote:
                 self._last_before = self._before
                 if not self._propagating:
-                    self.boxes.note_apply(self._before)
+                    self.boxes.steps.note_run("Apply", self._before)
             self.confidence.update()
             if outcome.status == "finished" and not self._propagating:
                 self.boxes.show_best()
@@ -219,7 +224,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.confidence.update()
 
     def _update_ready(self) -> None:
-        self.run_panel.show_ready(self.inputs.why_not(), self.logic.can_undo)
+        self.run_panel.show_ready(self.inputs.missing_input(), self.logic.can_undo)
 
     def _on_nodes_changed(self) -> None:
         if not slicer.mrmlScene.IsBatchProcessing():

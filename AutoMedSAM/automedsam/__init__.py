@@ -6,7 +6,7 @@ object through the volume. The names below load what they need when they are fir
     >>> from pathlib import Path
     >>> import automedsam
     >>> volume = automedsam.read_volume(Path("flair.nii.gz"))
-    >>> run = automedsam.Run(volume, automedsam.load_bundle("glioma"))
+    >>> run = automedsam.SegmentationRun(volume, automedsam.load_bundle("glioma"))
     >>> for event in run.events():
     ...     print(event)
     >>> automedsam.write_segmentation(run.result(), Path("flair.seg.nrrd"))
@@ -20,15 +20,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from automedsam.backends import Backend
-    from automedsam.boxes import Box, Tracklet
     from automedsam.bundle import Bundle, list_bundles, load_bundle
+    from automedsam.core.boxes import Box, Tracklet
+    from automedsam.core.segmentation import Segment, Segmentation
+    from automedsam.core.volume import Plane, Volume
     from automedsam.errors import AutoMedSAMError
-    from automedsam.pipeline import Run, segment
-    from automedsam.reading import read_volume
-    from automedsam.segmentation import Segment, Segmentation
-    from automedsam.volume import Plane, Volume
-    from automedsam.writing import write_segmentation
+    from automedsam.io.segmentation_writer import write_segmentation
+    from automedsam.io.volume_reader import read_volume
+    from automedsam.pipeline.backends import Backend
+    from automedsam.pipeline.run import SegmentationRun, segment
 
 __version__ = "0.1.0"
 
@@ -38,9 +38,9 @@ __all__ = [
     "Box",
     "Bundle",
     "Plane",
-    "Run",
     "Segment",
     "Segmentation",
+    "SegmentationRun",
     "Tracklet",
     "Volume",
     "list_bundles",
@@ -51,15 +51,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "automedsam.backends": ("Backend",),
-    "automedsam.boxes": ("Box", "Tracklet"),
+    "automedsam.pipeline.backends": ("Backend",),
+    "automedsam.core.boxes": ("Box", "Tracklet"),
     "automedsam.bundle": ("Bundle", "list_bundles", "load_bundle"),
     "automedsam.errors": ("AutoMedSAMError",),
-    "automedsam.pipeline": ("Run", "segment"),
-    "automedsam.reading": ("read_volume",),
-    "automedsam.segmentation": ("Segment", "Segmentation"),
-    "automedsam.volume": ("Plane", "Volume"),
-    "automedsam.writing": ("write_segmentation",),
+    "automedsam.pipeline.run": ("SegmentationRun", "segment"),
+    "automedsam.io.volume_reader": ("read_volume",),
+    "automedsam.core.segmentation": ("Segment", "Segmentation"),
+    "automedsam.core.volume": ("Plane", "Volume"),
+    "automedsam.io.segmentation_writer": ("write_segmentation",),
 }
 
 

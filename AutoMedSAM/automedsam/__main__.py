@@ -1,5 +1,5 @@
 """`python -m automedsam`, for where the command is not on the path."""
 
-from automedsam.cli import main
+from automedsam.cli.app import main
 
 main()

@@ -9,40 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from automedsam.contract.manifest import MANIFEST_NAME, SCHEMA_VERSION, read_manifest
-from automedsam.detector import DetectorSettings, Fit, Mirror
+from automedsam.core.expected_input import ExpectedInput
+from automedsam.core.segmentation import Segment
+from automedsam.core.volume import Plane
+from automedsam.detection.detector import DetectorSettings, FlipAugmentation, ResizeMode
+from automedsam.detection.linking import LinkSettings
 from automedsam.errors import AutoMedSAMError
-from automedsam.expected_input import ExpectedInput
-from automedsam.linking import LinkSettings
-from automedsam.segmentation import Segment
-from automedsam.segmenter.architecture import Sam2Architecture
-from automedsam.segmenter.propagation import SegmenterSettings
-from automedsam.volume import Plane
+from automedsam.sam2.architecture import Sam2Architecture
+from automedsam.sam2.propagation import SegmenterSettings
+from automedsam.tracking.settings import TrackingSettings
 
-__all__ = ["MANIFEST_NAME", "SCHEMA_VERSION", "Bundle", "FollowSettings", "file_hash", "list_bundles", "load_bundle"]
+__all__ = ["MANIFEST_NAME", "SCHEMA_VERSION", "Bundle", "TrackingSettings", "file_hash", "list_bundles", "load_bundle"]
 
 BUILT_IN = Path(__file__).parent / "bundles"
 
 # By precision: the backend that a person asks for, and which of the detector's files it takes.
 _BACKENDS = {"int8": "int8", "fp32": "fp32-onnx", "torch": "fp32"}
 _DETECTOR_OF = {"int8": "int8", "fp32": "fp32", "torch": "fp32"}
-
-
-@dataclass(frozen=True)
-class FollowSettings:
-    """How tracklets become prompts.
-
-    Attributes:
-        fill: the share of the network's view, along each side, that the boxes of all objects fill together.
-        prompt_score: boxes of at least this score prompt on their own slice, too; above 1 only the seed does.
-        reach_mm: how far propagation goes beyond an object's first and last box.
-        margin: how far a mask may leave its object's box, as a share of the box's sides; boxes between and beyond
-            the detected ones are interpolated. It keeps a drifting memory from flooding what nobody detected.
-    """
-
-    fill: float
-    prompt_score: float
-    reach_mm: float
-    margin: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +58,7 @@ class Bundle:
     @property
     def licence(self) -> str:
         """The terms of the weights, which those of the training data decide."""
-        return str(self.manifest["licence"])
+        return str(self.manifest["license"])
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -111,7 +94,7 @@ class Bundle:
         """How the detector is fed and read."""
         d = self.manifest["detector"]
         rows, columns = d["input_size"]
-        mirror = None if d["mirror"] is None else Mirror(d["mirror"])
+        mirror = None if d["mirror"] is None else FlipAugmentation(d["mirror"])
         return DetectorSettings(
             (rows, columns),
             tuple(d["labels"]),
@@ -119,7 +102,7 @@ class Bundle:
             d["score_threshold"],
             d["nms_iou"],
             mirror,
-            Fit(d.get("fit", Fit.STRETCH.value)),
+            ResizeMode(d.get("fit", ResizeMode.STRETCH.value)),
         )
 
     @cached_property
@@ -134,9 +117,9 @@ class Bundle:
         return LinkSettings(threshold=self.detector.score_threshold, **self.manifest["linking"])
 
     @cached_property
-    def following(self) -> FollowSettings:
+    def tracking(self) -> TrackingSettings:
         """How objects become prompts."""
-        return FollowSettings(**self.manifest["following"])
+        return TrackingSettings(**self.manifest["tracking"])
 
     @cached_property
     def architecture(self) -> Sam2Architecture:
@@ -265,7 +248,7 @@ def _read(folder: Path) -> Bundle:
     bundle = Bundle(folder, read_manifest(folder))
     try:
         # What is more than types and ranges, such as more memories than the network has, fails here, not in a run.
-        _ = bundle.architecture, bundle.segmenter, bundle.linking, bundle.following, bundle.detector, bundle.segments
+        _ = bundle.architecture, bundle.segmenter, bundle.linking, bundle.tracking, bundle.detector, bundle.segments
     except (AutoMedSAMError, ValueError, KeyError, TypeError) as error:
         message = f"The bundle in {folder} has a faulty {MANIFEST_NAME}: {error}"
         raise AutoMedSAMError(message) from error

@@ -103,10 +103,10 @@ def test_configuring_fails_for_an_unlisted_file(a_copy: Path, tmp_path: Path) ->
 
 
 def test_configuring_fails_for_a_listed_file_that_is_gone(a_copy: Path, tmp_path: Path) -> None:
-    (a_copy / "AutoMedSAM" / "automedsam" / "volume.py").unlink()
+    (a_copy / "AutoMedSAM" / "automedsam" / "core" / "volume.py").unlink()
     configured = configure(a_copy, tmp_path / "build", tmp_path / "installed")
     assert configured.returncode != 0
-    assert "automedsam/volume.py is listed, but is not there" in configured.stdout
+    assert "automedsam/core/volume.py is listed, but is not there" in configured.stdout
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_what_is_missing_in_the_installed_folder_fails_ctest(tmp_path: Path) -> 
     build, installed = tmp_path / "build", tmp_path / "installed"
     assert configure(REPOSITORY, build, installed).returncode == 0
     assert run("cmake", "--install", build).returncode == 0
-    next(installed.rglob("automedsam/linking.py")).unlink()
+    next(installed.rglob("automedsam/detection/linking.py")).unlink()
     tested = run("ctest", "--test-dir", build, "--output-on-failure")
     assert tested.returncode != 0
     # Slicer's side is whole, and the engine is not: the panel opens, and the self-test says that nothing came.

@@ -16,11 +16,11 @@ import pytest
 import SimpleITK as sitk
 
 from automedsam.bundle import Bundle, load_bundle
-from automedsam.cli import main
-from automedsam.phantom import phantom_head
-from automedsam.pipeline import Run
-from automedsam.segmentation import Segment, Segmentation
-from automedsam.volume import Volume
+from automedsam.cli.app import main
+from automedsam.core.segmentation import Segment, Segmentation
+from automedsam.core.volume import Volume
+from automedsam.demo.phantom import phantom_head
+from automedsam.pipeline.run import SegmentationRun
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -190,9 +190,9 @@ def a_head() -> Volume:
 
 
 @pytest.fixture(scope="session")
-def a_run(a_head: Volume, glioma: Bundle) -> Run:
+def a_run(a_head: Volume, glioma: Bundle) -> SegmentationRun:
     """The whole road in this process, to compare with."""
-    run = Run(a_head, glioma)
+    run = SegmentationRun(a_head, glioma)
     list(run.events())
     return run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from automedsam.bundle import BUILT_IN, list_bundles, load_bundle
-from automedsam.detector import Fit
+from automedsam.detection.detector import ResizeMode
 from automedsam.errors import AutoMedSAMError
 
 
@@ -91,10 +91,10 @@ def test_unknown_fit_is_refused(a_copy: Path) -> None:
 
 def test_slices_are_stretched_unless_the_bundle_says_otherwise(a_copy: Path) -> None:
     assert "fit" not in load_bundle("glioma").manifest["detector"]
-    assert load_bundle("glioma").detector.fit is Fit.STRETCH
+    assert load_bundle("glioma").detector.fit is ResizeMode.STRETCH
     detector = load_bundle("glioma").manifest["detector"]
     edit(a_copy / "glioma", detector={**detector, "fit": "letterbox"})
-    assert load_bundle(a_copy / "glioma").detector.fit is Fit.LETTERBOX
+    assert load_bundle(a_copy / "glioma").detector.fit is ResizeMode.LETTERBOX
 
 
 def test_bundle_without_a_detector_says_what_is_missing(a_copy: Path) -> None:

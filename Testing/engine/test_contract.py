@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 
 from automedsam.contract import planes, protocol
-from automedsam.volume import Plane, Volume
+from automedsam.core.volume import Plane, Volume
 
 CODE = """
 import sys

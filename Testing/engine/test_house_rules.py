@@ -30,27 +30,31 @@ def test_nobody_imports_what_they_may_not_know() -> None:
 
 
 def test_a_forbidden_import_is_noticed(tmp_path: Path) -> None:
-    for package in ("automedsam", "automedsam/contract", "automedsam_lab", "AutoMedSAMLib"):
-        (tmp_path / package).mkdir()
-        (tmp_path / package / "__init__.py").touch()
+    for package in ("automedsam", "automedsam_lab", "AutoMedSAMLib"):
+        for path in (REPOSITORY / "AutoMedSAM" / package).rglob("*.py"):
+            empty = tmp_path / path.relative_to(REPOSITORY / "AutoMedSAM")
+            empty.parent.mkdir(parents=True, exist_ok=True)
+            empty.touch()
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
     (tmp_path / "automedsam" / "faulty.py").write_text("def late():\n    import slicer, automedsam_lab\n")
     (tmp_path / "AutoMedSAMLib" / "faulty.py").write_text(
-        "import automedsam.contract.planes\ndef late():\n    import automedsam.pipeline, scipy.ndimage\n"
+        "import automedsam.contract.planes\ndef late():\n    import automedsam.pipeline.run, scipy.ndimage\n"
     )
-    (tmp_path / "automedsam" / "pipeline.py").touch()
+    (tmp_path / "automedsam" / "pipeline" / "run.py").touch()
     (tmp_path / "automedsam" / "contract" / "planes.py").touch()
+    (tmp_path / "automedsam" / "core" / "faulty.py").write_text("def late():\n    import automedsam.pipeline.run\n")
     found = lint_imports(tmp_path, tmp_path)
     assert found.returncode != 0
     assert "automedsam.faulty -> slicer" in found.stdout
     assert "automedsam.faulty -> automedsam_lab" in found.stdout
-    assert "AutoMedSAMLib.faulty -> automedsam.pipeline" in found.stdout
+    assert "AutoMedSAMLib.faulty -> automedsam.pipeline.run" in found.stdout
     assert "AutoMedSAMLib.faulty -> automedsam.contract" not in found.stdout
     assert "AutoMedSAMLib.faulty -> scipy" in found.stdout
+    assert "automedsam.core.faulty -> automedsam.pipeline.run" in found.stdout
 
 
 def test_opening_the_module_in_slicer_imports_only_what_slicer_has() -> None:
-    files = [REPOSITORY / "AutoMedSAM" / "AutoMedSAM.py", *(REPOSITORY / "AutoMedSAM" / "AutoMedSAMLib").glob("*.py")]
+    files = [REPOSITORY / "AutoMedSAM" / "AutoMedSAM.py", *(REPOSITORY / "AutoMedSAM" / "AutoMedSAMLib").rglob("*.py")]
     foreign = {
         f"{path.name}: {name}"
         for path in files

@@ -32,7 +32,7 @@ def test_import_loads_nothing_heavy() -> None:
 
 
 def test_int8_road_needs_no_torch() -> None:
-    program = "import sys, automedsam.pipeline, automedsam.demo, automedsam.cli; print(*sys.modules)"
+    program = "import sys, automedsam.pipeline.run, automedsam.demo.run_demo, automedsam.cli.app; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     assert not {"torch", "sam2", "onnxruntime"} & set(loaded.split())
 

@@ -182,7 +182,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_change_of_a_field_is_refused_or_gives_a_bundle_that_can_be_described(
     place: str, value: Any, fuzzed: Path
 ) -> None:
-    from automedsam.console import bundle_table
+    from automedsam.cli.console import bundle_table
 
     write(fuzzed, changed(place, value))
     bundle = loaded(fuzzed)
@@ -202,3 +202,11 @@ def test_damaged_bytes_are_refused_or_change_nothing_that_is_read(
     start %= len(content)
     write(fuzzed, content[:start] + junk + content[start + length :])
     loaded(fuzzed)
+
+
+def test_schema_2_is_read_and_its_own_keys_are_named(tmp_path: Path) -> None:
+    renamed = {"licence": "license", "following": "tracking"}
+    manifest = {renamed.get(key, key): copy.deepcopy(value) for key, value in GOOD.items()} | {"schema": 2}
+    assert read_manifest(write(tmp_path, manifest)) == read_manifest(BUILT_IN / "glioma")
+    manifest["tracking"]["margin"] = -0.1
+    assert "tracking.margin: -0.1" in refusal(write(tmp_path, manifest))

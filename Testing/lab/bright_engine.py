@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from automedsam.backends import Engine
-from automedsam.boxes import Box
-from automedsam.resize import resize_linear
-from automedsam.segmenter.parts import Decoded, Floats, ImageEmbedding, MaskPrompt
-from automedsam.segmenter.propagation import IMAGENET_MEAN, IMAGENET_STD
-from automedsam.volume import Volume
-from automedsam_lab.prompted import tight_box
+from automedsam.core.boxes import Box
+from automedsam.core.resize import resize_linear
+from automedsam.core.volume import Volume
+from automedsam.pipeline.backends import LoadedModel
+from automedsam.sam2.networks import DecoderPrompt, Floats, ImageEmbedding, MaskPrediction
+from automedsam.sam2.propagation import IMAGENET_MEAN, IMAGENET_STD
+from automedsam_lab.metrics.reference_boxes import tight_box
 
 SHAPE = (16, 60, 60)
 LESION = ((5, 12), (20, 40), (24, 48))
@@ -27,22 +27,24 @@ class BrightDetector:
             yield [replace(tight_box(bright), score=0.9)] if bright.any() else []
 
 
-class BrightParts:
+class BrightNetworks:
     """The object is whatever is bright in the network's view."""
 
     def encode_image(self, image: Floats) -> ImageEmbedding:
         side = image.shape[-1]
-        grey = (image[0] * IMAGENET_STD + IMAGENET_MEAN)[None, :1]
+        gray = (image[0] * IMAGENET_STD + IMAGENET_MEAN)[None, :1]
         cells = np.zeros((1, 4, side // 16, side // 16), np.float32)
-        return ImageEmbedding(resize_linear(grey, (side // 4, side // 4)), cells, cells)
+        return ImageEmbedding(resize_linear(gray, (side // 4, side // 4)), cells, cells)
 
     def attend(self, features: Floats, *_memories: object) -> Floats:
         return features
 
-    def decode(self, features: Floats, embedding: ImageEmbedding, prompt: MaskPrompt, *, remembered: bool) -> Decoded:
+    def decode(
+        self, features: Floats, embedding: ImageEmbedding, prompt: DecoderPrompt, *, memory_conditioned: bool
+    ) -> MaskPrediction:
         logits = np.repeat(40 * (embedding.high_res_0 - 0.6), 4, axis=1)
         presence = np.full((1, 1), float(logits.max()), np.float32)
-        return Decoded(logits, np.ones((1, 4), np.float32), np.zeros((1, 4, 4), np.float32), presence)
+        return MaskPrediction(logits, np.ones((1, 4), np.float32), np.zeros((1, 4, 4), np.float32), presence)
 
     def remember(self, features: Floats, logits: Floats, presence: Floats, *, binarise: bool) -> Floats:
         return features
@@ -51,11 +53,11 @@ class BrightParts:
 def use_bright_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Takes brightness for tumour, whatever the bundle and the backend."""
 
-    def open_engine(*_arguments: object) -> Engine:
-        return Engine(BrightDetector(), BrightParts(), "nothing")  # type: ignore[arg-type]
+    def load_model(*_arguments: object) -> LoadedModel:
+        return LoadedModel(BrightDetector(), BrightNetworks(), "nothing")  # type: ignore[arg-type]
 
-    for module in ("automedsam.pipeline", "automedsam_lab.evaluate_case", "automedsam_lab.evaluate_speed"):
-        monkeypatch.setattr(f"{module}.open_engine", open_engine)
+    for module in ("automedsam.pipeline.run", "automedsam_lab.evaluation.case", "automedsam_lab.evaluation.speed"):
+        monkeypatch.setattr(f"{module}.load_model", load_model)
 
 
 def draw_truth() -> np.ndarray:

@@ -15,11 +15,11 @@ def a_manifest(tmp_path: Path) -> Bundle:
     """A bundle of one label whose model files are not there."""
     files = {precision: {part: f"{part}.{precision}.onnx" for part in COMPONENTS} for precision in ("int8", "fp32")}
     manifest = {
-        "schema": 1,
+        "schema": 2,
         "name": "glioma",
         "version": "0.0.1",
         "task": "a bright thing",
-        "licence": "none",
+        "license": "none",
         "modalities": ["FLAIR"],
         "window": None,
         "plane": "axial",
@@ -34,7 +34,7 @@ def a_manifest(tmp_path: Path) -> Bundle:
             "files": {"int8": "detector.int8.onnx", "fp32": "detector.fp32.onnx"},
         },
         "linking": {"iou": 0.3, "max_gap_mm": 4.0, "min_extent_mm": 3.0},
-        "following": {"fill": 0.6, "prompt_score": 0.5, "reach_mm": 3.0, "margin": 0.25},
+        "tracking": {"fill": 0.6, "prompt_score": 0.5, "reach_mm": 3.0, "margin": 0.25},
         "segmenter": {
             "architecture": {"image_size": 128, "num_maskmem": 5, "multimask": False},
             "box_as_mask": True,

@@ -49,12 +49,12 @@ def main() -> None:
     generate(archive, arguments.images, arguments.side)
     if not arguments.measure:
         return
-    from automedsam_lab.archives.opening import Layout
-    from automedsam_lab.prepare import Settings, prepare
+    from automedsam_lab.data.prepare.run import Settings, prepare
+    from automedsam_lab.data.readers.registry import DatasetFormat
 
     try:
         for call in ("first", "second"):
-            summary = prepare(Settings(Layout.KVASIR, archive, out, workers=arguments.workers))
+            summary = prepare(Settings(DatasetFormat.KVASIR, archive, out, workers=arguments.workers))
             print(
                 f"{call} call: {summary.made} images made, {summary.kept} kept, {summary.seconds:.1f} s, "
                 f"{summary.peak_mb:.0f} MB at most ({arguments.workers} workers): {summary.counts}"

@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from automedsam.boxes import Box
-from automedsam.letterbox import Letterbox
-from automedsam.volume import Plane, Volume
-from automedsam_lab.prepare_split import PARTS
+from automedsam.core.boxes import Box
+from automedsam.core.letterbox import Letterbox
+from automedsam.core.volume import Plane, Volume
+from automedsam_lab.data.prepare.split import SPLITS
 
 
 def manifest_of(out: Path) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def coco_of(out: Path, part: str) -> dict[str, Any]:
 def images_of(out: Path) -> dict[str, dict[str, Any]]:
     """Every image's entry by its file's name, with its part and under `boxes` its annotations."""
     found = {}
-    for part in PARTS:
+    for part in SPLITS:
         coco = coco_of(out, part)
         by_id = {image["id"]: {**image, "part": part, "boxes": []} for image in coco["images"]}
         for annotation in coco["annotations"]:
@@ -50,8 +50,8 @@ def check(out: Path) -> dict[str, dict[str, Any]]:
     manifest, images = manifest_of(out), images_of(out)
     assert manifest["schema"] == 1 and manifest["size"] == 640 and manifest["fractions"] == [0.7, 0.2, 0.1]
     parts = manifest["patients"]
-    assert len({p for part in PARTS for p in parts[part]}) == sum(len(parts[part]) for part in PARTS)
-    for part in PARTS:
+    assert len({p for part in SPLITS for p in parts[part]}) == sum(len(parts[part]) for part in SPLITS)
+    for part in SPLITS:
         of_part = [image for image in images.values() if image["part"] == part]
         assert manifest["counts"][part] == {
             "patients": len(parts[part]),

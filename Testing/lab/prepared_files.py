@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from automedsam.boxes import Box
-from automedsam.letterbox import Letterbox
+from automedsam.core.boxes import Box
+from automedsam.core.letterbox import Letterbox
 
 LABELS = {1: "bright", 2: "brighter"}
 PATIENTS = {"train": ("a", "b"), "val": ("c",), "test": ("d",)}
@@ -18,15 +18,15 @@ PATIENTS = {"train": ("a", "b"), "val": ("c",), "test": ("d",)}
 def draw_volume(rng: np.random.Generator, shape: tuple[int, int, int] = (6, 40, 32)) -> tuple[np.ndarray, np.ndarray]:
     """Grey levels and labels `(K, J, I)` uint8 of noise with an ellipsoid of each label."""
     places = np.indices(shape).astype(float)
-    grey = rng.integers(10, 60, shape)
+    gray = rng.integers(10, 60, shape)
     labels = np.zeros(shape, np.uint8)
     for label in LABELS:
-        centre = np.array(shape) * (0.5, 0.27 if label == 1 else 0.73, 0.5) + rng.uniform(-1, 1, 3)
+        center = np.array(shape) * (0.5, 0.27 if label == 1 else 0.73, 0.5) + rng.uniform(-1, 1, 3)
         radii = np.array(shape) * (0.6, 0.18, 0.25)
-        inside = (((places - centre[:, None, None, None]) / radii[:, None, None, None]) ** 2).sum(0) < 1
+        inside = (((places - center[:, None, None, None]) / radii[:, None, None, None]) ** 2).sum(0) < 1
         labels[inside] = label
-        grey[inside] += 80 * label
-    return np.clip(grey, 0, 255).astype(np.uint8), labels
+        gray[inside] += 80 * label
+    return np.clip(gray, 0, 255).astype(np.uint8), labels
 
 
 def write_prepared(out: Path, *, size: int = 64, masks: bool = True, pictures: bool = False, seed: int = 0) -> Path:
@@ -61,18 +61,18 @@ def write_prepared(out: Path, *, size: int = 64, masks: bool = True, pictures: b
             (out / folder / part).mkdir(parents=True)
         (out / "annotations").mkdir(exist_ok=True)
         for patient in patients:
-            grey, labels = draw_volume(rng)
+            gray, labels = draw_volume(rng)
             if pictures:
-                grey, labels = grey[2:3], (labels[2:3] > 0).astype(np.uint8)
+                gray, labels = gray[2:3], (labels[2:3] > 0).astype(np.uint8)
             image, label = (f"{folder}/{patient}.{'png' if pictures else 'nii.gz'}" for folder in folders)
-            _write_native(root / image, grey)
+            _write_native(root / image, gray)
             _write_native(root / label, labels * 255 if pictures else labels)
             case = {"case": patient, "patient": patient, "part": part, "scheme": None, "modality": "MR"}
             values = {"255": 1} if pictures else {str(value): value for value in names}
             cases.append({**case, "images": [image], "label": label, "values": values})
-            for index in range(len(grey)):
+            for index in range(len(gray)):
                 place = (image, None if pictures else index)
-                _add(coco, out, part, patient, place, grey[index], labels[index], size, masks)
+                _add(coco, out, part, patient, place, gray[index], labels[index], size, masks)
         path = out / "annotations" / f"{part}.json"
         path.write_text(json.dumps(coco), encoding="utf-8")
         files[f"annotations/{part}.json"] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -119,16 +119,16 @@ def _add(
     part: str,
     patient: str,
     place: tuple[str, int | None],
-    grey: np.ndarray,
+    gray: np.ndarray,
     labels: np.ndarray,
     size: int,
     masks: bool,
 ) -> None:
     source, index = place
-    height, width = grey.shape
+    height, width = gray.shape
     box = Letterbox.fit((height, width), (size, size))
     name = f"{patient}-{index or 0:03}.png"
-    Image.fromarray(box.image(grey)).save(out / "images" / part / name)
+    Image.fromarray(box.image(gray)).save(out / "images" / part / name)
     if masks:
         Image.fromarray(box.mask(labels)).save(out / "masks" / part / name)
     image_id = len(coco["images"]) + 1

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from automedsam.segmenter.architecture import Sam2Architecture, build_sam2
-from automedsam_lab.published import NO_OBJECT_EMBEDDING, Config
+from automedsam.sam2.architecture import Sam2Architecture
+from automedsam.sam2.build import build_sam2
+from automedsam_lab.checkpoints.model_zoo import NO_OBJECT_EMBEDDING, Config
 
 TINY = Config(
     "tiny",

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from automedsam.boxes import Box
-from automedsam.segmenter.architecture import Sam2Architecture, build_sam2
-from automedsam.segmenter.onnx_parts import PART_NAMES
-from automedsam.segmenter.propagation import SegmenterSettings
-from automedsam_lab.agreement import PromptedClip
+from automedsam.core.boxes import Box
+from automedsam.sam2.architecture import Sam2Architecture
+from automedsam.sam2.build import build_sam2
+from automedsam.sam2.onnx_networks import NETWORK_NAMES
+from automedsam.sam2.propagation import SegmenterSettings
+from automedsam_lab.quantization.fidelity import PromptedClip
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -48,10 +49,10 @@ def tiny_model() -> SAM2Base:
 
 def export(model: SAM2Base, folder: Path) -> dict[str, Path]:
     """The exported graph of each part."""
-    from automedsam_lab.export_segmenter import export_segmenter
+    from automedsam_lab.export.segmenter import export_segmenter
 
     export_segmenter(model, folder)
-    return {part: folder / f"{part}.onnx" for part in PART_NAMES}
+    return {part: folder / f"{part}.onnx" for part in NETWORK_NAMES}
 
 
 def some_clips(count: int = 2, frames: int = 3) -> list[PromptedClip]:
@@ -59,7 +60,7 @@ def some_clips(count: int = 2, frames: int = 3) -> list[PromptedClip]:
     rng = np.random.default_rng(1)
     clips = []
     for _ in range(count):
-        grey = rng.integers(0, 90, (frames, 40, 40)).astype(np.uint8)
-        grey[:, 10:28, 12:26] += 120
-        clips.append(PromptedClip(grey, Box(12, 10, 14, 18)))
+        gray = rng.integers(0, 90, (frames, 40, 40)).astype(np.uint8)
+        gray[:, 10:28, 12:26] += 120
+        clips.append(PromptedClip(gray, Box(12, 10, 14, 18)))
     return clips

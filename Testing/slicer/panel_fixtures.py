@@ -19,11 +19,12 @@ REPORT = {
 @pytest.fixture
 def panel(module, scene, monkeypatch):
     """The panel over a recorded logic."""
-    from AutoMedSAMLib import run_panel, widget
+    from AutoMedSAMLib import widget
+    from AutoMedSAMLib.panel import run_controls
 
     monkeypatch.setattr(widget, "AutoMedSAMLogic", RecordedLogic)
     # Tests click faster than a double click.
-    monkeypatch.setattr(run_panel, "_DOUBLE_CLICK_SECONDS", 0.0)
+    monkeypatch.setattr(run_controls, "_DOUBLE_CLICK_SECONDS", 0.0)
     opened = module.open_panel()
     yield opened
     opened.close()

@@ -4,8 +4,8 @@ from typing import Any
 
 import slicer
 
-from AutoMedSAMLib.models import built_in_models
-from AutoMedSAMLib.run import Outcome, Run
+from AutoMedSAMLib.model.bundle_info import built_in_models
+from AutoMedSAMLib.model.run import Outcome, RunInfo
 
 
 class RecordedLogic:
@@ -68,10 +68,10 @@ class RecordedLogic:
 
     # What a test lets it tell
 
-    def tell_started(self, axis: int = 0, plane: str = "axial", slices: tuple[int, int] = (0, 39)) -> Run:
+    def tell_started(self, axis: int = 0, plane: str = "axial", slices: tuple[int, int] = (0, 39)) -> RunInfo:
         node = self.request.segmentation or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Result")
         threshold = self.request.threshold or self.request.model.threshold
-        run = Run(self.request, node, plane, axis, slices, threshold, "CPU: told by a test")
+        run = RunInfo(self.request, node, plane, axis, slices, threshold, "CPU: told by a test")
         self.run = run
         self.listener.on_started(run)
         return run
@@ -84,7 +84,7 @@ class RecordedLogic:
 
     def _write_empty_segments(self) -> None:
         """What a run leaves in the segmentation even where nothing was found."""
-        from AutoMedSAMLib.segment_writer import SegmentWriter
+        from AutoMedSAMLib.scene.segment_writer import SegmentWriter
 
         run, request = self.run, self.request
         mode = "again" if self.propagated is not None else "replace"

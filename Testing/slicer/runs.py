@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 import slicer
 
-from AutoMedSAMLib.label_layer import content_of
-from AutoMedSAMLib.models import find_model
-from AutoMedSAMLib.run import RunRequest
+from AutoMedSAMLib.model.bundle_info import find_model
+from AutoMedSAMLib.model.run import RunRequest
+from AutoMedSAMLib.scene.shared_labelmap import segment_mask_on_grid
 
 
 class Recorder:
@@ -102,7 +102,7 @@ class ScriptedEngine:
     def finish(self, objects: int = 1, tracklets: Any = ()) -> None:
         report = {"seconds": {}, "slices": 1, "segmented_slices": 1, "objects": objects, "volume_ml": {}}
         report |= {"peak_memory_mb": 1.0, "device": "CPU"}
-        self.answer(event="finished", report=report, tracklets=list(tracklets), confidence=[], views={})
+        self.answer(event="finished", report=report, tracklets=list(tracklets), confidence=[], crops={})
 
     def write(self, line: str) -> None:
         self.sent.append(json.loads(line))
@@ -134,7 +134,9 @@ def labels_in(segmentation: Any, volume: Any, segment_ids: dict[int, str]) -> np
     """The segments' voxels on the volume's grid (K, J, I), as label values; the two must be in one space."""
     labels = np.zeros(slicer.util.arrayFromVolume(volume).shape, np.uint8)
     for value, segment_id in segment_ids.items():
-        content = content_of(segmentation.GetSegmentation().GetSegment(segment_id), labels.shape, ijk_to_ras(volume))
+        content = segment_mask_on_grid(
+            segmentation.GetSegmentation().GetSegment(segment_id), labels.shape, ijk_to_ras(volume)
+        )
         assert content is not None, "the segment is not on the volume's grid"
         labels[content] = value
     return labels

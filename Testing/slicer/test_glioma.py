@@ -40,10 +40,10 @@ def logic(scene: Any) -> Iterator[Any]:
 
 
 def labels_of(segmentation: Any, volume: Any) -> np.ndarray:
-    from AutoMedSAMLib.own_segments import own_segments
+    from AutoMedSAMLib.scene.segment_ownership import managed_segments
     from runs import labels_in
 
-    own = own_segments(segmentation, "glioma", volume)
+    own = managed_segments(segmentation, "glioma", volume)
     return labels_in(segmentation, volume, {value: one.id for value, one in own.items()})
 
 
@@ -52,7 +52,7 @@ def test_process_gives_what_the_command_line_gives_and_so_do_its_saved_files(
 ) -> None:
     import SimpleITK as sitk
 
-    from AutoMedSAMLib.provenance import read_provenance
+    from AutoMedSAMLib.scene.provenance import read_provenance
 
     volume = load_volume(flair, "FLAIR Läsion 脳")
     segmentation = logic.process([volume], model="glioma", backend="INT8")

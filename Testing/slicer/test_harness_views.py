@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-RED, GREY = (255, 0, 0), (128, 128, 128)
+RED, GRAY = (255, 0, 0), (128, 128, 128)
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def test_a_segment_is_drawn_over_the_volume(slicer_app: Any, a_red_ball: Any, na
 
     picture = slice_picture(slicer_app.layoutManager().sliceWidget(name), (200, 200)).astype(int)
     inside, outside = picture[100, 100], picture[100, 20]
-    assert np.allclose(outside, GREY, atol=4)
+    assert np.allclose(outside, GRAY, atol=4)
     # Slicer fills segments with half their colour.
-    assert np.allclose(inside, np.add(RED, GREY) / 2, atol=6)
+    assert np.allclose(inside, np.add(RED, GRAY) / 2, atol=6)
     reddish = picture[..., 0] - picture[..., 2] > 40
     # The ball's disc: a radius of 10 mm where 40 mm are 200 pixels.
     assert reddish.sum() == pytest.approx(np.pi * 50**2, rel=0.1)

@@ -71,7 +71,7 @@ def test_folder_that_is_no_model_is_told_and_changes_nothing(panel, tmp_path):
 def test_model_of_ones_own_can_be_used(panel, tmp_path):
     import shutil
 
-    from AutoMedSAMLib.models import BUILT_IN
+    from AutoMedSAMLib.model.bundle_info import BUILT_IN
 
     shutil.copytree(BUILT_IN / "glioma", tmp_path / "mine")
     shutil.copytree(BUILT_IN / "segmenters", tmp_path / "segmenters")
@@ -93,7 +93,7 @@ def test_model_that_is_gone_is_never_replaced_by_another(ready, tmp_path):
 
 def test_model_of_two_modalities_asks_for_both_in_its_order(module, scene, monkeypatch, flair, slicer_app):
     from AutoMedSAMLib import widget
-    from AutoMedSAMLib.models import find_model
+    from AutoMedSAMLib.model.bundle_info import find_model
 
     both = replace(find_model("glioma"), modalities=("T1", "FLAIR"))
     monkeypatch.setattr(RecordedLogic, "models", lambda _self: [both])
@@ -112,7 +112,7 @@ def test_model_of_two_modalities_asks_for_both_in_its_order(module, scene, monke
 
 def test_device_is_asked_for_once_a_backend(module, monkeypatch, scene):
     from AutoMedSAMLib import widget
-    from AutoMedSAMLib.models import find_model
+    from AutoMedSAMLib.model.bundle_info import find_model
 
     both = replace(find_model("glioma"), precisions=frozenset(("int8", "fp32")))
     monkeypatch.setattr(RecordedLogic, "models", lambda _self: [both])
@@ -131,7 +131,7 @@ def test_backend_without_its_files_cannot_be_applied(ready):
     ready.ui.backendSelector.currentIndex = 1
     assert not ready.ui.applyButton.enabled
     assert "no FP32 files" in ready.ui.statusLabel.text
-    assert ready.ui.deviceLabel.text == "Its files are not here"
+    assert ready.ui.deviceLabel.text == "Files not installed"
 
 
 def test_what_is_chosen_is_what_is_asked_for(ready):

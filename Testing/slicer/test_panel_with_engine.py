@@ -9,9 +9,9 @@ SECONDS = 60
 
 
 @pytest.fixture
-def widget(module_widget, add_volume, slicer_app):
-    """The panel with the phantom head chosen."""
-    from automedsam.phantom import phantom_head
+def widget(module_widget, add_volume, slicer_app, wait_until):
+    """The panel with the phantom head chosen and checked."""
+    from automedsam.demo.phantom import phantom_head
 
     volume, _ = phantom_head()
     matrix = np.eye(4)
@@ -19,6 +19,7 @@ def widget(module_widget, add_volume, slicer_app):
     matrix[:3, 3] = np.array([-1, -1, 1]) * volume.origin
     add_volume(volume.array, matrix, "FLAIR")
     slicer_app.processEvents()
+    wait_until(lambda: module_widget.widget.warnings.are_known, SECONDS)
     return module_widget.widget
 
 
@@ -26,6 +27,8 @@ def widget(module_widget, add_volume, slicer_app):
 def done(widget, wait_until):
     """The panel after Apply."""
     widget.ui.applyButton.click()
+    # The image is compared with the training images first.
+    wait_until(lambda: widget.logic.is_running, SECONDS)
     wait_until(lambda: not widget.logic.is_running, SECONDS)
     assert len(widget.boxes.table.objects()) >= 2, widget.ui.statusLabel.text
     return widget
@@ -47,8 +50,8 @@ def mask(widget):
 def middle_of(box):
     """Voxels in the inner half of a box, as slices of (K, J, I)."""
     low, high = np.array(box.bounds[0::2]), np.array(box.bounds[1::2])
-    centre, quarter = (low + high) / 2, (high - low) / 4
-    return tuple(slice(int(c - q), int(np.ceil(c + q))) for c, q in zip(centre[::-1], quarter[::-1], strict=True))
+    center, quarter = (low + high) / 2, (high - low) / 4
+    return tuple(slice(int(c - q), int(np.ceil(c + q))) for c, q in zip(center[::-1], quarter[::-1], strict=True))
 
 
 def seed_box(group):

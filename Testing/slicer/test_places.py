@@ -17,7 +17,7 @@ ORDERS = {
 @pytest.fixture(scope="module")
 def head() -> Any:
     """A made-up head with lesions, and its lower half left out to be quick."""
-    from automedsam.phantom import phantom_head
+    from automedsam.demo.phantom import phantom_head
 
     volume, _ = phantom_head()
     return volume.array[26:50], np.array(volume.spacing)
@@ -51,13 +51,13 @@ def laid_out(head: Any, order: tuple[int, ...], senses: tuple[int, ...]) -> tupl
 
 def expected_labels(array: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """What the engine itself finds in the same voxels at the same place."""
-    from automedsam import Run, Volume, load_bundle
+    from automedsam import SegmentationRun, Volume, load_bundle
 
     matrix = np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     direction = matrix[:3, :3] / spacing
     volume = Volume(array, tuple(spacing.round(9)), tuple(matrix[:3, 3]), tuple(direction.ravel()), "head")
-    run = Run(volume, load_bundle("glioma"))
+    run = SegmentationRun(volume, load_bundle("glioma"))
     for _ in run.events():
         pass
     return run.result().labels
@@ -105,9 +105,9 @@ def test_under_a_transform_a_new_segmentation_and_a_fixed_one_are_both_in_place(
     world = (turn @ matrix @ np.array([i, j, k, np.ones_like(i)]))[:3].mean(axis=1)
     assert moving.GetTransformNodeID() == transform.GetID() and fixed.GetTransformNodeID() is None
     for node in (moving, fixed):
-        centre = node.GetSegmentCenterRAS(node.GetSegmentation().GetNthSegmentID(0))
-        np.testing.assert_allclose(centre_of(node), world, atol=1e-3)
-        assert centre is not None
+        center = node.GetSegmentCenterRAS(node.GetSegmentation().GetNthSegmentID(0))
+        np.testing.assert_allclose(center_of(node), world, atol=1e-3)
+        assert center is not None
     # Slicer itself resamples nothing to lay them over the volume.
     for node in (moving, fixed):
         seen = slicer.util.arrayFromSegmentBinaryLabelmap(node, node.GetSegmentation().GetNthSegmentID(0), volume)
@@ -115,7 +115,7 @@ def test_under_a_transform_a_new_segmentation_and_a_fixed_one_are_both_in_place(
     assert everything_in(bystander) == before
 
 
-def centre_of(node: Any) -> np.ndarray:
+def center_of(node: Any) -> np.ndarray:
     """The mean of a segmentation's first segment in the world, in mm RAS."""
     import slicer
     import vtk
@@ -146,7 +146,7 @@ def test_a_part_of_the_slices_alone(logic: Any, add_volume: Any, head: Any) -> N
 
 
 def test_a_model_with_two_labels(logic: Any, load_volume: Any, shared_data: Any) -> None:
-    from automedsam import Run, load_bundle, read_volume
+    from automedsam import SegmentationRun, load_bundle, read_volume
     from runs import labels_in
 
     path = sorted((shared_data / "msd_task04_hippocampus" / "imagesTr").glob("hippocampus_02*.nii.gz"))[0]
@@ -154,7 +154,7 @@ def test_a_model_with_two_labels(logic: Any, load_volume: Any, shared_data: Any)
     segmentation = logic.process(volume, model="hippocampus")
     segments = segmentation.GetSegmentation()
     assert segments.GetNumberOfSegments() == 2 and segments.GetNumberOfLayers() == 1
-    run = Run(read_volume(path), load_bundle("hippocampus"))
+    run = SegmentationRun(read_volume(path), load_bundle("hippocampus"))
     for _ in run.events():
         pass
     ids = dict(enumerate(segments.GetSegmentIDs(), start=1))

@@ -11,7 +11,7 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 def test_the_phantom_is_made_without_a_network(scene: Any) -> None:
     import slicer
 
-    from automedsam.phantom import phantom_head
+    from automedsam.demo.phantom import phantom_head
     from AutoMedSAMLib.sample_data import make_phantom
     from runs import ijk_to_ras
 
@@ -46,7 +46,7 @@ def test_a_phantom_that_cannot_be_made_is_explained_to_the_person_who_clicked(
     import slicer
     from SampleData import SampleDataLogic
 
-    from AutoMedSAMLib import engine_process
+    from AutoMedSAMLib.engine import process as engine_process
 
     shown: list[str] = []
     monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, **_: shown.append(text))

@@ -65,6 +65,7 @@ def test_panel_before_during_and_after_a_run(case, pictures, wait_until):
     panel, name = case
     widget, ui = panel.widget, panel.widget.ui
     folder = pictures / name
+    wait_until(lambda: widget.warnings.are_known, 20)
     save_widget(panel.window, folder / "panel-idle.png")
     assert ui.applyButton.enabled
 

@@ -11,7 +11,7 @@ def test_panel_below_does_not_move_with_the_sentence(ready, panel, slicer_app):
     panel.show(440, 900)
     places = set()
     for sentence in ("", "Short.", "A sentence of two lines, " * 3, "A sentence of three lines, " * 4):
-        ready.run_panel.say(sentence)
+        ready.run_panel.show_status(sentence)
         slicer_app.processEvents()
         places.add(ready.ui.boxesButton.y)
     assert len(places) == 1
@@ -26,13 +26,13 @@ def test_task_of_a_model_is_shown_whole(ready, panel, slicer_app):
 
 
 def test_sentence_about_a_slice_goes_when_another_is_looked_at(running):
-    from AutoMedSAMLib import slice_views
+    from AutoMedSAMLib.scene import slice_views
 
     for box in (a_box(1, 10), a_box(2, 12)):
         running.logic.listener.on_boxes([box])
     running.logic.listener.on_tracklets([a_tracklet([1, 2], 10)])
     running.logic.tell_finished(confidence=[{"slice": 11, "confidence": 0.1, "reason": "box and mask disagree"}])
-    running.ui.doubtfulButton.click()
+    running.ui.uncertainButton.click()
     assert running.ui.statusLabel.text.startswith("Slice 11:")
     slice_views.jump_to_slice(running.boxes.volume, 0, 30)
     assert running.ui.statusLabel.text == ""
@@ -57,7 +57,7 @@ def test_next_scene_shows_nothing_of_the_last_run(done, scene, slicer_app):
 
 @pytest.mark.parametrize("sentence", ["", "Found 2 objects."])
 def test_what_is_missing_gives_way_to_what_was_said(ready, slicer_app, sentence):
-    ready.run_panel.say(sentence)
+    ready.run_panel.show_status(sentence)
     volume = ready.parameters.volume(0)
     ready.inputs.volume_selectors[0].setCurrentNode(None)
     assert ready.ui.statusLabel.text == "Choose the FLAIR volume."

@@ -34,7 +34,9 @@ from automedsam.contract.errors import AutoMedSAMError
 from automedsam.contract.planes import PLANES
 
 MANIFEST_NAME = "bundle.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# What schema 1 called differently.
+_SCHEMA_1_NAMES = {"license": "licence", "tracking": "following"}
 
 COMPONENTS = ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")
 
@@ -65,7 +67,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
                 f"The bundle in {folder} is of schema {schema}, this version reads {SCHEMA_VERSION}: update AutoMedSAM."
             )
             raise AutoMedSAMError(message)
-        check_manifest(manifest)
+        manifest = _in_names_of_today(manifest)
     except OSError as error:
         message = (
             f"The bundle in {folder} has no readable {MANIFEST_NAME} ({error.strerror}): choose a bundle's folder."
@@ -78,13 +80,27 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def _in_names_of_today(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Checks a manifest by its own schema, and gives one of schema 1 the names of schema 2."""
+    if type(manifest.get("schema")) is not int or manifest["schema"] != 1:
+        check_manifest(manifest)
+        return manifest
+    _check(manifest, _TOP_1)
+    new_names = {old: new for new, old in _SCHEMA_1_NAMES.items()}
+    return {new_names.get(name, name): value for name, value in manifest.items()} | {"schema": SCHEMA_VERSION}
+
+
 def check_manifest(manifest: Mapping[str, Any]) -> None:
     """Checks every field that this version uses.
 
     Raises:
         FieldError: Names the first field that is missing or wrong.
     """
-    Fields(_TOP, {"expected_input": _EXPECTED_INPUT, "measured": _measured, "training": _TRAINING})("", manifest)
+    _check(manifest, _TOP)
+
+
+def _check(manifest: Mapping[str, Any], fields: dict[str, Check]) -> None:
+    Fields(fields, {"expected_input": _EXPECTED_INPUT, "measured": _measured, "training": _TRAINING})("", manifest)
     values = [segment["value"] for segment in manifest["segments"]]
     labels = manifest["detector"]["labels"]
     if len(set(values)) < len(values):
@@ -232,14 +248,15 @@ _TOP: dict[str, Check] = {
     "name": is_name,
     "version": is_name,
     "task": is_text,
-    "licence": is_text,
+    "license": is_text,
     "modalities": list_of(is_name, 1, 16),
     "window": nullable(_window),
     "plane": one_of(*PLANES),
     "segments": list_of(_SEGMENT, 1, 255),
     "detector": _DETECTOR,
     "linking": _LINKING,
-    "following": _TRACKING,
+    "tracking": _TRACKING,
     "segmenter": _SEGMENTER,
     "files": map_of(Fields({"sha256": _hash, "bytes": integer(0, 10**13)}), _path),
 }
+_TOP_1 = {_SCHEMA_1_NAMES.get(name, name): check for name, check in _TOP.items()} | {"schema": integer(1, 1)}

@@ -110,7 +110,7 @@ class PropagateRequest(TypedDict):
     plane: NotRequired[str | None]
     slices: NotRequired[tuple[int, int] | None]
     names: NotRequired[list[dict[str, str]]]
-    views: NotRequired[dict[str, list[int]]]
+    crops: NotRequired[dict[str, list[int]]]
 
 
 class LinkRequest(TypedDict):
@@ -239,7 +239,7 @@ class FinishedEvent(TypedDict):
     report: dict[str, Any]
     tracklets: list[TrackletFields]
     confidence: list[ConfidenceFields]
-    views: dict[str, list[int]]
+    crops: dict[str, list[int]]
 
 
 class CancelledEvent(TypedDict):
@@ -248,7 +248,7 @@ class CancelledEvent(TypedDict):
     event: Literal["cancelled"]
     id: int
     confidence: list[ConfidenceFields]
-    views: NotRequired[dict[str, list[int]]]
+    crops: NotRequired[dict[str, list[int]]]
 
 
 class CheckedEvent(TypedDict):
@@ -277,13 +277,13 @@ class PhantomEvent(TypedDict):
 
 
 class ErrorEvent(TypedDict):
-    """A request failed. `teaches`: the message is a sentence for the user; else it is a fault of the program."""
+    """A request failed. `user_error`: the message is a sentence for the user; else it is a fault of the program."""
 
     event: Literal["error"]
     id: int | None
     message: str
     details: str
-    teaches: bool
+    user_error: bool
 
 
 Event = (

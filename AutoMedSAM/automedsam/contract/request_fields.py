@@ -112,11 +112,11 @@ _WHERE: dict[str, Check] = {
 }
 _RUN: dict[str, Check] = {"volume": _VOLUME, "labels": _file, "model": _path}
 _OF_RUN: dict[str, Check] = {**_WHERE, "backend": one_of(*_BACKENDS), "device": _string, "names": _NAMES}
-_VIEWS = map_of(list_of(integer(-(10**6), 10**6), 4, 4), _string)
+_CROPS = map_of(list_of(integer(-(10**6), 10**6), 4, 4), _string)
 _ID = Fields({"id": integer(-(2**53), 2**53)})
 _REQUESTS: dict[str, Check] = {
     "segment": Fields(_RUN, _OF_RUN),
-    "propagate": Fields(_RUN, {**_OF_RUN, "boxes": _BOXES, "tracklets": _TRACKLETS, "views": _VIEWS}),
+    "propagate": Fields(_RUN, {**_OF_RUN, "boxes": _BOXES, "tracklets": _TRACKLETS, "crops": _CROPS}),
     "link": Fields({"volume": _VOLUME, "model": _path, "boxes": _BOXES}, _WHERE),
     "check": Fields({"volume": _VOLUME, "model": _path}, {"names": _NAMES}),
     "devices": Fields({}, {"backend": one_of(*_BACKENDS)}),

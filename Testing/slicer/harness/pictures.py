@@ -39,10 +39,13 @@ def save_composition(window: Any, path: Path, view: tuple[int, int] = (440, 440)
     Args:
         window: the panel's Qt widget, shown and laid out; it is resized to the height of the views.
         path: of the PNG.
-        view: width and height of one view, in Qt's pixels.
+        view: width and least height of one view, in Qt's pixels.
     """
     width, height = view
     window.resize(window.width, 2 * height)
+    slicer.app.processEvents()
+    # A panel that needs more height is shown whole.
+    height = max(height, -(-window.height // 2))
     panel = widget_picture(window)
     image = qt.QImage((window.width + 2 * width) * SCALE, 2 * height * SCALE, qt.QImage.Format_RGB32)
     image.setDevicePixelRatio(SCALE)

@@ -1,0 +1,172 @@
+"""What the engine needs and Slicer lacks: asked for and installed on the first run, never before."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import slicer
+
+from AutoMedSAMLib.errors import AutoMedSAMError
+
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
+
+# Slicer's own, which no installation may replace.
+_SLICERS_OWN = ("numpy", "SimpleITK", "vtk")
+_REQUESTER = "AutoMedSAM"
+_SAM2_NEEDS = ("hydra-core", "iopath", "pillow", "tqdm")
+# These pure Python packages have no wheels.
+_SOURCE_ONLY = "sam2,iopath,antlr4-python3-runtime"
+
+
+def ensure(backend: str) -> None:
+    """Sees to it that a backend can run, asking before anything is installed.
+
+    While Slicer is being tested, nothing is asked or installed.
+
+    Args:
+        backend: "int8" or "fp32".
+
+    Raises:
+        AutoMedSAMError: If the user would not, the installation failed, or the PyTorch extension is missing.
+    """
+    if slicer.app.testingEnabled():
+        return
+    with _constraints() as constraints:
+        _ensure_requirements(constraints)
+        if backend == "fp32":
+            _ensure_pytorch(constraints)
+
+
+def are_met() -> bool:
+    """Whether the engine can run as it is: nothing is asked or installed."""
+    return all(_is_installed(line) for line in _requirement_lines())
+
+
+def _ensure_requirements(constraints: Path) -> None:
+    try:
+        from slicer import packaging
+    except ImportError:
+        _ensure_requirements_without_packaging(constraints)
+        return
+
+    def install() -> None:
+        packaging.pip_ensure(
+            packaging.load_requirements(str(REQUIREMENTS)), requester=_REQUESTER, constraints=str(constraints)
+        )
+
+    with _wheels_only():
+        _attempt("what the engine needs", install)
+
+
+def _ensure_requirements_without_packaging(constraints: Path) -> None:
+    """Slicer 5.10 and older."""
+    missing = [line for line in _requirement_lines() if not _is_installed(line)]
+    if not missing:
+        return
+    _ask(f"AutoMedSAM's engine needs {', '.join(missing)}. Install from PyPI into Slicer's Python now?")
+    options = ["--only-binary=:all:", "--constraint", str(constraints)]
+    _attempt(", ".join(missing), lambda: slicer.util.pip_install([*options, *missing]))
+
+
+def _ensure_pytorch(constraints: Path) -> None:
+    if importlib.util.find_spec("torch") is None:
+        try:
+            import PyTorchUtils
+        except ImportError as error:
+            message = (
+                "The FP32 backend needs PyTorch: install the extension PyTorch in the Extensions Manager and restart "
+                "Slicer, or choose INT8, which needs none."
+            )
+            raise AutoMedSAMError(message) from error
+
+        torch = "PyTorch"
+
+        def install_torch() -> None:
+            if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True) is None:
+                raise _declined(torch)
+
+        _attempt(torch, install_torch)
+    if importlib.util.find_spec("sam2") is None:
+        _ask(f"The FP32 backend needs sam2 and {', '.join(_SAM2_NEEDS)}. Install them into Slicer's Python now?")
+        options = ["--constraint", str(constraints)]
+        wheels = ["--only-binary=:all:", f"--no-binary={_SOURCE_ONLY}"]
+
+        def install_sam2() -> None:
+            # Without --no-deps sam2 would bring a torch of its own, and torchvision, which is never imported.
+            slicer.util.pip_install([*options, "--no-deps", "--no-build-isolation", "sam2>=1.1.0"])
+            slicer.util.pip_install([*options, *wheels, *_SAM2_NEEDS])
+
+        _attempt("sam2", install_sam2)
+
+
+def _attempt(what: str, install: Callable[[], object]) -> None:
+    try:
+        install()
+    except AutoMedSAMError:
+        raise
+    except Exception as error:
+        if "declined" in str(error).lower():
+            raise _declined(what) from error
+        message = f"Installing {what} failed; check the network connection, see the details, and try again."
+        raise AutoMedSAMError(message, repr(error)) from error
+
+
+def _ask(question: str) -> None:
+    if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_REQUESTER):
+        what = "what it needs"
+        raise _declined(what)
+
+
+def _declined(what: str) -> AutoMedSAMError:
+    return AutoMedSAMError(f"Nothing was run, since installing {what} was declined; press Apply to be asked again.")
+
+
+def _requirement_lines() -> Sequence[str]:
+    lines = (line.split("#")[0].strip() for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line and not line.startswith("-")]
+
+
+def _is_installed(line: str) -> bool:
+    from packaging.requirements import Requirement
+
+    requirement = Requirement(line)
+    try:
+        return requirement.specifier.contains(importlib.metadata.version(requirement.name), prereleases=True)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+@contextmanager
+def _constraints() -> Iterator[Path]:
+    """A file for pip that holds Slicer's own packages at the versions that are there."""
+    lines = []
+    for name in _SLICERS_OWN:
+        try:
+            lines.append(f"{name}=={importlib.metadata.version(name)}\n")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    with tempfile.TemporaryDirectory(prefix="AutoMedSAM-", dir=slicer.app.temporaryPath) as folder:
+        path = Path(folder) / "constraints.txt"
+        path.write_text("".join(lines), encoding="utf-8")
+        yield path
+
+
+@contextmanager
+def _wheels_only() -> Iterator[None]:
+    """`pip_ensure` passes no options on; pip reads this one from its environment as well."""
+    name = "PIP_ONLY_BINARY"
+    before = os.environ.get(name)
+    os.environ[name] = ":all:"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

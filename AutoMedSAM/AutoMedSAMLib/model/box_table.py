@@ -1,0 +1,356 @@
+"""The box table: what the detector found, and what a person made of it. It knows neither Qt nor Slicer."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from copy import copy
+from dataclasses import replace
+from typing import Any
+
+from AutoMedSAMLib.model.box_record import BoxRecord, ObjectGroup, gaps_between
+
+_FORMAT = 1
+
+
+class BoxTable:
+    """Boxes, the objects that they were linked to, and a person's corrections.
+
+    What is accepted is what is segmented: `propagation()` sends exactly the accepted boxes of the objects shown.
+    Rejections and edits leave the objects as they are. A new threshold, a new box or a box taken back may change
+    which boxes belong together, which only the engine knows: send `link_boxes()` and hand the answer to
+    `receive_tracklets`.
+
+    Attributes:
+        axis: the slice axis in `(K, J, I)`.
+        plane: its plane: "axial", "coronal" or "sagittal".
+        slices: the first and the last slice that were looked at, inclusive.
+        model: the hash of the model that found the boxes; empty if there was no run.
+        threshold: the confidence, 0 to 1, from which objects are shown and segmented.
+        confidence: the engine's judgement of each segmented slice: `{"slice", "confidence", "reason"}`.
+        run: the ID of the run that the segmentation shows; empty if unknown.
+        is_linked: whether the objects are those of the present boxes and threshold.
+    """
+
+    def __init__(
+        self,
+        axis: int = 0,
+        plane: str = "axial",
+        slices: tuple[int, int] = (0, -1),
+        model: str = "",
+        threshold: float = 0.5,
+    ) -> None:
+        self.axis, self.plane, self.slices = axis, plane, slices
+        self.model, self.threshold = model, threshold
+        self.confidence: list[dict[str, Any]] = []
+        self._boxes: dict[int, BoxRecord] = {}
+        self._tracklets: list[dict[str, Any]] = []
+        self._rejected: set[int] = set()
+        self._seeds: set[int] = set()
+        # Where boxes were before somebody moved them: by these they are linked.
+        self._anchors: dict[int, tuple[float, ...]] = {}
+        self._segmented = ""
+        self.run = ""
+        self.is_linked = False
+
+    def copy(self) -> BoxTable:
+        """A table of its own with the same content."""
+        twin = copy(self)
+        twin._boxes, twin._anchors = dict(self._boxes), dict(self._anchors)
+        twin._tracklets = [{**one, "boxes": list(one["boxes"])} for one in self._tracklets]
+        twin._rejected, twin._seeds = set(self._rejected), set(self._seeds)
+        twin.confidence = list(self.confidence)
+        return twin
+
+    def __len__(self) -> int:
+        return len(self._boxes)
+
+    def __getitem__(self, box_id: int) -> BoxRecord:
+        return self._boxes[box_id]
+
+    def get(self, box_id: int) -> BoxRecord | None:
+        """The box of this id, if there is one."""
+        return self._boxes.get(box_id)
+
+    # What the engine says
+
+    def receive_boxes(self, messages: Iterable[dict[str, Any]]) -> None:
+        """Takes in detected boxes; one that a person has changed stays as it is."""
+        for message in messages:
+            box = BoxRecord.from_message(message)
+            if box.id not in self._boxes or not self._boxes[box.id].drawn:
+                self._boxes[box.id] = box
+
+    def receive_tracklets(self, messages: Iterable[dict[str, Any]]) -> None:
+        """Takes in which boxes make up which object, the best object first."""
+        self._tracklets = [
+            {"label": int(one["label"]), "seed": int(one["seed"]), "boxes": [int(number) for number in one["boxes"]]}
+            for one in messages
+        ]
+        self.is_linked = True
+
+    # What a person says
+
+    def reject(self, box_ids: Iterable[int]) -> None:
+        """Leaves boxes out of what is segmented."""
+        self._rejected.update(self._known(box_ids))
+
+    def accept(self, box_ids: Iterable[int]) -> None:
+        """Takes boxes back; one that belongs to no object is confirmed, as if drawn by hand. Link again.
+
+        An object has one box a slice: the box that is taken back replaces the other.
+        """
+        objects, self.is_linked = self.objects(), False
+        boxes = [self._boxes[number] for number in self._known(box_ids)]
+        for box in sorted(boxes, key=lambda box: (box.drawn, box.score)):
+            group = next((group for group in objects if box in group.boxes), None)
+            self._rejected.discard(box.id)
+            if group is None:
+                self._boxes[box.id] = replace(box, score=1.0, drawn=True)
+            else:
+                self._rejected.update(o.id for o in group.boxes if o.slice == box.slice and o.id != box.id)
+                self._join(box.id, group)
+
+    def edit(self, box_id: int, bounds: Sequence[float]) -> None:
+        """Moves a box within its slice; it stays with its object, wherever it is moved.
+
+        Args:
+            box_id: which box.
+            bounds: `i0, i1, j0, j1, k0, k1` in voxels, half-open; the range along the slice axis is not looked at.
+        """
+        box = self._boxes[box_id]
+        if not box.drawn:
+            self._anchors.setdefault(box_id, box.bounds)
+        self._boxes[box_id] = replace(box, bounds=self._on_slice(box.slice, bounds), score=1.0, drawn=True)
+        self._rejected.discard(box_id)
+
+    def add(self, slice_index: int, bounds: Sequence[float], label: int, group: ObjectGroup | None = None) -> BoxRecord:
+        """Adds a box that a person drew. Link again to learn to which object it belongs; until then it is in `group`.
+
+        Args:
+            slice_index: voxel index along the slice axis.
+            bounds: `i0, i1, j0, j1, k0, k1` in voxels, half-open; the range along the slice axis is not looked at.
+            label: the value of its segment.
+            group: the object that it is added to; an object of its own if None.
+        """
+        number = max(self._boxes, default=0) + 1
+        box = BoxRecord(number, slice_index, self._on_slice(slice_index, bounds), 1.0, label, drawn=True)
+        self._boxes[number] = box
+        self.is_linked = False
+        if group is None:
+            self._tracklets.append({"label": label, "seed": slice_index, "boxes": [number]})
+        else:
+            self._anchors[number] = box.bounds
+            self._join(number, group)
+        return box
+
+    def choose_seed(self, box_id: int) -> None:
+        """Makes a box the one from which its object is followed."""
+        mates = next((one["boxes"] for one in self._tracklets if box_id in one["boxes"]), [])
+        self._seeds.difference_update(mates)
+        self._seeds.add(box_id)
+        self._rejected.discard(box_id)
+
+    # What is shown
+
+    def objects(self) -> list[ObjectGroup]:
+        """The objects at the threshold, best first, each with the rejected boxes that lie where it is."""
+        members = [self._members(tracklet) for tracklet in self._tracklets]
+        taken = {box.id for boxes in members for box in boxes}
+        for box in (self._boxes[number] for number in self._rejected if number not in taken):
+            self._put_where_it_lies(box, members)
+        groups: list[ObjectGroup] = []
+        for tracklet, boxes in zip(self._tracklets, members, strict=True):
+            if boxes and max(box.score for box in boxes) >= self.threshold:
+                groups.append(self._group(len(groups) + 1, tracklet, boxes))
+        return groups
+
+    def best_box(self, at: int | None) -> int | None:
+        """The seed's box of the best object; None if there is none, or if an object lies on the slice `at` already."""
+        objects = [group for group in self.objects() if group.seed is not None]
+        if not objects or at is None or any(group.first <= at <= group.last for group in objects):
+            return None
+        best = objects[0]
+        return next(box.id for box in best.boxes if box.slice == best.seed and box.id in best.accepted)
+
+    def unassigned(self, objects: Sequence[ObjectGroup] | None = None) -> ObjectGroup | None:
+        """The boxes at the threshold or rejected that belong to no object, if there are any."""
+        shown = {box.id for group in (self.objects() if objects is None else objects) for box in group.boxes}
+        rest = [
+            box
+            for box in self._boxes.values()
+            if box.id not in shown and (box.score >= self.threshold or box.id in self._rejected)
+        ]
+        if not rest:
+            return None
+        labels = {box.label for box in rest}
+        label = labels.pop() if len(labels) == 1 else 0
+        return ObjectGroup(0, label, tuple(_in_slice_order(rest)), frozenset(), None, ())
+
+    # What the engine is asked
+
+    def link_boxes(self) -> list[dict[str, Any]]:
+        """All boxes but the rejected, for the engine to link; one that was moved by hand where it was found."""
+        boxes = (box for box in self._boxes.values() if box.id not in self._rejected)
+        return [replace(box, bounds=self._anchors.get(box.id, box.bounds)).message() for box in boxes]
+
+    def propagation(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The accepted boxes and their objects, for the engine to segment."""
+        boxes: list[dict[str, Any]] = []
+        tracklets: list[dict[str, Any]] = []
+        for group in self.objects():
+            members = [box for box in group.boxes if box.id in group.accepted]
+            if members:
+                boxes.extend(box.message() for box in members)
+                numbers = [box.id for box in members]
+                tracklets.append({"label": group.label, "seed": group.seed, "boxes": numbers})
+        return boxes, tracklets
+
+    def mark_segmented(self, run: str = "") -> None:
+        """Notes that the segmentation now shows what is accepted, written by the run of this ID."""
+        self._segmented, self.run = self._signature(), run
+
+    def show_result_of(self, other: BoxTable | None) -> None:
+        """Takes over what another table knows of the segmentation; None if there is no segmentation any more."""
+        known = other or BoxTable()
+        self._segmented, self.run, self.confidence = known._segmented, known.run, list(known.confidence)
+
+    @property
+    def was_segmented(self) -> bool:
+        """Whether a segmentation was made of this table."""
+        return bool(self._segmented)
+
+    @property
+    def needs_propagation(self) -> bool:
+        """Whether another propagation would segment something else than the last."""
+        return bool(self._boxes) and self._segmented != self._signature()
+
+    # The saved scene
+
+    def to_text(self) -> str:
+        """The table as JSON, for the parameter node."""
+        boxes = [[b.id, b.slice, *b.bounds, b.score, b.label, int(b.drawn)] for b in self._boxes.values()]
+        content = {
+            "format": _FORMAT,
+            "axis": self.axis,
+            "plane": self.plane,
+            "slices": self.slices,
+            "model": self.model,
+            "threshold": self.threshold,
+            "confidence": self.confidence,
+            "boxes": boxes,
+            "tracklets": self._tracklets,
+            "rejected": sorted(self._rejected),
+            "seeds": sorted(self._seeds),
+            "segmented": self._segmented,
+            "run": self.run,
+            "anchors": [[number, *bounds] for number, bounds in self._anchors.items()],
+        }
+        return json.dumps(content, separators=(",", ":"))
+
+    @classmethod
+    def from_text(cls, text: str) -> BoxTable:
+        """The table that `to_text` wrote.
+
+        Raises:
+            ValueError: if the text is not such a table; one sentence for a person.
+        """
+        if not text:
+            return cls()
+        try:
+            content = json.loads(text)
+            if content["format"] != _FORMAT:
+                raise KeyError
+            first, last = content["slices"]
+            table = cls(
+                int(content["axis"]),
+                str(content["plane"]),
+                (int(first), int(last)),
+                str(content["model"]),
+                float(content["threshold"]),
+            )
+            table.confidence = [
+                {"slice": int(e["slice"]), "confidence": float(e["confidence"]), "reason": str(e["reason"])}
+                for e in content["confidence"]
+            ]
+            for number, slice_index, *bounds, score, label, drawn in content["boxes"]:
+                edges = tuple(float(edge) for edge in bounds)
+                box = BoxRecord(int(number), int(slice_index), edges, float(score), int(label), bool(drawn))
+                table._boxes[box.id] = box
+            table.receive_tracklets(content["tracklets"])
+            table._rejected = table._known(content["rejected"])
+            table._seeds = table._known(content["seeds"])
+            table._segmented = str(content["segmented"])
+            # A table of an older version has neither.
+            table.run = str(content.get("run", ""))
+            for number, *bounds in content.get("anchors", []):
+                table._anchors[int(number)] = tuple(float(edge) for edge in bounds)
+        except (KeyError, TypeError, ValueError) as error:
+            message = "The box table of this scene cannot be read: click Apply to make it anew."
+            raise ValueError(message) from error
+        return table
+
+    # Within
+
+    def _known(self, box_ids: Iterable[int]) -> set[int]:
+        return {int(number) for number in box_ids if int(number) in self._boxes}
+
+    def _on_slice(self, slice_index: int, bounds: Sequence[float]) -> tuple[float, ...]:
+        edges = [float(edge) for edge in bounds]
+        along = 2 * (2 - self.axis)
+        edges[along : along + 2] = [float(slice_index), float(slice_index + 1)]
+        return tuple(edges)
+
+    def _members(self, tracklet: dict[str, Any]) -> list[BoxRecord]:
+        return [self._boxes[number] for number in tracklet["boxes"] if number in self._boxes]
+
+    def _join(self, box_id: int, group: ObjectGroup) -> None:
+        """Makes a box that was only shown with an object a member of it."""
+        mates = {box.id for box in group.boxes}
+        tracklet = next(one for one in self._tracklets if mates.intersection(one["boxes"]))
+        if box_id not in tracklet["boxes"]:
+            tracklet["boxes"].append(box_id)
+
+    def _put_where_it_lies(self, box: BoxRecord, members: list[list[BoxRecord]]) -> None:
+        """Adds a rejected box to the object that it overlaps most on the slice nearest to its own."""
+        best, home = 0.0, None
+        for boxes in members:
+            nearest = min(boxes, key=lambda other: abs(other.slice - box.slice), default=None)
+            if nearest is not None and nearest.label == box.label and box.iou(nearest, self.axis) > best:
+                best, home = box.iou(nearest, self.axis), boxes
+        if home is not None:
+            home.append(box)
+
+    def _group(self, number: int, tracklet: dict[str, Any], boxes: list[BoxRecord]) -> ObjectGroup:
+        by_slice: dict[int, BoxRecord] = {}
+        for box in boxes:
+            other = by_slice.get(box.slice)
+            better = other is None or (box.drawn, box.score) > (other.drawn, other.score)
+            if box.id not in self._rejected and better:
+                by_slice[box.slice] = box
+        kept = frozenset(box.id for box in by_slice.values())
+        seed = self._seed(tracklet["seed"], by_slice)
+        # A slice whose box was rejected has a row of its own already.
+        within = range(min(by_slice, default=0), max(by_slice, default=0))
+        gaps = gaps_between(sorted({*by_slice, *(box.slice for box in boxes if box.slice in within)}))
+        return ObjectGroup(number, tracklet["label"], tuple(_in_slice_order(boxes)), kept, seed, gaps)
+
+    def _seed(self, linked: int, by_slice: dict[int, BoxRecord]) -> int | None:
+        chosen = next((at for at, box in by_slice.items() if box.id in self._seeds), None)
+        if chosen is not None or not by_slice:
+            return chosen
+        if linked in by_slice:
+            return linked
+        # As the engine chooses: where the object is both sure and large.
+        return max(by_slice, key=lambda at: by_slice[at].score ** 2 * by_slice[at].area(self.axis))
+
+    def _signature(self) -> str:
+        boxes, tracklets = self.propagation()
+        places = {box["id"]: (box["slice"], box["bounds"]) for box in boxes}
+        parts = sorted((one["label"], one["seed"], [places[n] for n in one["boxes"]]) for one in tracklets)
+        return f"{zlib.crc32(json.dumps(parts).encode()):08x}-{len(parts)}"
+
+
+def _in_slice_order(boxes: Iterable[BoxRecord]) -> list[BoxRecord]:
+    return sorted(boxes, key=lambda box: (box.slice, -box.score))

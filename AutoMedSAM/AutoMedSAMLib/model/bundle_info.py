@@ -1,0 +1,143 @@
+"""The models there are to choose from, read from their bundles' manifests."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from automedsam.contract.manifest import MANIFEST_NAME, read_manifest
+from AutoMedSAMLib.errors import AutoMedSAMError
+
+BUILT_IN = Path(__file__).resolve().parents[2] / "automedsam" / "bundles"
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the panel and the logic need to know of a bundle; the engine itself reads the rest.
+
+    Attributes:
+        name: the short name that a person types.
+        folder: where the manifest lies.
+        task: what it finds, in a few words.
+        version: the bundle's own version.
+        terms: the terms of use of its weights.
+        modalities: what the volumes must be, in this order.
+        plane: the plane in which the detector learnt: "axial", "coronal" or "sagittal".
+        segments: `{"value", "name", "color", "terminology"}` for each label that it writes.
+        threshold: the confidence, 0 to 1, from which it accepts a box.
+        precisions: those of "int8" and "fp32" whose files are here.
+        hash: SHA-256 of the manifest, which names the hashes of all other files.
+    """
+
+    name: str
+    folder: Path
+    task: str
+    version: str
+    terms: str
+    modalities: tuple[str, ...]
+    plane: str
+    segments: list[dict[str, Any]]
+    threshold: float
+    precisions: frozenset[str]
+    hash: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+def built_in_models() -> list[Model]:
+    """The models that come with the extension, by name."""
+    return [read_model(path.parent) for path in sorted(BUILT_IN.glob(f"*/{MANIFEST_NAME}"))]
+
+
+def find_model(name_or_folder: str | Path) -> Model:
+    """A built-in model by its name, or any by its bundle's folder.
+
+    Raises:
+        AutoMedSAMError: If there is none, or its manifest cannot be read.
+    """
+    models = built_in_models()
+    for model in models:
+        if model.name == str(name_or_folder):
+            return model
+    if _is_bundle(Path(name_or_folder)):
+        return read_model(Path(name_or_folder))
+    known = ", ".join(model.name for model in models)
+    message = f"There is no model {name_or_folder}: choose one of {known}, or give a bundle's folder."
+    raise AutoMedSAMError(message)
+
+
+def read_model(folder: Path) -> Model:
+    """Reads a bundle's manifest.
+
+    Raises:
+        AutoMedSAMError: If the manifest is not there or not what it should be.
+    """
+    folder = Path(folder)
+    manifest = _manifest_of(folder)
+    detector, segmenter = manifest["detector"], manifest["segmenter"]["files"]
+    # What the panel calls FP32 runs on PyTorch: the segmenter's checkpoint and the detector as ONNX.
+    files = {
+        "int8": [detector["files"].get("int8"), *segmenter.get("int8", {None: None}).values()],
+        "fp32": [detector["files"].get("fp32"), *segmenter.get("torch", {None: None}).values()],
+    }
+    try:
+        content = (folder / MANIFEST_NAME).read_bytes()
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    return Model(
+        name=manifest["name"],
+        folder=folder,
+        task=manifest["task"],
+        version=manifest["version"],
+        terms=manifest["license"],
+        modalities=tuple(manifest["modalities"]),
+        plane=manifest["plane"],
+        segments=[_segment(entry) for entry in manifest["segments"]],
+        threshold=float(detector["score_threshold"]),
+        precisions=frozenset(name for name, needed in files.items() if _all_here(folder, needed)),
+        hash=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def _manifest_of(folder: Path) -> dict[str, Any]:
+    try:
+        if not (folder / MANIFEST_NAME).is_file():
+            message = f"The folder {folder} has no {MANIFEST_NAME}: choose the folder of a model."
+            raise AutoMedSAMError(message)
+        return read_manifest(folder)
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    except ValueError as error:
+        # A path with a null character, for one.
+        message = f"{str(folder)!r} is no folder: choose the folder of a model."
+        raise AutoMedSAMError(message) from error
+
+
+def _unreadable(folder: Path, error: OSError) -> AutoMedSAMError:
+    message = f"The model in {folder} cannot be read ({error.strerror}): choose a folder that you may read."
+    return AutoMedSAMError(message, repr(error))
+
+
+def _segment(entry: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "value": int(entry["value"]),
+        "name": str(entry["name"]),
+        "color": tuple(float(part) for part in entry["color"]),
+        "terminology": str(entry["terminology"]),
+    }
+
+
+def _is_bundle(folder: Path) -> bool:
+    try:
+        return (folder / MANIFEST_NAME).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _all_here(folder: Path, relative: Iterable[str | None]) -> bool:
+    try:
+        return all(name is not None and (folder / name).is_file() for name in relative)
+    except (OSError, ValueError):
+        return False  # a name that this computer cannot have

@@ -1,0 +1,92 @@
+"""The volume that the box table lies in, and the segments that show it: are they still there, and still its own?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+
+from AutoMedSAMLib.model.box_table import BoxTable
+from AutoMedSAMLib.model.bundle_info import Model
+from AutoMedSAMLib.qt_timers import single_shot
+from AutoMedSAMLib.scene.parameters import Parameters
+from AutoMedSAMLib.scene.segment_ownership import managed_segments
+
+_VOLUME_ROLE = "BoxesVolume"
+_SEGMENTATION_ROLE = "BoxesSegmentation"
+
+
+class BoxResult:
+    """Keeps volume and segmentation of the box table in the parameter node, and watches the segmentation.
+
+    Args:
+        parameters: gives the parameter node.
+        on_changed: called soon after segments of the segmentation have come, gone or been renamed.
+    """
+
+    def __init__(self, parameters: Parameters, on_changed: Callable[[], None]) -> None:
+        self._parameters = parameters
+        self._changed_soon = single_shot(0, on_changed)
+        self._watched: Any = None
+        self._tags: list[int] = []
+
+    @property
+    def volume(self) -> Any:
+        """The volume that the boxes lie in; None if there is none, or if it was removed."""
+        volume = self._parameters.node.GetNodeReference(_VOLUME_ROLE)
+        return volume if volume is not None and volume.GetImageData() is not None else None
+
+    @property
+    def segmentation(self) -> Any:
+        """The segmentation that shows the boxes; None if there is none, or if it was removed."""
+        return self._parameters.node.GetNodeReference(_SEGMENTATION_ROLE)
+
+    @property
+    def ids(self) -> tuple[str | None, str | None]:
+        """IDs of volume and segmentation."""
+        node = self._parameters.node
+        return node.GetNodeReferenceID(_VOLUME_ROLE), node.GetNodeReferenceID(_SEGMENTATION_ROLE)
+
+    def refer(self, volume_id: str | None, segmentation_id: str | None) -> None:
+        """Says which volume and segmentation the table has from now on; a node that is gone counts as none."""
+        node, scene = self._parameters.node, slicer.mrmlScene
+        with slicer.util.NodeModify(node):
+            for role, wanted in ((_VOLUME_ROLE, volume_id), (_SEGMENTATION_ROLE, segmentation_id)):
+                known = wanted if wanted and scene.GetNodeByID(wanted) is not None else None
+                if node.GetNodeReferenceID(role) != known:
+                    node.SetNodeReferenceID(role, known)
+        self.watch()
+
+    def watch(self) -> None:
+        """Follows the segmentation that is the table's now."""
+        segmentation = self.segmentation
+        if segmentation is self._watched:
+            return
+        self.stop()
+        if segmentation is not None:
+            events = slicer.vtkSegmentation
+            self._watched = segmentation
+            self._tags = [
+                segmentation.AddObserver(event, lambda *_: self._changed_soon.start())
+                for event in (events.SegmentAdded, events.SegmentRemoved, events.SegmentModified)
+            ]
+
+    def stop(self) -> None:
+        """Watches no more."""
+        self._changed_soon.stop()
+        for tag in self._tags:
+            self._watched.RemoveObserver(tag)
+        self._watched, self._tags = None, []
+
+    def why_stale(self, table: BoxTable, model: Model) -> str:
+        """Why the segments do not show what was last segmented from this table; empty if they do."""
+        volume, segmentation = self.volume, self.segmentation
+        if segmentation is None:
+            return "The segmentation of these boxes was deleted: this makes it anew."
+        found = managed_segments(segmentation, model.name, volume, by_name=True)
+        if any(label["value"] not in found for label in model.segments):
+            return "A segment of this result was deleted: this makes it anew."
+        if table.run and any(own.run != table.run for own in found.values()):
+            return "The segments show another result by now: this writes that of these boxes into them."
+        return ""

@@ -1,0 +1,319 @@
+"""The box table as a person sees it: a tree of objects and their boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import qt
+
+from AutoMedSAMLib.model.box_record import BoxRecord, ObjectGroup
+from AutoMedSAMLib.model.box_table import BoxTable
+
+SLICE, LABEL, SCORE, NOTE, ACCEPTED = range(5)
+_HEADERS = ("Slice", "Label", "Score", "Note", "Used")
+_TIPS = (
+    "Click a row: the slice views go there.",
+    "The segment that the box belongs to.",
+    "The detector's certainty, in percent. Boxes drawn by hand count as 100.",
+    "seed: the object is tracked up and down from here.\ndrawn: drawn, moved or confirmed by hand.\n"
+    "gap: no box here; the object is tracked without one.",
+    "Only ticked boxes are segmented. Untick what is no lesion, then click Propagate again.",
+)
+_BOX_ID = qt.Qt.UserRole
+_SLICE = qt.Qt.UserRole + 1
+_KEY = qt.Qt.UserRole + 2
+_LOOSE = -1
+_SWATCH = 11
+# The label takes what is left. The first column has the tree's branches too.
+_WIDEST = ((SLICE, "Object 10 > "), (SCORE, "Score"), (NOTE, "100-155 >"), (ACCEPTED, "Used  "))
+_PADDING = 10
+
+
+class BoxTree:
+    """Fills a QTreeWidget from a `BoxTable`; what is selected, open and scrolled to stays so from fill to fill.
+
+    Args:
+        tree: the QTreeWidget.
+        on_selected: called when a person selects other rows, or clicks the selected one again.
+        on_ticked: called with the ids of the boxes and whether they are now accepted.
+    """
+
+    def __init__(
+        self, tree: Any, on_selected: Callable[[], None], on_ticked: Callable[[list[int], bool], None]
+    ) -> None:
+        self._tree, self._on_selected, self._on_ticked = tree, on_selected, on_ticked
+        self._segments: dict[int, dict[str, Any]] = {}
+        self._swatches: dict[int, Any] = {}
+        # Whether a person opened or closed a group, by one of its boxes.
+        self._open: dict[int, bool] = {}
+        self._pale = tree.palette.brush(qt.QPalette.Disabled, qt.QPalette.Text)
+        self._prepare()
+        tree.connect("itemSelectionChanged()", on_selected)
+        tree.connect("itemClicked(QTreeWidgetItem*,int)", self._on_clicked)
+        tree.connect("itemChanged(QTreeWidgetItem*,int)", self._on_changed)
+        tree.connect("itemExpanded(QTreeWidgetItem*)", lambda item: self._note_open(item, True))
+        tree.connect("itemCollapsed(QTreeWidgetItem*)", lambda item: self._note_open(item, False))
+
+    def set_segments(self, segments: Iterable[dict[str, Any]]) -> None:
+        """Names and colours of the labels: `{"value", "name", "color"}`."""
+        self._segments = {segment["value"]: segment for segment in segments}
+        self._swatches = {value: _swatch(segment["color"]) for value, segment in self._segments.items()}
+
+    def fill(self, table: BoxTable, detecting: bool = False) -> None:
+        """Shows the table as it is now.
+
+        Args:
+            table: the table.
+            detecting: whether its boxes are still coming in: none of them is an object's, or refused, yet.
+        """
+        selected = {self._id_of(item) for item in self._tree.selectedItems()} - {None}
+        keys = {item.data(SLICE, _KEY) for item in self._tree.selectedItems()} - {None}
+        current = self._id_of(self._tree.currentItem())
+        in_sight = self._is_in_sight(self._tree.currentItem())
+        scroll = self._tree.verticalScrollBar().value
+        objects = table.objects()
+        unassigned = table.unassigned(objects)
+
+        self._pale = self._tree.palette.brush(qt.QPalette.Disabled, qt.QPalette.Text)
+        blocked = self._tree.blockSignals(True)
+        self._tree.setSortingEnabled(False)
+        self._tree.clear()
+        for group in [*objects, *([unassigned] if unassigned else [])]:
+            item = self._group_item(group, len(objects), detecting)
+            children = [self._box_item(box, group, detecting) for box in group.boxes]
+            children += [self._gap_item(gap, group) for gap in group.gaps]
+            for child in children:
+                item.addChild(child)
+            # Added whole, since the tree looks at each item that is added to one that it shows.
+            self._tree.addTopLevelItem(item)
+            item.setExpanded(self._is_open(group))
+            if keys.intersection(_keys(group)):
+                item.setSelected(True)
+            for child in children:
+                box_id = self._id_of(child)
+                if box_id in selected:
+                    child.setSelected(True)
+                if box_id is not None and box_id == current:
+                    self._tree.setCurrentItem(child, SLICE, qt.QItemSelectionModel.NoUpdate)
+        self._tree.setSortingEnabled(True)
+        self._tree.blockSignals(blocked)
+        self._tree.verticalScrollBar().value = scroll
+        if in_sight and self._tree.currentItem() is not None:
+            # Rows above it may have come or gone.
+            self._tree.scrollToItem(self._tree.currentItem())
+
+    def selected_boxes(self) -> list[int]:
+        """Ids of the boxes in the selected rows; those of the whole object where its own row is selected."""
+        ids: list[int] = []
+        for item in self._tree.selectedItems():
+            rows = [item.child(n) for n in range(item.childCount())] or [item]
+            ids += [row.data(SLICE, _BOX_ID) for row in rows if row.data(SLICE, _BOX_ID) is not None]
+        return list(dict.fromkeys(ids))
+
+    def selected_box(self) -> int | None:
+        """The id of the one selected box; None if none or several are selected."""
+        items = self._tree.selectedItems()
+        return self._id_of(items[0]) if len(items) == 1 else None
+
+    def is_object_selected(self) -> bool:
+        """Whether the one selected row is an object's own."""
+        items = self._tree.selectedItems()
+        return len(items) == 1 and items[0].childCount() > 0
+
+    def selected_slice(self) -> int | None:
+        """The slice of the one selected row: a box's, a gap's first, an object's seed."""
+        items = self._tree.selectedItems()
+        return items[0].data(SLICE, _SLICE) if len(items) == 1 else None
+
+    def selected_group_key(self) -> int | None:
+        """The id of a box in the group that holds the first selected row; None if there is none."""
+        items = self._tree.selectedItems()
+        if not items:
+            return None
+        return (items[0].parent() or items[0]).data(SLICE, _KEY)
+
+    def select(self, box_id: int) -> None:
+        """Selects the row of one box, and nothing else, and brings it into sight."""
+        for n in range(self._tree.topLevelItemCount):
+            group = self._tree.topLevelItem(n)
+            for m in range(group.childCount()):
+                item = group.child(m)
+                if item.data(SLICE, _BOX_ID) == box_id:
+                    group.setExpanded(True)
+                    self._tree.setCurrentItem(item)
+                    self._tree.scrollToItem(item, qt.QAbstractItemView.PositionAtCenter)
+                    return
+
+    def show_bounds_changed(self, box: BoxRecord) -> None:
+        """Marks the selected box's row as drawn by hand, while it is being dragged."""
+        items = self._tree.selectedItems()
+        if len(items) == 1 and self._id_of(items[0]) == box.id:
+            blocked = self._tree.blockSignals(True)
+            items[0].setData(SCORE, qt.Qt.DisplayRole, 100)
+            if not items[0].text(NOTE):
+                items[0].setText(NOTE, "drawn")
+            self._tree.blockSignals(blocked)
+
+    def _prepare(self) -> None:
+        tree = self._tree
+        tree.setColumnCount(len(_HEADERS))
+        tree.setHeaderLabels(list(_HEADERS))
+        for column, tip in enumerate(_TIPS):
+            tree.headerItem().setToolTip(column, tip)
+        header = tree.header()
+        header.setStretchLastSection(False)
+        for column in range(len(_HEADERS)):
+            mode = qt.QHeaderView.Stretch if column == LABEL else qt.QHeaderView.Interactive
+            header.setSectionResizeMode(column, mode)
+        metrics = tree.fontMetrics()
+        for column, widest in _WIDEST:
+            header.resizeSection(column, metrics.boundingRect(widest).width() + _PADDING)
+        tree.sortByColumn(SLICE, qt.Qt.AscendingOrder)
+
+    def _group_item(self, group: ObjectGroup, count: int, detecting: bool) -> Any:
+        item = qt.QTreeWidgetItem()
+        # Numbers as wide as the widest, so that the tenth object comes after the second when sorted as text.
+        number = f"{group.number:>{len(str(count))}}"
+        item.setText(SLICE, f"Object {number}" if group.number else "Found" if detecting else "Other boxes")
+        font = item.font(SLICE)
+        font.setBold(True)
+        for column in (SLICE, LABEL, SCORE):
+            item.setFont(column, font)
+        self._set_label(item, group.label)
+        item.setData(SCORE, qt.Qt.DisplayRole, round(100 * group.score))
+        item.setText(NOTE, _span(group))
+        item.setToolTip(NOTE, _span_in_words(group))
+        if group.gaps:
+            item.setIcon(NOTE, qt.QApplication.style().standardIcon(qt.QStyle.SP_MessageBoxWarning))
+        item.setData(SLICE, _KEY, _keys(group)[0])
+        item.setData(SLICE, _SLICE, group.first if group.seed is None else group.seed)
+        rejected = len(group.boxes) - len(group.accepted)
+        if detecting:
+            return item
+        states = (qt.Qt.Unchecked, qt.Qt.PartiallyChecked, qt.Qt.Checked)
+        item.setCheckState(ACCEPTED, states[(len(group.accepted) > 0) + (rejected == 0)])
+        if not group.number:
+            item.setToolTip(
+                SLICE, "Boxes that make up no object: too short, too uncertain or ignored. Tick one to use it."
+            )
+        return item
+
+    def _box_item(self, box: BoxRecord, group: ObjectGroup, detecting: bool) -> Any:
+        item = qt.QTreeWidgetItem()
+        item.setData(SLICE, qt.Qt.DisplayRole, box.slice)
+        item.setData(SLICE, _BOX_ID, box.id)
+        item.setData(SLICE, _SLICE, box.slice)
+        self._set_label(item, box.label)
+        item.setData(SCORE, qt.Qt.DisplayRole, round(100 * box.score))
+        if detecting:
+            return item
+        accepted = box.id in group.accepted
+        if not accepted:
+            for column in (SLICE, LABEL, SCORE, NOTE):
+                item.setForeground(column, self._pale)
+        notes = ["seed"] if accepted and box.slice == group.seed else []
+        notes += ["drawn"] if box.drawn else []
+        if notes:
+            item.setText(NOTE, ", ".join(notes))
+        item.setCheckState(ACCEPTED, qt.Qt.Checked if accepted else qt.Qt.Unchecked)
+        return item
+
+    def _gap_item(self, gap: tuple[int, int], group: ObjectGroup) -> Any:
+        first, last = gap
+        item = qt.QTreeWidgetItem()
+        item.setData(SLICE, qt.Qt.DisplayRole, first)
+        item.setData(SLICE, _SLICE, first)
+        item.setText(LABEL, "no box")
+        item.setText(NOTE, f"gap to {last}" if last > first else "gap")
+        font = item.font(LABEL)
+        font.setItalic(True)
+        item.setFont(LABEL, font)
+        item.setFont(NOTE, font)
+        tip = f"Object {group.number} has no box here: it is tracked without one. Click Add to draw one."
+        for column in (SLICE, LABEL, NOTE):
+            item.setToolTip(column, tip)
+        return item
+
+    def _set_label(self, item: Any, label: int) -> None:
+        if label in self._segments:
+            item.setText(LABEL, self._segments[label]["name"])
+            item.setToolTip(LABEL, self._segments[label]["name"])
+            item.setIcon(LABEL, self._swatches[label])
+
+    def _is_in_sight(self, item: Any) -> bool:
+        return item is not None and self._tree.viewport().rect.intersects(self._tree.visualItemRect(item))
+
+    def _id_of(self, item: Any) -> int | None:
+        return item.data(SLICE, _BOX_ID) if item is not None else None
+
+    def _is_open(self, group: ObjectGroup) -> bool:
+        known = (self._open[key] for key in _keys(group) if key in self._open)
+        return next(known, group.number == 1)
+
+    def _note_open(self, item: Any, opened: bool) -> None:
+        for n in range(item.childCount()):
+            self._open.pop(item.child(n).data(SLICE, _BOX_ID), None)
+        self._open[item.data(SLICE, _KEY)] = opened
+
+    def _on_clicked(self, item: Any, column: int) -> None:
+        if column != ACCEPTED and item.isSelected():
+            self._on_selected()
+
+    def _on_changed(self, item: Any, column: int) -> None:
+        if column == ACCEPTED:
+            rows = [item.child(n) for n in range(item.childCount())] or [item]
+            ids = [row.data(SLICE, _BOX_ID) for row in rows if row.data(SLICE, _BOX_ID) is not None]
+            self._on_ticked(ids, item.checkState(ACCEPTED) == qt.Qt.Checked)
+
+
+def _keys(group: ObjectGroup) -> list[int]:
+    """What may name a group: its boxes, so that it is known again when some of them have left it."""
+    return [box.id for box in group.boxes] if group.number else [_LOOSE]
+
+
+def _span(group: ObjectGroup) -> str:
+    if not group.number:
+        return ""
+    return f"{group.first}-{group.last}" if group.last > group.first else str(group.first)
+
+
+def _span_in_words(group: ObjectGroup) -> str:
+    missing: Sequence[str] = [f"{first} to {last}" if last > first else str(first) for first, last in group.gaps]
+    words = f"Slices {group.first} to {group.last}" if group.number else ""
+    return words + (f"; no box on {', '.join(missing)}" if missing else "")
+
+
+def _swatch(color: Sequence[float]) -> Any:
+    pixmap = qt.QPixmap(_SWATCH, _SWATCH)
+    pixmap.fill(qt.QColor.fromRgbF(*color))
+    return qt.QIcon(pixmap)
+
+
+class BoxSelection:
+    """Looks up the tree's selected rows in the table as it is now."""
+
+    def __init__(self, tree: BoxTree, table: Callable[[], BoxTable]) -> None:
+        self._tree, self._table = tree, table
+
+    def ids(self) -> list[int]:
+        """The selected boxes, those of selected objects among them."""
+        return self._tree.selected_boxes()
+
+    def any_accepted(self) -> bool:
+        """Whether one of the selected boxes is accepted."""
+        ids = self.ids()
+        return any(group.accepted.intersection(ids) for group in self._table().objects())
+
+    def box(self) -> BoxRecord | None:
+        """The box of the one selected row; that of the seed where the row is an object's."""
+        box_id = self._tree.selected_box()
+        if box_id is not None:
+            return self._table().get(box_id)
+        group, at = self.group(), self._tree.selected_slice()
+        return next((box for box in group.boxes if box.slice == at), None) if group else None
+
+    def group(self) -> ObjectGroup | None:
+        """The object that the selected row is, or is part of."""
+        key = self._tree.selected_group_key()
+        return next((group for group in self._table().objects() if key in {box.id for box in group.boxes}), None)

@@ -1,0 +1,405 @@
+"""The Boxes part of the panel: what was found, a person's corrections, and what is then segmented again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import qt
+import slicer
+
+from AutoMedSAMLib.model.box_history import BoxState
+from AutoMedSAMLib.model.box_table import BoxTable
+from AutoMedSAMLib.model.bundle_info import Model
+from AutoMedSAMLib.model.run import Message, Outcome, RunInfo, RunRequest
+from AutoMedSAMLib.panel import questions
+from AutoMedSAMLib.panel.box_buttons import BoxButtons, ButtonState
+from AutoMedSAMLib.panel.box_editor import BoxEditor
+from AutoMedSAMLib.panel.box_linker import BoxLinker
+from AutoMedSAMLib.panel.box_placement import place_of_new_box
+from AutoMedSAMLib.panel.box_result import BoxResult
+from AutoMedSAMLib.panel.box_steps import BoxSteps
+from AutoMedSAMLib.panel.box_summary import summary, why_not_propagate
+from AutoMedSAMLib.panel.box_tree import BoxSelection, BoxTree
+from AutoMedSAMLib.panel.threshold_slider import ThresholdSlider
+from AutoMedSAMLib.qt_timers import single_shot
+from AutoMedSAMLib.scene import slice_views
+from AutoMedSAMLib.scene.parameters import Parameters
+
+_PLAIN = (1.0, 0.85, 0.2)
+
+
+class BoxesPanel:
+    """Joins the box table, its tree, the box in the slice views and the confidence slider.
+
+    Args:
+        ui: the panel's widgets by name.
+        parameters: where the table and the threshold are kept.
+        logic: what links boxes; an `AutoMedSAMLogic`.
+        request: what a run would be asked for now; None while something is missing.
+        propagate: starts a run over these boxes and tracklets.
+        show_status: shows a sentence in the status line.
+        on_replaced: called after the table has become another: by a run, by undo, with another scene.
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        parameters: Parameters,
+        logic: Any,
+        request: Callable[[], RunRequest | None],
+        propagate: Callable[[RunRequest, list[Message], list[Message]], None],
+        show_status: Callable[[str], None],
+        on_replaced: Callable[[], None],
+    ) -> None:
+        self._ui, self._parameters, self._logic = ui, parameters, logic
+        self._request, self._propagate, self._show_status, self._on_replaced = (
+            request,
+            propagate,
+            show_status,
+            on_replaced,
+        )
+        self._model: Model | None = None
+        self._text = ""
+        self._running = self._dragging = False
+        self.table = BoxTable()
+        # The table of a run that has not linked its boxes yet, with its volume and segmentation.
+        self._incoming: BoxState | None = None
+        self._result = BoxResult(parameters, self._update_buttons)
+        self.tree = BoxTree(ui.boxTree, self._on_selected, self._on_ticked)
+        self._selection = BoxSelection(self.tree, lambda: self._shown)
+        self._buttons = BoxButtons(ui, self._on_add)
+        self.editor = BoxEditor(self._on_box_moved, self._on_box_dropped)
+        self.steps = BoxSteps(ui, self.state, self._restore)
+        # Ticks arrive from within the tree's own events, where it must not be filled anew.
+        self._refresh_soon = single_shot(0, self.refresh)
+        self._slider = ThresholdSlider(ui, parameters, lambda: self.table, self.steps, self._link_and_refresh)
+        self._linker = BoxLinker(logic, self._link_input, self._on_linked, show_status)
+        self._connect()
+        self.refresh()
+
+    # From the widget
+
+    @property
+    def volume(self) -> Any:
+        """The volume that the boxes lie in; None if there is none, or if it was removed."""
+        return self._result.volume
+
+    def state(self) -> BoxState:
+        """The table as it is now, with what belongs to it."""
+        return BoxState(self.table.copy(), *self._result.ids, self._parameters.threshold)
+
+    def set_model(self, model: Model | None) -> None:
+        """Takes the names and colours of the labels from the model, and its own threshold."""
+        self._model = model
+        self._slider.set_model(model)
+        segments = model.segments if model else []
+        self.tree.set_segments(segments)
+        self._buttons.set_segments(segments)
+        self.show_threshold()
+        self.refresh()
+
+    def show_threshold(self) -> None:
+        """Sets the slider to the threshold in the parameter node, or the model's own."""
+        self._slider.show()
+
+    def restore(self) -> bool:
+        """Shows the table that the parameter node holds; False if it is the one that is shown already."""
+        text = self._parameters.boxes
+        if text == self._text:
+            return False
+        try:
+            self.table = BoxTable.from_text(text)
+        except ValueError as error:
+            self.table = BoxTable()
+            self._show_status(str(error))
+        self._text = text
+        self.steps.clear()
+        self._result.watch()
+        self.hide_box()
+        self.refresh()
+        return True
+
+    def clear(self) -> None:
+        """Forgets the boxes, but not those that are kept in the parameter node."""
+        self.table, self._text, self._incoming = BoxTable(), "", None
+        self.steps.clear()
+        self._result.stop()
+        self._linker.stop()
+        self.hide_box()
+        self.refresh()
+
+    def start(self, run: RunInfo) -> None:
+        """A run begins that looks for boxes: its table replaces the present one when its boxes are linked."""
+        self.hide_box()
+        request = run.request
+        table = BoxTable(run.axis, run.plane, run.slices, request.model.hash, run.threshold)
+        self._incoming = BoxState(table, request.volumes[0].GetID(), run.segmentation.GetID(), request.threshold)
+        if not len(self.table):
+            self._result.refer(self._incoming.volume_id, None)
+        self.refresh()
+
+    def receive_boxes(self, boxes: list[Message]) -> None:
+        """Boxes of one more slice."""
+        if self._incoming is not None:
+            self._incoming.table.receive_boxes(boxes)
+            if not self._refresh_soon.active:
+                self._refresh_soon.start()
+
+    def receive_tracklets(self, tracklets: list[Message]) -> bool:
+        """Which boxes make up which object.
+
+        Returns:
+            Whether the run's table is shown from now on.
+        """
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None:
+            self.table = incoming.table
+            self._result.refer(incoming.volume_id, incoming.segmentation_id)
+        self.table.receive_tracklets(tracklets)
+        self._refresh_soon.start()
+        return incoming is not None
+
+    def set_running(self, running: bool) -> None:
+        """While a run goes on, the boxes are not changed."""
+        self._running = running
+        if running:
+            self._linker.stop()
+            self._ui.editButton.checked = False
+        self._update_buttons()
+
+    def finish(self, outcome: Outcome, run: RunInfo, before: BoxState, wrote: bool) -> None:
+        """A run is over: what was segmented is noted, and saved.
+
+        Args:
+            outcome: how it ended.
+            run: the run.
+            before: the state when it was started.
+            wrote: whether it has changed the segmentation; if not, the table is again what it was.
+        """
+        self._incoming = None
+        if not wrote:
+            self._take(before)
+            return
+        if outcome.confidence or outcome.status == "finished":
+            self.table.confidence = outcome.confidence
+        self._result.refer(self._result.ids[0], run.segmentation.GetID())
+        if outcome.status == "finished":
+            self.table.mark_segmented(str(run.provenance.get("run", "")))
+        self._save()
+        self.refresh()
+
+    def undo_run(self, before: BoxState) -> None:
+        """The last run was taken back from the segmentation: the table of before it comes back, as one more step."""
+        self.steps.note("Undo run")
+        self._take(before)
+
+    def show_best(self) -> None:
+        """Goes to the surest object, unless the views show one already."""
+        volume = self.volume
+        at = None if volume is None else slice_views.current_slice(volume, self.table.axis)
+        best = self.table.best_box(at)
+        if best is not None and volume is not None:
+            self.tree.select(best)
+
+    def hide_box(self) -> None:
+        """Takes the box out of the slice views."""
+        self._ui.editButton.checked = False
+        self.editor.hide()
+
+    def stop(self) -> None:
+        """Nothing comes from here any more."""
+        self._refresh_soon.stop()
+        self._linker.stop()
+        self._result.stop()
+        self.steps.listen(False)
+        self.editor.hide()
+
+    def refresh(self) -> None:
+        """Fills the tree and says how many there are."""
+        self.tree.fill(self._shown, detecting=self._shown is not self.table)
+        incoming = None if self._incoming is None else self._incoming.table
+        self._ui.boxHintLabel.text = summary(self.table, incoming)
+        self._update_buttons()
+
+    # From a person
+
+    def _connect(self) -> None:
+        ui = self._ui
+        ui.rejectButton.connect("clicked(bool)", lambda *_: self._on_reject())
+        ui.editButton.connect("toggled(bool)", lambda *_: self._show_selected())
+        delete = qt.QShortcut(qt.QKeySequence(qt.QKeySequence.Delete), ui.boxTree)
+        delete.setContext(qt.Qt.WidgetShortcut)
+        delete.connect("activated()", ui.rejectButton.click)
+        ui.seedButton.connect("clicked(bool)", lambda *_: self._on_seed())
+        ui.propagateButton.connect("clicked(bool)", lambda *_: self._on_propagate())
+
+    def _on_selected(self) -> None:
+        volume, box = self.volume, self._selection.box()
+        if volume is not None and box is not None:
+            slice_views.jump_to_box(volume, box.bounds, self.table.axis)
+        elif volume is not None and self.tree.selected_slice() is not None:
+            slice_views.jump_to_slice(volume, self.table.axis, self.tree.selected_slice())
+        self._show_selected()
+        self._update_buttons()
+
+    def _on_ticked(self, ids: list[int], accepted: bool) -> None:
+        if not self._running:
+            self._change(ids, accepted)
+        self._refresh_soon.start()
+
+    def _on_reject(self) -> None:
+        self._change(self._selection.ids(), accepted=not self._selection.any_accepted())
+        self.refresh()
+
+    def _change(self, ids: list[int], accepted: bool) -> None:
+        self.steps.note("use" if accepted else "ignore")
+        if accepted:
+            self.table.accept(ids)
+            self._linker.link_soon()
+        else:
+            self.table.reject(ids)
+        self._save()
+
+    def _on_box_moved(self, bounds: list[float]) -> None:
+        box = self._selection.box()
+        if box is not None:
+            if not self._dragging:
+                self.steps.note("edit")
+                self._dragging = True
+            self.table.edit(box.id, bounds)
+            self.tree.show_bounds_changed(self.table[box.id])
+            self._update_buttons()
+
+    def _on_box_dropped(self) -> None:
+        self._dragging = False
+        self._save()
+
+    def _on_seed(self) -> None:
+        box_id = self.tree.selected_box()
+        if box_id is not None:
+            self.steps.note("start slice")
+            self.table.choose_seed(box_id)
+            self._save()
+            self.refresh()
+
+    def _on_add(self, label: int | None) -> None:
+        volume = self.volume
+        if volume is None or self._model is None:
+            return
+        label, group, at, bounds = place_of_new_box(volume, self.table.axis, self._selection, self.tree, label)
+        label = label or self._model.segments[0]["value"]
+        if bounds is None or at is None:
+            self._show_status(f"Open a view of {self.table.plane} slices first, then add the box there.")
+            return
+        self.steps.note("add")
+        box = self.table.add(at, bounds, label, group)
+        self._save()
+        self._linker.link_soon()
+        self.refresh()
+        self.tree.select(box.id)
+        self._ui.editButton.checked = True
+
+    def _on_propagate(self) -> None:
+        request = self._own_request()
+        if request is not None:
+            boxes, tracklets = self.table.propagation()
+            if not tracklets and not questions.may_empty(self._ui.propagateButton.window()):
+                return
+            self._propagate(request, boxes, tracklets)
+
+    # Within
+
+    @property
+    def _shown(self) -> BoxTable:
+        """The table that is shown: the boxes of a run as they come, where there were none before."""
+        return self._incoming.table if self._incoming is not None and not len(self.table) else self.table
+
+    def _restore(self, state: BoxState) -> None:
+        """Makes an earlier state the present one; the segmentation stays as it is, and so does what it shows."""
+        same = state.segmentation_id == self._result.ids[1]
+        gone = slicer.mrmlScene.GetNodeByID(state.segmentation_id or "") is None
+        table = state.table.copy()
+        if gone or same:
+            table.show_result_of(self.table if same and not gone else None)
+        self._take(BoxState(table, state.volume_id, state.segmentation_id, state.threshold))
+
+    def _take(self, state: BoxState) -> None:
+        self.hide_box()
+        self._linker.stop()
+        self.table = state.table.copy()
+        self._result.refer(state.volume_id, state.segmentation_id)
+        self._save()
+        self._parameters.threshold = state.threshold
+        self.show_threshold()
+        if len(self.table) and not self.table.is_linked:
+            self._linker.link_soon()
+        self.refresh()
+        self._on_replaced()
+
+    def _link_input(self) -> tuple[BoxTable, RunRequest] | None:
+        """What is to be linked; None during a run, or if the boxes belong to another volume or model."""
+        request = self._own_request()
+        return None if request is None or self._running or not len(self.table) else (self.table, request)
+
+    def _link_and_refresh(self) -> None:
+        self._refresh_soon.start()
+        self._linker.link_soon()
+
+    def _on_linked(self) -> None:
+        self._save()
+        self.refresh()
+
+    def _own_request(self) -> RunRequest | None:
+        """A request for the run that these boxes come from, with the other settings as they are now."""
+        request = self._request()
+        if request is None or self._is_from_other_run(request):
+            return None
+        table, output = self.table, self._result.segmentation or request.segmentation
+        return replace(request, segmentation=output, plane=table.plane, slices=table.slices, threshold=table.threshold)
+
+    def _is_from_other_run(self, request: RunRequest) -> bool:
+        return request.model.hash != self.table.model or request.volumes[0] != self.volume
+
+    def _save(self) -> None:
+        self._text = self.table.to_text() if len(self.table) else ""
+        self._parameters.boxes = self._text
+
+    def _show_selected(self) -> None:
+        """Outlines the selected box in the slice views, with handles while Edit is down."""
+        volume, box = self.volume, self._selection.box()
+        if volume is None or box is None:
+            self.editor.hide()
+            return
+        segments = self._model.segments if self._model else []
+        color = next((one["color"] for one in segments if one["value"] == box.label), _PLAIN)
+        editing = bool(self._ui.editButton.checked) and self.tree.selected_box() is not None
+        self.editor.show(volume, self.table.axis, box.bounds, color, editing)
+
+    def _update_buttons(self) -> None:
+        self.steps.show(enabled=not self._running)
+        state = ButtonState(
+            running=self._running,
+            selected=len(self._selection.ids()),
+            one_row=self.tree.selected_box() is not None,
+            any_accepted=self._selection.any_accepted(),
+            why_not_add="" if self.volume is not None and self._model else "Click Apply first.",
+            why_not_propagate=self._why_not_propagate(),
+            why_propagate=self._why_propagate(),
+            one_object=self.tree.is_object_selected(),
+        )
+        self._buttons.show(state)
+
+    def _why_not_propagate(self) -> str:
+        if self._running:
+            return "Wait until the run is over, or cancel it."
+        request = self._request()
+        foreign = request is not None and self._is_from_other_run(request)
+        return why_not_propagate(self.table, request is not None, foreign, bool(self._why_propagate()))
+
+    def _why_propagate(self) -> str:
+        """Why it makes sense although no box has changed; empty if it does not, or if one has."""
+        if self._model is None or self.volume is None or not self.table.was_segmented or self.table.needs_propagation:
+            return ""
+        return self._result.why_stale(self.table, self._model)

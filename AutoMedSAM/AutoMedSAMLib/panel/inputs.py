@@ -1,0 +1,348 @@
+"""The upper part of the panel: which model, which image, where to, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+
+from AutoMedSAMLib.engine.input_check import names_of
+from AutoMedSAMLib.errors import AutoMedSAMError
+from AutoMedSAMLib.model.bundle_info import Model, read_model
+from AutoMedSAMLib.model.run import RunRequest
+from AutoMedSAMLib.model.volume_roles import match
+from AutoMedSAMLib.panel.whole_text import WholeText
+from AutoMedSAMLib.scene.geometry import ijk_to_ras, shape_of
+from AutoMedSAMLib.scene.output_segmentation import name_of_result
+from AutoMedSAMLib.scene.parameters import Parameters
+from AutoMedSAMLib.scene.planes import PLANES, default_plane, slice_axis
+
+_BACKENDS = ("int8", "fp32")
+# The row of the form below which the volume selectors go, after the model and what it finds.
+_FIRST_VOLUME_ROW = 2
+
+
+class InputsPanel:
+    """Shows the settings of the parameter node and writes to it what a person chooses.
+
+    Args:
+        ui: the panel's widgets by name.
+        parameters: where the settings are kept.
+        logic: knows the models and the device; an `AutoMedSAMLogic`.
+        show_status: shows a sentence in the status line.
+        unsay: takes a sentence back, if it is still shown.
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        parameters: Parameters,
+        logic: Any,
+        show_status: Callable[[str], None],
+        unsay: Callable[[str], None],
+    ) -> None:
+        self._ui, self._parameters, self._logic, self._show_status, self._unsay = (
+            ui,
+            parameters,
+            logic,
+            show_status,
+            unsay,
+        )
+        self._complaint = ""
+        self._whole_text = WholeText([ui.modelTaskLabel])
+        self._models: list[Model] = logic.models()
+        self._model: Model | None = None
+        self._unreadable = ""
+        self._model_problem = "No model was found: install the extension again, or choose a model's folder."
+        self._updating = False
+        self._asked_device: tuple[str, int] | None = None
+        self._questions = 0
+        self.volume_selectors: list[Any] = []
+        ui.modelSelector.connect("activated(int)", self._on_model)
+        ui.modelFolderButton.connect("clicked(bool)", lambda *_: self._on_model_folder())
+        ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_segmentation)
+        ui.backendSelector.connect("currentIndexChanged(int)", self._on_backend)
+        ui.planeSelector.connect("currentIndexChanged(int)", self._on_plane)
+        ui.slicesRange.connect("valuesChanged(double,double)", self._on_slices)
+
+    @property
+    def model(self) -> Model | None:
+        """The chosen model; None if there is none at all."""
+        return self._model
+
+    def request(self) -> RunRequest | None:
+        """What a run is asked for; None while something is missing."""
+        if self.missing_input():
+            return None
+        parameters = self._parameters
+        volumes = tuple(parameters.volume(index) for index in range(len(self._model.modalities)))
+        return RunRequest(
+            volumes,
+            parameters.segmentation,
+            self._model,
+            parameters.backend,
+            parameters.threshold,
+            parameters.plane,
+            parameters.slices,
+        )
+
+    def missing_input(self) -> str:
+        """What is missing for a run, as a sentence that says what to do; empty if nothing is."""
+        if self._model is None:
+            return self._model_problem
+        seen: dict[str, str] = {}
+        for index, modality in enumerate(self._model.modalities):
+            volume = self._parameters.volume(index)
+            if volume is None:
+                if not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+                    return f"Load a {modality} image first: drop it on the window."
+                return f"Choose the {modality} volume."
+            if volume.GetID() in seen:
+                return f"{volume.GetName()} is chosen as {seen[volume.GetID()]} and as {modality}: choose two volumes."
+            seen[volume.GetID()] = modality
+        if self._parameters.backend not in self._model.precisions:
+            return f"{_no_files(self._model, self._parameters.backend)} Choose the other backend."
+        return ""
+
+    def choose_defaults(self) -> None:
+        """Chooses the first model and a likely volume where none is chosen yet."""
+        parameters = self._parameters
+        if not parameters.model and self._models:
+            parameters.model = self._models[0].name
+        self.update()
+        modalities = self._model.modalities if self._model else ()
+        chosen = [parameters.volume(index) for index in range(len(modalities))]
+        for index, volume in enumerate(_likely_volumes(modalities, chosen)):
+            parameters.set_volume(index, volume)
+
+    def update(self) -> None:
+        """Shows what the parameter node says."""
+        self._updating = True
+        try:
+            self._show_model()
+            for index, selector in enumerate(self.volume_selectors):
+                selector.setCurrentNode(self._parameters.volume(index))
+            self._show_output()
+            self._ui.backendSelector.currentIndex = _BACKENDS.index(self._parameters.backend)
+            plane = self._parameters.plane
+            self._ui.planeSelector.currentIndex = 0 if plane is None else 1 + PLANES.index(plane)
+            self._show_slices()
+        finally:
+            self._updating = False
+        self._ask_device()
+
+    def set_running(self, running: bool) -> None:
+        """While a run goes on, its settings are not changed."""
+        self._ui.inputsButton.enabled = self._ui.advancedButton.enabled = not running
+
+    def _show_model(self) -> None:
+        model = self._chosen_model()
+        selector = self._ui.modelSelector
+        entries = [f"{one.name.capitalize()} {one.version}" for one in self._models]
+        if [selector.itemText(index) for index in range(selector.count)] != entries:
+            selector.clear()
+            for entry in entries:
+                selector.addItem(entry)
+        selector.currentIndex = -1 if model is None else self._models.index(model)
+        if model != self._model:
+            self._model = model
+            self._whole_text.set(self._ui.modelTaskLabel, model.task if model else "")
+            self._make_volume_selectors(model.modalities if model else ())
+            self._grey_out_backends()
+
+    def _chosen_model(self) -> Model | None:
+        """The model that the parameter node names; never another in its place, for that would go unnoticed."""
+        wanted = self._parameters.model
+        if not wanted:
+            return next(iter(self._models), None)
+        known = next((one for one in self._models if wanted in (one.name, str(one.folder))), None)
+        if known is None and wanted != self._unreadable:
+            try:
+                known = self._add_model(Path(wanted))
+            except AutoMedSAMError as error:
+                self._unreadable, self._model_problem = wanted, str(error)
+        return known
+
+    def _add_model(self, folder: Path) -> Model:
+        """Reads a model's folder, again if it is known: it may have been trained anew."""
+        model = read_model(folder)
+        places = [index for index, one in enumerate(self._models) if _is_same_folder(one.folder, folder)]
+        if places:
+            model = replace(model, folder=self._models[places[0]].folder)
+            self._models[places[0]] = model
+        else:
+            self._models.append(model)
+        return model
+
+    def _grey_out_backends(self) -> None:
+        """An entry whose files the model lacks cannot be chosen, and its tool tip says why."""
+        selector = self._ui.backendSelector
+        for index, backend in enumerate(_BACKENDS):
+            has_files = self._model is None or backend in self._model.precisions
+            item = selector.model().item(index)
+            item.setEnabled(has_files)
+            item.setToolTip("" if has_files else _no_files(self._model, backend))
+
+    def _make_volume_selectors(self, modalities: tuple[str, ...]) -> None:
+        for selector in self.volume_selectors:
+            self._ui.inputsForm.removeRow(selector)
+        self.volume_selectors = []
+        for index, modality in enumerate(modalities):
+            selector = slicer.qMRMLNodeComboBox()
+            selector.objectName = f"volumeSelector{index}"
+            selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+            # A label map is a scalar volume too, but no image.
+            selector.showChildNodeTypes = False
+            selector.noneEnabled = True
+            selector.noneDisplay = "Choose a volume"
+            selector.addEnabled = selector.removeEnabled = selector.renameEnabled = False
+            selector.selectNodeUponCreation = False
+            selector.toolTip = f"The {modality} image to look at. It is never changed."
+            selector.setMRMLScene(slicer.mrmlScene)
+            selector.connect("currentNodeChanged(vtkMRMLNode*)", self._volume_chooser(index))
+            self._ui.inputsForm.insertRow(_FIRST_VOLUME_ROW + index, f"{modality}:", selector)
+            self.volume_selectors.append(selector)
+
+    def _show_output(self) -> None:
+        """Names the segmentation that a run would make, as the selector's entry for a new one."""
+        volume = self._parameters.volume(0)
+        name = name_of_result(volume, self._model) if volume is not None and self._model else "segmentation"
+        self._ui.segmentationSelector.noneDisplay = f"New: {name}"
+        self._ui.segmentationSelector.setCurrentNode(self._parameters.segmentation)
+
+    def _show_slices(self) -> None:
+        slices = self._ui.slicesRange
+        volume = self._parameters.volume(0)
+        known = volume is not None and volume.GetImageData() is not None and self._model is not None
+        last, plane = 0, None
+        if known:
+            matrix, shape = ijk_to_ras(volume), shape_of(volume)
+            plane = self._parameters.plane or default_plane(shape, matrix, self._model.plane)
+            last = shape[slice_axis(plane, matrix)] - 1
+        chosen = self._parameters.slices or (0, last)
+        slices.enabled = known
+        slices.maximum = last
+        slices.setValues(min(chosen[0], last), min(chosen[1], last))
+        self._ui.planeSelector.setItemText(
+            0, f"As acquired ({default_plane(shape, matrix, self._model.plane)})" if known else "As acquired"
+        )
+
+    def _ask_device(self) -> None:
+        question = (self._parameters.backend, id(self._model))
+        if self._model is None or question == self._asked_device:
+            return
+        self._asked_device = question
+        self._questions += 1
+        number = self._questions
+
+        def answer(text: str) -> None:
+            if number == self._questions:
+                self._ui.deviceLabel.text = text
+
+        if self._parameters.backend not in self._model.precisions:
+            answer("Files not installed")
+            return
+        answer("Looking for a graphics card ...")
+        self._logic.describe_device(self._parameters.backend, answer)
+
+    # From a person
+
+    def _can_write(self) -> bool:
+        # While a scene is closed or loaded, selectors lose their nodes: that is no choice of a person's.
+        return not self._updating and not slicer.mrmlScene.IsBatchProcessing()
+
+    def _on_model(self, index: int) -> None:
+        if self._can_write() and 0 <= index < len(self._models):
+            model = self._models[index]
+            built_in = model.name if sum(one.name == model.name for one in self._models[: index + 1]) == 1 else ""
+            self._choose(built_in or str(model.folder), model)
+
+    def _on_model_folder(self) -> None:
+        folder = qt.QFileDialog.getExistingDirectory(self._ui.modelFolderButton, "Choose a model's folder")
+        if folder:
+            self.use_model_folder(Path(folder))
+
+    def use_model_folder(self, folder: Path) -> None:
+        """Adds a model of a person's own and chooses it; says what is wrong if it cannot be read."""
+        try:
+            model = self._add_model(folder)
+        except AutoMedSAMError as error:
+            self._complaint = str(error)
+            self._show_status(self._complaint)
+            return
+        self._unreadable = ""
+        self._choose(str(model.folder), model)
+
+    def _choose(self, name_or_folder: str, model: Model) -> None:
+        """Chooses a model. Volumes stay with their modality, not with their place among the selectors."""
+        self._unsay(self._complaint)
+        parameters, before = self._parameters, self._model.modalities if self._model else ()
+        volumes = {modality: parameters.volume(index) for index, modality in enumerate(before)}
+        with slicer.util.NodeModify(parameters.node):
+            for index in range(max(len(before), len(model.modalities))):
+                modality = model.modalities[index] if index < len(model.modalities) else None
+                parameters.set_volume(index, volumes.get(modality))
+            # The only image that there is to look at stays, whatever it is called.
+            if len(before) == len(model.modalities) == 1:
+                parameters.set_volume(0, volumes[before[0]])
+            parameters.model = name_or_folder
+            parameters.threshold = None
+        self.choose_defaults()
+
+    def _volume_chooser(self, index: int) -> Callable[[Any], None]:
+        def choose(node: Any) -> None:
+            if self._can_write() and node is not self._parameters.volume(index):
+                self._parameters.slices = None
+                # Each volume has an output of its own, so that no patient's result is written into another's.
+                self._parameters.segmentation = None
+                self._parameters.set_volume(index, node)
+
+        return choose
+
+    def _on_segmentation(self, node: Any) -> None:
+        if self._can_write():
+            self._parameters.segmentation = node
+
+    def _on_backend(self, index: int) -> None:
+        if self._can_write():
+            self._parameters.backend = _BACKENDS[index]
+
+    def _on_plane(self, index: int) -> None:
+        if self._can_write():
+            self._parameters.slices = None
+            self._parameters.plane = None if index == 0 else PLANES[index - 1]
+
+    def _on_slices(self, first: float, last: float) -> None:
+        if self._can_write():
+            whole = first <= 0 and last >= self._ui.slicesRange.maximum
+            self._parameters.slices = None if whole else (round(first), round(last))
+
+
+def _likely_volumes(modalities: tuple[str, ...], chosen: list[Any]) -> list[Any]:
+    """Volumes named like the modalities; the one that is shown, or the first, where there is but one to choose."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    images = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
+    if None not in chosen or not images:
+        return chosen
+    places = [images.index(node) if node in images else None for node in chosen]
+    found = match(modalities, places, [names_of(node) for node in images])
+    volumes = [node if place is None else images[place] for node, place in zip(chosen, found, strict=True)]
+    if len(modalities) > 1 or volumes[0] is not None:
+        return volumes
+    shown = [node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
+    return [next((node for node in images if node.GetID() in shown), images[0])]
+
+
+def _is_same_folder(one: Path, other: Path) -> bool:
+    try:
+        return one.resolve() == other.resolve()
+    except OSError:
+        return one == other
+
+
+def _no_files(model: Model, backend: str) -> str:
+    return f"The model {model.name} has no {backend.upper()} files here."

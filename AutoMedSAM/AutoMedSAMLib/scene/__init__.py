@@ -1,0 +1,1 @@
+"""What the module reads from and writes to the MRML scene."""

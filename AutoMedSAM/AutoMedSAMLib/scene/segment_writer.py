@@ -1,0 +1,335 @@
+"""A run's masks into a segmentation, slice by slice, with everything else in it left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import slicer
+import vtk
+from numpy.typing import NDArray
+
+from AutoMedSAMLib.errors import AutoMedSAMError
+from AutoMedSAMLib.model.bundle_info import Model
+from AutoMedSAMLib.scene.geometry import ijk_to_segmentation, shape_of
+from AutoMedSAMLib.scene.provenance import PROVENANCE, WRITTEN, checksum, set_tag, tag_of
+from AutoMedSAMLib.scene.segment_ownership import (
+    ManagedSegment,
+    is_as_written,
+    managed_segments,
+    register_volume,
+    remove_segment,
+    separate,
+)
+from AutoMedSAMLib.scene.shared_labelmap import BINARY_LABELMAP, SharedLabelmap, segment_mask_on_grid
+
+CLOSED_SURFACE = "Closed surface"
+
+Labels = NDArray[np.uint8]
+Mode = Literal["beside", "replace", "again"]
+
+
+class SegmentWriter:
+    """The segments of one run: one for each label of the model, all in one image of the volume's own grid.
+
+    Nothing is touched before the first slice is written. Names, colours and all else of a segment that is written
+    into again stay as they are, and so does what lies outside the slices of this run.
+
+    Args:
+        segmentation: where to write.
+        model: whose labels they are.
+        volume: the volume that is segmented.
+        axis: the axis of `(K, J, I)` that the slices follow.
+        slices: first and last slice of this run, inclusive; all if None.
+        mode: "beside" adds new segments, with numbered names where needed. "replace" writes into the last result
+            of this model for this volume; a segment edited by hand on these slices stays, and a new one is added
+            beside it. "again" writes into the last result only what has changed, and keeps slices edited by hand.
+
+    Attributes:
+        segment_ids: the ID of the segment of each label value, once they are in the segmentation.
+        kept_by_hand: the slices that were left as they are because somebody has edited them.
+
+    Raises:
+        AutoMedSAMError: If the segmentation is not one of label maps.
+    """
+
+    def __init__(
+        self,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        model: Model,
+        volume: slicer.vtkMRMLScalarVolumeNode,
+        axis: int,
+        *,
+        slices: tuple[int, int] | None = None,
+        mode: Mode = "beside",
+    ) -> None:
+        check_segmentation(segmentation)
+        self.node, self._segments = segmentation, segmentation.GetSegmentation()
+        self._model, self._volume, self._axis, self._mode = model, volume, axis, mode
+        self._shape, self.matrix = shape_of(volume), ijk_to_segmentation(volume, segmentation)
+        self._slices = slices or (0, self._shape[axis] - 1)
+        self.segment_ids: dict[int, str] = {}
+        self.kept_by_hand: set[int] = set()
+        self._written: dict[int, dict[int, int]] = {label["value"]: {} for label in model.segments}
+        self._layer: SharedLabelmap | None = None
+        self._prepared = SharedLabelmap(self._shape, self.matrix)
+        self._added: list[str] = []
+        self._before: dict[int, Labels] = {}
+        self._provenance_before: dict[str, Any] = {}
+        self._surfaces_before: dict[str, vtk.vtkPolyData | None] = {}
+        self._reused = self._last_run() if mode == "again" else {}
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the segments are in the segmentation already."""
+        return self._layer is not None
+
+    def prepare(self, seconds: float) -> bool:
+        """Makes ready for the first slice for about so long; without it, that slice would take all the time.
+
+        Returns:
+            Whether it is ready.
+        """
+        return self._prepared.clear(seconds)
+
+    def install(self) -> None:
+        """Puts the segments in, empty, or takes over the last result's; does nothing the second time."""
+        if self._layer is not None:
+            return
+        if self._mode == "replace":
+            self._reused = self._replaceable()
+        layer = self._prepared
+        layer.clear()
+        for value, own in self._reused.items():
+            segment = self._segments.GetSegment(own.id)
+            layer.array[segment_mask_on_grid(segment, self._shape, self.matrix)] = value
+            self._written[value] = dict(own.written)
+            self._provenance_before[own.id] = tag_of(segment, PROVENANCE)
+            self._surfaces_before[own.id] = segment.GetRepresentation(CLOSED_SURFACE)
+            self.segment_ids[value] = own.id
+        self._layer = layer
+        if self._mode == "again":
+            first, last = self._slices
+            self.kept_by_hand = {number for number in range(first, last + 1) if self._is_edited(number, layer)}
+        else:
+            self._clear_slices(layer)
+        self._own_image(layer)
+        for label in self._model.segments:
+            if label["value"] not in self.segment_ids:
+                self.segment_ids[label["value"]] = self._add(label, layer)
+        if self._before:
+            self._tell()
+
+    def write(self, labels: Mapping[int, Labels]) -> list[int]:
+        """Writes slices, given as label values of the model `(rows, columns)` by slice.
+
+        A slice that is as this run, or the one before it, has written it is passed over, and so is one that
+        somebody has edited since.
+
+        Returns:
+            The slices that have changed.
+        """
+        changed = [number for number, plane in labels.items() if self._has_changed(number, plane)]
+        if not changed and self.is_installed:
+            return []
+        self.install()
+        layer = self._whole_layer()
+        self.kept_by_hand.update(number for number in changed if self._is_edited(number, layer))
+        changed = [number for number in changed if number not in self.kept_by_hand]
+        planes = np.moveaxis(layer.array, self._axis, 0)
+        for number in changed:
+            self._before.setdefault(number, planes[number].copy())
+            planes[number] = labels[number]
+            for value, written in self._written.items():
+                crc = checksum(labels[number] == value)
+                written.pop(number, None)
+                if crc:
+                    written[number] = crc
+        self._tell()
+        return changed
+
+    def finish(self, provenance: Mapping[str, Any]) -> None:
+        """Writes into each segment where it comes from, and how it was left."""
+        number = register_volume(self.node, self._volume)
+        for value, segment_id in self.segment_ids.items():
+            segment = self._segments.GetSegment(segment_id)
+            if segment is not None:
+                _sign(segment, self._axis, self._written[value])
+                set_tag(segment, PROVENANCE, {**provenance, "label": value, "volume": number})
+
+    def edits_at_stake(self) -> int:
+        """How many slices somebody has edited after this run wrote them: `undo` takes these edits back too."""
+        if self._layer is None:
+            return 0
+        layer = self._whole_layer()
+        numbers = range(self._shape[self._axis]) if self._added else self._before
+        return sum(self._is_edited(number, layer) for number in numbers)
+
+    def undo(self) -> None:
+        """Takes back all that was written: the segmentation is as it was before."""
+        if self._layer is None:
+            return
+        for segment_id in self._added:
+            if self._segments.GetSegment(segment_id) is not None:
+                remove_segment(self._segments, segment_id)
+        if any(self._segments.GetSegment(own.id) is not None for own in self._reused.values()):
+            self._undo_adopted()
+        self._layer = None
+
+    def _undo_adopted(self) -> None:
+        planes = np.moveaxis(self._whole_layer().array, self._axis, 0)
+        for number, plane in self._before.items():
+            planes[number] = plane
+        for own in self._reused.values():
+            segment = self._segments.GetSegment(own.id)
+            if segment is not None:
+                _sign(segment, own.axis, own.written)
+                set_tag(segment, PROVENANCE, self._provenance_before[own.id])
+                surface = self._surfaces_before[own.id]
+                if surface is None:
+                    segment.RemoveRepresentation(CLOSED_SURFACE)
+                else:
+                    segment.AddRepresentation(CLOSED_SURFACE, surface)
+        self._tell()
+
+    @property
+    def labels(self) -> Labels | None:
+        """The label values `(K, J, I)` as they are in the segmentation now, no copy; None before `install`."""
+        return None if self._layer is None else self._whole_layer().array
+
+    def _last_run(self) -> dict[int, ManagedSegment]:
+        """For each label the segment that was written last, if it lies on this grid."""
+        return {
+            value: own
+            for value, own in managed_segments(self.node, self._model.name, self._volume, by_name=True).items()
+            if value in self._written
+            and own.axis == self._axis
+            and segment_mask_on_grid(self._segments.GetSegment(own.id), self._shape, self.matrix) is not None
+        }
+
+    def _replaceable(self) -> dict[int, ManagedSegment]:
+        """For each label the segment that was written last, unless somebody has edited it on these slices."""
+        return {
+            value: own
+            for value, own in managed_segments(self.node, self._model.name, self._volume).items()
+            if value in self._written
+            and is_as_written(own, self._segments, self._shape, self.matrix, self._axis, self._slices)
+        }
+
+    def _clear_slices(self, layer: SharedLabelmap) -> None:
+        """Empties this run's slices of the segments that it replaces; the other slices stay theirs."""
+        first, last = self._slices
+        planes = np.moveaxis(layer.array, self._axis, 0)
+        for number in range(first, last + 1):
+            if planes[number].any():
+                self._before[number] = planes[number].copy()
+                planes[number] = 0
+        for value, own in self._reused.items():
+            outside = [number for number in range(len(planes)) if not first <= number <= last]
+            if own.axis == self._axis:
+                self._written[value] = {number: own.written[number] for number in outside if number in own.written}
+            else:
+                written = {number: checksum(planes[number] == value) for number in outside}
+                self._written[value] = {number: crc for number, crc in written.items() if crc}
+            if self._surfaces_before[own.id] is not None:
+                self._segments.GetSegment(own.id).AddRepresentation(CLOSED_SURFACE, vtk.vtkPolyData())
+
+    def _is_edited(self, number: int, layer: SharedLabelmap) -> bool:
+        """Whether a slice of the segments is not as it was written; one of a deleted segment cannot tell."""
+        plane = np.moveaxis(layer.array, self._axis, 0)[number]
+        return any(
+            checksum(plane == value) != written.get(number, 0)
+            for value, written in self._written.items()
+            if self._segments.GetSegment(self.segment_ids.get(value, "")) is not None
+        )
+
+    def _has_changed(self, number: int, plane: Labels) -> bool:
+        return any(
+            checksum(plane == value) != self._previous_checksums(value).get(number, 0) for value in self._written
+        )
+
+    def _previous_checksums(self, value: int) -> Mapping[int, int]:
+        if self.is_installed or value not in self._reused:
+            return self._written[value]
+        return self._reused[value].written
+
+    def _add(self, label: Mapping[str, Any], layer: SharedLabelmap) -> str:
+        segment = slicer.vtkSegment()
+        segment.SetName(self._free_name(label["name"]))
+        segment.SetColor(*label["color"])
+        segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), label["terminology"])
+        segment.SetLabelValue(label["value"])
+        segment.AddRepresentation(BINARY_LABELMAP, layer.image)
+        # With an empty surface Slicer need not look for one in the whole image first.
+        if self._segments.ContainsRepresentation(CLOSED_SURFACE):
+            segment.AddRepresentation(CLOSED_SURFACE, vtk.vtkPolyData())
+        segment_id = self._segments.GenerateUniqueSegmentID(f"AutoMedSAM_{self._model.name}_{label['value']}")
+        self._segments.AddSegment(segment, segment_id)
+        self._added.append(segment_id)
+        return segment_id
+
+    def _free_name(self, name: str) -> str:
+        taken = {self._segments.GetSegment(one).GetName() for one in self._segments.GetSegmentIDs()}
+        free, number = name, 1
+        while free in taken:
+            number += 1
+            free = f"{name} {number}"
+        return free
+
+    def _own_image(self, layer: SharedLabelmap) -> None:
+        """Makes the layer the image of the segments that are there already."""
+        separate(self._segments, {one for one in self.segment_ids.values() if self._segments.GetSegment(one)})
+        for value, segment_id in self.segment_ids.items():
+            segment = self._segments.GetSegment(segment_id)
+            if segment is not None:
+                segment.SetLabelValue(value)
+                segment.AddRepresentation(BINARY_LABELMAP, layer.image)
+
+    def _whole_layer(self) -> SharedLabelmap:
+        """The layer, made anew if a person's edits have meanwhile cut it, replaced it or moved into it."""
+        layer = self._layer
+        own = set(self.segment_ids.values())
+        ours_elsewhere = foreign_segments = False
+        for segment_id in self._segments.GetSegmentIDs():
+            here = self._segments.GetSegment(segment_id).GetRepresentation(BINARY_LABELMAP) is layer.image
+            ours_elsewhere |= segment_id in own and not here
+            foreign_segments |= segment_id not in own and here
+        if layer.is_intact and not ours_elsewhere and not foreign_segments:
+            return layer
+        fresh = SharedLabelmap(self._shape, self.matrix)
+        fresh.clear()
+        for value, segment_id in self.segment_ids.items():
+            segment = self._segments.GetSegment(segment_id)
+            content = None if segment is None else segment_mask_on_grid(segment, self._shape, self.matrix)
+            if content is not None:
+                fresh.array[content] = value
+        self._layer = fresh
+        self._own_image(fresh)
+        return fresh
+
+    def _tell(self) -> None:
+        """Lets the views know, but not `image.Modified()`: that drops the surfaces of all segments, others' too."""
+        self._layer.image.GetPointData().GetScalars().Modified()
+        for segment_id in self.segment_ids.values():
+            self._segments.InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified, segment_id)
+
+
+def _sign(segment: slicer.vtkSegment, axis: int, written: Mapping[int, int]) -> None:
+    """Writes into a segment what was written on each slice, by its checksum."""
+    set_tag(segment, WRITTEN, {"axis": axis, "slices": {str(number): crc for number, crc in sorted(written.items())}})
+
+
+def check_segmentation(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    """Finds out before a run whether masks can be written into a segmentation.
+
+    Raises:
+        AutoMedSAMError: If its segments are surfaces or the like.
+    """
+    segments = segmentation.GetSegmentation()
+    if segments.GetNumberOfSegments() and segments.GetSourceRepresentationName() != BINARY_LABELMAP:
+        message = (
+            f"The segments of {segmentation.GetName()} are not made of voxels; choose another output segmentation, "
+            "or convert it to a binary label map in Segmentations."
+        )
+        raise AutoMedSAMError(message)

@@ -1,0 +1,243 @@
+"""The command `automedsam`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from automedsam import __version__
+from automedsam.cli.terminal import accept_any_text, ended_like_ctrl_c, printable, stoppable
+from automedsam.core.memory import check_room_for_a_run, is_out_of_memory, not_enough_memory
+from automedsam.core.volume import Plane
+from automedsam.errors import AutoMedSAMError
+from automedsam.pipeline.backends import Backend
+
+BAD_INPUT = 2
+
+
+class Device(str, Enum):
+    """Where the FP32 backend computes."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+app = typer.Typer(
+    name="automedsam",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="IN",
+        help="A NIfTI, NRRD, MetaImage, PNG or JPG file, or DICOM: a file or a folder; several files are "
+        "the modalities of one volume, in the model's order.",
+    ),
+]
+Model = Annotated[str, typer.Option("--model", "-m", help="A model of 'automedsam models', or a bundle's folder.")]
+BackendChoice = Annotated[
+    Backend, typer.Option(help="int8: ONNX Runtime; fp32: PyTorch; fp32-onnx: to check an export.")
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(help="The confidence, 0 to 1, from which an object is accepted.", show_default="the model's own"),
+]
+PlaneChoice = Annotated[
+    Plane | None,
+    typer.Option(help="The plane of the slices.", show_default="that of acquisition, else the model's own"),
+]
+
+Series = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Which volume of a DICOM folder or file that holds several, from 1; without it they are listed.",
+        show_default="the only one",
+    ),
+]
+
+
+AcceptTerms = Annotated[
+    bool, typer.Option("--accept-terms", help="Accept the terms of the model's weights without being asked.")
+]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"automedsam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _automedsam(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave."),
+    ] = False,
+) -> None:
+    """Find and segment lesions in medical volumes, with nothing drawn by hand.
+
+    Research software: not for clinical use.
+    """
+
+
+@app.command()
+def segment(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IN",
+            help="A NIfTI, NRRD, MetaImage, PNG or JPG file, or DICOM: a file or a folder; several files are "
+            "the modalities of one volume, in the model's order. Or a video: an mp4, mov or AVI file, a multi-frame "
+            "DICOM file, or a folder of PNG or JPG frames.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help=".seg.nrrd for Slicer; .nii.gz, .nii, .nrrd, .mha; .png for a single image; for a video a folder.",
+        ),
+    ],
+    model: Model = "glioma",
+    backend: BackendChoice = Backend.INT8,
+    threshold: Threshold = None,
+    plane: PlaneChoice = None,
+    device: Annotated[Device, typer.Option(help="What computes; others than the CPU need fp32.")] = Device.AUTO,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(help="Draw what was found: a .png for a single image, an .mp4 for a video.", show_default="none"),
+    ] = None,
+    frames: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIRST:LAST",
+            help="Only these frames of a video, both included, counted from 0; either may be left out.",
+            show_default="all",
+        ),
+    ] = None,
+    accept_terms: AcceptTerms = False,
+    series: Series = None,
+) -> None:
+    """Segment a volume on its own grid, or an image or a video in its own pixels. Ctrl-C keeps what is finished.
+
+    In a video, what the model's settings say in mm counts frames: one frame is 1 mm from the next.
+    """
+    with stoppable():
+        check_room_for_a_run()
+        from automedsam.cli.segment import segment_files
+
+        _accept(model, accept_terms)
+        segment_files(
+            inputs,
+            output,
+            model=model,
+            backend=backend,
+            threshold=threshold,
+            plane=plane,
+            device=device.value,
+            overlay=overlay,
+            frames=frames,
+            series=series,
+        )
+
+
+@app.command()
+def detect(
+    inputs: Inputs,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A JSON file.", show_default="the terminal")
+    ] = None,
+    model: Model = "glioma",
+    backend: BackendChoice = Backend.INT8,
+    threshold: Threshold = None,
+    plane: PlaneChoice = None,
+    accept_terms: AcceptTerms = False,
+    series: Series = None,
+) -> None:
+    """Find boxes on every slice, and give them as JSON."""
+    with stoppable():
+        check_room_for_a_run()
+        from automedsam.cli.detect import detect_files
+
+        _accept(model, accept_terms)
+        detect_files(inputs, output, model=model, backend=backend, threshold=threshold, plane=plane, series=series)
+
+
+def _accept(model: str, accepted: bool) -> None:
+    if accepted:
+        from automedsam.bundle import load_bundle
+        from automedsam.cli.terms import accept
+
+        accept(load_bundle(model))
+
+
+@app.command()
+def models() -> None:
+    """List the models that come with this package."""
+    from rich.console import Console
+
+    from automedsam.bundle import list_bundles
+    from automedsam.cli.console import bundle_table
+
+    console, bundles = Console(), list_bundles()
+    console.print(bundle_table(bundles))
+    for bundle in bundles:
+        console.print(f"Licence of {bundle.name}: {bundle.licence}", highlight=False, markup=False)
+
+
+@app.command()
+def demo(
+    output_dir: Annotated[Path, typer.Option(help="Where the volume, the segmentation and the picture go.")] = Path(),
+) -> None:
+    """Segment a made-up head, and hold the result against the known shape of its lesions."""
+    from rich.console import Console
+
+    from automedsam.cli.console import RunProgress, report_table
+
+    with stoppable():
+        check_room_for_a_run()
+        from automedsam.demo.run_demo import run_demo
+
+        with RunProgress() as progress:
+            result = run_demo(output_dir, progress.show)
+    Console().print(report_table(result.report, *result.files))
+    typer.echo(f"Dice against the known shape: {result.dice:.3f}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command; what a user can put right ends in one sentence on standard error and exit code 2.
+
+    Args:
+        arguments: After the program's name; those of the process if None.
+    """
+    accept_any_text()
+    # Nothing here multiplies large matrices: each thread of SciPy's OpenBLAS would take 32 MB (see `memory`).
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    try:
+        with ended_like_ctrl_c():
+            app(args=None if arguments is None else list(arguments))
+    except AutoMedSAMError as error:
+        _refuse(str(error))
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        _refuse(not_enough_memory("finish the run"))
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(f"automedsam: {printable(sentence)}", file=sys.stderr)
+    sys.exit(BAD_INPUT)

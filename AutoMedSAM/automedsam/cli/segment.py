@@ -1,0 +1,198 @@
+"""`automedsam segment`: files in, a segmentation file out, and what happened on the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from automedsam.bundle import load_bundle
+from automedsam.cli import terms
+from automedsam.cli.console import RunProgress, report_table
+from automedsam.cli.image_output import check_picture_overlay, write_image_result
+from automedsam.cli.terminal import STOPPED, say
+from automedsam.core.events import Finished, RunReport, SliceSegmented
+from automedsam.core.memory import peak_memory_mb
+from automedsam.core.segmentation import Segmentation
+from automedsam.core.volume import Plane
+from automedsam.errors import AutoMedSAMError
+from automedsam.io.image_reader import is_image_file
+from automedsam.io.segmentation_writer import check_output, write_segmentation
+from automedsam.io.volume_reader import is_dicom, read_volume
+from automedsam.pipeline.backends import Backend
+from automedsam.pipeline.run import SegmentationRun
+from automedsam.video.clip import FRAME_PLANE, open_frames, parse_frames, read_clip
+from automedsam.video.video_writer import check_video_output, write_video_result
+
+
+def segment_files(
+    inputs: list[Path],
+    output: Path,
+    *,
+    model: str,
+    backend: Backend,
+    threshold: float | None,
+    plane: Plane | None,
+    device: str,
+    overlay: Path | None = None,
+    frames: str | None = None,
+    series: int | None = None,
+) -> None:
+    """Segments what is in the files and writes it; see `automedsam.pipeline.run.SegmentationRun` for the options.
+
+    A run that is stopped with Ctrl-C is written as far as it went, and ends with exit code 130. Stopped before the
+    first slice is segmented, it writes nothing, and an older result stays.
+
+    Args:
+        inputs: the modalities of a volume or an image; or one video (see `automedsam.video.clip.open_frames`).
+        output: a file, or for a video a folder.
+        model: a bundle's name or folder.
+        backend: what computes.
+        threshold: the confidence from which an object is accepted.
+        plane: of the slices of a volume.
+        device: where the FP32 backend computes.
+        overlay: a picture or a video to draw what was found on.
+        frames: which frames of a video, as `FIRST:LAST`.
+        series: which volume of a DICOM folder that holds several, from 1.
+
+    Raises:
+        AutoMedSAMError: If an input, an option or the output is not what it should be; nothing is written.
+        KeyboardInterrupt: If it is stopped before anything is finished.
+    """
+    source = next((found for found in map(open_frames, inputs) if found is not None), None)
+    if source is None:
+        if frames is not None:
+            message = f"--frames chooses among the frames of a video, and {inputs[0]} is none; leave it out."
+            raise AutoMedSAMError(message)
+        _segment_volume(inputs, output, overlay, model, backend, threshold, plane, device, series)
+        return
+    if len(inputs) > 1:
+        message = f"{source.path} is a video; give it alone."
+        raise AutoMedSAMError(message)
+    if series is not None:
+        message = f"--series chooses among the volumes of a DICOM folder, and {source.path} is a video; leave it out."
+        raise AutoMedSAMError(message)
+    if plane is not None:
+        message = f"{source.path} is a video, which has frames and no planes; leave out --plane."
+        raise AutoMedSAMError(message)
+    wanted = None if frames is None else parse_frames(frames)
+    check_video_output(output, overlay, source.path)
+    bundle = load_bundle(model)
+    terms.ask(bundle)
+    with RunProgress() as progress:
+        clip = read_clip(source, wanted, lambda found, total: progress.track("Reading", found, total))
+        say(*clip.volume.notes)
+        run = SegmentationRun(
+            clip.volume, bundle, backend=backend, threshold=threshold, plane=FRAME_PLANE, device=device
+        )
+        report, finished = _execute(run, progress)
+        result = run.result()
+        result.provenance |= clip.provenance
+        write_video_result(
+            clip,
+            result,
+            run.slices,
+            output,
+            overlay,
+            lambda things, total: progress.track("Writing", things, total),
+        )
+    found = {f"Frames with {name}": f"{int(mask.any((1, 2)).sum())}" for name, mask in _masks(result)}
+    _print_summary(run, report, finished, output, overlay, found, "frame")
+
+
+def _segment_volume(
+    inputs: list[Path],
+    output: Path,
+    overlay: Path | None,
+    model: str,
+    backend: Backend,
+    threshold: float | None,
+    plane: Plane | None,
+    device: str,
+    series: int | None,
+) -> None:
+    """A volume, or a single image, which is a volume of one slice."""
+    check_output(output, inputs=inputs)
+    if overlay is not None:
+        # Whether DICOM files hold a single image is known once they are read.
+        _check_overlay(all(is_image_file(path) or is_dicom(path) for path in inputs))
+        check_picture_overlay(overlay, output, inputs)
+    bundle = load_bundle(model)
+    volume = read_volume(inputs, len(bundle.modalities), series=series, modalities=bundle.modalities)
+    picture = volume.shape[0] == 1
+    if overlay is not None:
+        _check_overlay(picture)
+    check_output(output, volume, inputs)
+    run = SegmentationRun(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device)
+    terms.ask(bundle)
+    with RunProgress() as progress:
+        report, finished = _execute(run, progress)
+    # Now that nothing can refuse the run, which ends in one sentence then.
+    say(*volume.notes, *(warning.sentence for warning in run.input_warnings))
+    result = run.result()
+    found = None
+    if picture:
+        write_image_result(run, result, output, overlay, inputs)
+        found = {
+            f"Area of {name}": f"{np.count_nonzero(mask)} pixels ({mask.mean():.2%})" for name, mask in _masks(result)
+        }
+    else:
+        write_segmentation(result, output)
+    _print_summary(run, report, finished, output, overlay, found, "slice")
+
+
+def _check_overlay(picture: bool) -> None:
+    if not picture:
+        message = "--overlay draws on single images and videos; open a volume's segmentation in 3D Slicer."
+        raise AutoMedSAMError(message)
+
+
+def _execute(run: SegmentationRun, progress: RunProgress) -> tuple[RunReport | None, int]:
+    """Runs to the end, or to Ctrl-C; gives the report, or None, and how many slices were segmented."""
+    report: RunReport | None = None
+    finished: set[int] = set()
+    try:
+        for event in run.events():
+            progress.show(event)
+            if isinstance(event, SliceSegmented):
+                finished.add(event.index)
+            elif isinstance(event, Finished):
+                report = event.report
+    except KeyboardInterrupt:
+        if not finished:
+            raise
+        report = None
+    return report, len(finished)
+
+
+def _print_summary(
+    run: SegmentationRun,
+    report: RunReport | None,
+    finished: int,
+    output: Path,
+    overlay: Path | None,
+    found: dict[str, str] | None,
+    unit: str,
+) -> None:
+    """The end of a run on the terminal."""
+    if report is None:
+        say(f"Stopped: {output} holds the {finished} {unit}s that were segmented so far.")
+        raise typer.Exit(STOPPED)
+    written = [output] if overlay is None else [output, overlay]
+    # Writing may have taken more memory than the run.
+    report = replace(report, peak_memory_mb=peak_memory_mb())
+    Console().print(report_table(report, *written, found=found, unit=f"{unit.capitalize()}s"))
+    if line := terms.notice(run.bundle):
+        typer.echo(line, err=True)
+    if not report.objects:
+        say(
+            f"Nothing was found at a threshold of {run.linking.threshold:g}, so {output} holds "
+            f"{'empty masks' if unit == 'frame' else 'an empty segmentation'}; a lower --threshold finds more."
+        )
+
+
+def _masks(result: Segmentation) -> list[tuple[str, np.ndarray]]:
+    return [(segment.name, result.labels == segment.value) for segment in result.segments]

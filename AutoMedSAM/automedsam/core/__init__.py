@@ -1,0 +1,1 @@
+"""What every other package computes with: volumes, boxes, intensities, letterboxing, events."""

@@ -1,0 +1,63 @@
+"""What a run gives back: labels on the volume's own grid, and what they mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automedsam.core.volume import Plane, Volume
+
+if TYPE_CHECKING:
+    from automedsam.core.boxes import Box
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One label of a segmentation.
+
+    Attributes:
+        value: The label's value in the array, 1 or more.
+        name: What a reader calls it.
+        color: Red, green and blue, each 0 to 1.
+        terminology: Its codes, in Slicer's serialized form (category, type, modifier, region).
+    """
+
+    value: int
+    name: str
+    color: tuple[float, float, float]
+    terminology: str
+
+
+@dataclass(eq=False)
+class Segmentation:
+    """Labels on a volume's own grid.
+
+    Attributes:
+        labels: `(K, J, I)` uint8 or uint16 on the grid of `volume`; 0 is background.
+        volume: The volume that was segmented, for its geometry.
+        segments: The meaning of each value; a segment that was not found has no voxels.
+        boxes: Slice index to the boxes found there, in frames of `plane`.
+        provenance: How it was made (model, version, threshold), as JSON can hold it.
+        plane: The plane of the frames that `boxes` lie in.
+
+    Raises:
+        ValueError: If the labels do not lie on the volume's grid or are not uint8 or uint16.
+    """
+
+    labels: NDArray[np.uint8] | NDArray[np.uint16]
+    volume: Volume
+    segments: list[Segment]
+    boxes: dict[int, list[Box]] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    plane: Plane = Plane.AXIAL
+
+    def __post_init__(self) -> None:
+        if self.labels.shape != self.volume.shape:
+            message = f"Labels of shape {self.labels.shape} do not lie on a volume of {self.volume.shape}."
+            raise ValueError(message)
+        if self.labels.dtype not in (np.uint8, np.uint16):
+            message = f"Labels must be uint8 or uint16, not {self.labels.dtype}."
+            raise ValueError(message)

@@ -1,0 +1,1 @@
+"""A synthetic head phantom, and a run on it."""

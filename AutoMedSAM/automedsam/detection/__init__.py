@@ -1,0 +1,1 @@
+"""The detector, and the linking of its boxes across slices."""

@@ -1,0 +1,1 @@
+"""Reading and writing volumes, images and segmentations."""

@@ -1,0 +1,1 @@
+"""A run from a volume to a segmentation, its backends and its confidence."""

@@ -1,0 +1,90 @@
+"""The backends: which files of a bundle run, and on what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from automedsam.contract.protocol import DEVICE_OF_INT8
+from automedsam.detection.detector import Detector, OnnxDetector
+from automedsam.errors import AutoMedSAMError
+from automedsam.runtime.threads import threads_from_environment, tuned_thread_count
+from automedsam.sam2.onnx_networks import OnnxNetworks
+
+if TYPE_CHECKING:
+    from automedsam.bundle import Bundle
+    from automedsam.sam2.networks import Sam2Networks
+
+
+class Backend(str, Enum):
+    """What computes: INT8 on ONNX Runtime, FP32 on PyTorch, or FP32 on ONNX Runtime to check an export."""
+
+    INT8 = "int8"
+    FP32_TORCH = "fp32"
+    FP32_ONNX = "fp32-onnx"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A loaded bundle.
+
+    Attributes:
+        detector: finds boxes.
+        networks: the segmenter's networks.
+        device: what computes, and why, in words for a person.
+    """
+
+    detector: Detector
+    networks: Sam2Networks
+    device: str
+
+
+def open_detector(bundle: Bundle, backend: Backend) -> Detector:
+    """Loads only the detector.
+
+    Raises:
+        AutoMedSAMError: if the bundle's files are not here or damaged, or AUTOMEDSAM_THREADS is no number.
+    """
+    return OnnxDetector(bundle.files(_precision(backend))["detector"], bundle.detector, threads_from_environment())
+
+
+def load_model(bundle: Bundle, backend: Backend = Backend.INT8, device: str = "auto") -> LoadedModel:
+    """Loads a bundle's files, for as many threads as suit this machine (see `threads`).
+
+    Args:
+        bundle: the model.
+        backend: what shall compute.
+        device: "auto", "cpu", "cuda" or "mps"; only the FP32 backend knows others than the CPU.
+
+    Raises:
+        AutoMedSAMError: if files are missing or damaged, PyTorch is missing, the device is not there, a model
+            answers otherwise here than where it was made, or AUTOMEDSAM_THREADS is no number.
+    """
+    if backend is not Backend.FP32_TORCH:
+        if device not in ("auto", "cpu"):
+            message = f"The {backend.value} backend runs on the CPU: leave out the device {device}, or choose fp32."
+            raise AutoMedSAMError(message)
+        files = bundle.files(_precision(backend))
+        threads = tuned_thread_count(files["memory_attention"])
+        networks = OnnxNetworks(files, bundle.architecture.image_size, threads, bundle.golden(_precision(backend)))
+        device = DEVICE_OF_INT8 if backend is Backend.INT8 else "CPU: FP32 on ONNX Runtime"
+        return LoadedModel(OnnxDetector(files["detector"], bundle.detector, threads), networks, device)
+
+    try:
+        from automedsam.sam2 import torch_networks
+    except ImportError as error:
+        message = (
+            "The FP32 backend needs PyTorch, which is not installed: pip install 'automedsam[fp32]', or choose the "
+            "INT8 backend."
+        )
+        raise AutoMedSAMError(message) from error
+    chosen, reason = torch_networks.choose_device(device)
+    files = bundle.files("torch")
+    model, _ = torch_networks.load_model(files["checkpoint"])
+    detector = OnnxDetector(files["detector"], bundle.detector, threads_from_environment())
+    return LoadedModel(detector, torch_networks.TorchNetworks(model, chosen), reason)
+
+
+def _precision(backend: Backend) -> str:
+    return {Backend.INT8: "int8", Backend.FP32_ONNX: "fp32", Backend.FP32_TORCH: "torch"}[backend]

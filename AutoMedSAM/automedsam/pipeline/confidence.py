@@ -1,0 +1,119 @@
+"""How far each slice of a segmentation is to be trusted, so that a reader looks first where it may be wrong.
+
+Nothing here knows the truth. What counts is whether the two networks, which know nothing of each other, agree
+(the detector's box and the segmenter's mask), and whether an object changes from slice to slice as bodies do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from automedsam.core.boxes import Box, Tracklet
+
+LOW_CONFIDENCE = 0.5
+"""Slices of a lower confidence deserve a look."""
+
+# An outline drawn by a careful reader and a detector's box overlap by about this much or more.
+_FULL_AGREEMENT = 0.8
+# Across a gap in its boxes a mask has no witness, however well it lies.
+_GAP_SHARE = 0.45
+# Beyond the last box nothing confirms the mask: from the fourth slice on it is doubtful.
+_BEYOND, _BEYOND_PER_SLICE, _BEYOND_MIN = 0.6, 0.03, 0.1
+# What an input gets at most that is unlike the training images.
+_UNTRUSTED_MAX = 0.3
+
+
+class MaskSummary(Protocol):
+    """What is looked at of an object's mask on one slice."""
+
+    @property
+    def bounds(self) -> Box | None: ...
+
+    @property
+    def area(self) -> int: ...
+
+
+class TrackedMasks(Protocol):
+    """An object that was followed: its boxes, and its outline on each slice that it was followed to."""
+
+    @property
+    def tracklet(self) -> Tracklet: ...
+
+    @property
+    def masks(self) -> Mapping[int, MaskSummary]: ...
+
+
+@dataclass(frozen=True)
+class SliceConfidence:
+    """The confidence in one slice.
+
+    Attributes:
+        index: the slice.
+        confidence: 0 to 1, that of the slice's least certain object.
+        reason: why it is doubtful, in words for a person; empty if it is not.
+    """
+
+    index: int
+    confidence: float
+    reason: str
+
+
+def slice_confidence(objects: Sequence[TrackedMasks], untrusted: str = "") -> list[SliceConfidence]:
+    """Judges every slice on which an object has a box or a mask.
+
+    For each object the lower of two shares counts. Agreement: intersection over union of the box and the mask's
+    bounding box, 0.8 being full; in a gap the box between its neighbours stands in, at less than half the worth;
+    beyond the first and the last box it falls with each slice, from 0.57 on the first. Steadiness: of the mask's
+    area and the mean of its two neighbours' the smaller over the larger; the slices where an object ends have no
+    such pair.
+
+    Args:
+        objects: everything that was followed.
+        untrusted: why no slice of this input is to be trusted, if so: all are then doubtful, for this reason.
+
+    Returns:
+        One entry a slice, in order.
+    """
+    lowest: dict[int, tuple[float, str]] = {}
+    for followed in objects:
+        areas = {index: mask.area for index, mask in followed.masks.items()}
+        for index, mask in followed.masks.items():
+            judged = min(_agreement(followed.tracklet, index, mask), _steadiness(areas, index), key=_share)
+            if areas[index] or index in followed.tracklet.boxes:
+                lowest[index] = min(lowest.get(index, judged), judged, key=_share)
+    if untrusted:
+        lowest = {index: min(judged, (_UNTRUSTED_MAX, untrusted), key=_share) for index, judged in lowest.items()}
+    return [
+        SliceConfidence(index, confidence, reason if confidence < LOW_CONFIDENCE else "")
+        for index, (confidence, reason) in sorted(lowest.items())
+    ]
+
+
+def _share(judged: tuple[float, str]) -> float:
+    return judged[0]
+
+
+def _agreement(tracklet: Tracklet, index: int, mask: MaskSummary) -> tuple[float, str]:
+    bounds = mask.bounds
+    if bounds is None:
+        return 0.0, "there is a box here, and the mask is empty"
+    if not tracklet.first <= index <= tracklet.last:
+        beyond = max(tracklet.first - index, index - tracklet.last)
+        share = max(_BEYOND_MIN, _BEYOND - _BEYOND_PER_SLICE * beyond)
+        return share, f"no box confirms the mask here, {beyond} slices from the nearest one"
+    overlap = tracklet.box_at(index).iou(bounds)
+    share = min(1.0, overlap / _FULL_AGREEMENT)
+    if index in tracklet.boxes:
+        return share, f"box and mask disagree (overlap {overlap:.2f})"
+    return share * _GAP_SHARE, "the detector has no box here"
+
+
+def _steadiness(areas: Mapping[int, int], index: int) -> tuple[float, str]:
+    before, here, after = (areas.get(at, 0) for at in (index - 1, index, index + 1))
+    if not (before and after):
+        return 1.0, ""
+    expected = (before + after) / 2
+    share = min(here, expected) / max(here, expected)
+    return share, f"the mask's area jumps ({here} pixels, {expected:.0f} expected)"

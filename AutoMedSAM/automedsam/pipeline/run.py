@@ -1,0 +1,247 @@
+"""The one road: a volume and a bundle in, events out, a segmentation on the volume's own grid at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automedsam.bundle import Bundle
+from automedsam.core.boxes import Box, Tracklet
+from automedsam.core.events import (
+    Event,
+    Finished,
+    InputChecked,
+    RunReport,
+    SliceDetected,
+    Stage,
+    StageStarted,
+    TrackletsLinked,
+)
+from automedsam.core.intensity import check_finite_and_varied, to_uint8
+from automedsam.core.memory import peak_memory_mb
+from automedsam.core.segmentation import Segmentation
+from automedsam.core.volume import Plane, Volume
+from automedsam.detection.detector import Detector, stack_adjacent_slices
+from automedsam.detection.linking import LinkSettings, link
+from automedsam.errors import AutoMedSAMError
+from automedsam.pipeline.backends import Backend, LoadedModel, load_model, open_detector
+from automedsam.pipeline.confidence import SliceConfidence, slice_confidence
+from automedsam.pipeline.input_check import UNTRUSTED, check_input
+from automedsam.sam2.propagation import CropBox
+from automedsam.tracking.tracker import ObjectTracker
+
+
+class SegmentationRun:
+    """One volume through one bundle.
+
+    Iterate over `events()`. Stopping early, or closing the generator, cancels the run; `result()` then has
+    every slice that was finished.
+
+    Args:
+        volume: one channel for each of the bundle's modalities.
+        bundle: the model.
+        backend: what computes.
+        threshold: the confidence, 0 to 1, from which an object is accepted; the bundle's own if None.
+        plane: the plane of the slices; if None, that of acquisition, or the bundle's own if isotropic.
+        device: "auto", "cpu", "cuda" or "mps".
+        slices: the first and the last frame of the plane in which to detect and segment, both included; all if
+            None. The neighbours that the detector looks at, and the grey levels, are the whole volume's.
+        engine: the bundle, already loaded for this backend and device; loaded when needed if None.
+
+    Raises:
+        AutoMedSAMError: if the volume is not what the bundle takes, the threshold is not within 0 to 1, or the
+            slices are not in the volume.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        bundle: Bundle,
+        *,
+        backend: Backend = Backend.INT8,
+        threshold: float | None = None,
+        plane: Plane | None = None,
+        device: str = "auto",
+        slices: tuple[int, int] | None = None,
+        engine: LoadedModel | None = None,
+    ) -> None:
+        check_threshold(threshold)
+        _check_channels(volume, bundle)
+        check_finite_and_varied(volume)
+        self.input_warnings = check_input(volume, bundle)
+        self.volume, self.bundle, self.backend, self.device = volume, bundle, backend, device
+        self.plane = plane or volume.default_plane(bundle.plane)
+        self.spacing = volume.frame_spacing(self.plane)[0]
+        self.slices: NDArray[np.uint8] = np.ascontiguousarray(to_uint8(volume.to_frames(self.plane)[0], bundle.window))
+        self.frames = _frames_within(slices, len(self.slices))
+        self.linking = bundle.linking if threshold is None else replace(bundle.linking, threshold=threshold)
+        self.detections: list[list[Box]] = []
+        self.tracklets: list[Tracklet] = []
+        self.tracker = ObjectTracker(
+            self.slices, volume.frame_spacing(self.plane), bundle.segmenter, bundle.tracking, self.frames
+        )
+        self._engine = engine
+        self._seconds: dict[str, float] = {}
+
+    def events(self, detector: Detector | None = None) -> Iterator[Event]:
+        """Checks the input, detects, links, segments; ends with `Finished`.
+
+        Args:
+            detector: Finds the boxes instead of the bundle's own detector.
+        """
+        yield InputChecked(self.input_warnings)
+        self._load()
+        yield from self.detect(detector or self.engine.detector)
+        yield from self._track()
+
+    def propagate(self, tracklets: Sequence[Tracklet], crops: Mapping[str, CropBox] | None = None) -> Iterator[Event]:
+        """The second half of the road alone: segments these objects and no others; ends with `Finished`.
+
+        What this run has computed already is not computed again: an object whose boxes, seed and reach are as they
+        were keeps its masks, voxel for voxel, whatever becomes of its neighbours. See `ObjectTracker.follow`.
+
+        Args:
+            tracklets: the objects, with boxes and slices in frames of `plane`.
+            crops: `follower.crops` of an earlier run of the same volume and model, so that objects that have not
+                changed since come out as they did there.
+        """
+        self._load()
+        self.tracklets = list(tracklets)
+        yield from self._track(crops)
+
+    @property
+    def engine(self) -> LoadedModel:
+        """The loaded bundle; loads it when it is first asked for."""
+        if self._engine is None:
+            self._engine = load_model(self.bundle, self.backend, self.device)
+        return self._engine
+
+    def _load(self) -> None:
+        began = time.perf_counter()
+        _ = self.engine
+        self._seconds = {"load": time.perf_counter() - began}
+
+    def _track(self, crops: Mapping[str, CropBox] | None = None) -> Iterator[Event]:
+        began = time.perf_counter()
+        yield from self.tracker.track(self.engine.networks, self.tracklets, crops)
+        self._seconds[Stage.SEGMENT.value] = time.perf_counter() - began
+        yield Finished(self.result(), self._report())
+
+    def detect(self, detector: Detector | None = None) -> Iterator[Event]:
+        """The first half of the road: boxes on every slice, linked to tracklets."""
+        began = time.perf_counter()
+        detector = detector or open_detector(self.bundle, self.backend)
+        frames = stack_adjacent_slices(self.slices, self.spacing, self.bundle.detector.context_mm)
+        first, last = self.frames
+        yield StageStarted(Stage.DETECT, last - first + 1)
+        self.detections = [[] for _ in self.slices]
+        for index, boxes in enumerate(detector.detect(frames[first : last + 1]), first):
+            self.detections[index] = boxes
+            yield SliceDetected(index, boxes)
+        self._seconds[Stage.DETECT.value] = time.perf_counter() - began
+
+        began = time.perf_counter()
+        self.tracklets = link_frames(self.detections, self.spacing, self.linking, self.frames)
+        self._seconds[Stage.LINK.value] = time.perf_counter() - began
+        yield TrackletsLinked(self.tracklets)
+
+    def result(self) -> Segmentation:
+        """What is finished so far, on the volume's own grid; empty if nothing was found."""
+        return Segmentation(
+            # A copy: the run may go on, and what it gave back stays as it was.
+            labels=self.volume.from_frames(self.tracker.labels.copy(), self.plane),
+            volume=self.volume,
+            segments=list(self.bundle.segments),
+            boxes={index: boxes for index, boxes in enumerate(self.detections) if boxes},
+            provenance={
+                "model": self.bundle.name,
+                "model_version": self.bundle.version,
+                "backend": self.backend.value,
+                "plane": self.plane.value,
+                "threshold": self.linking.threshold,
+                "licence": self.bundle.licence,
+                **({"input_warnings": [one.sentence for one in self.input_warnings]} if self.input_warnings else {}),
+            },
+            plane=self.plane,
+        )
+
+    def confidence(self) -> list[SliceConfidence]:
+        """How certain each slice of the result is; see `slice_confidence`."""
+        untrusted = next((one.sentence for one in self.input_warnings if one.code in UNTRUSTED), "")
+        return slice_confidence(self.tracker.objects, untrusted)
+
+    def _report(self) -> RunReport:
+        # Slice by slice, since `bincount` makes integers of eight bytes of what it counts.
+        counts = np.sum([np.bincount(labels.ravel(), minlength=256) for labels in self.tracker.labels], axis=0)
+        millilitres = self.volume.voxel_volume_ml
+        return RunReport(
+            seconds=dict(self._seconds),
+            slices=len(self.slices),
+            segmented_slices=len({index for followed in self.tracker.objects for index in followed.masks}),
+            objects=len(self.tracklets),
+            volume_ml={s.name: float(counts[s.value]) * millilitres for s in self.bundle.segments},
+            peak_memory_mb=peak_memory_mb(),
+            device=self.engine.device,
+        )
+
+
+def segment(
+    volume: Volume,
+    bundle: Bundle,
+    *,
+    backend: Backend = Backend.INT8,
+    threshold: float | None = None,
+    plane: Plane | None = None,
+    device: str = "auto",
+) -> Iterator[Event]:
+    """Segments a volume; see `SegmentationRun` for the arguments and the errors. The last event is `Finished`."""
+    return SegmentationRun(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device).events()
+
+
+def link_frames(
+    detections: Sequence[list[Box]], spacing: float, settings: LinkSettings, frames: tuple[int, int]
+) -> list[Tracklet]:
+    """Links the boxes of a volume to objects.
+
+    Args:
+        detections: the boxes of each frame of the volume.
+        spacing: between slices in mm.
+        settings: thresholds.
+        frames: the first and the last frame that were looked at.
+    """
+    # A volume thinner than the shortest believable object, such as a single image, is not held against it.
+    extent = min(settings.min_extent_mm, spacing * (frames[1] - frames[0] + 1))
+    return link(detections, spacing, replace(settings, min_extent_mm=extent))
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Checks a confidence that a user gives; None stands for the bundle's own.
+
+    Raises:
+        AutoMedSAMError: If it is not above 0 and at most 1.
+    """
+    if threshold is not None and not 0 < threshold <= 1:
+        message = f"The threshold {threshold} is not a confidence: give a number above 0 and at most 1."
+        raise AutoMedSAMError(message)
+
+
+def _frames_within(slices: tuple[int, int] | None, count: int) -> tuple[int, int]:
+    first, last = slices or (0, count - 1)
+    if not 0 <= first <= last < count:
+        message = f"The slices {first} to {last} are not in the volume: choose among 0 to {count - 1}."
+        raise AutoMedSAMError(message)
+    return first, last
+
+
+def _check_channels(volume: Volume, bundle: Bundle) -> None:
+    wanted = bundle.modalities
+    if volume.channels != len(wanted):
+        message = (
+            f"The model {bundle.name} takes {len(wanted)} modality ({', '.join(wanted)}), and the input has "
+            f"{volume.channels}: give just {'that one' if len(wanted) == 1 else 'those'}."
+        )
+        raise AutoMedSAMError(message)

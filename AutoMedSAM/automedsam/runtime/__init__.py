@@ -1,0 +1,1 @@
+"""ONNX Runtime sessions, their threads, and the memory that the process uses."""

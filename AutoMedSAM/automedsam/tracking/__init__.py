@@ -1,0 +1,1 @@
+"""Tracking an object from slice to slice, within image crops."""

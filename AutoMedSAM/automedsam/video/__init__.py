@@ -1,0 +1,1 @@
+"""Videos in and out: files, folders of frames, DICOM cine."""

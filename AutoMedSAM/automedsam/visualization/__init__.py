@@ -1,0 +1,1 @@
+"""Overlays and montages of images with their segmentation."""

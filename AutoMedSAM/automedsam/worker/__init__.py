@@ -1,0 +1,1 @@
+"""The engine as a separate process: JSON lines in and out."""

@@ -1,0 +1,286 @@
+"""What the worker does for each request, and what it keeps warm between them: one loaded model and one run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+
+from automedsam import __version__
+from automedsam.bundle import Bundle, load_bundle
+from automedsam.contract.checks import fail
+from automedsam.contract.protocol import DEVICE_OF_INT8
+from automedsam.contract.request_fields import check_request
+from automedsam.core.events import (
+    Event,
+    Finished,
+    SliceDetected,
+    SlicePropagated,
+    SliceSegmented,
+    StageStarted,
+    TrackletsLinked,
+)
+from automedsam.core.ijk_boxes import IjkBoxConverter
+from automedsam.core.volume import Voxels
+from automedsam.demo.phantom import phantom_head
+from automedsam.errors import AutoMedSAMError
+from automedsam.pipeline.backends import Backend, LoadedModel, load_model
+from automedsam.pipeline.input_check import check_input
+from automedsam.pipeline.run import SegmentationRun, check_threshold, link_frames
+from automedsam.worker.label_file import create_label_file, reopen_label_file
+from automedsam.worker.messages import (
+    MessageCodec,
+    RunRequest,
+    read_crops,
+    read_grid,
+    read_plane,
+    read_volume,
+    volume_fingerprint,
+    with_names,
+)
+
+# What each backend needs beyond numpy, by the names that are imported.
+_NEEDS = {
+    Backend.INT8: ("onnxruntime", "scipy"),
+    Backend.FP32_ONNX: ("onnxruntime", "scipy"),
+    Backend.FP32_TORCH: ("onnxruntime", "scipy", "torch", "sam2"),
+}
+
+
+class Send(Protocol):
+    """Sends an event."""
+
+    def __call__(self, event: str, **fields: Any) -> None: ...
+
+
+class RequestHandler:
+    """Answers requests, one after the other.
+
+    Args:
+        send: sends an event.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._engine: tuple[object, LoadedModel] | None = None
+        self._run: tuple[object, SegmentationRun] | None = None
+
+    def answer(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
+        """Works on a request to its last event.
+
+        Args:
+            request: what is asked.
+            cancelled: set when it is no longer wanted.
+
+        Raises:
+            AutoMedSAMError: if the user can put right what is wrong.
+            FieldError: if the request is none.
+        """
+        check_request(request)
+        match request["op"]:
+            case "segment":
+                self._segment(request, cancelled)
+            case "propagate":
+                self._propagate(request, cancelled)
+            case "link":
+                self._link(request)
+            case "check":
+                self._check(request)
+            case "devices":
+                self._devices(request)
+            case "phantom":
+                self._phantom(request)
+
+    def _segment(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
+        asked = RunRequest.read(request)
+        run = self._new_run(asked)
+        codec = MessageCodec(run.volume, run.plane)
+        labels = create_label_file(asked.labels, run.volume.shape)
+        self._execute(request, run, run.events(), codec, labels, cancelled)
+
+    def _propagate(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
+        asked = RunRequest.read(request)
+        run = self._same_run(asked) or self._new_run(asked)
+        codec = MessageCodec(run.volume, run.plane)
+        boxes = codec.read_boxes(request.get("boxes", []))
+        tracklets = codec.read_tracklets(request.get("tracklets", []), boxes)
+        known = {segment.value for segment in run.bundle.segments}
+        for tracklet in tracklets:
+            if tracklet.label not in known:
+                fail("tracklets", f"the model {run.bundle.name} has no label {tracklet.label}")
+        crops = read_crops(request, run.slices.shape[1:])
+        labels = reopen_label_file(asked.labels, run.volume.shape)
+        if labels is None:
+            labels = create_label_file(asked.labels, run.volume.shape)
+        # The file says what is shown now, whoever has written it: this run, or one of a worker that is gone.
+        run.tracker.labels = np.array(_on_frames(run, labels), order="C")
+        self._execute(request, run, run.propagate(tracklets, crops), codec, labels, cancelled)
+
+    def _execute(
+        self,
+        request: Mapping[str, Any],
+        run: SegmentationRun,
+        events: Iterator[Event],
+        codec: MessageCodec,
+        labels: Voxels,
+        cancelled: threading.Event,
+    ) -> None:
+        """Tells what happens in a run, and keeps its labels up to date."""
+        number = request["id"]
+        shown = _on_frames(run, labels)
+        first, last = (codec.grid.slice_index(frame) for frame in run.frames)
+        self._send(
+            "started",
+            id=number,
+            plane=run.plane.value,
+            axis=codec.grid.axis,
+            slices=sorted((first, last)),
+            threshold=run.linking.threshold,
+            device=run.engine.device,
+            model={"name": run.bundle.name, "version": run.bundle.version, "hash": run.bundle.hash},
+            engine=__version__,
+            warnings=[asdict(one) for one in run.input_warnings],
+        )
+        done = total = 0
+        for event in events:
+            match event:
+                case StageStarted(stage, total):
+                    done = 0
+                    self._send("stage", id=number, stage=stage.value, total=total)
+                case SliceDetected(index, boxes):
+                    done += 1
+                    told = codec.boxes(index, boxes)
+                    self._send("boxes", id=number, slice=codec.grid.slice_index(index), boxes=told, done=done)
+                case TrackletsLinked(tracklets):
+                    self._send("tracklets", id=number, tracklets=codec.tracklets(tracklets))
+                case SliceSegmented(index, values):
+                    shown[index] = values
+                    done = min(done + 1, total)
+                    self._send("slice", id=number, slice=codec.grid.slice_index(index), done=done)
+                case SlicePropagated():
+                    done = min(done + 1, total)
+                    self._send("progress", id=number, done=done)
+                case Finished(_, report):
+                    self._send(
+                        "finished",
+                        id=number,
+                        report=asdict(report),
+                        tracklets=codec.tracklets(run.tracklets),
+                        confidence=_confidence(run, codec.grid),
+                        crops=run.tracker.crops,
+                    )
+                    return
+            if cancelled.is_set():
+                break
+        self._send("cancelled", id=number, confidence=_confidence(run, codec.grid), crops=run.tracker.crops)
+
+    def _link(self, request: Mapping[str, Any]) -> None:
+        volume = read_grid(request["volume"])
+        bundle = load_bundle(str(request["model"]))
+        plane = read_plane(request) or volume.default_plane(bundle.plane)
+        codec = MessageCodec(volume, plane)
+        count = volume.shape[codec.grid.axis]
+        frames = codec.grid.frame_range(request.get("slices") or (0, count - 1))
+        detections: list[list[Any]] = [[] for _ in range(count)]
+        for frame, box in codec.read_boxes(request["boxes"]).values():
+            detections[frame].append(box)
+        threshold = request.get("threshold")
+        check_threshold(threshold)
+        settings = bundle.linking if threshold is None else replace(bundle.linking, threshold=float(threshold))
+        tracklets = link_frames(detections, volume.frame_spacing(plane)[0], settings, frames)
+        self._send("tracklets", id=request["id"], tracklets=codec.tracklets(tracklets))
+
+    def _check(self, request: Mapping[str, Any]) -> None:
+        bundle = load_bundle(request["model"])
+        volume = with_names(read_volume(request["volume"]), request)
+        self._send("checked", id=request["id"], warnings=[asdict(one) for one in check_input(volume, bundle)])
+
+    def _devices(self, request: Mapping[str, Any]) -> None:
+        backend = Backend(request.get("backend", Backend.INT8.value))
+        missing = [name for name in _NEEDS[backend] if find_spec(name) is None]
+        if backend is not Backend.FP32_TORCH:
+            device = DEVICE_OF_INT8 if backend is Backend.INT8 else "CPU: FP32 on ONNX Runtime"
+        elif missing:
+            device = f"FP32 needs {' and '.join(missing)}, which this Python lacks"
+        else:
+            from automedsam.sam2.torch_networks import choose_device
+
+            _, device = choose_device("auto")
+        self._send("devices", id=request["id"], device=device, missing=missing)
+
+    def _phantom(self, request: Mapping[str, Any]) -> None:
+        volume, _ = phantom_head()
+        path = str(request["path"])
+        try:
+            with open(path, "wb") as file:
+                np.save(file, volume.array, allow_pickle=False)
+        except OSError as error:
+            message = f"The phantom cannot be written to {path} ({error.strerror or error}): make room there."
+            raise AutoMedSAMError(message) from error
+        fields = {"spacing": volume.spacing, "origin": volume.origin, "direction": volume.direction}
+        self._send("phantom", id=request["id"], volume={"path": path, "name": volume.name, **fields})
+
+    def _new_run(self, asked: RunRequest) -> SegmentationRun:
+        # The last run's memory is given back before the next takes its own.
+        self._run = None
+        bundle = load_bundle(asked.model)
+        volume = replace(read_volume(asked.volume), described=asked.names)
+        plane = asked.plane or volume.default_plane(bundle.plane)
+        run = SegmentationRun(
+            volume,
+            bundle,
+            backend=asked.backend,
+            threshold=asked.threshold,
+            plane=plane,
+            device=asked.device,
+            slices=None if asked.slices is None else IjkBoxConverter(volume, plane).frame_range(asked.slices),
+            engine=self._warm_engine(bundle, asked),
+        )
+        # The grey levels have been taken from it; a mapped file could not be removed on Windows.
+        run.volume = replace(volume, array=np.broadcast_to(np.uint8(0), volume.array.shape))
+        self._run = _run_key(asked, bundle), run
+        return run
+
+    def _same_run(self, asked: RunRequest) -> SegmentationRun | None:
+        """The last run, if it was of the same voxels and settings; objects are compared one by one later.
+
+        A plane or slices that are left out are the same as those that they stand for.
+        """
+        bundle = load_bundle(asked.model)
+        if self._run is None or self._run[0] != _run_key(asked, bundle):
+            return None
+        run = self._run[1]
+        plane = asked.plane or run.volume.default_plane(bundle.plane)
+        whole = (0, len(run.slices) - 1)
+        frames = whole if asked.slices is None else IjkBoxConverter(run.volume, plane).frame_range(asked.slices)
+        return run if (plane, frames) == (run.plane, run.frames) else None
+
+    def _warm_engine(self, bundle: Bundle, asked: RunRequest) -> LoadedModel:
+        key = bundle.folder.resolve(), bundle.hash, asked.backend, asked.device
+        if self._engine is None or self._engine[0] != key:
+            self._engine = None
+            self._engine = key, load_model(bundle, asked.backend, asked.device)
+        return self._engine[1]
+
+
+def _run_key(asked: RunRequest, bundle: Bundle) -> object:
+    """What a run's masks depend on, its plane, slices and objects apart."""
+    return volume_fingerprint(asked.volume), bundle.folder.resolve(), bundle.hash, asked.backend, asked.device
+
+
+def _on_frames(run: SegmentationRun, labels: Voxels) -> Voxels:
+    """A view `(N, H, W)` of labels `(K, J, I)`, through which they may be written."""
+    frames: Voxels = replace(run.volume, array=labels).to_frames(run.plane)[0]
+    return frames
+
+
+def _confidence(run: SegmentationRun, grid: IjkBoxConverter) -> list[dict[str, Any]]:
+    judged = [
+        {"slice": grid.slice_index(one.index), "confidence": one.confidence, "reason": one.reason}
+        for one in run.confidence()
+    ]
+    return sorted(judged, key=lambda one: one["slice"])

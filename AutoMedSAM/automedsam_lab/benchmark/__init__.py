@@ -1,0 +1,1 @@
+"""Runtime and memory, measured against other implementations."""

@@ -1,0 +1,1 @@
+"""Making model bundles: from published checkpoints, from trainings, and the starter bundles."""

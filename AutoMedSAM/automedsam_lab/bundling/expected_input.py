@@ -1,0 +1,125 @@
+"""What a model's training volumes look like, measured for its manifest, and the input check measured on real data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from automedsam.bundle import Bundle
+from automedsam.core.expected_input import ExpectedInput, Range
+from automedsam.core.input_features import histogram_distance, measure_input
+from automedsam.core.volume import Plane, Volume
+from automedsam.errors import AutoMedSAMError
+from automedsam.io.volume_reader import read_volume
+from automedsam.pipeline.input_check import check_input
+
+# How far beyond the training images a volume may be, as factors of the lowest and the highest value. A handful of
+# training patients does not show how large heads become; twice the distance between slices still works.
+_SPACING_MARGIN = (0.6, 2.0)
+_EXTENT_MARGIN = (0.75, 1.25)
+# Intensities vary between scanners far more than between a few training cases.
+_MIN_DISTANCE = 0.25
+_DISTANCE_MARGIN = 1.5
+
+
+def expected_input(
+    volumes: Iterable[Volume], plane: Plane, window: tuple[float, float] | None, *, skull: str
+) -> tuple[ExpectedInput, int]:
+    """Measures training volumes.
+
+    Args:
+        volumes: The training volumes, one channel or more each; the first channel is measured.
+        plane: The plane of the model's slices.
+        window: The model's intensity window.
+        skull: "stripped" if all of them show the brain alone, else "any".
+
+    Returns:
+        The section of the manifest, and the number of volumes.
+
+    Raises:
+        AutoMedSAMError: If there is no volume.
+    """
+    measured = [measure_input(volume, plane, window) for volume in volumes]
+    if not measured:
+        message = "There is no training volume to measure; give the folder that holds the datasets."
+        raise AutoMedSAMError(message)
+    mean = np.mean([one.histogram for one in measured], axis=0)
+    distance = max(histogram_distance(one.histogram, mean) for one in measured)
+    first, second, third = (_range([one.extent[axis] for one in measured], _EXTENT_MARGIN) for axis in range(3))
+    found = ExpectedInput(
+        skull=skull,
+        slice_spacing_mm=_range([one.slice_spacing for one in measured], _SPACING_MARGIN),
+        pixel_spacing_mm=_range([one.pixel_spacing for one in measured], _SPACING_MARGIN),
+        extent_mm=(first, second, third),
+        histogram=mean,
+        max_histogram_distance=max(_MIN_DISTANCE, _DISTANCE_MARGIN * distance),
+    )
+    return found, len(measured)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The input check of one file.
+
+    Attributes:
+        path: The file or DICOM folder.
+        is_right: Whether the model takes such images.
+        codes: The codes of the warnings; empty if there was none.
+    """
+
+    path: Path
+    is_right: bool
+    codes: tuple[str, ...]
+
+
+def check_files(bundle: Bundle, right: Sequence[Path], wrong: Sequence[Path]) -> list[Checked]:
+    """Runs the input check on files that the model takes and on files that it does not take.
+
+    Files that cannot be read as a volume of the model's channels are left out.
+
+    Args:
+        bundle: The model.
+        right: Images such as the model was trained on.
+        wrong: Other images.
+    """
+    found = []
+    for path, is_right in [*((path, True) for path in right), *((path, False) for path in wrong)]:
+        try:
+            volume = read_volume(path, len(bundle.modalities))
+        except AutoMedSAMError:
+            continue
+        described = tuple({**one, "name": f"{one.get('name', '')} {path.name}"} for one in volume.descriptions)
+        warnings = check_input(replace(volume, described=described), bundle)
+        found.append(Checked(path, is_right, tuple(warning.code for warning in warnings)))
+    return found
+
+
+def right_and_wrong(task: str, root: Path) -> tuple[list[Path], list[Path]]:
+    """The images below a folder of datasets that a built-in model takes, and all others.
+
+    Args:
+        task: "glioma" or "hippocampus".
+        root: The folder that holds `brats2018`, `msd_task04_hippocampus`, `whole_head_flair` ...
+    """
+    hippocampus = sorted(root.glob("msd_task04_hippocampus/imagesTr/*.nii.gz"))
+    flair = sorted(
+        path
+        for pattern in ("brats20*/*/*flair*.nii.gz", "brats20*/*/Flair*.nii.gz", "brats2023/*/*t2f.nii.gz",
+                        "brats_toolkit_silver/*/*fla*.nii.gz")
+        for path in root.glob(pattern)
+    )  # fmt: skip
+    others = sorted(
+        path
+        for pattern in ("brats20*/*/*t1ce*.nii.gz", "brats20*/*/T1c*.nii.gz", "brats2023/*/*t[12][cnw].nii.gz",
+                        "brats_toolkit_silver/*/*t1c_bet*.nii.gz", "whole_head_flair/*_flair.nii.gz",
+                        "tcia_gbm_dicom/*", "totalseg_ct/*.nii*")
+        for path in root.glob(pattern)
+    )  # fmt: skip
+    return (flair, [*others, *hippocampus]) if task == "glioma" else (hippocampus, [*flair, *others])
+
+
+def _range(values: Sequence[float], margin: tuple[float, float]) -> Range:
+    return round(min(values) * margin[0], 2), round(max(values) * margin[1], 2)

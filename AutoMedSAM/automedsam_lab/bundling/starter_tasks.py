@@ -1,0 +1,96 @@
+"""What the starter bundles find, and under which terms: everything in a manifest that is not measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from automedsam.core.segmentation import Segment
+from automedsam.detection.detector import FlipAugmentation
+from automedsam_lab.common.terminology import MASTER_LIST, REGION_LIST
+from automedsam_lab.data import builtin_tasks
+
+SEGMENTER_LICENCE = (
+    "The segmenter was trained on BraTS data under CC BY-NC-SA 3.0 and on MSD Task04 under CC BY-SA 4.0: research "
+    "only, no commercial use, share alike."
+)
+
+SEGMENTER_HISTORY = (
+    "The segmenter of version 0.1.0 was trained from scratch on two CPU cores on 2026-11-21, by the clock: about 20 "
+    "minutes with a Hiera trunk; 54 minutes with the convolutional trunk, the other parts going on from there (3,900 "
+    "steps); 8 minutes at a lower rate with dark cores drawn into two in five of the tumours' clips. The dark cores "
+    "were added after a look at a held-out patient (brats_2013_pat0005_1): read that patient's figure with it in mind. "
+    "Version 0.2.0 goes on from what 0.1.0's INT8 files hold of its weights, whose FP32 files were lost: 45 minutes of "
+    "the segmenter on one core of a busy machine (about 830 steps, learning rate 1.5e-4), 8 minutes of each detector."
+)
+
+
+@dataclass(frozen=True)
+class StarterTask:
+    """One starter bundle.
+
+    Attributes:
+        name: of the bundle and of the lab's task.
+        task: what it finds.
+        modalities: what the volume's channels must be.
+        segments: the labels, in the order of the detector's classes.
+        linking: what differs from the defaults of `automedsam.detection.linking.LinkSettings`.
+        mirror: see `automedsam.detection.detector.FlipAugmentation`.
+        tracking: see `automedsam.bundle.TrackingSettings`.
+        licence: the terms of the weights.
+        data: where the training cases come from.
+    """
+
+    name: str
+    task: str
+    modalities: tuple[str, ...]
+    segments: tuple[Segment, ...]
+    mirror: FlipAugmentation
+    linking: dict[str, Any]
+    tracking: dict[str, float]
+    licence: str
+    data: str
+
+
+def _hippocampus(modifier: str) -> str:
+    """Slicer's serialized codes; the hippocampus is 5366008 in DICOM's CID 7140."""
+    return (
+        f"{MASTER_LIST}~SCT^123037004^Anatomical Structure~SCT^5366008^Hippocampus~SCT^{modifier}~{REGION_LIST}~^^~^^"
+    )
+
+
+STARTER_TASKS = {
+    builtin_tasks.HIPPOCAMPUS: StarterTask(
+        name=builtin_tasks.HIPPOCAMPUS,
+        task="Anterior and posterior hippocampus in a T1 MR crop around it",
+        modalities=("T1",),
+        segments=(
+            Segment(1, "Hippocampus, anterior", (0.90, 0.47, 0.33), _hippocampus("255549009^Anterior")),
+            Segment(2, "Hippocampus, posterior", (0.33, 0.67, 0.90), _hippocampus("255551008^Posterior")),
+        ),
+        mirror=FlipAugmentation.SLICES,
+        linking={"member_share": 0.4, "max_objects": 1},
+        tracking={"fill": 0.4, "prompt_score": 0.5, "reach_mm": 0.0, "margin": 0.1},
+        licence=f"CC BY-SA 4.0 (MSD Task04) for the detector. {SEGMENTER_LICENCE}",
+        data="Medical Segmentation Decathlon, Task04 Hippocampus",
+    ),
+    builtin_tasks.GLIOMA: StarterTask(
+        name=builtin_tasks.GLIOMA,
+        task="Whole tumour of a glioma in skull-stripped FLAIR MR",
+        modalities=("FLAIR",),
+        segments=(
+            Segment(
+                1,
+                "Glioma, whole tumour",
+                (0.95, 0.77, 0.06),
+                f"{MASTER_LIST}~SCT^49755003^Morphologically Altered Structure~SCT^108369006^Neoplasm~^^"
+                f"~{REGION_LIST}~SCT^12738006^Brain~^^",
+            ),
+        ),
+        mirror=FlipAugmentation.COLUMNS,
+        linking={"max_gap_mm": 5.0, "min_extent_mm": 8.0},
+        tracking={"fill": 0.6, "prompt_score": 0.5, "reach_mm": 2.0, "margin": 0.15},
+        licence=f"Research only (CC BY-NC-SA 3.0, as BraTS). {SEGMENTER_LICENCE}",
+        data="BraTS 2013 and 2015 patients (DeepMedic's examples) and one low-grade glioma with fused labels",
+    ),
+}

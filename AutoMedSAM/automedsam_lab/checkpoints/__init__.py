@@ -1,0 +1,1 @@
+"""Published checkpoints: which there are, and how their weights are matched to a network."""

@@ -1,0 +1,66 @@
+"""The command `automedsam-lab`: training, and the measurement of what came of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from automedsam.cli.app import BAD_INPUT
+from automedsam.errors import AutoMedSAMError
+from automedsam_lab.cli import (
+    baselines,
+    bench,
+    bundles,
+    evaluate,
+    input,
+    memories,
+    prepare,
+    quantize,
+    runtimes,
+    threshold,
+    train,
+)
+
+app = typer.Typer(
+    name="automedsam-lab",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(train.app, name="train")
+app.add_typer(evaluate.app)
+app.add_typer(input.app)
+app.add_typer(bundles.app)
+app.add_typer(quantize.app)
+app.add_typer(bench.app)
+app.add_typer(memories.app)
+app.add_typer(prepare.app)
+app.add_typer(baselines.app, name="baseline")
+# The name until version 0.2.
+app.add_typer(baselines.app, name="rival", hidden=True, deprecated=True)
+app.add_typer(runtimes.app)
+app.add_typer(threshold.app)
+
+
+@app.callback()
+def _automedsam_lab() -> None:
+    """Make and measure model bundles for AutoMedSAM.
+
+    Research software: not for clinical use.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command; what a user can put right ends in one sentence on standard error and exit code 2.
+
+    Args:
+        arguments: After the program's name; those of the process if None.
+    """
+    try:
+        app(args=None if arguments is None else list(arguments))
+    except AutoMedSAMError as error:
+        print(f"automedsam-lab: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)

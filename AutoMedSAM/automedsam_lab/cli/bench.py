@@ -1,0 +1,113 @@
+"""`automedsam-lab bench`: how fast, how large and how faithful INT8 is beside FP32 and the stock predictor."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from automedsam.errors import AutoMedSAMError
+from automedsam_lab.common.optional_dependencies import require
+
+if TYPE_CHECKING:
+    from automedsam.bundle import Bundle
+
+app = typer.Typer()
+
+RANDOM_NAME = "medsam2-size-random-weights"
+TABLE, PLOT, FIGURES = "bench.md", "bench.png", "bench.json"
+
+
+@app.command()
+def bench(
+    out: Annotated[Path, typer.Option("--out", "-o", help="A folder for the table, the plot and all figures.")],
+    bundles: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Models of 'automedsam models', or folders that 'convert' wrote.",
+            metavar="[BUNDLE]...",
+            show_default="random weights of MedSAM2's size at 512 px with YOLO-NAS-S, and the built-in models",
+        ),
+    ] = None,
+    slices: Annotated[int, typer.Option(min=3, help="How many slices an object is followed through.")] = 40,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each contender runs.")] = 3,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Cores that a contender may use.", show_default="all")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Who runs, for a long run of one: stock, fp32 or int8; may be repeated.", show_default="all"),
+    ] = None,
+    readme: Annotated[
+        Path | None,
+        typer.Option(
+            help="A Markdown file: table and plot replace what is between its lines <!-- bench --> and "
+            "<!-- end of bench -->.",
+            show_default="none",
+        ),
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Make the bundle of random weights here, or take it from here.", show_default="made anew"),
+    ] = None,
+) -> None:
+    """Time the stock sam2 predictor, our FP32 and our INT8 on the same slices, taking turns.
+
+    A checkpoint of your own is measured by converting it first, and naming its bundle.
+    """
+    with require("train", "The benchmark"):
+        import matplotlib as _matplotlib  # noqa: F401  before anything is measured in vain
+
+        from automedsam.bundle import list_bundles, load_bundle
+        from automedsam_lab.benchmark.report import markdown, plot, put_into
+        from automedsam_lab.benchmark.run import TITLES, Options
+        from automedsam_lab.benchmark.run import bench as measure
+        from automedsam_lab.common.json_files import write_json
+        from automedsam_lab.common.system_info import describe_machine
+
+    if not out.parent.is_dir():
+        message = f"The folder {out.parent} does not exist; make it or choose another."
+        raise AutoMedSAMError(message)
+    unknown = sorted(set(only or ()) - set(TITLES))
+    if unknown:
+        message = f"There is no contender {unknown[0]}: choose among {', '.join(TITLES)}."
+        raise AutoMedSAMError(message)
+    if readme is not None:
+        put_into(readme, None)
+    options = Options(slices, repeats, threads, tuple(only or TITLES))
+    with ExitStack() as stack:
+        if bundles:
+            chosen = [load_bundle(name) for name in bundles]
+        else:
+            chosen = [stack.enter_context(_random(keep)), *list_bundles()]
+        benchmarks = [measure(bundle, options, typer.echo) for bundle in chosen]
+    machine = describe_machine()
+    out.mkdir(exist_ok=True)
+    write_json({"machine": machine, "bundles": [benchmark.to_json() for benchmark in benchmarks]}, out / FIGURES)
+    table = markdown(benchmarks, machine)
+    (out / TABLE).write_text(table, encoding="utf-8")
+    plot(benchmarks, out / PLOT)
+    if readme is not None:
+        put_into(readme, f"{table}\n![Time of a slice by stage]({os.path.relpath(out / PLOT, readme.parent)})")
+    typer.echo(table)
+    typer.echo(f"Written: {out}")
+
+
+@contextmanager
+def _random(keep: Path | None) -> Iterator[Bundle]:
+    """The bundle of random weights, kept if a place is given."""
+    with require("train", "Making a model of MedSAM2's size"):
+        from automedsam.bundle import MANIFEST_NAME, load_bundle
+        from automedsam_lab.benchmark.models import MEDSAM2, random_bundle
+        from automedsam_lab.checkpoints.model_zoo import find_config
+
+    if keep is not None and (keep / MANIFEST_NAME).is_file():
+        yield load_bundle(keep)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield random_bundle(find_config(MEDSAM2), keep or Path(temporary) / RANDOM_NAME, tell=typer.echo)

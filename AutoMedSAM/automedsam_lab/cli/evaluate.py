@@ -1,0 +1,123 @@
+"""`automedsam-lab evaluate`: a bundle on cases that it has never seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from automedsam.errors import AutoMedSAMError
+from automedsam.pipeline.backends import Backend
+from automedsam_lab.cli.options import OnError, progress, renamed
+
+app = typer.Typer()
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[str, typer.Argument(help="A model of 'automedsam models', or a bundle's folder.")],
+    cases: Annotated[
+        Path | None, typer.Option("--cases", help="The folder that holds the datasets; a task's split is used.")
+    ] = None,
+    prepared: Annotated[
+        Path | None, typer.Option("--prepared", help="Instead: a dataset of 'automedsam-lab prepare'.")
+    ] = None,
+    part: Annotated[
+        str,
+        typer.Option(help="Of the task's split: test, validation or train; unseen: all that is in no part but test."),
+    ] = "test",
+    task: Annotated[str | None, typer.Option(help="hippocampus or glioma.", show_default="the bundle's name")] = None,
+    backends: Annotated[
+        str | None,
+        typer.Option(
+            help="Any of int8, fp32-onnx and fp32, with commas.",
+            show_default="int8, and fp32-onnx where its files are here",
+        ),
+    ] = None,
+    baselines: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--baseline",
+            help="Folder of a baseline, with baseline.json and a label map for each case; may be repeated.",
+        ),
+    ] = None,
+    old_baselines: Annotated[list[Path] | None, typer.Option("--rival", hidden=True)] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A folder for the results.", show_default="evaluation-BUNDLE"),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many cases.", show_default="all")] = None,
+    tolerance_mm: Annotated[float, typer.Option(min=0, help="Of the surface Dice, in mm.")] = 1.0,
+    jitter: Annotated[float, typer.Option(help="Of the manual box: the share of a side that an edge moves.")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Of jitter, bootstrap and timed slices.")] = 2025,
+    resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap by patient.")] = 2000,
+    timed_images: Annotated[int, typer.Option(min=0, help="Slices to time alone; 0 leaves that out.")] = 100,
+    pictures: Annotated[bool, typer.Option(help="Whether the report shows slices of the data.")] = True,
+    on_error: Annotated[
+        OnError, typer.Option(help="What to do about a case that cannot be used, or that the model has seen.")
+    ] = OnError.STOP,
+) -> None:
+    """Measure a model, with and without a prompt and beside baselines; write tables, plots and an HTML report."""
+    from rich.console import Console
+
+    from automedsam.bundle import load_bundle
+    from automedsam_lab.evaluation.baseline_scores import PredictionFolder
+    from automedsam_lab.evaluation.run import available_backends, held_out_cases, prepared_cases
+    from automedsam_lab.evaluation.run import evaluate as run_evaluation
+    from automedsam_lab.evaluation.settings import EvaluationSettings
+    from automedsam_lab.evaluation.summary import summary_tables
+
+    if (cases is None) == (prepared is None):
+        message = "Give either --cases with the folder of datasets, or --prepared with a prepared dataset."
+        raise AutoMedSAMError(message)
+    skip_bad = on_error is OnError.SKIP
+    settings = EvaluationSettings(
+        tolerance_mm=tolerance_mm,
+        jitter=jitter,
+        seed=seed,
+        resamples=resamples,
+        timed_images=timed_images,
+        pictures=pictures,
+        skip_bad=skip_bad,
+    )
+    model = load_bundle(bundle)
+    opened = [
+        PredictionFolder.open(folder)
+        for folder in [*(baselines or ()), *renamed("--rival", "--baseline", old_baselines or ())]
+    ]
+    chosen = available_backends(model) if backends is None else _backends(backends)
+    if prepared is not None:
+        picked, left_out, data = prepared_cases(model, prepared, part, limit, skip_bad=skip_bad)
+    else:
+        assert cases is not None
+        picked, left_out, data = held_out_cases(model, task or model.name, cases, part, limit, skip_bad=skip_bad)
+    folder = output or Path(f"evaluation-{model.name}")
+    with progress() as bar:
+        task_bar = bar.add_task("Evaluating", total=len(picked) * len(chosen))
+        rows = run_evaluation(
+            model,
+            picked,
+            folder,
+            chosen,
+            data=data,
+            baselines=opened,
+            settings=settings,
+            left_out=left_out,
+            on_done=lambda done: bar.advance(task_bar),
+        )
+    Console().print(*summary_tables(rows))
+    kept = len({row.case for row in rows})
+    if missing := len(left_out) + len(picked) - kept:
+        typer.echo(f"Left out: {missing} of {missing + kept} cases; the report says why.")
+    typer.echo(f"Means over {data}. Report: {folder / 'report.html'}")
+
+
+def _backends(names: str) -> list[Backend]:
+    known = {backend.value: backend for backend in Backend}
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen:
+        message = f"There is no backend {', '.join(unknown) or names!r}; use any of {', '.join(known)}."
+        raise AutoMedSAMError(message)
+    return [known[name] for name in dict.fromkeys(chosen)]

@@ -1,0 +1,207 @@
+"""`automedsam-lab prepare`: a published archive as 640 x 640 images with boxes, split by patient."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from automedsam.core.volume import Plane
+from automedsam.errors import AutoMedSAMError
+from automedsam.runtime.session import available_cores
+from automedsam_lab.cli.options import OnError, progress
+from automedsam_lab.data.prepare.run import MIN_SIDE, SEED, Settings, Summary, prepare
+from automedsam_lab.data.readers.base import ReaderOptions
+from automedsam_lab.data.readers.registry import DatasetFormat
+
+app = typer.Typer()
+
+
+class Target(str, Enum):
+    """What of a glioma gets a box."""
+
+    WHOLE_TUMOUR = "whole-tumour"
+    TUMOUR_CORE = "tumour-core"
+    ENHANCING_TUMOUR = "enhancing-tumour"
+    LABELS = "labels"
+
+
+class Unboxed(str, Enum):
+    """Which radiographs without boxes to take."""
+
+    NONE = "none"
+    NO_FINDING = "no-finding"
+    ALL = "all"
+
+
+_VOLUMES, _BRATS, _XRAY, _VIDEO = "Volumes", "BraTS", "ChestX-ray14", "Videos"
+# Which layouts an option that not all know is for.
+_MEANT_FOR = {
+    "year": {DatasetFormat.BRATS},
+    "target": {DatasetFormat.BRATS},
+    "modality": {DatasetFormat.BRATS, DatasetFormat.DECATHLON},
+    "plane": {DatasetFormat.BRATS, DatasetFormat.DECATHLON, DatasetFormat.NPZ},
+    "window": {DatasetFormat.BRATS, DatasetFormat.DECATHLON, DatasetFormat.NPZ},
+    "empty": {DatasetFormat.BRATS, DatasetFormat.DECATHLON, DatasetFormat.NPZ},
+    "labels": {DatasetFormat.DECATHLON, DatasetFormat.NPZ, DatasetFormat.VIDEOS},
+    "every": {DatasetFormat.VIDEOS},
+    "unboxed": {DatasetFormat.CHESTXRAY14},
+}
+
+
+@app.command("prepare")
+def prepare_command(
+    layout: Annotated[DatasetFormat, typer.Argument(help="How the archive's files lie.", metavar="LAYOUT")],
+    root: Annotated[Path, typer.Argument(help="The archive's folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A new folder, or that of an earlier call to go on with.")],
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="A JSON file with lists of patients under train, val and test; a folder with the archive's own "
+            "train.txt, val.txt or test.txt (or train_val_list.txt); or hippocampus or glioma.",
+            show_default="70, 20 and 10 % of the patients, drawn",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the drawn split.")] = SEED,
+    patient: Annotated[
+        str | None,
+        typer.Option(
+            help="A regular expression that finds the patient in a case's name as its first group.",
+            show_default="as the layout has it",
+        ),
+    ] = None,
+    least_side: Annotated[
+        float, typer.Option(min=0, help="Drop boxes narrower or lower than so many of the 640 pixels.")
+    ] = MIN_SIDE,
+    on_error: Annotated[OnError, typer.Option(help="What to do about a file that cannot be used.")] = OnError.SKIP,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Processes.", show_default="the cores that there are")
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Names where the archive has none: 1=polyp,2=ulcer.", show_default="the layout's"),
+    ] = None,
+    plane: Annotated[
+        Plane | None,
+        typer.Option(help="Cut in this plane.", show_default="as acquired, else axial", rich_help_panel=_VOLUMES),
+    ] = None,
+    window: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            help="Lowest and highest intensity to tell apart.",
+            show_default="-160 240 for the Decathlon's CT, else percentiles",
+            rich_help_panel=_VOLUMES,
+        ),
+    ] = None,
+    empty: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Keep so many slices without an object for each with one.",
+            show_default="0.5",
+            rich_help_panel=_VOLUMES,
+        ),
+    ] = None,
+    modality: Annotated[
+        str | None,
+        typer.Option(
+            help="Of BraTS or a Decathlon task with several channels.",
+            show_default="FLAIR, or the first channel",
+            rich_help_panel=_VOLUMES,
+        ),
+    ] = None,
+    year: Annotated[
+        int | None,
+        typer.Option(
+            help="Of the challenge, which decides what labels mean.",
+            show_default="told by the files' names",
+            rich_help_panel=_BRATS,
+        ),
+    ] = None,
+    target: Annotated[
+        Target | None,
+        typer.Option(help="What gets a box.", show_default="whole-tumour", rich_help_panel=_BRATS),
+    ] = None,
+    unboxed: Annotated[
+        Unboxed | None,
+        typer.Option(help="Radiographs without boxes to take as well.", show_default="none", rich_help_panel=_XRAY),
+    ] = None,
+    every: Annotated[
+        int | None,
+        typer.Option(min=1, help="Take each so many frames.", show_default="1", rich_help_panel=_VIDEO),
+    ] = None,
+) -> None:
+    """Bring an archive to 640 x 640 PNG files with COCO boxes, 70/20/10 by patient.
+
+    LAYOUT is chestxray14, brats, decathlon, kvasir, sa-med2d, npz or videos. Called again it goes on where it was cut.
+    """
+    chosen = {
+        "year": year,
+        "target": None if target is None else target.value.replace("-", " "),
+        "modality": modality,
+        "plane": plane,
+        "window": window,
+        "empty": empty,
+        "labels": None if labels is None else _names(labels),
+        "every": every,
+        "unboxed": None if unboxed is None else unboxed.value.replace("-", " "),
+    }
+    given = {name: value for name, value in chosen.items() if value is not None}
+    for name in given:
+        if layout not in _MEANT_FOR[name]:
+            message = f"--{name} is for {', '.join(sorted(_MEANT_FOR[name]))}; leave it out for {layout.value}."
+            raise AutoMedSAMError(message)
+    settings = Settings(
+        layout,
+        root,
+        out,
+        ReaderOptions(patient=patient, **given),
+        seed=seed,
+        split=split,
+        least_side=least_side,
+        workers=workers or available_cores(),
+        stop=on_error is OnError.STOP,
+    )
+    with progress() as bar:
+        task = bar.add_task("Listing", total=None)
+        summary = prepare(
+            settings,
+            lambda total, done: bar.update(task, description="Preparing", total=total, completed=done),
+            lambda: bar.advance(task),
+        )
+    _show(summary, out)
+
+
+def _show(summary: Summary, out: Path) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("Part", "Patients", "Images", "Boxes", "Without box", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for part, counts in summary.counts.items():
+        table.add_row(part, *(str(counts[name]) for name in ("patients", "images", "boxes", "empty")))
+    Console().print(table)
+    for flaw in summary.skipped:
+        typer.echo(f"Skipped: {flaw.reason}", err=True)
+    if summary.skips > len(summary.skipped):
+        others = summary.skips - len(summary.skipped)
+        typer.echo(f"And {others} more, named in {out / 'manifest.json'}.", err=True)
+    entries = "entry" if summary.made == 1 else "entries"
+    typer.echo(
+        f"{summary.made} {entries} made, {summary.kept} kept, {summary.skips} skipped in {summary.seconds:.1f} s; "
+        f"{summary.peak_mb:.0f} MB at most. Written: {out}"
+    )
+
+
+def _names(text: str) -> dict[int, str]:
+    """`1=polyp,2=ulcer` as names by value."""
+    names: dict[int, str] = {}
+    for pair in text.split(","):
+        value, _, name = pair.partition("=")
+        if not value.strip().isdecimal() or not 1 <= int(value) <= 255 or not name.strip():
+            message = f"--labels {text!r} is not of the form 1=polyp,2=ulcer, with values from 1 to 255."
+            raise AutoMedSAMError(message)
+        names[int(value)] = name.strip()
+    return names

@@ -1,0 +1,117 @@
+"""`automedsam-lab sensitivity` and `ablation`: what quantization costs a segmenter, layer by layer and idea by idea."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from automedsam_lab.common.optional_dependencies import require
+
+if TYPE_CHECKING:
+    from automedsam.sam2.architecture import Sam2Architecture
+    from automedsam_lab.quantization.fidelity import PromptedClip
+
+app = typer.Typer()
+
+Checkpoint = Annotated[
+    Path, typer.Argument(help="segmenter.pt, of training or of a converted bundle.", exists=True, dir_okay=False)
+]
+Slices = Annotated[
+    Path | None,
+    typer.Option("--calibration", help="A folder of your own volumes.", show_default="made-up heads"),
+]
+Patients = Annotated[
+    Path | None,
+    typer.Option("--data", help="The folder of the lab's datasets: clips of patients that nothing is trained on."),
+]
+Clips = Annotated[int, typer.Option(min=2, help="How many short clips; half choose, half judge.")]
+BoxAsMask = Annotated[
+    bool, typer.Option("--box-as-mask/--box-alone", help="Whether a box is also shown filled, as to the starter model.")
+]
+
+
+@app.command()
+def sensitivity(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Option("--out", "-o", help="A folder for plan.json and the INT8 files.")],
+    calibration: Slices = None,
+    data: Patients = None,
+    clips: Clips = 12,
+    box_as_mask: BoxAsMask = False,
+    most: Annotated[int, typer.Option(min=0, help="How many groups of layers stay in FP32 at most.")] = 3,
+) -> None:
+    """Measure every scheme of each part, then each group of layers; write the best plan and its INT8 files."""
+    with require("train", "The sensitivity scan"):
+        from automedsam.sam2.onnx_networks import NETWORK_NAMES
+        from automedsam.sam2.propagation import SegmenterSettings
+        from automedsam.sam2.torch_networks import load_model
+        from automedsam_lab.common.json_files import write_json
+        from automedsam_lab.export.segmenter import export_segmenter
+        from automedsam_lab.quantization.sensitivity import FidelityEvaluator, choose_and_quantize
+
+    model, architecture = load_model(checkpoint)
+    settings = SegmenterSettings.of(architecture, box_as_mask=box_as_mask)
+    chosen, judged = _clips(calibration, data, architecture, clips)
+    export_segmenter(model, out)
+    fp32 = {part: out / f"{part}.onnx" for part in NETWORK_NAMES}
+    files, plan = choose_and_quantize(fp32, out, chosen, settings, most=most, tell=typer.echo)
+    write_json(plan.to_manifest(), out / "plan.json")
+    found = FidelityEvaluator(fp32, judged, settings).of(files)
+    size = sum(path.stat().st_size for path in files.values()) / 1e6
+    typer.echo(f"Other clips: mask Dice {found.dice:.4f} with FP32, worst {found.worst:.4f}; {size:.1f} MB")
+
+
+@app.command()
+def ablation(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The Markdown file to write.")],
+    calibration: Slices = None,
+    data: Patients = None,
+    clips: Clips = 12,
+    box_as_mask: BoxAsMask = False,
+) -> None:
+    """Compare INT8 with PTQ4SAM's bimodal integration and adaptive granularity, at 8 and 6 bits."""
+    with require("train", "The ablation"):
+        from automedsam.sam2.propagation import SegmenterSettings
+        from automedsam.sam2.torch_networks import load_model
+        from automedsam_lab.quantization.ptq4sam.ablation import ablate, markdown
+
+    model, architecture = load_model(checkpoint)
+    chosen, judged = _clips(calibration, data, architecture, clips)
+    result = ablate(
+        model,
+        SegmenterSettings.of(architecture, box_as_mask=box_as_mask),
+        chosen,
+        judged,
+        tell=lambda one: typer.echo(f"{one.scheme} ({one.runs_on}): Dice {one.found.dice:.4f}"),
+    )
+    own = "made-up heads" if calibration is None else "the user's own volumes"
+    where = own if data is None else "hippocampus patients of the validation part"
+    about = f"{checkpoint.name} at {architecture.image_size} px, {len(judged)} clips of {where}."
+    out.write_text(markdown(result, about), encoding="utf-8")
+    typer.echo(f"Written: {out}")
+
+
+def _clips(
+    folder: Path | None, data: Path | None, architecture: Sam2Architecture, count: int
+) -> tuple[list[PromptedClip], list[PromptedClip]]:
+    """Clips to choose on, and others to judge on."""
+    from automedsam.errors import AutoMedSAMError
+    from automedsam_lab.quantization.calibration import CLIP_SLICES, PreprocessingSpec, read_calibration
+    from automedsam_lab.quantization.fidelity import clips_of_calibration, patient_clips, phantom_clips
+
+    if data is not None:
+        clips = patient_clips(data, architecture.image_size, count)
+    elif folder is None:
+        clips = phantom_clips(count)
+    else:
+        calibration = read_calibration(folder, PreprocessingSpec(architecture.image_size), count * CLIP_SLICES)
+        for doubt in calibration.warnings:
+            typer.echo(doubt)
+        clips = clips_of_calibration(calibration)
+    if len(clips) < 2:
+        message = f"{folder} gives {len(clips)} clip of neighbouring slices, but two are needed: add volumes."
+        raise AutoMedSAMError(message)
+    return clips[::2], clips[1::2]

@@ -1,0 +1,50 @@
+"""`automedsam-lab runtimes`: each part of a bundle by threads, by batch, and on OpenVINO."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from automedsam.errors import AutoMedSAMError
+from automedsam_lab.common.optional_dependencies import require
+
+app = typer.Typer()
+
+
+@app.command()
+def runtimes(
+    bundle: Annotated[str, typer.Argument(help="A model of 'automedsam models', or a folder that 'convert' wrote.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A Markdown file for the table.", show_default="none")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each contender runs.")] = 9,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="The most threads to try.", show_default="all cores")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="int8 or fp32.", show_default="all that the bundle has files of")
+    ] = None,
+) -> None:
+    """Time each part of a model on ONNX Runtime and, if it is installed, on OpenVINO (pip install openvino).
+
+    All take turns on the same inputs. OpenVINO is an aid to compare with: AutoMedSAM itself does not use it.
+    """
+    with require("lab", "Comparing runtimes"):
+        from automedsam.bundle import load_bundle
+        from automedsam_lab.benchmark.runtimes import PRECISIONS, markdown, measure
+        from automedsam_lab.common.system_info import describe_machine
+
+    if out is not None and not out.parent.is_dir():
+        message = f"The folder {out.parent} does not exist; make it or choose another."
+        raise AutoMedSAMError(message)
+    if precision is not None and precision not in PRECISIONS:
+        message = f"There is no precision {precision}: choose {' or '.join(PRECISIONS)}."
+        raise AutoMedSAMError(message)
+    chosen = PRECISIONS if precision is None else (precision,)
+    timings = measure(load_bundle(bundle), repeats, threads, chosen, lambda line: typer.echo(line, err=True))
+    table = markdown(timings, repeats, describe_machine())
+    if out is not None:
+        out.write_text(table + "\n", encoding="utf-8")
+    typer.echo(table)

@@ -1,0 +1,1 @@
+"""Datasets: readers of published formats, preparation, clips and slices for training."""

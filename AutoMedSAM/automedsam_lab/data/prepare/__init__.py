@@ -1,0 +1,1 @@
+"""Preparing a dataset: one pass over the source, which can be resumed."""

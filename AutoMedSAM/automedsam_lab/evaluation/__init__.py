@@ -1,0 +1,1 @@
+"""Evaluation of models and baselines on a dataset, and the report of it."""

@@ -1,0 +1,88 @@
+"""One label map of one method held against the truth: the row that every method has alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from automedsam_lab.metrics.lesions import score_lesions
+from automedsam_lab.metrics.masks import Mask, dice, iou, surface_scores
+
+NO_PROMPT = "none"
+TRUE_BOX = "true box"
+JITTERED_BOX = "jittered box"
+
+
+@dataclass(frozen=True)
+class MaskScores:
+    """How close one label of one case came; see `automedsam_lab.metrics.masks` for empty masks.
+
+    Attributes:
+        dice: 0 to 1.
+        iou: 0 to 1.
+        nsd: normalised surface Dice at the evaluation's tolerance, 0 to 1.
+        hd95_mm: 95th percentile Hausdorff distance in mm.
+        truth_ml: volume of the truth in millilitres.
+        found_ml: volume of the mask in millilitres.
+        lesions: lesions of the truth that count.
+        lesion_recall: the share of them that the mask touches; NaN if there are none.
+        false_positives: lesions of the mask that touch no truth.
+    """
+
+    dice: float
+    iou: float
+    nsd: float
+    hd95_mm: float
+    truth_ml: float
+    found_ml: float
+    lesions: int
+    lesion_recall: float
+    false_positives: int
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """One label of one case by one method, be it ours, ours with a manual prompt, or a baseline.
+
+    Attributes:
+        method: as tables have it.
+        case: its name.
+        patient: whose it is.
+        label: the segment's name.
+        scores: how close it came.
+        consistency: Dice with the automatic mask of the same backend; NaN where there is no such mask.
+    """
+
+    method: str
+    case: str
+    patient: str
+    label: str
+    scores: MaskScores
+    consistency: float = float("nan")
+
+
+def score_mask(truth: Mask, found: Mask, spacing: Sequence[float], voxel_ml: float, tolerance_mm: float) -> MaskScores:
+    """Scores one label.
+
+    Args:
+        truth: `(N, H, W)`.
+        found: `(N, H, W)`.
+        spacing: distance between voxel centres along each axis in mm.
+        voxel_ml: a voxel's volume in millilitres.
+        tolerance_mm: of the surface Dice.
+    """
+    surfaces = surface_scores(truth, found, spacing, tolerance_mm)
+    lesions = score_lesions(truth, found, [], voxel_ml)
+    return MaskScores(
+        dice=dice(truth, found),
+        iou=iou(truth, found),
+        nsd=surfaces.nsd,
+        hd95_mm=surfaces.hd95_mm,
+        truth_ml=np.count_nonzero(truth) * voxel_ml,
+        found_ml=np.count_nonzero(found) * voxel_ml,
+        lesions=lesions.lesions,
+        lesion_recall=lesions.recall,
+        false_positives=lesions.false_masks,
+    )

@@ -1,0 +1,1 @@
+"""Metrics of masks, boxes and lesions, and their confidence intervals."""

@@ -1,0 +1,99 @@
+"""How close a mask is to the truth, and which lesions were found at all.
+
+The definitions follow Metrics Reloaded (Maier-Hein, Reinke et al., Nature Methods 2024). Empty masks are not
+left out, so that a missed lesion costs its case: where truth and prediction are both empty the result is
+perfect (Dice 1, IoU 1, NSD 1, HD95 0 mm); where just one is empty it is the worst possible (Dice 0, IoU 0, NSD 0,
+HD95 the diagonal of the volume, as the BraTS challenge counts it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+
+_OUTLIERS = 95
+_ROUNDING = 1e-6
+
+
+def dice(truth: Mask, found: Mask) -> float:
+    """Dice coefficient `2 |A and B| / (|A| + |B|)` of two masks of one shape, 0 to 1 (Dice, Ecology 1945)."""
+    total = np.count_nonzero(truth) + np.count_nonzero(found)
+    return 2 * np.count_nonzero(truth & found) / total if total else 1.0
+
+
+def iou(truth: Mask, found: Mask) -> float:
+    """Intersection over union `|A and B| / |A or B|` of two masks of one shape, 0 to 1 (Jaccard, 1912)."""
+    union = np.count_nonzero(truth | found)
+    return np.count_nonzero(truth & found) / union if union else 1.0
+
+
+@dataclass(frozen=True)
+class SurfaceScores:
+    """How far two outlines are apart.
+
+    Attributes:
+        hd95_mm: the 95th percentile Hausdorff distance in mm.
+        nsd: the normalised surface Dice, 0 to 1.
+    """
+
+    hd95_mm: float
+    nsd: float
+
+
+def surface_scores(truth: Mask, found: Mask, spacing: Sequence[float], tolerance_mm: float) -> SurfaceScores:
+    """Compares the surfaces of two masks.
+
+    A surface voxel has one of its six neighbours (four, where the volume is a single slice) outside the mask;
+    what lies beyond the volume is outside. The distances from each surface voxel of one mask to the nearest
+    surface voxel of the other have a 95th percentile in either direction, and the larger one is the HD95
+    (Huttenlocher et al., IEEE TPAMI 1993). The share of all surface voxels of both whose distance is within the
+    tolerance is the NSD (Nikolov et al., 2018), counted in voxels as Metrics Reloaded does, not in areas.
+
+    Args:
+        truth: `(N, H, W)`.
+        found: `(N, H, W)`.
+        spacing: distance between voxel centres along each of the three axes in mm.
+        tolerance_mm: the distance that does not count, such as readers differ by.
+    """
+    if not (truth.any() and found.any()):
+        extent = float(np.linalg.norm(np.multiply(truth.shape, spacing)))
+        return SurfaceScores(extent, 0.0) if truth.any() or found.any() else SurfaceScores(0.0, 1.0)
+    from scipy.spatial import KDTree
+
+    surfaces = [_surface(mask) * np.asarray(spacing, dtype=np.float64) for mask in (truth, found)]
+    there = KDTree(surfaces[1]).query(surfaces[0])[0]
+    back = KDTree(surfaces[0]).query(surfaces[1])[0]
+    # A distance that equals the tolerance is within it, however the products of spacings were rounded.
+    near = sum(int(np.count_nonzero(apart <= tolerance_mm + _ROUNDING)) for apart in (there, back))
+    return SurfaceScores(
+        hd95_mm=float(max(np.percentile(there, _OUTLIERS), np.percentile(back, _OUTLIERS))),
+        nsd=near / (len(there) + len(back)),
+    )
+
+
+def hd95(truth: Mask, found: Mask, spacing: Sequence[float]) -> float:
+    """The 95th percentile Hausdorff distance in mm; see `surface_scores`."""
+    return surface_scores(truth, found, spacing, 0.0).hd95_mm
+
+
+def surface_dice(truth: Mask, found: Mask, spacing: Sequence[float], tolerance_mm: float) -> float:
+    """The normalised surface Dice, 0 to 1; see `surface_scores`."""
+    return surface_scores(truth, found, spacing, tolerance_mm).nsd
+
+
+def _surface(mask: Mask) -> NDArray[np.int_]:
+    """Indices `(n, 3)` of the voxels with a neighbour outside; across a single slice there are no neighbours."""
+    from scipy.ndimage import binary_erosion
+
+    where = np.argwhere(mask)
+    low, high = where.min(0), where.max(0) + 1
+    cropped = mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    flat = tuple(axis for axis, count in enumerate(mask.shape) if count == 1)
+    inner = np.expand_dims(binary_erosion(cropped.squeeze(flat)), flat)
+    surface: NDArray[np.int_] = np.argwhere(cropped & ~inner) + low
+    return surface

@@ -1,0 +1,1 @@
+"""Networks that the lab trains or exports."""

@@ -1,0 +1,1 @@
+"""INT8 quantization: calibration, fidelity, sensitivity, and the way back."""

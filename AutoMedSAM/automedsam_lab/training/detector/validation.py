@@ -1,0 +1,64 @@
+"""Score a detector, trained or exported, on every slice of some patients, as the engine runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from automedsam.detection.detector import FlipAugmentation, Predict, YoloNasDetector, stack_adjacent_slices
+from automedsam_lab.data.detector_slices import DetectorTask, FrameStack, boxes_of, engine_settings
+from automedsam_lab.metrics.average_precision import average_precision, best_threshold
+from automedsam_lab.metrics.box_agreement import SliceBoxes
+
+
+@dataclass(frozen=True)
+class DetectorScores:
+    """How well the boxes of some slices were found.
+
+    Attributes:
+        ap50: Average precision at an IoU of 0.5, the mean over the classes; 0 where there is nothing to find.
+        ap50_95: The mean over the IoUs from 0.5 to 0.95.
+        threshold: The score threshold of the best F1 at an IoU of 0.5.
+        f1: That F1.
+    """
+
+    ap50: float
+    ap50_95: float
+    threshold: float
+    f1: float
+
+
+def measure_detector(
+    task: DetectorTask, predict: Predict, stacks: Sequence[FrameStack], mirror: FlipAugmentation | None = None
+) -> DetectorScores:
+    """Score a detector without augmentation; slices with too little label to judge are left out.
+
+    The engine's own code makes the input, averages the flipped image's boxes, and suppresses overlapping boxes, so
+    that a threshold chosen here means the same when the bundle runs.
+
+    Args:
+        task: The detector's task.
+        predict: The network: images `(B, 3, H, W)` in 0 to 1 to boxes `(B, A, 4)` and scores `(B, A, C)`.
+        stacks: The patients.
+        mirror: The bundle's test-time flip.
+
+    Returns:
+        The scores over all slices.
+    """
+    detector = YoloNasDetector(predict, engine_settings(task, mirror))
+    labels = [index + 1 for index in range(len(task.classes))]
+    cases = []
+    for stack in stacks:
+        judged = [(index, boxes_of(task, labels_of)) for index, labels_of in enumerate(stack.labels)]
+        shown = {index: real for index, real in judged if real is not None and stack.frames[index].any()}
+        frames = stack_adjacent_slices(stack.frames, stack.between_mm, task.context_mm)[list(shown)]
+        found = [
+            np.array([(box.label, box.score, *box.corners) for box in boxes], np.float64).reshape(-1, 6)
+            for boxes in detector.detect(frames)
+        ]
+        truth = [np.column_stack([real[:, :1] + 1, real[:, 1:]]).astype(np.float64) for real in shown.values()]
+        cases.append(SliceBoxes(stack.patient, found, truth))
+    precision = average_precision(cases, labels)
+    return DetectorScores(*np.nan_to_num([precision.ap50, precision.ap]).tolist(), *best_threshold(cases, labels))

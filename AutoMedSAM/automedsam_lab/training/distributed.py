@@ -1,0 +1,93 @@
+"""A training in one process, or in one of several that `torchrun` started, each with a GPU of its own."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from automedsam.errors import AutoMedSAMError
+
+# What torchrun tells each process of itself.
+_RANK, _LOCAL_RANK, _SIZE = "RANK", "LOCAL_RANK", "WORLD_SIZE"
+
+
+_MAX_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those that train together.
+
+    Attributes:
+        rank: its number, from 0.
+        size: how many there are.
+        device: where it computes, "cpu" or "cuda" with a number.
+    """
+
+    rank: int
+    size: int
+    device: str
+
+    @property
+    def main(self) -> bool:
+        """Whether it is the one that writes files and speaks."""
+        return self.rank == 0
+
+
+def is_main_process() -> bool:
+    """Whether this process is the only one, or the first of torchrun's; known before any joins."""
+    return int(os.environ.get(_RANK, "0")) == 0
+
+
+@contextmanager
+def join_world(device: str) -> Iterator[World]:
+    """Meets the other processes of torchrun, if there are any, and leaves them at the end.
+
+    Args:
+        device: "auto", "cpu" or "cuda"; "auto" takes CUDA where there is one.
+
+    What wraps a network for several processes may not be referred to when the block is left: make it in a function.
+
+    Yields:
+        What this process is among them: they exchange gradients by NCCL on GPUs, by Gloo on CPUs.
+
+    Raises:
+        AutoMedSAMError: if the device is another, or torchrun started more processes than there are GPUs.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        message = f"This recipe trains on cpu or cuda, not on {device}: choose one of these, or auto."
+        raise AutoMedSAMError(message)
+    if _LOCAL_RANK not in os.environ:
+        yield World(0, 1, device)
+        return
+    rank, local, size = (int(os.environ[name]) for name in (_RANK, _LOCAL_RANK, _SIZE))
+    if device.startswith("cuda"):
+        if local >= torch.cuda.device_count():
+            message = (
+                f"torchrun started a process for GPU {local}, but there are {torch.cuda.device_count()}: "
+                "give --nproc-per-node as many as there are."
+            )
+            raise AutoMedSAMError(message)
+        torch.cuda.set_device(local)
+        device = f"cuda:{local}"
+    torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        yield World(rank, size, device)
+    finally:
+        # A wrapped network that outlives the group may wait for its threads for ever, at times: off with it first.
+        gc.collect()
+        torch.distributed.destroy_process_group()
+
+
+def spare_workers(world: World) -> int:
+    """Processes that read data: none on a CPU, which has its hands full, else as many as there are cores, up to 8."""
+    if world.device == "cpu":
+        return 0
+    return min(_MAX_WORKERS, (os.cpu_count() or 1) // world.size)

@@ -1,0 +1,369 @@
+"""Training of the promptable segmenter: image prompts first, then propagation through clips.
+
+SAM 2 is trained on interactive clips (Ravi et al., 2024, section 4 and appendix D.2); here a box starts the
+object on the first frame and, in half of the clips, further boxes arrive on later frames, on top of the memory.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from automedsam.errors import AutoMedSAMError
+from automedsam.sam2.architecture import Sam2Architecture
+from automedsam_lab.checkpoints.matching import compare, read_state_dict, shapes_of
+from automedsam_lab.data.clips import Clip, jitter_box, normalize, tight_box
+from automedsam_lab.models.starter_segmenter import STARTER, build_trainable
+from automedsam_lab.training.segmenter.losses import LOGIT_LIMIT, DenseHead, clip_loss, hard_dice
+
+if TYPE_CHECKING:
+    from sam2.modeling.sam2_base import SAM2Base
+
+    from automedsam_lab.data.segmenter_clips import ClipSource
+
+BOX_LABELS = (2, 3)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how hard to train; the run ends at `steps` or after `minutes`, whichever comes first.
+
+    The first `image_share` of the run shows single frames, the last `long_share` clips of `long_frames`. For the
+    last `frozen_norm_share`, batch norms use their running statistics, as inference does.
+    """
+
+    steps: int = 20_000
+    minutes: float = math.inf
+    learning_rate: float = 6e-4
+    weight_decay: float = 0.02
+    warmup_steps: int = 150
+    ema_decay: float = 0.998
+    image_share: float = 0.2
+    image_batch: int = 8
+    clip_batch: int = 4
+    clip_frames: int = 4
+    long_share: float = 0.3
+    long_frames: int = 5
+    frozen_norm_share: float = 0.4
+
+    def batch(self, progress: float) -> tuple[int, int]:
+        """The number of clips and of frames in each at a `progress` of 0..1."""
+        if progress < self.image_share:
+            return self.image_batch, 1
+        return self.clip_batch, self.clip_frames if progress < 1 - self.long_share else self.long_frames
+
+    def rate(self, step: int, progress: float) -> float:
+        """Linear warm-up, then a cosine down to a twentieth."""
+        cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        return self.learning_rate * min(1.0, (step + 1) / self.warmup_steps) * (0.05 + 0.95 * cosine)
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """The loss of a batch of clips and the mean Dice of its prompted and of its propagated frames."""
+
+    loss: Tensor
+    prompted_dice: float
+    propagated_dice: float
+
+
+def run_clips(
+    model: SAM2Base,
+    clips: list[Clip],
+    rng: np.random.Generator,
+    *,
+    prompts: float,
+    jitter: bool = True,
+    head: DenseHead | None = None,
+) -> ClipResult:
+    """Runs a batch of clips of equal length through the model, each started by a box on its first frame.
+
+    Args:
+        model: the network, on the device where it shall run.
+        clips: B clips of T frames.
+        rng: jitters the boxes and chooses the frames that are prompted again.
+        prompts: the probability that a later frame is prompted, too.
+        jitter: draw the boxes as a detector would, a little off.
+        head: adds its loss to the clips' own.
+    """
+    device = model.device
+    count, length = len(clips), clips[0].frames.shape[0]
+    frames = torch.stack([clip.frames for clip in clips], 1).to(device)
+    masks = torch.stack([clip.masks for clip in clips], 1).to(device)
+    features = model.forward_image(normalize(frames.flatten(0, 1)))
+    _, vision, positions, sizes = model._prepare_backbone_features(features)
+    memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
+
+    losses, dices = [], []
+    for index in range(length):
+        part = slice(index * count, (index + 1) * count)
+        current = [level[:, part] for level in vision]
+        prompted = index == 0 or (rng.random() < prompts and bool(masks[index].flatten(1).any(1).all()))
+        boxes = _boxes(masks[index, :, 0], rng if jitter else None) if prompted else None
+        output, heads, _, _ = model._track_step(
+            index,
+            index == 0,
+            current,
+            [level[:, part] for level in positions],
+            sizes,
+            boxes,
+            None,
+            memory,
+            1000,
+            False,
+            _dense_prompt(model, boxes),
+        )
+        logits, _, ious, low, _, pointer, appearing = heads
+        present = (masks[index].flatten(1).sum(1) > 8).float()
+        losses.append(clip_loss(logits, ious, appearing[:, 0], masks[index], present))
+        dices.append(hard_dice(low, masks[index], present))
+        if index < length - 1:
+            output.update(pred_masks=low, obj_ptr=pointer)
+            size = (model.image_size, model.image_size)
+            high = F.interpolate(low, size=size, mode="bilinear", align_corners=False)
+            model._encode_memory_in_output(
+                current, sizes, boxes, True, high.clamp(-LOGIT_LIMIT, LOGIT_LIMIT), appearing, output
+            )
+            memory["cond_frame_outputs" if index == 0 else "non_cond_frame_outputs"][index] = output
+    loss = torch.stack(losses).mean()
+    if head is not None:
+        kinds = torch.tensor([clip.kind for clip in clips], device=device).repeat(length)
+        loss = loss + head.loss(features["backbone_fpn"], masks.flatten(0, 1), kinds)
+    return ClipResult(loss, dices[0], _mean(dices[1:]))
+
+
+def _boxes(masks: Tensor, rng: np.random.Generator | None) -> dict[str, Tensor]:
+    exact = [tight_box(mask.cpu() > 0) for mask in masks]
+    boxes = [jitter_box(box, masks.shape[-1], rng) for box in exact] if rng else exact
+    corners = [box.reshape(2, 2) for box in boxes]
+    labels = torch.tensor([BOX_LABELS] * len(corners), dtype=torch.int32, device=masks.device)
+    return {"point_coords": torch.stack(corners).to(masks.device), "point_labels": labels}
+
+
+def _dense_prompt(model: SAM2Base, boxes: dict[str, Tensor] | None) -> Tensor | None:
+    """The filled boxes as low-resolution logits `(B, 1, S / 4, S / 4)`, where SAM 2 takes an earlier mask.
+
+    From scratch, a decoder needs thousands of steps to find a box from its two corner tokens alone (after 500,
+    its Dice was 0.3, half of what the filled box itself has). Where the box is, is then simply there to be seen.
+    """
+    if boxes is None:
+        return None
+    filled = filled_boxes(boxes["point_coords"].flatten(1), model.image_size)
+    logits: Tensor = model.mask_downsample(filled[:, None])
+    return logits
+
+
+def filled_boxes(boxes: Tensor, size: int) -> Tensor:
+    """Each pixel's share `(B, size, size)` that lies in the half-open boxes `(B, 4)` of `x0, y0, x1, y1`."""
+    edge = torch.arange(size, device=boxes.device, dtype=boxes.dtype)
+    low, high = boxes[:, :2, None], boxes[:, 2:, None]
+    share = (torch.minimum(edge + 1, high) - torch.maximum(edge, low)).clamp(0, 1)
+    return share[:, 1, :, None] * share[:, 0, None, :]
+
+
+def evaluate_clips(model: SAM2Base, clips: list[Clip], batch: int = 4) -> tuple[float, float]:
+    """Mean Dice of the first, prompted frames and of the propagated ones, with exact boxes."""
+    was_training = model.training
+    model.eval()
+    rng = np.random.default_rng(0)
+    with torch.no_grad():
+        results = [
+            run_clips(model, clips[first : first + batch], rng, prompts=0.0, jitter=False)
+            for first in range(0, len(clips), batch)
+        ]
+    model.train(was_training)
+    prompted = float(np.mean([r.prompted_dice for r in results]))
+    return prompted, _mean([r.propagated_dice for r in results])
+
+
+def train_segmenter(
+    source: ClipSource,
+    validation: list[Clip],
+    out: Path,
+    *,
+    schedule: Schedule | None = None,
+    architecture: Sam2Architecture = STARTER,
+    resume: bool = False,
+    device: str = "auto",
+    log_every: int = 50,
+    validate_every: int = 500,
+    start_from: Path | None = None,
+) -> Path:
+    """Trains and writes `out/checkpoint.pt` (to resume) and `out/segmenter.pt` (the averaged weights).
+
+    Args:
+        source: where clips come from.
+        validation: fixed clips of patients that are not trained on; their Dice is logged.
+        out: the run's folder; TensorBoard's events go there, too.
+        schedule: how long and how hard.
+        architecture: the network's numbers.
+        resume: go on from `out/checkpoint.pt`.
+        device: "auto" takes CUDA when there is one.
+        log_every: steps between two lines of the log.
+        validate_every: steps between two validations, each with a checkpoint.
+        start_from: weights (`segmenter.pt`) to begin with, for example of a smaller image size.
+
+    Returns:
+        The path of the averaged weights.
+
+    Raises:
+        AutoMedSAMError: if there is nothing to resume from, or `start_from` is of another network.
+    """
+    schedule = schedule or Schedule()
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    torch.set_flush_denormal(True)
+    torch.manual_seed(0)
+    model = build_trainable(architecture).to(chosen).train()
+    if start_from is not None:
+        model.load_state_dict(_fitting_weights(start_from, model))
+    out.mkdir(parents=True, exist_ok=True)
+    head = DenseHead(architecture.d_model).to(chosen)
+    parameters = [*model.parameters(), *head.parameters()]
+    optimiser = torch.optim.AdamW(parameters, schedule.learning_rate, weight_decay=schedule.weight_decay)
+    average = copy.deepcopy(model).eval()
+    step, spent = 0, 0.0
+    if resume:
+        step, spent = _restore(out / "checkpoint.pt", model, head, average, optimiser, chosen)
+    writer = _summary_writer(out)
+    rng = np.random.default_rng(1000 + step)
+    began = time.monotonic() - spent
+    recent: list[tuple[float, float, float]] = []
+
+    while True:
+        progress = max(step / schedule.steps, (time.monotonic() - began) / (60 * schedule.minutes))
+        if progress >= 1:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = schedule.rate(step, progress)
+        if progress > 1 - schedule.frozen_norm_share:
+            _freeze_norms(model)
+        count, length = schedule.batch(progress)
+        clips = [source.clip(length, architecture.image_size) for _ in range(count)]
+        result = run_clips(model, clips, rng, prompts=float(rng.choice([0.0, 0.0, 0.5, 1.0])), head=head)
+        optimiser.zero_grad()
+        result.loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        step += 1
+        _average(average, model, min(schedule.ema_decay, (1 + step) / (10 + step)))
+        recent.append((result.loss.item(), result.prompted_dice, result.propagated_dice))
+
+        if step % log_every == 0:
+            loss, prompted, propagated = (_mean(column) for column in zip(*recent, strict=True))
+            minutes = (time.monotonic() - began) / 60
+            print(
+                f"step {step} ({minutes:.1f} min, {progress:.0%}): loss {loss:.3f}, Dice of prompted frames "
+                f"{prompted:.3f}, of propagated frames {propagated:.3f}",
+                flush=True,
+            )
+            for name, value in (("loss", loss), ("prompted", prompted), ("propagated", propagated)):
+                writer.add_scalar(f"train/{name}", value, step)
+            recent.clear()
+        if step % validate_every == 0:
+            prompted, propagated = evaluate_clips(average, validation)
+            print(f"  validation: prompted {prompted:.3f}, propagated {propagated:.3f}", flush=True)
+            writer.add_scalar("validation/prompted", prompted, step)
+            writer.add_scalar("validation/propagated", propagated, step)
+            _save(out, model, head, average, optimiser, step, time.monotonic() - began, architecture)
+    _save(out, model, head, average, optimiser, step, time.monotonic() - began, architecture)
+    writer.close()
+    return out / "segmenter.pt"
+
+
+def _fitting_weights(path: Path, model: SAM2Base) -> dict[str, Tensor]:
+    """The weights of an earlier training of this network; the size of the image may be another.
+
+    Raises:
+        AutoMedSAMError: if the file is none, or of another network.
+    """
+    weights = read_state_dict(path)
+    if mismatch := compare(shapes_of(weights), shapes_of(model.state_dict())):
+        message = (
+            f"{path} does not fit the starter's network ({mismatch.summary()}): give a segmenter.pt of its training, "
+            "or choose --recipe medsam2 for a published checkpoint."
+        )
+        raise AutoMedSAMError(message)
+    return weights
+
+
+def _freeze_norms(model: SAM2Base) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean of the numbers among the values; not a number if there are none."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _average(average: SAM2Base, model: SAM2Base, decay: float) -> None:
+    with torch.no_grad():
+        for kept, fresh in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+            if kept.is_floating_point():
+                kept.lerp_(fresh, 1 - decay)
+
+
+def _save(
+    out: Path,
+    model: SAM2Base,
+    head: DenseHead,
+    average: SAM2Base,
+    optimiser: torch.optim.Optimizer,
+    step: int,
+    spent: float,
+    architecture: Sam2Architecture,
+) -> None:
+    weights = {"model": average.state_dict(), "architecture": architecture.to_manifest()}
+    kept = {"model": model, "head": head, "average": average, "optimiser": optimiser}
+    state = {name: part.state_dict() for name, part in kept.items()}
+    for name, content in (("segmenter.pt", weights), ("checkpoint.pt", {**state, "step": step, "spent": spent})):
+        temporary = out / f"{name}.part"
+        torch.save(content, temporary)
+        temporary.replace(out / name)
+
+
+def _restore(
+    path: Path,
+    model: SAM2Base,
+    head: DenseHead,
+    average: SAM2Base,
+    optimiser: torch.optim.Optimizer,
+    device: str,
+) -> tuple[int, float]:
+    if not path.is_file():
+        message = f"There is no checkpoint to resume from at {path}: start without --resume."
+        raise AutoMedSAMError(message)
+    state = torch.load(path, map_location=device, weights_only=True)
+    model.load_state_dict(state["model"])
+    head.load_state_dict(state["head"])
+    average.load_state_dict(state["average"])
+    optimiser.load_state_dict(state["optimiser"])
+    return int(state["step"]), float(state["spent"])
+
+
+class _NoWriter:
+    """Stands in where TensorBoard is not installed."""
+
+    def add_scalar(self, *_args: object) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def _summary_writer(out: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return _NoWriter()
+    return SummaryWriter(str(out))  # type: ignore[no-untyped-call]

@@ -1,0 +1,209 @@
+"""A volume that is unlike the model's training images is reported before anybody trusts the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from automedsam.bundle import Bundle, load_bundle
+from automedsam.contract.manifest import check_manifest
+from automedsam.core.events import InputChecked
+from automedsam.core.modality_names import modalities_in, modalities_of
+from automedsam.core.volume import Volume
+from automedsam.io.volume_reader import read_volume
+from automedsam.pipeline.confidence import LOW_CONFIDENCE
+from automedsam.pipeline.input_check import check_input
+from automedsam.pipeline.run import SegmentationRun
+
+IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+SIDES = (155, 200, 200)
+
+
+def ellipsoid(scale: float = 1.0) -> np.ndarray:
+    """Where a brain of 130 x 160 x 140 mm lies in the middle of `SIDES`, scaled."""
+    k, j, i = np.ogrid[: SIDES[0], : SIDES[1], : SIDES[2]]
+    radii = [scale * half for half in (65, 80, 70)]
+    middle = [side / 2 for side in SIDES]
+    distances = [((at - center) / radius) ** 2 for at, center, radius in zip((k, j, i), middle, radii, strict=True)]
+    return np.asarray(sum(distances) < 1)
+
+
+def brain(rng: np.random.Generator) -> np.ndarray:
+    return np.asarray(np.where(ellipsoid(), rng.normal(120, 12, SIDES), 0).clip(0, 255), np.float32)
+
+
+def head(rng: np.random.Generator) -> np.ndarray:
+    """The brain in a dark skull and a bright scalp, with air that is not quite empty."""
+    array = rng.uniform(0, 6, SIDES).astype(np.float32)
+    array[ellipsoid(1.2)] = 150
+    array[ellipsoid(1.12)] = 10
+    inside = ellipsoid()
+    array[inside] = rng.normal(120, 12, SIDES)[inside]
+    return array
+
+
+def volume(array: np.ndarray, name: str = "flair", spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Volume:
+    return Volume(array, spacing, (0.0, 0.0, 0.0), IDENTITY, name)
+
+
+def codes(found: Volume, bundle: Bundle) -> list[str]:
+    return [warning.code for warning in check_input(found, bundle)]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_a_skull_stripped_brain_is_not_warned_of(rng: np.random.Generator, glioma: Bundle) -> None:
+    assert codes(volume(brain(rng)), glioma) == []
+
+
+@pytest.mark.parametrize("change", [lambda a: a * 1000 - 3, lambda a: (a - 40) / 20, lambda a: a.astype(np.uint8)])
+def test_units_of_the_intensities_do_not_matter(
+    change: Callable[[np.ndarray], np.ndarray], rng: np.random.Generator, glioma: Bundle
+) -> None:
+    assert codes(volume(change(brain(rng))), glioma) == []
+
+
+def test_a_whole_head_is_warned_of(rng: np.random.Generator, glioma: Bundle) -> None:
+    assert "skull" in codes(volume(head(rng)), glioma)
+
+
+def test_a_head_in_empty_air_is_warned_of(rng: np.random.Generator, glioma: Bundle) -> None:
+    array = head(rng)
+    array[~ellipsoid(1.2)] = 0
+    assert "skull" in codes(volume(array), glioma)
+
+
+def test_a_crop_and_thick_slices_are_warned_of(rng: np.random.Generator, glioma: Bundle) -> None:
+    crop = brain(rng)[60:100, 80:127, 80:114]
+    assert "extent" in codes(volume(crop), glioma)
+    assert "spacing" in codes(volume(brain(rng)[::7], spacing=(1.0, 1.0, 7.0)), glioma)
+
+
+def test_other_intensities_are_warned_of(rng: np.random.Generator, glioma: Bundle) -> None:
+    array = np.where(ellipsoid(), rng.choice([1.0, 250.0], SIDES, p=[0.9, 0.1]), 0)
+    assert "intensity" in codes(volume(array), glioma)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("Brats18_CBICA_ABM_1_flair", {"FLAIR"}),
+        ("BraTS-GLI-00001-000-t2f", {"FLAIR"}),
+        ("AX T2 FLAIR FS", {"FLAIR"}),
+        ("t2_tirm_tra_dark-fluid_FLAIR", {"FLAIR"}),
+        ("BraTS2021_00006_t1ce", {"T1c"}),
+        ("BraTS-GLI-00001-000-t1c", {"T1c"}),
+        ("T1 POST GD", {"T1c"}),
+        ("t1_mprage_sag +C", {"T1c"}),
+        ("SAG MPRAGE", {"T1"}),
+        ("BraTS-GLI-00001-000-t1n", {"T1"}),
+        ("sub-01_T1w", {"T1"}),
+        ("sub-01_T2w", {"T2"}),
+        ("ep2d_diff_trace", {"DWI"}),
+        ("CT head without contrast", {"CT"}),
+        ("hippocampus_007", set()),
+        ("patient 12", set()),
+        ("reflair2", {"FLAIR"}),
+        ("t10_followup", set()),
+        ("", set()),
+    ],
+)
+def test_names_are_understood(text: str, named: set[str]) -> None:
+    assert modalities_in(text) == named
+
+
+def test_tags_overrule_names() -> None:
+    assert modalities_of({"name": "flair", "Modality": "CT"}) == {"CT"}
+    assert modalities_of({"name": "T1", "Modality": "MR", "ContrastBolusAgent": "Gadovist"}) == {"T1c"}
+    assert modalities_of({"name": "CT guided biopsy planning FLAIR", "Modality": "MR"}) == {"FLAIR"}
+
+
+def test_another_sequence_is_warned_of_by_its_name(rng: np.random.Generator, glioma: Bundle) -> None:
+    (warning,) = check_input(volume(brain(rng), "BraTS2021_00006_t1ce"), glioma)
+    assert warning.code == "modality" and "choose the FLAIR image" in warning.sentence and "\n" not in warning.sentence
+    tagged = replace(volume(brain(rng), "a"), described=({"name": "a", "SeriesDescription": "T1 POST GD"},))
+    assert codes(tagged, glioma) == ["modality"]
+
+
+def test_a_bundle_without_the_section_checks_names_alone(rng: np.random.Generator, glioma: Bundle) -> None:
+    manifest = {key: value for key, value in glioma.manifest.items() if key != "expected_input"}
+    assert codes(volume(head(rng)), Bundle(glioma.folder, manifest)) == []
+
+
+@pytest.mark.parametrize(
+    "section", [{"skull": "maybe"}, {"extent_mm": [[1, 2]]}, {"histogram": [1]}, {"colour": "red"}, [], {"cases": -1}]
+)
+def test_a_faulty_section_is_a_faulty_bundle(section: object, glioma: Bundle) -> None:
+    with pytest.raises(ValueError, match="expected_input"):
+        check_manifest({**glioma.manifest, "expected_input": section})
+
+
+def test_a_run_begins_with_the_check_and_keeps_it_with_the_result(rng: np.random.Generator, glioma: Bundle) -> None:
+    run = SegmentationRun(volume(head(rng)), glioma, slices=(70, 90))
+    events = run.events()
+    first = next(events)
+    assert isinstance(first, InputChecked) and first.warnings == run.input_warnings != ()
+    list(events)
+    assert run.result().provenance["input_warnings"] == [one.sentence for one in run.input_warnings]
+
+
+def test_no_slice_of_a_wrong_input_is_certain(a_head: Volume, glioma: Bundle) -> None:
+    wrong = replace(a_head, name="t1ce")
+    for found, certain in ((a_head, True), (wrong, False)):
+        run = SegmentationRun(found, glioma)
+        list(run.events())
+        confidence = run.confidence()
+        assert confidence and any(one.confidence >= LOW_CONFIDENCE for one in confidence) is certain
+        assert certain or all("FLAIR" in one.reason for one in confidence if one.confidence == 0.3)
+
+
+def test_the_command_prints_each_warning_and_goes_on(
+    command: Callable[..., tuple[int, str, str]], a_head: Volume, tmp_path: Path
+) -> None:
+    source = tmp_path / "head_t1ce.nii.gz"
+    sitk.WriteImage(a_head.to_image(a_head.array), str(source))
+    code, _, err = command("segment", source, "-o", tmp_path / "out.nii.gz")
+    assert code == 0 and err.count("choose the FLAIR image") == 1 and (tmp_path / "out.nii.gz").is_file()
+
+
+def test_the_engine_process_checks_without_a_run(
+    a_worker: Any, request_of: Callable[..., dict[str, Any]], a_head: Volume
+) -> None:
+    message = request_of(a_head)
+    (answer,) = a_worker.ask("check", volume=message["volume"], model="glioma", names=[{"name": "T1 POST GD"}])
+    assert answer["event"] == "checked"
+    assert [warning["code"] for warning in answer["warnings"]] == ["modality", *codes(a_head, load_bundle("glioma"))]
+    started = next(event for event in a_worker.ask("segment", **message) if event["event"] == "started")
+    assert [warning["code"] for warning in started["warnings"]] == codes(a_head, load_bundle("glioma"))
+
+
+@pytest.mark.parametrize("name", ["glioma", "hippocampus"])
+def test_real_images_are_told_apart(name: str, shared_data: Path) -> None:
+    bundle = load_bundle(name)
+    right, wrong = {
+        "glioma": ("brats2018/Brats18_2013_3_1/*flair*", "whole_head_flair/isbi2015_training01_flair*"),
+        "hippocampus": ("msd_task04_hippocampus/imagesTr/hippocampus_00*", "brats2018/Brats18_2013_3_1/*flair*"),
+    }[name]
+    for pattern, expected in ((right, False), (wrong, True)):
+        for path in sorted(shared_data.glob(pattern)):
+            assert bool(check_input(read_volume(path), bundle)) is expected, path
+
+
+def test_a_healthy_head_gets_no_certain_slice(shared_data: Path, glioma: Bundle) -> None:
+    run = SegmentationRun(read_volume(shared_data / "whole_head_flair" / "isbi2015_training01_flair.nii.gz"), glioma)
+    list(run.events())
+    assert all(one.confidence < LOW_CONFIDENCE for one in run.confidence())
+
+
+def test_unreadable_requests_are_not_checked(a_worker: Any) -> None:
+    (answer,) = a_worker.ask("check", model="glioma")
+    assert answer["event"] == "error"

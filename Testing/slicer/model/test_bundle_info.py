@@ -1,0 +1,75 @@
+"""The models that can be chosen."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A copy of a built-in bundle's manifest, without its model files."""
+    from AutoMedSAMLib.model.bundle_info import BUILT_IN
+
+    folder = tmp_path / "ümlaut"
+    folder.mkdir()
+    (folder / "bundle.json").write_bytes((BUILT_IN / "glioma" / "bundle.json").read_bytes())
+    return folder
+
+
+def test_the_panel_and_the_engine_read_the_same_models() -> None:
+    from automedsam.bundle import list_bundles
+    from AutoMedSAMLib.model.bundle_info import built_in_models
+
+    for model, bundle in zip(built_in_models(), list_bundles(), strict=True):
+        assert (model.name, model.version, model.task, model.folder.name) == (
+            bundle.name,
+            bundle.version,
+            bundle.task,
+            bundle.folder.name,
+        )
+        assert model.modalities == bundle.modalities and model.plane == bundle.plane.value
+        assert model.threshold == bundle.detector.score_threshold and model.hash == bundle.hash
+        assert model.precisions == {name for name, files in (("int8", "int8"), ("fp32", "torch")) if bundle.has(files)}
+        for mine, its in zip(model.segments, bundle.segments, strict=True):
+            assert (mine["value"], mine["name"], mine["color"], mine["terminology"]) == (
+                its.value,
+                its.name,
+                its.color,
+                its.terminology,
+            )
+
+
+def test_a_model_of_ones_own_is_found_by_its_folder(bundle: Path) -> None:
+    from AutoMedSAMLib.model.bundle_info import find_model
+
+    model = find_model(str(bundle))
+    assert model.folder == bundle and model.precisions == frozenset()
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda m: m.pop("segments"),
+        lambda m: m.update(detector=3),
+        lambda m: m.update(files={}),
+        lambda m: m["detector"].update(score_threshold=float("nan")),
+        lambda m: m["segments"][0].update(value=10**400),
+        lambda m: m["segments"].append(m["segments"][0]),
+        None,
+    ],
+)
+def test_a_broken_model_is_told_in_a_sentence(bundle: Path, break_it: Any) -> None:
+    from AutoMedSAMLib.errors import AutoMedSAMError
+    from AutoMedSAMLib.model.bundle_info import find_model
+
+    path = bundle / "bundle.json"
+    if break_it is None:
+        path.write_text('{"a":' * 100_000, encoding="utf-8")
+    else:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        break_it(manifest)
+        path.write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(AutoMedSAMError, match="install it again"):
+        find_model(str(bundle))
