@@ -216,11 +216,11 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
         AutoMedSAMError: if there is none, or its manifest cannot be read.
     """
     folder = Path(name_or_path)
-    if not (folder / MANIFEST_NAME).is_file():
+    if not _is_bundle(folder):
         folder = BUILT_IN / str(name_or_path)
-    if Path(name_or_path).name in ("", "..") or not (folder / MANIFEST_NAME).is_file():
+    if Path(name_or_path).name in ("", "..") or not _is_bundle(folder):
         known = ", ".join(bundle.name for bundle in list_bundles())
-        message = f"There is no model {name_or_path}: choose one of {known}, or give a bundle's folder."
+        message = f"There is no model {name_or_path!s:.200}: choose one of {known}, or give a bundle's folder."
         raise AutoMedSAMError(message)
     return _read(folder)
 
@@ -234,6 +234,14 @@ def file_hash(path: Path) -> str:
     """The SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_bundle(folder: Path) -> bool:
+    try:
+        return (folder / MANIFEST_NAME).is_file()
+    except (OSError, ValueError):
+        # A name that the system cannot have, such as one of a thousand letters.
+        return False
 
 
 def _read(folder: Path) -> Bundle:

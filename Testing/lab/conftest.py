@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 
 from automedsam.bundle import Bundle, load_bundle
-from automedsam.contract.manifest import COMPONENTS
+from automedsam.contract.manifest import COMPONENTS, named_files
 
 
 @pytest.fixture
 def a_manifest(tmp_path: Path) -> Bundle:
     """A bundle of one label whose model files are not there."""
     files = {precision: {part: f"{part}.{precision}.onnx" for part in COMPONENTS} for precision in ("int8", "fp32")}
-    names = ["detector.int8.onnx", "detector.fp32.onnx", *files["int8"].values(), *files["fp32"].values()]
     manifest = {
         "schema": 2,
         "name": "glioma",
@@ -41,8 +40,8 @@ def a_manifest(tmp_path: Path) -> Bundle:
             "box_as_mask": True,
             "files": files,
         },
-        "files": {name: {"sha256": "0" * 64, "bytes": 1} for name in names},
     }
+    manifest["files"] = {name: {"sha256": "0" * 64, "bytes": 1} for name in named_files(manifest)}
     folder = tmp_path / "bundle"
     folder.mkdir()
     (folder / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")

@@ -5,13 +5,31 @@ Standard library only, so that every side that reads bundles can use it.
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any
 
+from automedsam.contract.checks import (
+    Check,
+    FieldError,
+    Fields,
+    fail,
+    integer,
+    is_boolean,
+    is_name,
+    is_object,
+    is_text,
+    list_of,
+    map_of,
+    nullable,
+    number,
+    one_of,
+    parse_object,
+    range_of,
+    shown,
+)
 from automedsam.contract.errors import AutoMedSAMError
 from automedsam.contract.planes import PLANES
 
@@ -23,12 +41,9 @@ _SCHEMA_1_NAMES = {"license": "licence", "tracking": "following"}
 COMPONENTS = ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")
 
 _MAX_BYTES = 16_000_000
+# What file systems allow for a name, and for a path below any folder.
+_MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 1000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_Check = Callable[[str, Any], None]
-
-
-class ManifestError(ValueError):
-    """A field that is missing or wrong; the message names it."""
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -79,22 +94,22 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
     """Checks every field that this version uses.
 
     Raises:
-        ManifestError: Names the first field that is missing or wrong.
+        FieldError: Names the first field that is missing or wrong.
     """
     _check(manifest, _TOP)
 
 
-def _check(manifest: Mapping[str, Any], fields: dict[str, _Check]) -> None:
-    _Fields(fields, {"expected_input": _EXPECTED_INPUT})("", manifest)
+def _check(manifest: Mapping[str, Any], fields: dict[str, Check]) -> None:
+    Fields(fields, {"expected_input": _EXPECTED_INPUT, "measured": _measured, "training": _TRAINING})("", manifest)
     values = [segment["value"] for segment in manifest["segments"]]
     labels = manifest["detector"]["labels"]
     if len(set(values)) < len(values):
-        _fail("segments", f"two segments have the same value: {values}")
+        fail("segments", f"two segments have the same value: {values}")
     if len(set(labels)) < len(labels) or not set(labels) <= set(values):
-        _fail("detector.labels", f"{labels} are not different values of segments {values}")
+        fail("detector.labels", f"{labels} are not different values of segments {values}")
     for relative in named_files(manifest):
         if relative not in manifest["files"]:
-            _fail("files", f"{relative} has no hash")
+            fail("files", f"{shown(relative)[1:-1]} has no hash")
 
 
 def named_files(manifest: Mapping[str, Any]) -> list[str]:
@@ -108,238 +123,140 @@ def _parse(path: Path) -> dict[str, Any]:
         content = file.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
         message = f"it is larger than {_MAX_BYTES / 1e6:.0f} MB"
-        raise ManifestError(message)
-    try:
-        manifest = json.loads(content.decode("utf-8-sig"), parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        message = "it is not UTF-8 text"
-        raise ManifestError(message) from error
-    except json.JSONDecodeError as error:
-        message = f"it is not JSON: {error}"
-        raise ManifestError(message) from error
-    if not isinstance(manifest, dict):
-        message = "it is not a JSON object"
-        raise ManifestError(message)
-    return manifest
+        raise FieldError(message)
+    return parse_object(content)
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    message = f"it contains {name}, which is not a number"
-    raise ManifestError(message)
-
-
-def _fail(where: str, reason: str) -> NoReturn:
-    # A key of the file is part of `where`: a newline in it must not break the line.
-    where = where.encode("unicode_escape").decode("ascii")
-    message = f"{where}: {reason}" if where else reason
-    raise ManifestError(message)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _text(where: str, value: Any) -> None:
-    if not isinstance(value, str):
-        _fail(where, f"{_shown(value)} is not text")
-
-
-def _name(where: str, value: Any) -> None:
-    _text(where, value)
-    if not value.strip():
-        _fail(where, "it is empty")
-
-
-def _boolean(where: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        _fail(where, f"{_shown(value)} is not true or false")
-
-
-def _object(where: str, value: Any) -> None:
-    if not isinstance(value, dict):
-        _fail(where, f"{_shown(value)} is not an object")
-
-
-def _number(low: float, high: float = math.inf, *, above: bool = False) -> _Check:
-    def check(where: str, value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            _fail(where, f"{_shown(value)} is not a number")
-        # An integer of many digits has no float.
-        if not (low < value if above else low <= value) or value > min(high, 1e300) or not math.isfinite(value):
-            _fail(where, f"{_shown(value)} is not {'above' if above else 'at least'} {low:g} and at most {high:g}")
-
-    return check
-
-
-def _integer(low: int, high: int) -> _Check:
-    in_range = _number(low, high)
-
-    def check(where: str, value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int):
-            _fail(where, f"{_shown(value)} is not a whole number")
-        in_range(where, value)
-
-    return check
-
-
-def _one_of(*choices: str | None) -> _Check:
-    def check(where: str, value: Any) -> None:
-        if not (value is None or isinstance(value, str)) or value not in choices:
-            _fail(where, f"{_shown(value)} is none of {', '.join(str(choice) for choice in choices)}")
-
-    return check
-
-
-def _nullable(of: _Check) -> _Check:
-    return lambda where, value: None if value is None else of(where, value)
-
-
-def _list(of: _Check, low: int, high: int) -> _Check:
-    def check(where: str, value: Any) -> None:
-        if not isinstance(value, list) or not low <= len(value) <= high:
-            count = f"{low}" if low == high else f"{low} to {high}"
-            _fail(where, f"{_shown(value)} is not a list of {count}")
-        for index, one in enumerate(value):
-            of(f"{where}[{index}]", one)
-
-    return check
-
-
-def _map(of: _Check, keys: _Check = _text) -> _Check:
-    def check(where: str, value: Any) -> None:
-        _object(where, value)
-        for key, one in value.items():
-            keys(where, key)
-            of(f"{where}.{key}", one)
-
-    return check
+def _input_side(where: str, value: Any) -> None:
+    integer(32, 4096)(where, value)
+    if value % 32:
+        fail(where, f"{value} is not a multiple of 32")
 
 
 def _window(where: str, value: Any) -> None:
-    _list(_number(-math.inf), 2, 2)(where, value)
+    list_of(number(-math.inf), 2, 2)(where, value)
     if not value[0] < value[1]:
-        _fail(where, f"{value[0]:g} is not below {value[1]:g}")
+        fail(where, f"{value[0]:g} is not below {value[1]:g}")
 
 
 def _path(where: str, value: Any) -> None:
-    _name(where, value)
+    if isinstance(value, str) and "\0" in value:
+        fail(where, f"{shown(value)} is not a file's name")
+    is_name(where, value)
     path = PurePosixPath(value)
-    climbs = ".." in path.parts[1:] or path.is_absolute() or "\\" in value or ":" in value or "\0" in value
+    too_long = any(len(part.encode()) > _MAX_NAME_BYTES for part in path.parts)
+    if too_long or len(value.encode()) > _MAX_PATH_BYTES or path.name in ("", "."):
+        fail(where, f"{shown(value)} is not a file's name")
+    climbs = ".." in path.parts[1:] or path.is_absolute() or "\\" in value or ":" in value
     if climbs or path.parts == ("..",):
-        _fail(where, f"{_shown(value)} is outside its folder and the folders beside it")
+        fail(where, f"{shown(value)} is outside its folder and the folders beside it")
 
 
 def _hash(where: str, value: Any) -> None:
     if not isinstance(value, str) or not _SHA256.fullmatch(value):
-        _fail(where, f"{_shown(value)} is not a SHA-256 in hexadecimal digits")
+        fail(where, f"{shown(value)} is not a SHA-256 in hexadecimal digits")
 
 
-class _Fields:
-    """Checks an object field by field.
-
-    Args:
-        required: Check by name.
-        optional: Check by name of fields that may be left out.
-        closed: Whether other fields are an error.
-    """
-
-    def __init__(
-        self, required: Mapping[str, _Check], optional: Mapping[str, _Check] | None = None, *, closed: bool = False
-    ) -> None:
-        self._required, self._optional, self._closed = required, optional or {}, closed
-
-    def __call__(self, where: str, value: Any) -> None:
-        _object(where, value)
-        for name in self._required:
-            if name not in value:
-                _fail(where, f"{name} is missing")
-        checks = {**self._required, **self._optional}
-        for name, one in value.items():
-            if name in checks:
-                checks[name](f"{where}.{name}" if where else name, one)
-            elif self._closed:
-                _fail(where, f"this version does not know {_shown(name)}: update AutoMedSAM")
-
-
-_POSITIVE = _number(0, above=True)
-_FRACTION = _number(0, 1, above=True)
-_SEGMENT = _Fields(
-    {"value": _integer(1, 255), "name": _name, "color": _list(_number(0, 1), 3, 3), "terminology": _text}
+_FRACTION = number(0, 1, above=True)
+_SEGMENT = Fields(
+    {"value": integer(1, 255), "name": is_name, "color": list_of(number(0, 1), 3, 3), "terminology": is_text}
 )
-_DETECTOR = _Fields(
+_DETECTOR = Fields(
     {
-        "input_size": _list(_integer(32, 4096), 2, 2),
-        "labels": _list(_integer(1, 255), 1, 255),
-        "context_mm": _number(0, 1e4),
+        "input_size": list_of(_input_side, 2, 2),
+        "labels": list_of(integer(1, 255), 1, 255),
+        "context_mm": number(0, 1e4),
         "score_threshold": _FRACTION,
         "nms_iou": _FRACTION,
-        "mirror": _one_of(None, "columns", "slices"),
-        "files": _map(_path),
+        "mirror": one_of(None, "columns", "slices"),
+        "files": map_of(_path),
     },
-    {"fit": _one_of("stretch", "letterbox")},
+    {"fit": one_of("stretch", "letterbox")},
 )
-_LINKING = _Fields(
+_LINKING = Fields(
     {},
     {
-        "threshold": _FRACTION,
-        "member_share": _number(0, 1),
-        "iou": _number(0, 1),
-        "max_gap_mm": _number(0, 1e6),
-        "min_extent_mm": _number(0, 1e6),
-        "max_objects": _nullable(_integer(1, 10**6)),
+        "member_share": number(0, 1),
+        "iou": number(0, 1),
+        "max_gap_mm": number(0, 1e6),
+        "min_extent_mm": number(0, 1e6),
+        "max_objects": nullable(integer(1, 10**6)),
     },
     closed=True,
 )
-_TRACKING = _Fields(
-    {"fill": _FRACTION, "prompt_score": _number(0, 1e6), "reach_mm": _number(0, 1e6), "margin": _number(0, 1e3)},
+_TRACKING = Fields(
+    {"fill": _FRACTION, "prompt_score": number(0, 1e6), "reach_mm": number(0, 1e6), "margin": number(0, 1e3)},
     closed=True,
 )
 
 
-_RANGE = _list(_number(0, 1e6), 2, 2)
-_EXPECTED_INPUT = _Fields(
+_RANGE = range_of(number(0, 1e6))
+_EXPECTED_INPUT = Fields(
     {},
     {
-        "skull": _one_of("stripped", "any"),
+        "skull": one_of("stripped", "any"),
         "slice_spacing_mm": _RANGE,
         "pixel_spacing_mm": _RANGE,
-        "extent_mm": _list(_RANGE, 3, 3),
-        "histogram": _list(_number(0, 1), 16, 16),
-        "max_histogram_distance": _number(0, 1),
-        "cases": _integer(0, 10**9),
+        "extent_mm": list_of(_RANGE, 3, 3),
+        "histogram": list_of(number(0, 1), 16, 16),
+        "max_histogram_distance": number(0, 1),
+        "cases": integer(0, 10**9),
     },
     closed=True,
 )
 
 
 def _segmenter_files(where: str, value: Any) -> None:
-    _map(_map(_path))(where, value)
+    map_of(map_of(_path))(where, value)
     for precision, files in value.items():
         wanted: Iterable[str] = ("checkpoint",) if precision == "torch" else COMPONENTS
         for name in wanted:
             if name not in files:
-                _fail(f"{where}.{precision}", f"{name} is missing")
+                fail(f"{where}.{precision}", f"{name} is missing")
 
 
-_SEGMENTER = _Fields(
-    {"architecture": _object, "box_as_mask": _boolean, "files": _segmenter_files},
-    {"memories": _nullable(_integer(1, 1000)), "memory_stride": _integer(1, 1000), "golden": _object},
+_SEGMENTER = Fields(
+    {"architecture": is_object, "box_as_mask": is_boolean, "files": _segmenter_files},
+    {
+        "memories": nullable(integer(1, 1000)),
+        "memory_stride": integer(1, 1000),
+        # Some outputs of each component of a precision.
+        "golden": map_of(map_of(map_of(list_of(number(-math.inf), 0, 1000)))),
+    },
 )
-_TOP: dict[str, _Check] = {
-    "schema": _integer(SCHEMA_VERSION, SCHEMA_VERSION),
-    "name": _name,
-    "version": _name,
-    "task": _text,
-    "license": _text,
-    "modalities": _list(_name, 1, 16),
-    "window": _nullable(_window),
-    "plane": _one_of(*PLANES),
-    "segments": _list(_SEGMENT, 1, 255),
+
+
+def _figures(where: str, value: Any) -> None:
+    is_object(where, value)
+    dice = value.get("dice")
+    if isinstance(dice, dict):
+        map_of(number(0, 1))(f"{where}.dice", dice)
+    elif dice is not None:
+        number(0, 1)(f"{where}.dice", dice)
+
+
+def _measured(where: str, value: Any) -> None:
+    _figures(where, value)
+    if "int8" in value:
+        _figures(f"{where}.int8", value["int8"])
+
+
+# Patients by part of the split.
+_TRAINING = Fields({}, {"split": map_of(list_of(is_name, 0, 10**6))})
+_TOP: dict[str, Check] = {
+    "schema": integer(SCHEMA_VERSION, SCHEMA_VERSION),
+    "name": is_name,
+    "version": is_name,
+    "task": is_text,
+    "license": is_text,
+    "modalities": list_of(is_name, 1, 16),
+    "window": nullable(_window),
+    "plane": one_of(*PLANES),
+    "segments": list_of(_SEGMENT, 1, 255),
     "detector": _DETECTOR,
     "linking": _LINKING,
     "tracking": _TRACKING,
     "segmenter": _SEGMENTER,
-    "files": _map(_Fields({"sha256": _hash, "bytes": _integer(0, 10**13)}), _path),
+    "files": map_of(Fields({"sha256": _hash, "bytes": integer(0, 10**13)}), _path),
 }
-_TOP_1 = {_SCHEMA_1_NAMES.get(name, name): check for name, check in _TOP.items()} | {"schema": _integer(1, 1)}
+_TOP_1 = {_SCHEMA_1_NAMES.get(name, name): check for name, check in _TOP.items()} | {"schema": integer(1, 1)}

@@ -229,7 +229,8 @@ def stack_adjacent_slices(slices: NDArray[np.uint8], slice_spacing: float, conte
         `(N, H, W, 3)`: the slice below, the slice itself, the slice above; the end slices repeat. It is a view to
         read from, of one copy of the slices, so that a long video takes no more than that.
     """
-    offset = max(1, round(context_mm / slice_spacing)) if context_mm > 0 else 0
+    # Beyond the ends there are only copies of the end slices: no more of them are needed than there are slices.
+    offset = max(1, round(min(context_mm / slice_spacing, len(slices)))) if context_mm > 0 else 0
     padded = np.pad(slices, ((offset, offset), (0, 0), (0, 0)), mode="edge")
     between, rows, columns = padded.strides
     return np.lib.stride_tricks.as_strided(

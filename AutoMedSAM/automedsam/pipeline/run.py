@@ -69,9 +69,7 @@ class SegmentationRun:
         slices: tuple[int, int] | None = None,
         engine: LoadedModel | None = None,
     ) -> None:
-        if threshold is not None and not 0 < threshold <= 1:
-            message = f"The threshold {threshold} is not a confidence: give a number above 0 and at most 1."
-            raise AutoMedSAMError(message)
+        check_threshold(threshold)
         _check_channels(volume, bundle)
         check_finite_and_varied(volume)
         self.input_warnings = check_input(volume, bundle)
@@ -218,6 +216,17 @@ def link_frames(
     # A volume thinner than the shortest believable object, such as a single image, is not held against it.
     extent = min(settings.min_extent_mm, spacing * (frames[1] - frames[0] + 1))
     return link(detections, spacing, replace(settings, min_extent_mm=extent))
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Checks a confidence that a user gives; None stands for the bundle's own.
+
+    Raises:
+        AutoMedSAMError: If it is not above 0 and at most 1.
+    """
+    if threshold is not None and not 0 < threshold <= 1:
+        message = f"The threshold {threshold} is not a confidence: give a number above 0 and at most 1."
+        raise AutoMedSAMError(message)
 
 
 def _frames_within(slices: tuple[int, int] | None, count: int) -> tuple[int, int]:

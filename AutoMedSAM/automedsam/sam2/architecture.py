@@ -68,8 +68,8 @@ class Sam2Architecture:
         for field in fields(cls):
             if field.name in settings and not _is_like(settings[field.name], field.default):
                 message = (
-                    f"The bundle's segmenter has {settings[field.name]!r} as its {field.name}, where a value such as "
-                    f"{field.default!r} belongs: install the bundle again."
+                    f"The bundle's segmenter has {settings[field.name]!r:.60} as its {field.name}, where a value such "
+                    f"as {field.default!r} belongs: install the bundle again."
                 )
                 raise AutoMedSAMError(message)
         return cls(**settings)

@@ -219,7 +219,8 @@ class ObjectTracker:
         """
         between, rows, columns = self._spacing
         side = max(end.height * rows, end.width * columns) if end.drawn else 0.0
-        return round(max(side, self._tracking.reach_mm) / between)
+        low, high = self._limits
+        return round(min(max(side, self._tracking.reach_mm) / between, high - low + 1))
 
 
 def object_key(tracklet: Tracklet) -> str:

@@ -7,7 +7,6 @@ never outlives its owner. See `worker.messages` for the messages.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import traceback
@@ -15,11 +14,13 @@ from typing import Any
 
 from automedsam import __version__
 from automedsam.contract.protocol import PROTOCOL
+from automedsam.contract.request_fields import FieldError, parse_request
 from automedsam.core.memory import is_out_of_memory
 from automedsam.errors import AutoMedSAMError
 from automedsam.worker.channel import Output, Requests
 
 _NICENESS = 5
+_MAX_MESSAGE = 1000
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
     for line, cancelled in Requests():
         request: dict[str, Any] = {}
         try:
-            request = _request(line)
+            request = parse_request(line)
             if handler is None:
                 from automedsam.worker.handlers import RequestHandler
 
@@ -44,33 +45,28 @@ def main() -> None:
             output.send("error", id=_id_of(request), **_told(error))
 
 
-def _request(line: bytes) -> dict[str, Any]:
-    try:
-        request = json.loads(line)
-    except RecursionError as error:
-        message = "The request is nested too deeply."
-        raise ValueError(message) from error
-    if not isinstance(request, dict):
-        message = "A request is a JSON object on one line."
-        raise ValueError(message)
-    return request
-
-
 def _id_of(request: dict[str, Any]) -> int | None:
     number = request.get("id")
-    return number if isinstance(number, int) else None
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
 
 
 def _told(error: Exception) -> dict[str, Any]:
     """One sentence, the details, and whether the sentence is one that a person can act on."""
-    details = "".join(traceback.format_exception(error))
     if isinstance(error, AutoMedSAMError):
-        return {"message": str(error), "details": "", "user_error": True}
+        return {"message": _one_line(str(error)), "details": "", "user_error": True}
+    if isinstance(error, FieldError):
+        return {"message": _one_line(f"The request is faulty: {error}."), "details": "", "user_error": False}
+    details = "".join(traceback.format_exception(error))
     if is_out_of_memory(error):
         message = "There is not enough memory: close other programs, or choose fewer slices."
         return {"message": message, "details": details, "user_error": True}
     message = f"The engine met a fault of its own ({type(error).__name__}: {error})."
-    return {"message": message.replace("\n", " "), "details": details, "user_error": False}
+    return {"message": _one_line(message), "details": details, "user_error": False}
+
+
+def _one_line(message: str) -> str:
+    line = " ".join(message.splitlines())
+    return line if len(line) <= _MAX_MESSAGE else f"{line[: _MAX_MESSAGE - 3]}..."
 
 
 if __name__ == "__main__":

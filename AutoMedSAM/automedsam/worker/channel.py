@@ -10,7 +10,11 @@ from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import IO, Any
 
+from automedsam.contract.request_fields import MAX_LINE_BYTES, FieldError, parse_request
+
 _PATIENCE_SECONDS = 0.5
+# `cancel` and `quit` have no fields beside "op".
+_MAX_CONTROL_BYTES = 1000
 
 
 class Output:
@@ -60,7 +64,9 @@ class Requests:
                 os._exit(0)
 
     def _listen(self, stream: IO[bytes]) -> None:
-        for line in stream:
+        while line := stream.readline(MAX_LINE_BYTES + 1):
+            if len(line) > MAX_LINE_BYTES:
+                _skip_line(stream, line)
             op = _operation(line)
             if op == "quit":
                 return
@@ -71,9 +77,16 @@ class Requests:
                 self._queue.put((line, self._cancelled))
 
 
+def _skip_line(stream: IO[bytes], read: bytes) -> None:
+    while read and not read.endswith(b"\n"):
+        read = stream.readline(1 << 20)
+
+
 def _operation(line: bytes) -> object:
-    try:
-        request = json.loads(line)
-    except (ValueError, RecursionError):
+    # Only what may be a cancellation is parsed here; long requests are parsed once, where they are answered.
+    if len(line) > _MAX_CONTROL_BYTES:
         return None
-    return request.get("op") if isinstance(request, dict) else None
+    try:
+        return parse_request(line).get("op")
+    except FieldError:
+        return None

@@ -12,7 +12,9 @@ import numpy as np
 
 from automedsam import __version__
 from automedsam.bundle import Bundle, load_bundle
+from automedsam.contract.checks import fail
 from automedsam.contract.protocol import DEVICE_OF_INT8
+from automedsam.contract.request_fields import check_request
 from automedsam.core.events import (
     Event,
     Finished,
@@ -25,13 +27,13 @@ from automedsam.core.events import (
 from automedsam.core.ijk_boxes import IjkBoxConverter
 from automedsam.core.volume import Voxels
 from automedsam.demo.phantom import phantom_head
+from automedsam.errors import AutoMedSAMError
 from automedsam.pipeline.backends import Backend, LoadedModel, load_model
 from automedsam.pipeline.input_check import check_input
-from automedsam.pipeline.run import SegmentationRun, link_frames
+from automedsam.pipeline.run import SegmentationRun, check_threshold, link_frames
 from automedsam.worker.label_file import create_label_file, reopen_label_file
 from automedsam.worker.messages import (
     MessageCodec,
-    ProtocolError,
     RunRequest,
     read_crops,
     read_grid,
@@ -76,12 +78,10 @@ class RequestHandler:
 
         Raises:
             AutoMedSAMError: if the user can put right what is wrong.
-            ProtocolError: if the request is none.
+            FieldError: if the request is none.
         """
-        if not isinstance(request.get("id"), int):
-            message = f"A request needs a whole number as its id: {request.get('id')!r}"
-            raise ProtocolError(message)
-        match request.get("op"):
+        check_request(request)
+        match request["op"]:
             case "segment":
                 self._segment(request, cancelled)
             case "propagate":
@@ -94,9 +94,6 @@ class RequestHandler:
                 self._devices(request)
             case "phantom":
                 self._phantom(request)
-            case unknown:
-                message = f"There is no request {unknown!r}."
-                raise ProtocolError(message)
 
     def _segment(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
         asked = RunRequest.read(request)
@@ -111,12 +108,17 @@ class RequestHandler:
         codec = MessageCodec(run.volume, run.plane)
         boxes = codec.read_boxes(request.get("boxes", []))
         tracklets = codec.read_tracklets(request.get("tracklets", []), boxes)
+        known = {segment.value for segment in run.bundle.segments}
+        for tracklet in tracklets:
+            if tracklet.label not in known:
+                fail("tracklets", f"the model {run.bundle.name} has no label {tracklet.label}")
+        crops = read_crops(request, run.slices.shape[1:])
         labels = reopen_label_file(asked.labels, run.volume.shape)
         if labels is None:
             labels = create_label_file(asked.labels, run.volume.shape)
         # The file says what is shown now, whoever has written it: this run, or one of a worker that is gone.
         run.tracker.labels = np.array(_on_frames(run, labels), order="C")
-        self._execute(request, run, run.propagate(tracklets, read_crops(request)), codec, labels, cancelled)
+        self._execute(request, run, run.propagate(tracklets, crops), codec, labels, cancelled)
 
     def _execute(
         self,
@@ -187,17 +189,14 @@ class RequestHandler:
         for frame, box in codec.read_boxes(request["boxes"]).values():
             detections[frame].append(box)
         threshold = request.get("threshold")
+        check_threshold(threshold)
         settings = bundle.linking if threshold is None else replace(bundle.linking, threshold=float(threshold))
         tracklets = link_frames(detections, volume.frame_spacing(plane)[0], settings, frames)
         self._send("tracklets", id=request["id"], tracklets=codec.tracklets(tracklets))
 
     def _check(self, request: Mapping[str, Any]) -> None:
-        try:
-            bundle, fields = load_bundle(str(request["model"])), dict(request["volume"])
-        except (KeyError, TypeError, ValueError) as error:
-            message = f"A field is missing or wrong in a check request: {error!r}"
-            raise ProtocolError(message) from error
-        volume = with_names(read_volume(fields), request)
+        bundle = load_bundle(request["model"])
+        volume = with_names(read_volume(request["volume"]), request)
         self._send("checked", id=request["id"], warnings=[asdict(one) for one in check_input(volume, bundle)])
 
     def _devices(self, request: Mapping[str, Any]) -> None:
@@ -216,8 +215,12 @@ class RequestHandler:
     def _phantom(self, request: Mapping[str, Any]) -> None:
         volume, _ = phantom_head()
         path = str(request["path"])
-        with open(path, "wb") as file:
-            np.save(file, volume.array, allow_pickle=False)
+        try:
+            with open(path, "wb") as file:
+                np.save(file, volume.array, allow_pickle=False)
+        except OSError as error:
+            message = f"The phantom cannot be written to {path} ({error.strerror or error}): make room there."
+            raise AutoMedSAMError(message) from error
         fields = {"spacing": volume.spacing, "origin": volume.origin, "direction": volume.direction}
         self._send("phantom", id=request["id"], volume={"path": path, "name": volume.name, **fields})
 

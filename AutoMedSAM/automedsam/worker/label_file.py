@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.errors import AutoMedSAMError
+
+# What numpy raises for damaged files, whose header it gives to Python's own tokenizer and parser.
+UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, TokenError)
 
 
 def create_label_file(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -37,6 +41,7 @@ def reopen_label_file(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uin
     """Maps the file of an earlier run on the same grid; None if there is none."""
     try:
         labels: NDArray[np.uint8] = np.load(path, mmap_mode="r+", allow_pickle=False)
-    except (OSError, ValueError):
+    except UNREADABLE:
         return None
-    return labels if labels.shape == shape and labels.dtype == np.uint8 else None
+    fits = isinstance(labels, np.ndarray) and labels.shape == shape and labels.dtype == np.uint8
+    return labels if fits else None

@@ -1,7 +1,8 @@
 """The worker's messages: requests as they are asked for, and the parts of events that several share.
 
 Slices are voxel indices along the slice axis and boxes are voxel bounds, both of the volume as given; see
-`core.ijk_boxes`. Requests of another shape are a fault of the program that sent them, not of its user.
+`core.ijk_boxes`. The fields of a request have been checked by `contract.request_fields` when they come here; a
+FieldError is a fault of the program that sent it, not of its user.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from automedsam.contract.checks import fail, shown
 from automedsam.core.boxes import Box, Tracklet
 from automedsam.core.ijk_boxes import IjkBoxConverter
 from automedsam.core.volume import Plane, Volume, Voxels
@@ -21,10 +23,9 @@ from automedsam.detection.linking import seed_slice
 from automedsam.errors import AutoMedSAMError
 from automedsam.pipeline.backends import Backend
 from automedsam.sam2.propagation import CropBox
+from automedsam.worker.label_file import UNREADABLE
 
-
-class ProtocolError(ValueError):
-    """A request that the protocol does not know."""
+_NUMBERS = "biuf"
 
 
 @dataclass(frozen=True)
@@ -55,28 +56,20 @@ class RunRequest:
 
     @classmethod
     def read(cls, request: Mapping[str, Any]) -> RunRequest:
-        """Takes a request apart.
-
-        Raises:
-            ProtocolError: if a field is missing or of another kind.
-        """
-        try:
-            slices = request.get("slices")
-            threshold = request.get("threshold")
-            return cls(
-                dict(request["volume"]),
-                Path(request["labels"]),
-                str(request["model"]),
-                Backend(request.get("backend", Backend.INT8.value)),
-                str(request.get("device", "auto")),
-                None if threshold is None else float(threshold),
-                read_plane(request),
-                None if slices is None else (int(slices[0]), int(slices[1])),
-                read_names(request),
-            )
-        except (KeyError, ValueError, TypeError, IndexError) as error:
-            message = f"A field is missing or wrong in a {request.get('op')} request: {error!r}"
-            raise ProtocolError(message) from error
+        """Takes a request apart that `check_request` has checked."""
+        slices = request.get("slices")
+        threshold = request.get("threshold")
+        return cls(
+            dict(request["volume"]),
+            Path(request["labels"]),
+            request["model"],
+            Backend(request.get("backend", Backend.INT8.value)),
+            request.get("device", "auto"),
+            None if threshold is None else float(threshold),
+            read_plane(request),
+            None if slices is None else (slices[0], slices[1]),
+            read_names(request),
+        )
 
 
 def read_plane(request: Mapping[str, Any]) -> Plane | None:
@@ -86,40 +79,30 @@ def read_plane(request: Mapping[str, Any]) -> Plane | None:
 
 
 def read_names(request: Mapping[str, Any]) -> tuple[dict[str, str], ...]:
-    """The "names" of the channels: for each "name" and DICOM tags by keyword.
-
-    Raises:
-        ValueError: if they are not objects of texts.
-        TypeError: likewise.
-    """
-    names = request.get("names", [])
-    return tuple({str(key): str(text) for key, text in dict(one).items()} for one in names)
+    """The "names" of the channels: for each "name" and DICOM tags by keyword."""
+    return tuple(dict(one) for one in request.get("names", []))
 
 
 def with_names(volume: Volume, request: Mapping[str, Any]) -> Volume:
-    """The volume with the "names" of a request.
-
-    Raises:
-        ProtocolError: if they are not objects of texts.
-    """
-    try:
-        return replace(volume, described=read_names(request))
-    except (TypeError, ValueError) as error:
-        message = f"The names are not a list of objects: {error!r}"
-        raise ProtocolError(message) from error
+    """The volume with the "names" of a request."""
+    return replace(volume, described=read_names(request))
 
 
-def read_crops(request: Mapping[str, Any]) -> dict[str, CropBox]:
+def read_crops(request: Mapping[str, Any], size: tuple[int, int]) -> dict[str, CropBox]:
     """The "crops" that an earlier "finished" or "cancelled" event told, given back as they came; see `ObjectTracker`.
 
+    Args:
+        request: the request.
+        size: height and width of a slice in pixels.
+
     Raises:
-        ProtocolError: if they are not what was told.
+        FieldError: if one is not a part of a slice.
     """
-    try:
-        return {str(key): CropBox(*(int(edge) for edge in region)) for key, region in request.get("crops", {}).items()}
-    except (AttributeError, TypeError, ValueError) as error:
-        message = f"The crops are not what was told: {error!r}"
-        raise ProtocolError(message) from error
+    crops = {key: CropBox(*region) for key, region in request.get("crops", {}).items()}
+    for key, crop in crops.items():
+        if not (0 <= crop.top < crop.bottom <= size[0] and 0 <= crop.left < crop.right <= size[1]):
+            fail("crops", f"{shown(key)} is not a part of a slice of {size[0]} x {size[1]} pixels: {tuple(crop)}")
+    return crops
 
 
 def volume_fingerprint(fields: Mapping[str, Any]) -> tuple[object, ...]:
@@ -146,18 +129,19 @@ def read_volume(fields: Mapping[str, Any]) -> Volume:
 
     Raises:
         AutoMedSAMError: if the file cannot be read, or the grid is impossible.
-        ProtocolError: if a field is missing.
+        FieldError: if a field is missing.
     """
-    try:
-        path, name = str(fields["path"]), str(fields.get("name", ""))
-    except KeyError as error:
-        message = "A volume needs a path."
-        raise ProtocolError(message) from error
+    if "path" not in fields:
+        fail("volume", "path is missing")
+    path, name = fields["path"], fields.get("name", "")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except UNREADABLE as error:
         message = f"The voxels of {name or 'the volume'} cannot be read from {path}: run it again."
         raise AutoMedSAMError(message) from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in _NUMBERS:
+        message = f"The file {path} holds no array of numbers: run it again."
+        raise AutoMedSAMError(message)
     return _on_grid(array, fields, name)
 
 
@@ -166,21 +150,17 @@ def read_grid(fields: Mapping[str, Any]) -> Volume:
 
     Raises:
         AutoMedSAMError: if there is no shape and the file cannot be read, or the grid is impossible.
-        ProtocolError: if a field is missing.
+        FieldError: if a field is missing.
     """
     if "shape" not in fields:
         return read_volume(fields)
     # One voxel stands for all: no memory is taken.
-    return _on_grid(np.broadcast_to(np.uint8(0), [int(count) for count in fields["shape"]]), fields, "")
+    return _on_grid(np.broadcast_to(np.uint8(0), fields["shape"]), fields, "")
 
 
 def _on_grid(array: Voxels, fields: Mapping[str, Any], name: str) -> Volume:
-    try:
-        spacing, origin, direction = (tuple(map(float, fields[key])) for key in ("spacing", "origin", "direction"))
-        (sx, sy, sz), (ox, oy, oz) = spacing, origin
-    except (KeyError, TypeError, ValueError) as error:
-        message = f"A volume's grid is missing or wrong: {error!r}"
-        raise ProtocolError(message) from error
+    spacing, origin, direction = (tuple(map(float, fields[key])) for key in ("spacing", "origin", "direction"))
+    (sx, sy, sz), (ox, oy, oz) = spacing, origin
     return Volume(array, (sx, sy, sz), (ox, oy, oz), direction, name)
 
 
@@ -229,20 +209,13 @@ class MessageCodec:
 
         Raises:
             AutoMedSAMError: if a box lies outside the volume.
-            ProtocolError: if a message is not a box.
         """
         found = {}
         for message in messages:
-            try:
-                number, index, label = int(message["id"]), int(message["slice"]), int(message.get("label", 1))
-                score = 1.0 if message.get("drawn") else float(message["score"])
-                bounds = [float(edge) for edge in message["bounds"]]
-            except (KeyError, TypeError, ValueError) as error:
-                text = f"This is not a box: {message!r}"
-                raise ProtocolError(text) from error
-            if len(bounds) != 6:
-                text = f"A box has six bounds, and box {number} has {len(bounds)}."
-                raise ProtocolError(text)
+            number = message["id"]
+            score = 1.0 if message.get("drawn") else float(message["score"])
+            bounds = [float(edge) for edge in message["bounds"]]
+            index, label = message["slice"], message.get("label", 1)
             frame, box = self.grid.box(index, bounds, score, label)
             self._register(box, number)
             found[number] = frame, box
@@ -255,25 +228,20 @@ class MessageCodec:
 
         Raises:
             AutoMedSAMError: if an object has two boxes on one slice.
-            ProtocolError: if a tracklet has no box, or one that is not there.
+            FieldError: if a tracklet has a box that is not there.
         """
         found = []
         for message in messages:
-            try:
-                members = sorted((boxes[number] for number in message["boxes"]), key=lambda member: member[0])
-                seed = message.get("seed")
-                label = int(message["label"])
-            except (KeyError, TypeError, ValueError) as error:
-                text = f"This is not a tracklet of known boxes: {message!r}"
-                raise ProtocolError(text) from error
-            if not members:
-                text = "A tracklet needs a box."
-                raise ProtocolError(text)
+            unknown = [number for number in message["boxes"] if number not in boxes]
+            if unknown:
+                fail("tracklets", f"there is no box {unknown[0]}")
+            members = sorted((boxes[number] for number in message["boxes"]), key=lambda member: member[0])
+            label, seed = message["label"], message.get("seed")
             chain = dict(members)
             if len(chain) < len(members):
                 text = "An object has two boxes on one slice: reject one of them."
                 raise AutoMedSAMError(text)
-            frame = self.grid.slice_index(int(seed)) if seed is not None else None
+            frame = self.grid.slice_index(seed) if seed is not None else None
             found.append(Tracklet(label, chain, frame if frame in chain else seed_slice(chain)))
         return found
 

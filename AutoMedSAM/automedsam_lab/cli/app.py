@@ -9,7 +9,19 @@ import typer
 
 from automedsam.cli.app import BAD_INPUT
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.cli import baselines, bench, bundles, evaluate, input, memories, prepare, quantize, runtimes, train
+from automedsam_lab.cli import (
+    baselines,
+    bench,
+    bundles,
+    evaluate,
+    input,
+    memories,
+    prepare,
+    quantize,
+    runtimes,
+    threshold,
+    train,
+)
 
 app = typer.Typer(
     name="automedsam-lab",
@@ -30,6 +42,7 @@ app.add_typer(baselines.app, name="baseline")
 # The name until version 0.2.
 app.add_typer(baselines.app, name="rival", hidden=True, deprecated=True)
 app.add_typer(runtimes.app)
+app.add_typer(threshold.app)
 
 
 @app.callback()

@@ -126,17 +126,31 @@ def best_threshold(cases: Sequence[SliceBoxes], labels: Sequence[int]) -> tuple[
     Returns:
         The threshold and its F1; 0.5 and 0 where there is nothing to find or nothing was found.
     """
+    scores, f1 = _f1_by_score(cases, labels)
+    if not len(scores):
+        return 0.5, 0.0
+    best = int(f1.argmax())
+    return float(scores[best]), float(f1[best])
+
+
+def f1_at(cases: Sequence[SliceBoxes], labels: Sequence[int], threshold: float) -> float:
+    """F1 at an IoU of 0.5 of the boxes of a score of at least `threshold`, over all classes together."""
+    scores, f1 = _f1_by_score(cases, labels)
+    accepted = int(np.count_nonzero(scores >= threshold))
+    return float(f1[accepted - 1]) if accepted else 0.0
+
+
+def _f1_by_score(cases: Sequence[SliceBoxes], labels: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores in descending order, and F1 of the boxes down to each; empty where there is nothing to find."""
     patients = tuple(sorted({case.patient for case in cases}))
     classes = [match(cases, label, patients) for label in labels]
     scores = np.concatenate([matches.scores for matches in classes])
     total = sum(int(matches.totals.sum()) for matches in classes)
-    if not len(scores) or not total:
-        return 0.5, 0.0
+    if not total:
+        return np.zeros(0), np.zeros(0)
     order = np.argsort(-scores, kind="stable")
     hits = np.concatenate([matches.hits[0] for matches in classes])[order].cumsum()
-    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + total)
-    best = int(f1.argmax())
-    return float(scores[order][best]), float(f1[best])
+    return scores[order], 2 * hits / (np.arange(1, len(hits) + 1) + total)
 
 
 def box_iou(one: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -168,3 +168,9 @@ def test_letterboxed_box_is_cut_at_the_picture() -> None:
     frame[0, 24:32, :8] = frame[0, 40:48, 24:] = 255
     first, second = sorted(next(iter(detector.detect(frame)))[:2], key=lambda box: box.x)
     assert first.x == 0 and second.corners[2] == 32
+
+
+def test_slices_that_lie_very_close_are_padded_by_no_more_than_their_number() -> None:
+    slices = np.arange(5, dtype=np.uint8)[:, None, None].repeat(4, 1).repeat(4, 2)
+    frames = stack_adjacent_slices(slices, 1e-300, 2.0)
+    assert frames[:, 0, 0].tolist() == [[0, index, 4] for index in range(5)]

@@ -48,14 +48,25 @@ def test_a_model_of_ones_own_is_found_by_its_folder(bundle: Path) -> None:
     assert model.folder == bundle and model.precisions == frozenset()
 
 
-@pytest.mark.parametrize("break_it", [lambda m: m.pop("segments"), lambda m: m.update(detector=3), None])
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda m: m.pop("segments"),
+        lambda m: m.update(detector=3),
+        lambda m: m.update(files={}),
+        lambda m: m["detector"].update(score_threshold=float("nan")),
+        lambda m: m["segments"][0].update(value=10**400),
+        lambda m: m["segments"].append(m["segments"][0]),
+        None,
+    ],
+)
 def test_a_broken_model_is_told_in_a_sentence(bundle: Path, break_it: Any) -> None:
     from AutoMedSAMLib.errors import AutoMedSAMError
     from AutoMedSAMLib.model.bundle_info import find_model
 
     path = bundle / "bundle.json"
     if break_it is None:
-        path.write_text("{", encoding="utf-8")
+        path.write_text('{"a":' * 100_000, encoding="utf-8")
     else:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         break_it(manifest)

@@ -1,0 +1,51 @@
+"""`automedsam-lab threshold`: whether a bundle's score threshold is still the right one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from automedsam_lab.common.optional_dependencies import require
+
+app = typer.Typer()
+
+
+@app.command()
+def threshold(
+    bundle: Annotated[str, typer.Argument(help="A model of 'automedsam models', or a bundle's folder.")],
+    data: Annotated[Path, typer.Option("--data", help="The folder that holds the datasets.")],
+    task: Annotated[str | None, typer.Option(help="hippocampus or glioma.", show_default="the bundle's name")] = None,
+) -> None:
+    """Compare a bundle's score threshold with the one of the best F1, on validation patients; nothing is changed.
+
+    Where a task's split has no validation patients, training patients show how the two differ, and choose nothing.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from automedsam.bundle import load_bundle
+
+    with require("lab", "Comparing thresholds"):
+        from automedsam_lab.common.table import Table
+        from automedsam_lab.data.builtin_tasks import split
+        from automedsam_lab.evaluation.run import choose_cases
+        from automedsam_lab.evaluation.threshold import compare_thresholds
+
+    model = load_bundle(bundle)
+    task = task or model.name
+    part = "validation" if split(task)["validation"] else "train"
+    cases = choose_cases(task, data, part)
+    console = Console(stderr=True)
+    shown = track(cases, "Detecting", console=console, transient=True, disable=not console.is_terminal)
+    found = compare_thresholds(model, shown)
+    table = Table(["", "threshold", "F1 of boxes", "Dice"])
+    for name, scores in (("the bundle's", found.own), ("best F1", found.best)):
+        mean = sum(scores.dice) / len(scores.dice)
+        table.add(name, f"{scores.threshold:.3f}", f"{scores.f1:.4f}", f"{mean:.4f}")
+    Console().print(table.to_rich(f"{model.name} {model.version}, INT8: {len(cases)} {part} patients of {task}"))
+    interval = "" if found.interval is None else f" (95 %: {found.interval.low:+.4f} to {found.interval.high:+.4f})"
+    typer.echo(f"Gain in Dice of the threshold of the best F1: {found.gain:+.4f}{interval}.")
+    if part == "train":
+        typer.echo("These patients trained the detector: do not choose a threshold by them.")

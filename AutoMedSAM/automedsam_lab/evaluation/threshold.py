@@ -1,0 +1,94 @@
+"""A bundle's score threshold beside the one of the best F1, on patients that may choose it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automedsam.bundle import Bundle
+from automedsam.pipeline.backends import Backend, load_model
+from automedsam.pipeline.run import SegmentationRun, link_frames
+from automedsam_lab.data import builtin_tasks
+from automedsam_lab.metrics.average_precision import best_threshold, f1_at
+from automedsam_lab.metrics.bootstrap import Interval, Resamples
+from automedsam_lab.metrics.box_agreement import BoxRule, slice_boxes, true_boxes
+from automedsam_lab.metrics.masks import dice
+
+
+@dataclass(frozen=True)
+class ThresholdScores:
+    """What a threshold gives.
+
+    Attributes:
+        threshold: Score from which a box is accepted.
+        f1: Of the boxes at an IoU of 0.5, over all labels and slices.
+        dice: By patient, the mean over the labels.
+    """
+
+    threshold: float
+    f1: float
+    dice: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ThresholdComparison:
+    """The bundle's threshold and the one of the best F1.
+
+    Attributes:
+        own: With the bundle's threshold.
+        best: With the threshold of the best F1.
+        gain: Mean gain in Dice of the best one.
+        interval: 95 % interval of the gain by patient; None with one patient.
+    """
+
+    own: ThresholdScores
+    best: ThresholdScores
+    gain: float
+    interval: Interval | None
+
+
+def compare_thresholds(bundle: Bundle, cases: Iterable[builtin_tasks.Case]) -> ThresholdComparison:
+    """Detects once a case, by the engine's own INT8 run, and segments with either threshold.
+
+    Args:
+        bundle: The model.
+        cases: Of patients that may choose the threshold.
+    """
+    labels = [segment.value for segment in bundle.segments]
+    model, rule = load_model(bundle, Backend.INT8), BoxRule.of(bundle)
+    runs: list[tuple[str, SegmentationRun, NDArray[np.uint8]]] = []
+    found = []
+    for case in cases:
+        volume, stored = builtin_tasks.load(case)
+        run = SegmentationRun(volume, bundle, engine=model)
+        for _ in run.detect(model.detector):
+            pass
+        truth = replace(volume, array=builtin_tasks.task_labels(case, stored)).to_frames(run.plane)[0]
+        found.append(slice_boxes(case.patient, run.detections, true_boxes(truth, labels, rule)))
+        runs.append((case.patient, run, truth))
+
+    def scores_of(threshold: float) -> ThresholdScores:
+        dices = (_dice(run, truth, threshold, labels) for _, run, truth in runs)
+        return ThresholdScores(threshold, f1_at(found, labels, threshold), tuple(dices))
+
+    own = scores_of(bundle.detector.score_threshold)
+    best = scores_of(_rounded_down(best_threshold(found, labels)[0]))
+    gains = np.subtract(best.dice, own.dice).tolist()
+    patients = [patient for patient, _, _ in runs]
+    return ThresholdComparison(own, best, fmean(gains), Resamples.draw(patients).of_mean(gains, patients))
+
+
+def _rounded_down(threshold: float) -> float:
+    # The box of the threshold itself stays accepted.
+    return max(int(threshold * 1000) / 1000, 0.001)
+
+
+def _dice(run: SegmentationRun, truth: NDArray[np.uint8], threshold: float, labels: list[int]) -> float:
+    linking = replace(run.linking, threshold=threshold)
+    for _ in run.propagate(link_frames(run.detections, run.spacing, linking, run.frames)):
+        pass
+    return fmean(dice(truth == label, run.tracker.labels == label) for label in labels)

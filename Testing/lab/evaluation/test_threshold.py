@@ -1,0 +1,64 @@
+"""A bundle's threshold is judged on the scores that the engine gives, with the boxes that the engine accepts."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from bright_engine import BrightDetector, BrightNetworks, draw_head, draw_truth
+
+from automedsam.bundle import Bundle
+from automedsam.core.boxes import Box
+from automedsam.pipeline.backends import LoadedModel
+from automedsam_lab.data.builtin_tasks import Case, LabelScheme
+from automedsam_lab.evaluation.threshold import compare_thresholds
+from automedsam_lab.metrics.average_precision import best_threshold, f1_at
+from automedsam_lab.metrics.box_agreement import SliceBoxes
+
+
+class UnsureDetector(BrightDetector):
+    """Also boxes a dark corner on every slice, with a score between the bundle's threshold and the true boxes'."""
+
+    def detect(self, frames: np.ndarray) -> Iterator[list[Box]]:
+        for boxes in super().detect(frames):
+            yield [*boxes, Box(1, 1, 12, 12, 0.5, 1)]
+
+
+@pytest.fixture
+def a_case(tmp_path: Path) -> Case:
+    truth = draw_truth()
+    head = draw_head(truth)
+    image, label = tmp_path / "image.nii.gz", tmp_path / "label.nii.gz"
+    sitk.WriteImage(head.to_image(head.array), str(image))
+    sitk.WriteImage(head.to_image(truth), str(label))
+    return Case("one", (image,), label, LabelScheme.BRATS_2017_2021, "FLAIR")
+
+
+def test_a_threshold_that_accepts_false_boxes_is_told_from_the_one_of_the_best_f1(
+    a_manifest: Bundle, a_case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = LoadedModel(UnsureDetector(), BrightNetworks(), "nothing")  # type: ignore[arg-type]
+    monkeypatch.setattr("automedsam_lab.evaluation.threshold.load_model", lambda *_: model)
+    found = compare_thresholds(a_manifest, [a_case])
+    assert (found.own.threshold, found.best.threshold) == (0.4, 0.9)
+    # 7 slices show the block, and each of 16 has a false box.
+    assert found.own.f1 == pytest.approx(2 * 7 / (7 + 16 + 7))
+    assert found.best.f1 == 1
+    assert found.best.dice[0] > 0.9 and found.gain == pytest.approx(found.best.dice[0] - found.own.dice[0])
+    assert found.interval is None
+
+
+def test_f1_at_the_best_threshold_is_the_best_f1() -> None:
+    rng = np.random.default_rng(0)
+    truth = [np.array([[1, 0, 0, 10, 10], [2, 20, 20, 30, 30.0]])] * 6
+    boxes = [
+        np.column_stack(
+            [rng.integers(1, 3, 5), rng.random(5), *rng.uniform(0, 20, (2, 5)), *rng.uniform(21, 31, (2, 5))]
+        )
+        for _ in truth
+    ]
+    cases = [SliceBoxes("one", [np.vstack([b, [1, 0.7, 0, 0, 10, 10]]) for b in boxes], truth)]
+    threshold, f1 = best_threshold(cases, [1, 2])
+    assert f1 > 0 and f1_at(cases, [1, 2], threshold) == f1
+    assert f1_at(cases, [1, 2], 1.1) == 0
