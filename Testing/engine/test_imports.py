@@ -3,8 +3,10 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from dicom_files import slices, voxels
 
 import automedsam
 
@@ -35,6 +37,30 @@ def test_int8_road_needs_no_torch() -> None:
     program = "import sys, automedsam.pipeline.run, automedsam.demo.run_demo, automedsam.cli.app; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     assert not {"torch", "sam2", "onnxruntime"} & set(loaded.split())
+
+
+OFFLINE = """
+import sys
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
+        sys.exit(f"network access: {event} {arguments}")
+sys.addaudithook(refuse)
+"""
+
+
+def test_reading_dicom_opens_no_connection(tmp_path: Path) -> None:
+    """pydicom 3.0.0 downloads its example files when it is imported."""
+    slices(tmp_path, voxels())
+    program = f"{OFFLINE}from automedsam.io.volume_reader import read_volume\n"
+    program += f"import pathlib; print(read_volume(pathlib.Path({str(tmp_path)!r})).shape)"
+    ran = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout.startswith("(6,")) == (0, True), ran.stderr
+
+
+def test_network_access_is_noticed() -> None:
+    program = f"{OFFLINE}import socket; socket.getaddrinfo('localhost', 80)"
+    ran = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert ran.returncode == 1 and "network access" in ran.stderr
 
 
 @pytest.mark.parametrize("name", automedsam.__all__)
