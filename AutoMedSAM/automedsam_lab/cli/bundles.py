@@ -20,6 +20,8 @@ app.add_typer(export_app, name="export")
 app.add_typer(quantize_app, name="quantize")
 
 Checkpoint = Annotated[Path, typer.Argument(help="Checkpoint written by a training.", exists=True, dir_okay=False)]
+TaskArgument = Annotated[Task, typer.Argument(help="Built-in task of the detector.")]
+Exported = Annotated[Path, typer.Argument(help="File written by `export detector`.", exists=True, dir_okay=False)]
 Folder = Annotated[Path, typer.Option("--out", "-o", help="Output folder.")]
 
 
@@ -65,7 +67,7 @@ def quantize_segmenter_command(
 
 
 @quantize_app.command("detector")
-def quantize_detector_command(task: Task, exported: Checkpoint, data: Data, out: Folder) -> None:
+def quantize_detector_command(task: TaskArgument, exported: Exported, data: Data, out: Folder) -> None:
     """Write `detector.int8.onnx`, statically quantized and calibrated on slices of the training patients."""
     with require("train", "Quantizing a detector"):
         from automedsam_lab.bundling.starter import quantize_with_training_slices
@@ -83,7 +85,7 @@ def convert(
         str, typer.Option(help="Network of the checkpoint: sam2.1_hiera_t512 for MedSAM2, sam2.1_hiera_t, ...")
     ],
     calibration: Annotated[Path, typer.Option(help="Folder of your own volumes or images; subfolders are searched.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="BUNDLE", help="Folder of the bundle; must not exist.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="BUNDLE", help="Folder of the bundle: new or empty.")],
     detector: Annotated[
         str | None, typer.Option(help="A YOLO-NAS checkpoint, an ONNX export, or a model whose detector is reused.")
     ] = None,
