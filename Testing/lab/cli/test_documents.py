@@ -5,6 +5,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from typer.main import get_command
 
 import automedsam
 from automedsam.cli.app import app as engine_app
+from automedsam.core.expected_input import ExpectedInput
+from automedsam.detection.linking import LinkSettings
+from automedsam.tracking.settings import TrackingSettings
 from automedsam_lab.cli.app import app as lab_app
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -195,3 +199,26 @@ def test_words_are_the_fields(document: Path) -> None:
 
 def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("package", [name.rstrip("/") for name in PACKAGES])
+def test_picture_of_the_packages_shows_what_is_there(package: str) -> None:
+    picture = (ROOT / "docs" / "images" / "architecture.svg").read_text(encoding="utf-8")
+    group = picture.partition(f'<g id="{package}">')[2].partition("</g>")[0]
+    parts = re.findall(r'class="package"[^>]*>(\w+)<', group)
+    assert len(parts) >= 7
+    for part in parts:
+        place = ROOT / "AutoMedSAM" / package / part
+        assert place.is_dir() or place.with_suffix(".py").is_file(), place
+
+
+def test_each_key_of_a_manifest_is_documented() -> None:
+    text = (ROOT / "docs" / "bundle-format.md").read_text(encoding="utf-8")
+    for bundle in automedsam.list_bundles():
+        sections = [bundle.manifest, *(bundle.manifest[name] for name in ("detector", "segmenter", "expected_input"))]
+        for key in {key for section in sections for key in section}:
+            assert f"`{key}`" in text, key
+    for settings, section in ((LinkSettings, "linking"), (TrackingSettings, "tracking"), (ExpectedInput, "")):
+        for field in fields(settings):
+            name = f"{section}.{field.name}" if section else field.name
+            assert f"`{name}`" in text or field.name == "threshold", name
