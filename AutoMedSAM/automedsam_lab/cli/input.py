@@ -46,7 +46,7 @@ def check(data: Data, task: Task = GLIOMA) -> None:
     table = Table(
         [Column("Images", is_text=True), "Files", "Warned", "By voxels alone", Column("Reasons", is_text=True)]
     )
-    for is_right, name in ((True, f"{task}: right"), (False, f"{task}: others")):
+    for is_right, name in ((True, f"{task}: suitable"), (False, f"{task}: others")):
         some = [one for one in checked if one.is_right is is_right]
         warned = [one for one in some if one.codes]
         reasons = sorted({code for one in warned for code in one.codes})
