@@ -222,3 +222,16 @@ def test_each_key_of_a_manifest_is_documented() -> None:
         for field in fields(settings):
             name = f"{section}.{field.name}" if section else field.name
             assert f"`{name}`" in text or field.name == "threshold", name
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_outside_the_site_lead_somewhere(name: str) -> None:
+    """MkDocs checks those between its pages."""
+    for link in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", (ROOT / name).read_text(encoding="utf-8")):
+        path, _, anchor = "".join(link).partition("#")
+        if "://" in path:
+            continue
+        assert (ROOT / path).exists(), path
+        headings = re.findall(r"^#+ (.+)$", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
+        slugs = [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]
+        assert not anchor or anchor in slugs, f"{path}#{anchor}"
