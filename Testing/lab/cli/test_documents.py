@@ -235,3 +235,19 @@ def test_links_outside_the_site_lead_somewhere(name: str) -> None:
         headings = re.findall(r"^#+ (.+)$", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
         slugs = [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]
         assert not anchor or anchor in slugs, f"{path}#{anchor}"
+
+
+def commands_of(command: Any) -> Iterator[Any]:
+    yield command
+    for inner in getattr(command, "commands", {}).values():
+        yield from commands_of(inner)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_texts_use_the_terms_of_the_field(program: str) -> None:
+    for command in commands_of(PROGRAMS[program]):
+        if command.hidden:
+            continue
+        texts = [command.help or "", *(getattr(one, "help", None) or "" for one in command.params)]
+        for text in texts:
+            assert not re.findall(DIALECT, text, re.IGNORECASE), text
