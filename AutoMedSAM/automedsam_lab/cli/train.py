@@ -90,7 +90,9 @@ def detector(
     task: Annotated[
         Task | None, typer.Argument(help="Built-in task to train for (recipe starter).", show_default=False)
     ] = None,
-    recipe: Annotated[DetectorRecipe, typer.Option(metavar="starter|yolo-nas", help="Training recipe.")] = DetectorRecipe.STARTER,
+    recipe: Annotated[
+        DetectorRecipe, typer.Option(metavar="starter|yolo-nas", help="Training recipe.")
+    ] = DetectorRecipe.STARTER,
     resume: Resume = False,
     start_from: Annotated[
         Path | None,
