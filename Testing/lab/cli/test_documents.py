@@ -28,7 +28,7 @@ PROGRAMS = {"automedsam": get_command(engine_app), "automedsam-lab": get_command
 PACKAGES = ("automedsam/", "automedsam_lab/", "AutoMedSAMLib/")
 FOLDERS = ("AutoMedSAM/", "Resources/", "Testing/", "docs/", "requirements/", *PACKAGES)
 # Words of the project's own dialect, and names that were replaced.
-DIALECT = r"\b(rivals?|poster|tells?|told|lies|doubts?|doubtful|made-up|whom|pictures? is|road)\b"
+DIALECT = r"\b(rivals?|poster|says?|tells?|told|lies|doubts?|doubtful|made-up|whom|pictures? is|road)\b"
 
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
