@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from automedsam.pipeline.backends import Backend
     from automedsam.pipeline.run import SegmentationRun, segment
 
-__version__ = "0.1.0"
+# Also in CITATION.cff and CHANGELOG.md. A bundle has a version of its own: that of the release that built it.
+__version__ = "0.2.0"
 
 __all__ = [
     "AutoMedSAMError",

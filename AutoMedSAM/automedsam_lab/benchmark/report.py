@@ -71,12 +71,13 @@ def plot(benchmarks: Sequence[Benchmark], path: Path) -> None:
 
 def _head(benchmark: Benchmark) -> list[str]:
     options = benchmark.options
-    load = "" if benchmark.load is None else f" Load of the machine at the start: {benchmark.load:.1f}."
+    load = "" if benchmark.load is None else f" System load at the start: {benchmark.load:.1f}."
     lines = [
         f"### {benchmark.bundle}: {benchmark.about}",
         "",
-        f"{options.slices} slices, both directions, one object, cores: {options.cores}; medians over {options.repeats} "
-        f"turns. x and mask Dice are with the first line, x as the median of each turn's ratio.{load}",
+        f"{options.slices} slices in both directions, one object, cores: {options.cores}; medians of {options.repeats} "
+        f"rounds. The speedup (x) and the mask Dice are relative to the first row; the speedup is the median of the "
+        f"ratios of all rounds.{load}",
         "",
     ]
     return lines + [f"- {sentence}" for sentence in benchmark.absent] + ([""] if benchmark.absent else [])
@@ -84,7 +85,7 @@ def _head(benchmark: Benchmark) -> list[str]:
 
 def _contenders(benchmark: Benchmark) -> Table:
     times = ("wall ms per slice", "x", "CPU ms per slice", "x")
-    table = Table(["", *times, "peak MB", "MB on disk: segmenter + detector", "mask Dice"])
+    table = Table(["", *times, "peak memory, MB", "MB on disk: segmenter + detector", "mask Dice"])
     for result in benchmark.results:
         wall, cpu = (_per_slice(benchmark, result, FOLLOW, clock) for clock in ("wall", "cpu"))
         disk = " + ".join(f"{size / 1e6:.1f}" for size in result.bytes.values())

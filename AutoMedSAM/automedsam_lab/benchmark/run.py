@@ -187,15 +187,19 @@ def contenders(bundle: Bundle) -> tuple[list[str], list[str]]:
     """Who can take part, and for each other one a sentence that says why not."""
     there, absent = [], []
     if bundle.segmenter.box_as_mask:
-        absent.append(f"{bundle.name}: no stock predictor, for this model is shown its box filled, which has no place.")
+        absent.append(
+            f"{bundle.name}: the stock predictor was not run, because it does not support filled boxes as prompts."
+        )
     elif not _has(bundle, "torch"):
-        absent.append(f"{bundle.name}: no stock predictor, for the bundle's segmenter.pt is not here.")
+        absent.append(
+            f"{bundle.name}: the stock predictor was not run, because the bundle's segmenter.pt is not installed."
+        )
     else:
         there.append(STOCK)
     if _has(bundle, FP32) and _detector(bundle, FP32) is not None:
         there.append(FP32)
     else:
-        absent.append(f"{bundle.name}: our FP32 is not measured, for the bundle's FP32 files are not here.")
+        absent.append(f"{bundle.name}: our FP32 was not run, because the bundle's FP32 files are not installed.")
     return [*there, INT8], absent
 
 

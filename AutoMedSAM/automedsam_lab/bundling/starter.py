@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from automedsam import __version__
 from automedsam.bundle import MANIFEST_NAME, SCHEMA_VERSION, Bundle, file_hash, load_bundle
 from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.onnx_networks import NETWORK_NAMES
@@ -19,7 +20,8 @@ from automedsam_lab.data import builtin_tasks
 if TYPE_CHECKING:
     from automedsam_lab.quantization.detector import QuantizationCheck
 
-VERSION = "0.2.0"
+# A bundle keeps the version of the release that built it until it is built again.
+VERSION = __version__
 SEGMENTERS = "segmenters"
 SEGMENTER_NAME = f"starter-{VERSION}"
 

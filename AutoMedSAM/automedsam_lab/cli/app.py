@@ -47,7 +47,7 @@ app.add_typer(threshold.app)
 
 @app.callback()
 def _automedsam_lab() -> None:
-    """Make and measure model bundles for AutoMedSAM.
+    """Train, convert and evaluate model bundles for AutoMedSAM.
 
     Research software: not for clinical use.
     """
