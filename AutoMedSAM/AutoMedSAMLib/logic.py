@@ -9,6 +9,7 @@ import slicer
 import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from automedsam.contract.backends import Backend
 from automedsam.contract.protocol import DEVICE_OF_INT8
 from AutoMedSAMLib.engine import installation
 from AutoMedSAMLib.engine.client import EngineClient, PendingRequest
@@ -137,7 +138,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             backend: "int8" or "fp32".
             done: called with one line, such as "CPU: no CUDA GPU found".
         """
-        if backend != "fp32":
+        if backend != Backend.FP32_TORCH:
             done(DEVICE_OF_INT8)
             return
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from automedsam.contract.backends import Backend
 from automedsam.contract.manifest import MANIFEST_NAME, SCHEMA_VERSION, read_manifest
 from automedsam.core.expected_input import ExpectedInput
 from automedsam.core.segmentation import Segment
@@ -23,10 +24,6 @@ __all__ = ["MANIFEST_NAME", "SCHEMA_VERSION", "Bundle", "TrackingSettings", "fil
 
 BUILT_IN = Path(__file__).parent / "bundles"
 
-# By precision: the backend that a person asks for, and which of the detector's files it takes.
-_BACKENDS = {"int8": "int8", "fp32": "fp32-onnx", "torch": "fp32"}
-_DETECTOR_OF = {"int8": "int8", "fp32": "fp32", "torch": "fp32"}
-
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
@@ -35,6 +32,11 @@ class Bundle:
     Attributes:
         folder: where the manifest lies.
         manifest: the JSON of the manifest.
+
+    Example:
+        >>> bundle = load_bundle("glioma")
+        >>> bundle.modalities, bundle.plane.value, [backend.value for backend in bundle.backends()]
+        (('FLAIR',), 'axial', ['int8'])
     """
 
     folder: Path
@@ -137,9 +139,15 @@ class Bundle:
             memory_stride=segmenter.get("memory_stride", 1),
         )
 
-    def golden(self, precision: str) -> dict[str, Any] | None:
-        """What the segmenter's files of a precision answered where they were made; None if nobody took it down."""
-        golden: dict[str, Any] | None = self.manifest["segmenter"].get("golden", {}).get(precision)
+    @property
+    def training_split(self) -> dict[str, tuple[str, ...]]:
+        """The patients by split ("train", "validation", "test"), as far as the manifest lists them."""
+        split = self.manifest.get("training", {}).get("split", {})
+        return {str(name): tuple(map(str, patients)) for name, patients in split.items()}
+
+    def golden(self, backend: Backend) -> dict[str, Any] | None:
+        """What the segmenter's files of a backend computed where they were made; None if it was not recorded."""
+        golden: dict[str, Any] | None = self.manifest["segmenter"].get("golden", {}).get(backend.files_key)
         return golden
 
     @cached_property
@@ -153,60 +161,88 @@ class Bundle:
         paths = (self.folder / relative for relative in self.manifest["files"])
         return sum(path.stat().st_size for path in paths if path.is_file())
 
-    def has(self, precision: str) -> bool:
-        """Whether the files of a precision ("int8", "fp32" or "torch") are here."""
-        return all((self.folder / relative).is_file() for relative in self._named(precision).values())
+    def with_memories(self, memories: int, stride: int) -> Bundle:
+        """The same model, propagating with another number of memories and another stride between them."""
+        segmenter = {**self.manifest["segmenter"], "memories": memories, "memory_stride": stride}
+        return Bundle(self.folder, {**self.manifest, "segmenter": segmenter})
 
-    def files(self, precision: str) -> dict[str, Path]:
-        """The files of a precision by part, each checked against its hash.
+    def backends(self) -> list[Backend]:
+        """The backends whose files the manifest names and that are all here."""
+        return [backend for backend in Backend if self.has(backend)]
 
-        Args:
-            precision: "int8" or "fp32" for ONNX, "torch" for the checkpoint and the FP32 detector.
+    def has(self, backend: Backend) -> bool:
+        """Whether the manifest names a detector and a segmenter for a backend, and all their files are here."""
+        named = self.paths(backend)
+        return "detector" in named and len(named) > 1 and all(path.is_file() for path in named.values())
+
+    def paths(self, backend: Backend) -> dict[str, Path]:
+        """The files that the manifest names for a backend, by component: "detector" and those of the segmenter.
+
+        They are neither checked nor known to exist; a component that the manifest does not name is left out.
+        """
+        return {component: self.folder / relative for component, relative in self._relative(backend).items()}
+
+    def size_mb(self, backend: Backend) -> float | None:
+        """The size of a backend's files in millions of bytes by the manifest; None if it names none."""
+        named = set(self._relative(backend).values())
+        return sum(self.manifest["files"][relative]["bytes"] for relative in named) / 1e6 if named else None
+
+    def file(self, component: str, backend: Backend) -> Path:
+        """One file of a backend, checked against its hash; see `files` for the errors."""
+        return self._checked(self._named(backend)[component], backend)
+
+    def files(self, backend: Backend) -> dict[str, Path]:
+        """The files of a backend by component ("detector" and those of the segmenter), checked against their hashes.
 
         Raises:
             AutoMedSAMError: if a file is missing, or is not the one that the manifest names.
         """
-        checked = {}
-        for part, relative in self._named(precision).items():
-            path = (self.folder / relative).resolve()
-            if not path.is_relative_to(self.folder.parent.resolve()):
-                message = f"The bundle {self.name} names a file outside its folder ({relative}): do not use it."
-                raise AutoMedSAMError(message)
-            if not path.is_file():
-                todo = (
-                    "install the bundle again"
-                    if precision == "int8"
-                    else "choose the INT8 backend, or build them with 'automedsam-lab starter'"
-                )
-                message = (
-                    f"The bundle {self.name} has no {precision.upper()} files here ({relative} is missing): {todo}."
-                )
-                raise AutoMedSAMError(message)
-            if file_hash(path) != self.manifest["files"][relative]["sha256"]:
-                message = f"The file {path} of bundle {self.name} is damaged or changed: install the bundle again."
-                raise AutoMedSAMError(message)
-            checked[part] = path
-        return checked
+        return {component: self._checked(relative, backend) for component, relative in self._named(backend).items()}
 
-    def _named(self, precision: str) -> dict[str, str]:
-        detectors, segmenters = self.manifest["detector"]["files"], self.manifest["segmenter"]["files"]
-        detector = detectors.get(_DETECTOR_OF[precision])
-        segmenter = segmenters.get(precision)
-        if not detectors:
+    def _checked(self, relative: str, backend: Backend) -> Path:
+        path = (self.folder / relative).resolve()
+        if not path.is_relative_to(self.folder.parent.resolve()):
+            message = f"The bundle {self.name} names a file outside its folder ({relative}): do not use it."
+            raise AutoMedSAMError(message)
+        if not path.is_file():
+            todo = (
+                "install the bundle again"
+                if backend is Backend.INT8
+                else "choose the INT8 backend, or build them with 'automedsam-lab starter'"
+            )
+            kind = backend.value.upper()
+            message = f"The bundle {self.name} has no {kind} files here ({relative} is missing): {todo}."
+            raise AutoMedSAMError(message)
+        if file_hash(path) != self.manifest["files"][relative]["sha256"]:
+            message = f"The file {path} of bundle {self.name} is damaged or changed: install the bundle again."
+            raise AutoMedSAMError(message)
+        return path
+
+    def _relative(self, backend: Backend) -> dict[str, str]:
+        detector = self.manifest["detector"]["files"].get(backend.detector_key)
+        segmenter = self.manifest["segmenter"]["files"].get(backend.files_key, {})
+        return {**({} if detector is None else {"detector": detector}), **segmenter}
+
+    def _named(self, backend: Backend) -> dict[str, str]:
+        named = self._relative(backend)
+        if not self.manifest["detector"]["files"]:
             message = (
                 f"The bundle {self.name} has no detector (its {MANIFEST_NAME} names no file under detector.files), so "
-                "it finds nothing by itself: convert the checkpoint again with --detector, or choose another model."
+                "it cannot find anything without prompts: convert the checkpoint again with --detector, or choose "
+                "another model."
             )
             raise AutoMedSAMError(message)
-        if segmenter is None or detector is None:
-            lacks = "detector" if segmenter is not None else "segmenter" if detector is not None else "model"
+        if "detector" not in named or len(named) < 2:
+            lacks = "model" if not named else "segmenter" if "detector" in named else "detector"
             others = [
-                name for other, name in _BACKENDS.items() if other in segmenters and _DETECTOR_OF[other] in detectors
+                other.value
+                for other in Backend
+                if "detector" in self._relative(other) and len(self._relative(other)) > 1
             ]
             todo = f"choose the backend {' or '.join(others)}" if others else "install the bundle again"
-            message = f"The bundle {self.name} has no {_BACKENDS[precision].upper()} {lacks}: {todo}."
+            message = f"The bundle {self.name} has no {backend.value.upper()} {lacks}: {todo}."
             raise AutoMedSAMError(message)
-        return {"detector": detector, **segmenter}
+        return named
 
 
 def load_bundle(name_or_path: str | Path) -> Bundle:
@@ -214,6 +250,10 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
 
     Raises:
         AutoMedSAMError: if there is none, or its manifest cannot be read.
+
+    Example:
+        >>> load_bundle("hippocampus").task
+        'Anterior and posterior hippocampus in a T1 MR crop around it'
     """
     folder = Path(name_or_path)
     if not _is_bundle(folder):
@@ -226,7 +266,12 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
 
 
 def list_bundles() -> list[Bundle]:
-    """The built-in bundles by name."""
+    """The built-in bundles by name.
+
+    Example:
+        >>> [bundle.name for bundle in list_bundles()]
+        ['glioma', 'hippocampus']
+    """
     return [_read(path.parent) for path in sorted(BUILT_IN.glob(f"*/{MANIFEST_NAME}"))]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import slicer
 
+from automedsam.contract.backends import Backend
 from AutoMedSAMLib.errors import AutoMedSAMError
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
@@ -39,7 +40,7 @@ def ensure(backend: str) -> None:
         return
     with _constraints() as constraints:
         _ensure_requirements(constraints)
-        if backend == "fp32":
+        if backend == Backend.FP32_TORCH:
             _ensure_pytorch(constraints)
 
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from automedsam.contract.backends import Backend
 from automedsam.contract.manifest import MANIFEST_NAME, read_manifest
 from AutoMedSAMLib.errors import AutoMedSAMError
 
 BUILT_IN = Path(__file__).resolve().parents[2] / "automedsam" / "bundles"
+# What the panel offers.
+PANEL_BACKENDS = (Backend.INT8, Backend.FP32_TORCH)
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Model:
         plane: the plane in which the detector learnt: "axial", "coronal" or "sagittal".
         segments: `{"value", "name", "color", "terminology"}` for each label that it writes.
         threshold: the confidence, 0 to 1, from which it accepts a box.
-        precisions: those of "int8" and "fp32" whose files are here.
+        precisions: the panel's backends ("int8", "fp32") whose files are here.
         hash: SHA-256 of the manifest, which names the hashes of all other files.
     """
 
@@ -77,10 +80,12 @@ def read_model(folder: Path) -> Model:
     folder = Path(folder)
     manifest = _manifest_of(folder)
     detector, segmenter = manifest["detector"], manifest["segmenter"]["files"]
-    # What the panel calls FP32 runs on PyTorch: the segmenter's checkpoint and the detector as ONNX.
     files = {
-        "int8": [detector["files"].get("int8"), *segmenter.get("int8", {None: None}).values()],
-        "fp32": [detector["files"].get("fp32"), *segmenter.get("torch", {None: None}).values()],
+        backend.value: [
+            detector["files"].get(backend.detector_key),
+            *segmenter.get(backend.files_key, {None: None}).values(),
+        ]
+        for backend in PANEL_BACKENDS
     }
     try:
         content = (folder / MANIFEST_NAME).read_bytes()

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from automedsam.contract.backends import Backend
+
 if TYPE_CHECKING:
     import slicer
 
@@ -33,7 +35,7 @@ class RunRequest:
     volumes: tuple[slicer.vtkMRMLScalarVolumeNode, ...]
     segmentation: slicer.vtkMRMLSegmentationNode | None
     model: Model
-    backend: str = "int8"
+    backend: str = Backend.INT8.value
     threshold: float | None = None
     plane: str | None = None
     slices: tuple[int, int] | None = None

@@ -12,7 +12,7 @@ import slicer
 
 from AutoMedSAMLib.engine.input_check import names_of
 from AutoMedSAMLib.errors import AutoMedSAMError
-from AutoMedSAMLib.model.bundle_info import Model, read_model
+from AutoMedSAMLib.model.bundle_info import PANEL_BACKENDS, Model, read_model
 from AutoMedSAMLib.model.run import RunRequest
 from AutoMedSAMLib.model.volume_roles import match
 from AutoMedSAMLib.panel.whole_text import WholeText
@@ -21,7 +21,7 @@ from AutoMedSAMLib.scene.output_segmentation import name_of_result
 from AutoMedSAMLib.scene.parameters import Parameters
 from AutoMedSAMLib.scene.planes import PLANES, default_plane, slice_axis
 
-_BACKENDS = ("int8", "fp32")
+_BACKENDS = tuple(backend.value for backend in PANEL_BACKENDS)
 # The row of the form below which the volume selectors go, after the model and what it finds.
 _FIRST_VOLUME_ROW = 2
 

@@ -7,6 +7,7 @@ import numpy as np
 import slicer
 
 from AutoMedSAMLib.errors import AutoMedSAMError
+from AutoMedSAMLib.model.bundle_info import PANEL_BACKENDS
 from AutoMedSAMLib.model.run import RunRequest
 from AutoMedSAMLib.scene.geometry import check_transform, ijk_to_ras, ijk_to_segmentation, shape_of, to_world
 from AutoMedSAMLib.scene.segment_writer import check_segmentation
@@ -20,7 +21,7 @@ def check_request(request: RunRequest) -> None:
     Raises:
         AutoMedSAMError: If it cannot, with what to do about it.
     """
-    if request.backend not in ("int8", "fp32"):
+    if request.backend not in PANEL_BACKENDS:
         message = f"There is no backend {request.backend}: choose INT8 or FP32."
         raise AutoMedSAMError(message)
     if request.backend not in request.model.precisions:

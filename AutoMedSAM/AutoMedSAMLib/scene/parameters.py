@@ -8,6 +8,8 @@ from urllib.parse import quote, unquote
 import slicer
 import vtk
 
+from automedsam.contract.backends import Backend
+
 MODULE_NAME = "AutoMedSAM"
 _VOLUME_ROLE = "InputVolume"
 _SEGMENTATION_ROLE = "OutputSegmentation"
@@ -78,7 +80,7 @@ class Parameters:
     @property
     def backend(self) -> str:
         """What computes: "int8" or "fp32"."""
-        return "fp32" if self._get("Backend") == "fp32" else "int8"
+        return (Backend.FP32_TORCH if self._get("Backend") == Backend.FP32_TORCH else Backend.INT8).value
 
     @backend.setter
     def backend(self, backend: str) -> None:

@@ -13,10 +13,10 @@ import typer
 
 from automedsam import __version__
 from automedsam.cli.terminal import accept_any_text, ended_like_ctrl_c, printable, stoppable
+from automedsam.contract.backends import Backend
 from automedsam.core.memory import check_room_for_a_run, is_out_of_memory, not_enough_memory
 from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
-from automedsam.pipeline.backends import Backend
 
 BAD_INPUT = 2
 

@@ -14,6 +14,7 @@ from automedsam.cli import terms
 from automedsam.cli.console import RunProgress, report_table
 from automedsam.cli.image_output import check_picture_overlay, write_image_result
 from automedsam.cli.terminal import STOPPED, say
+from automedsam.contract.backends import Backend
 from automedsam.core.events import Finished, RunReport, SliceSegmented
 from automedsam.core.memory import peak_memory_mb
 from automedsam.core.segmentation import Segmentation
@@ -22,7 +23,6 @@ from automedsam.errors import AutoMedSAMError
 from automedsam.io.image_reader import is_image_file
 from automedsam.io.segmentation_writer import check_output, write_segmentation
 from automedsam.io.volume_reader import is_dicom, read_volume
-from automedsam.pipeline.backends import Backend
 from automedsam.pipeline.run import SegmentationRun
 from automedsam.video.clip import FRAME_PLANE, open_frames, parse_frames, read_clip
 from automedsam.video.video_writer import check_video_output, write_video_result

@@ -9,7 +9,14 @@ class AutoMedSAMError(Exception):
 
     Args:
         message: The sentence.
-        details: For whoever wants to know more: a traceback, or the engine's last output. May be empty.
+        details: A traceback, or the engine's last output, for a report. May be empty.
+
+    Example:
+        >>> from automedsam import read_volume
+        >>> read_volume("missing.nii.gz")
+        Traceback (most recent call last):
+        ...
+        automedsam.contract.errors.AutoMedSAMError: ...missing.nii.gz...
     """
 
     def __init__(self, message: str, details: str = "") -> None:

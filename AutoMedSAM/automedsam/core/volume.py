@@ -26,7 +26,12 @@ _GEOMETRY_TOLERANCE = 0.1
 
 
 class Plane(str, Enum):
-    """The anatomical plane in which slices are cut."""
+    """The anatomical plane in which slices are cut.
+
+    Example:
+        >>> Plane("axial").value
+        'axial'
+    """
 
     AXIAL = "axial"
     CORONAL = "coronal"
@@ -60,6 +65,13 @@ class Volume:
 
     Raises:
         AutoMedSAMError: If the array is empty or not 3-D or 4-D, or the geometry is not a grid in space.
+
+    Example:
+        >>> volume = Volume(np.zeros((4, 5, 6)), (1.0, 1.0, 2.0), (-3.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+        >>> volume.shape, volume.voxel_volume_ml
+        ((4, 5, 6), 0.002)
+        >>> volume.world((0, 0, 1))  # (k, j, i) to mm, LPS
+        (-2.0, 0.0, 0.0)
     """
 
     array: Voxels

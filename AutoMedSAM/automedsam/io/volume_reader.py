@@ -42,7 +42,7 @@ _REASONS = {
 
 
 def read_volume(
-    paths: Sequence[Path] | Path,
+    paths: Sequence[str | Path] | str | Path,
     expected_channels: int | None = None,
     *,
     check_voxels: bool = True,
@@ -70,8 +70,13 @@ def read_volume(
 
     Raises:
         AutoMedSAMError: One sentence for whatever is wrong with the files.
+
+    Example:
+        >>> volume = read_volume("head.nii.gz")
+        >>> volume.shape, volume.spacing
+        ((60, 240, 240), (1.0, 1.0, 2.5))
     """
-    sources = [paths] if isinstance(paths, Path) else list(paths)
+    sources = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
     if not sources:
         message = "No input was given; name at least one image file or DICOM folder."
         raise AutoMedSAMError(message)

@@ -1,11 +1,11 @@
-"""The backends: which files of a bundle run, and on what."""
+"""Loads a bundle for a backend."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING
 
+from automedsam.contract.backends import Backend
 from automedsam.contract.protocol import DEVICE_OF_INT8
 from automedsam.detection.detector import Detector, OnnxDetector
 from automedsam.errors import AutoMedSAMError
@@ -15,14 +15,6 @@ from automedsam.sam2.onnx_networks import OnnxNetworks
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle
     from automedsam.sam2.networks import Sam2Networks
-
-
-class Backend(str, Enum):
-    """What computes: INT8 on ONNX Runtime, FP32 on PyTorch, or FP32 on ONNX Runtime to check an export."""
-
-    INT8 = "int8"
-    FP32_TORCH = "fp32"
-    FP32_ONNX = "fp32-onnx"
 
 
 @dataclass(frozen=True)
@@ -46,7 +38,7 @@ def open_detector(bundle: Bundle, backend: Backend) -> Detector:
     Raises:
         AutoMedSAMError: if the bundle's files are not here or damaged, or AUTOMEDSAM_THREADS is no number.
     """
-    return OnnxDetector(bundle.files(_precision(backend))["detector"], bundle.detector, threads_from_environment())
+    return OnnxDetector(bundle.files(backend)["detector"], bundle.detector, threads_from_environment())
 
 
 def load_model(bundle: Bundle, backend: Backend = Backend.INT8, device: str = "auto") -> LoadedModel:
@@ -65,9 +57,9 @@ def load_model(bundle: Bundle, backend: Backend = Backend.INT8, device: str = "a
         if device not in ("auto", "cpu"):
             message = f"The {backend.value} backend runs on the CPU: leave out the device {device}, or choose fp32."
             raise AutoMedSAMError(message)
-        files = bundle.files(_precision(backend))
+        files = bundle.files(backend)
         threads = tuned_thread_count(files["memory_attention"])
-        networks = OnnxNetworks(files, bundle.architecture.image_size, threads, bundle.golden(_precision(backend)))
+        networks = OnnxNetworks(files, bundle.architecture.image_size, threads, bundle.golden(backend))
         device = DEVICE_OF_INT8 if backend is Backend.INT8 else "CPU: FP32 on ONNX Runtime"
         return LoadedModel(OnnxDetector(files["detector"], bundle.detector, threads), networks, device)
 
@@ -80,11 +72,7 @@ def load_model(bundle: Bundle, backend: Backend = Backend.INT8, device: str = "a
         )
         raise AutoMedSAMError(message) from error
     chosen, reason = torch_networks.choose_device(device)
-    files = bundle.files("torch")
+    files = bundle.files(backend)
     model, _ = torch_networks.load_model(files["checkpoint"])
     detector = OnnxDetector(files["detector"], bundle.detector, threads_from_environment())
     return LoadedModel(detector, torch_networks.TorchNetworks(model, chosen), reason)
-
-
-def _precision(backend: Backend) -> str:
-    return {Backend.INT8: "int8", Backend.FP32_ONNX: "fp32", Backend.FP32_TORCH: "torch"}[backend]

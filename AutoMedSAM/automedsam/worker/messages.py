@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from automedsam.contract.backends import Backend
 from automedsam.contract.checks import fail, shown
 from automedsam.core.boxes import Box, Tracklet
 from automedsam.core.ijk_boxes import IjkBoxConverter
 from automedsam.core.volume import Plane, Volume, Voxels
 from automedsam.detection.linking import seed_slice
 from automedsam.errors import AutoMedSAMError
-from automedsam.pipeline.backends import Backend
 from automedsam.sam2.propagation import CropBox
 from automedsam.worker.label_file import UNREADABLE
 

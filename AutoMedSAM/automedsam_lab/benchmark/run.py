@@ -25,7 +25,7 @@ from automedsam.demo.phantom import LESIONS, phantom_head
 from automedsam.errors import AutoMedSAMError
 from automedsam.runtime.session import available_cores
 from automedsam_lab.benchmark.stages import FOLLOW, StageTime
-from automedsam_lab.benchmark.worker import FP32, INT8, RUN, STOCK, WARM, Job
+from automedsam_lab.benchmark.worker import BACKENDS, FP32, INT8, RUN, STOCK, WARM, Job
 from automedsam_lab.metrics.masks import dice
 from automedsam_lab.metrics.reference_boxes import true_tracklet
 
@@ -190,13 +190,13 @@ def contenders(bundle: Bundle) -> tuple[list[str], list[str]]:
         absent.append(
             f"{bundle.name}: the stock predictor was not run, because it does not support filled boxes as prompts."
         )
-    elif not _has(bundle, "torch"):
+    elif _segmenter_size(bundle, STOCK) is None:
         absent.append(
             f"{bundle.name}: the stock predictor was not run, because the bundle's segmenter.pt is not installed."
         )
     else:
         there.append(STOCK)
-    if _has(bundle, FP32) and _detector(bundle, FP32) is not None:
+    if _segmenter_size(bundle, FP32) is not None and _detector(bundle, FP32) is not None:
         there.append(FP32)
     else:
         absent.append(f"{bundle.name}: our FP32 was not run, because the bundle's FP32 files are not installed.")
@@ -330,19 +330,20 @@ def _about(bundle: Bundle) -> str:
     return f"{weights}segmenter at {size} px with {memories}, detector at {rows} x {columns} px"
 
 
-def _has(bundle: Bundle, precision: str) -> bool:
-    files = bundle.manifest["segmenter"]["files"].get(precision)
-    return files is not None and all((bundle.folder / relative).is_file() for relative in files.values())
+def _segmenter_size(bundle: Bundle, contender: str) -> int | None:
+    """The bytes of a contender's segmenter; None if one of its files is not here."""
+    paths = {name: path for name, path in bundle.paths(BACKENDS[contender]).items() if name != "detector"}
+    if not paths or not all(path.is_file() for path in paths.values()):
+        return None
+    return sum(path.stat().st_size for path in paths.values())
 
 
-def _detector(bundle: Bundle, precision: str) -> Path | None:
-    relative = bundle.manifest["detector"]["files"].get(precision)
-    return bundle.folder / relative if relative and (bundle.folder / relative).is_file() else None
+def _detector(bundle: Bundle, contender: str) -> Path | None:
+    path = bundle.paths(BACKENDS[contender]).get("detector")
+    return path if path is not None and path.is_file() else None
 
 
 def _bytes(bundle: Bundle, contender: str) -> dict[str, int]:
-    precision = "torch" if contender == STOCK else contender
-    files = bundle.manifest["segmenter"]["files"][precision].values()
-    found = {"segmenter": sum((bundle.folder / relative).stat().st_size for relative in files)}
-    detector = None if contender == STOCK else _detector(bundle, precision)
+    found = {"segmenter": _segmenter_size(bundle, contender) or 0}
+    detector = None if contender == STOCK else _detector(bundle, contender)
     return found if detector is None else {**found, "detector": detector.stat().st_size}

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.bundle import Bundle
+from automedsam.contract.backends import Backend
 from automedsam.errors import AutoMedSAMError
 from automedsam.runtime.session import available_cores, open_session
 from automedsam.sam2.onnx_networks import NETWORK_NAMES
@@ -21,7 +22,8 @@ from automedsam_lab.common.table import Table
 OrtInputs: TypeAlias = dict[str, NDArray[Any]]
 Runner: TypeAlias = Callable[[OrtInputs], list[NDArray[Any]]]
 
-PRECISIONS = ("int8", "fp32")
+# Each runs on ONNX files.
+PRECISIONS = {"int8": Backend.INT8, "fp32": Backend.FP32_ONNX}
 BATCHES = (2, 4)
 PARTS = ("detector", *NETWORK_NAMES)
 # The names that the exporters give to the axes that are free.
@@ -75,7 +77,7 @@ def measure(
     bundle: Bundle,
     repeats: int,
     threads: int | None = None,
-    precisions: Sequence[str] = PRECISIONS,
+    precisions: Sequence[str] = tuple(PRECISIONS),
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[Timing]:
     """Times every part of a bundle on every contender that is here; all take turns.
@@ -91,7 +93,7 @@ def measure(
         AutoMedSAMError: if the bundle has none of these files, or one of them is damaged.
     """
     cores = threads or available_cores()
-    there = [precision for precision in precisions if bundle.has(precision)]
+    there = [precision for precision in precisions if bundle.has(PRECISIONS[precision])]
     if not there:
         message = f"The bundle {bundle.name} has no {' or '.join(precisions)} files here: choose another."
         raise AutoMedSAMError(message)
@@ -102,7 +104,7 @@ def measure(
     }
     timings = []
     for precision in there:
-        for part, path in bundle.files(precision).items():
+        for part, path in bundle.files(PRECISIONS[precision]).items():
             tell(f"{part} in {precision.upper()}")
             found = time_part(part, precision, path, contenders(cores, precision), sizes, repeats)
             for timing in found:

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from automedsam.bundle import MANIFEST_NAME, Bundle, file_hash, load_bundle
+from automedsam.bundle import MANIFEST_NAME, Bundle, load_bundle
+from automedsam.contract.backends import Backend
 from automedsam.core.volume import Plane
 from automedsam.detection.detector import ANCHOR_STRIDES, ResizeMode
 from automedsam.errors import AutoMedSAMError
@@ -102,15 +103,9 @@ def open_detector_source(
 
 
 def _of_bundle(bundle: Bundle) -> DetectorSource:
-    ready = {}
-    for precision, relative in bundle.manifest["detector"]["files"].items():
-        path = (bundle.folder / relative).resolve()
-        if path.is_file() and path.is_relative_to(bundle.folder.parent.resolve()):
-            if file_hash(path) != bundle.manifest["files"][relative]["sha256"]:
-                message = f"The file {path} of bundle {bundle.name} is damaged or changed: install the bundle again."
-                raise AutoMedSAMError(message)
-            ready[precision] = path
-    if "int8" not in ready:
+    there = [backend for backend in (Backend.INT8, Backend.FP32_ONNX) if _has_detector(bundle, backend)]
+    ready = {backend.detector_key: bundle.file("detector", backend) for backend in there}
+    if Backend.INT8 not in there:
         message = f"The bundle {bundle.name} has no INT8 detector here: choose another, or give a checkpoint."
         raise AutoMedSAMError(message)
     settings = bundle.detector
@@ -118,6 +113,11 @@ def _of_bundle(bundle: Bundle) -> DetectorSource:
     return DetectorSource(
         about, len(settings.labels), settings.input_size, settings.context_mm, None, ready, bundle, settings.fit
     )
+
+
+def _has_detector(bundle: Bundle, backend: Backend) -> bool:
+    path = bundle.paths(backend).get("detector")
+    return path is not None and path.is_file()
 
 
 def _of_checkpoint(path: Path, input_size: tuple[int, int] | None, fit: ResizeMode | None) -> DetectorSource:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from automedsam.contract.backends import Backend
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.data import builtin_tasks
 from automedsam_lab.data.detector_slices import DETECTOR_TASKS, read_stack
@@ -47,7 +48,7 @@ def restore_bundle(bundle: Bundle, data: Path, out: Path) -> Restored:
     if bundle.name not in DETECTOR_TASKS:
         message = f"{bundle.name} is no model that the lab trains: it can take back {', '.join(DETECTOR_TASKS)}."
         raise AutoMedSAMError(message)
-    files = bundle.files("int8")
+    files = bundle.files(Backend.INT8)
     with tempfile.TemporaryDirectory() as folder:
         segmenter = _segmenter(bundle, files, data, Path(folder))
         detector = _detector(bundle, files["detector"], data, Path(folder))

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from automedsam.contract.backends import Backend
 from automedsam.errors import AutoMedSAMError
-from automedsam.pipeline.backends import Backend
 from automedsam_lab.cli.options import OnError, progress, renamed
 
 app = typer.Typer()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from automedsam.pipeline.backends import Backend
+from automedsam.contract.backends import Backend
 from automedsam_lab.common.optional_dependencies import require
 
 app = typer.Typer()

@@ -42,7 +42,7 @@ def runtimes(
     if precision is not None and precision not in PRECISIONS:
         message = f"There is no precision {precision}: choose {' or '.join(PRECISIONS)}."
         raise AutoMedSAMError(message)
-    chosen = PRECISIONS if precision is None else (precision,)
+    chosen = tuple(PRECISIONS) if precision is None else (precision,)
     timings = measure(load_bundle(bundle), repeats, threads, chosen, lambda line: typer.echo(line, err=True))
     table = markdown(timings, repeats, describe_machine())
     if out is not None:

@@ -121,7 +121,7 @@ def test_int8_and_fp32_answer_as_the_checkpoint_does(converted: tuple[Bundle, li
 
 def test_converted_weights_are_the_published_ones(converted: tuple[Bundle, list[str]], checkpoint: Path) -> None:
     published = torch.load(checkpoint, weights_only=True)["model"]
-    kept = torch.load(converted[0].files("torch")["checkpoint"], weights_only=True)["model"]
+    kept = torch.load(converted[0].files(Backend.FP32_TORCH)["checkpoint"], weights_only=True)["model"]
     assert kept.keys() == published.keys()
     assert all(torch.equal(kept[key], published[key]) for key in kept)
 
@@ -151,7 +151,7 @@ def test_every_file_of_the_bundle_is_in_the_manifest(converted: tuple[Bundle, li
 
 
 def test_both_models_are_quantized(converted: tuple[Bundle, list[str]]) -> None:
-    files = converted[0].files("int8")
+    files = converted[0].files(Backend.INT8)
     operators = {part: {node.op_type for node in onnx.load(path).graph.node} for part, path in files.items()}
     assert all("MatMulInteger" in operators[part] or "DequantizeLinear" in operators[part] for part in operators)
 
@@ -238,7 +238,7 @@ def test_detector_of_a_bundle_brings_its_settings(checkpoint: Path, volumes: Pat
     bundle = convert(request, tmp_path / "bundle", lambda _: None)
     assert (bundle.detector, bundle.segments, bundle.linking) == (glioma.detector, glioma.segments, glioma.linking)
     assert glioma.licence in bundle.licence
-    assert bundle.files("int8")["detector"].read_bytes() == glioma.files("int8")["detector"].read_bytes()
+    assert bundle.files(Backend.INT8)["detector"].read_bytes() == glioma.files("int8")["detector"].read_bytes()
 
 
 def test_a_published_file_at_another_size_is_told(
