@@ -143,7 +143,7 @@ def detector(
     settings = YoloNasSettings(movement=Movement(flip=bool(flip)), **chosen)
     with _stoppable(out):
         checkpoint = train_yolo_nas_detector(
-            folder, out, settings=settings, resume=resume, start_from=start_from, device=device, tell=typer.echo
+            folder, out, settings=settings, resume=resume, start_from=start_from, device=device
         )
     if is_main_process():
         typer.echo(
@@ -241,7 +241,6 @@ def segmenter(
             root=root,
             resume=resume,
             device=device,
-            tell=typer.echo,
         )
     if is_main_process():
         sized = "" if size is None else f" --image-size {size}"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from log_lines import log_lines
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("sam2", reason="sam2 is not installed")
@@ -67,14 +68,15 @@ def test_training_moves_the_weights(a_run: Path) -> None:
         assert any(name.startswith(part) for name in moved), part
 
 
-def test_training_goes_on_from_its_checkpoint(
-    a_run: Path, a_source: ClipSource, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_training_goes_on_from_its_checkpoint(a_run: Path, a_source: ClipSource, tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes((a_run / "checkpoint.pt").read_bytes())
     longer = replace(SHORT, steps=3)
-    train_segmenter(a_source, [], tmp_path, schedule=longer, architecture=TINY, resume=True, device="cpu", log_every=1)
+    with log_lines() as logged:
+        train_segmenter(
+            a_source, [], tmp_path, schedule=longer, architecture=TINY, resume=True, device="cpu", log_every=1
+        )
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 3
-    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["3"]
+    assert [line.split()[1] for line in logged] == ["3"]
 
 
 def test_training_begins_with_the_weights_it_is_given(a_run: Path, a_source: ClipSource, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ licence forbids what a bundle is for.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,8 @@ from automedsam_lab.training.log import TrainingLog
 
 if TYPE_CHECKING:
     from automedsam_lab.training.detector.super_gradients_trainer import Row
+
+logger = logging.getLogger(__name__)
 
 _STRIDE = 32
 
@@ -78,7 +80,6 @@ def train_yolo_nas_detector(
     resume: bool = False,
     start_from: Path | None = None,
     device: str = "auto",
-    tell: Callable[[str], None] = print,
 ) -> Path:
     """Trains on the training part of a prepared dataset; the validation part chooses the weights that are kept.
 
@@ -91,7 +92,6 @@ def train_yolo_nas_detector(
         resume: go on from the Trainer's latest checkpoint in `out`.
         start_from: a `detector.pt` of the same network and labels to begin with; random weights if None.
         device: "auto", "cpu" or "cuda".
-        tell: is told what is trained.
 
     Returns:
         `out/detector.pt`, which `automedsam-lab convert --detector` and `export detector` take.
@@ -134,11 +134,17 @@ def train_yolo_nas_detector(
             model.load_state_dict(begun)
         if world.main:
             size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-            tell(
-                f"YOLO-NAS-{chosen.model.upper()} of {size:.1f} million parameters "
-                f"{'from scratch' if start_from is None else f'from {start_from}'} on "
-                f"{len(images['train'])} images of {dataset.name}, {world.size} x {world.device}; the weights inherit "
-                f"the terms of the data: {dataset.licence}"
+            logger.info(
+                "YOLO-NAS-%s of %.1f million parameters %s on %d images of %s, %d x %s; the weights inherit the terms "
+                "of the data: %s",
+                chosen.model.upper(),
+                size,
+                "from scratch" if start_from is None else f"from {start_from}",
+                len(images["train"]),
+                dataset.name,
+                world.size,
+                world.device,
+                dataset.licence,
             )
 
         def report(row: Row) -> None:

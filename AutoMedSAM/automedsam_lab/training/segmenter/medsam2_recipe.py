@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,8 @@ from automedsam_lab.training.segmenter.interactive_training import ClipStep, Int
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS, CHECKPOINT = "finetuned.pt", "checkpoint.pt"
 TERMS = ("focal", "dice", "iou", "presence", "loss")
@@ -89,7 +91,6 @@ def finetune_medsam2(
     root: Path | None = None,
     resume: bool = False,
     device: str = "auto",
-    tell: Callable[[str], None] = print,
 ) -> tuple[Path, Config]:
     """Trains a published checkpoint on the native training cases of a prepared dataset.
 
@@ -105,7 +106,6 @@ def finetune_medsam2(
         root: where the archive is now, if not where it was when it was prepared.
         resume: go on from `out/checkpoint.pt`.
         device: "auto", "cpu" or "cuda".
-        tell: is told what is trained.
 
     Returns:
         `out/finetuned.pt`, which `automedsam-lab convert` takes, and its network.
@@ -145,12 +145,17 @@ def finetune_medsam2(
         known = find_file(start_from.name, file_hash(start_from))
         terms = f"The weights inherit terms: of the data, {dataset.licence}; of the checkpoint, {_terms_of(known)}"
         if world.main:
-            tell(
-                f"{network.about}, from {start_from.name}, at {architecture.image_size} px "
-                f"on {len(train_set)} cases of "
-                f"{dataset.name}, {world.size} x {world.device}"
+            logger.info(
+                "%s, from %s, at %d px on %d cases of %s, %d x %s",
+                network.about,
+                start_from.name,
+                architecture.image_size,
+                len(train_set),
+                dataset.name,
+                world.size,
+                world.device,
             )
-            tell(terms)
+            logger.info("%s", terms)
         _train(_Run(network, architecture, state, chosen, world, terms), train_set, val_set, out, resume)
     return out / WEIGHTS, network
 

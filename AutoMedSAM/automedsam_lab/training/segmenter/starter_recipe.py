@@ -7,6 +7,7 @@ object on the first frame and, in half of the clips, further boxes arrive on lat
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
     from automedsam_lab.data.segmenter_clips import ClipSource
+
+logger = logging.getLogger(__name__)
 
 BOX_LABELS = (2, 3)
 
@@ -261,17 +264,21 @@ def train_segmenter(
         if step % log_every == 0:
             loss, prompted, propagated = (_mean(column) for column in zip(*recent, strict=True))
             minutes = (time.monotonic() - began) / 60
-            print(
-                f"step {step} ({minutes:.1f} min, {progress:.0%}): loss {loss:.3f}, Dice of prompted frames "
-                f"{prompted:.3f}, of propagated frames {propagated:.3f}",
-                flush=True,
+            logger.info(
+                "step %d (%.1f min, %.0f%%): loss %.3f, Dice of prompted frames %.3f, of propagated frames %.3f",
+                step,
+                minutes,
+                100 * progress,
+                loss,
+                prompted,
+                propagated,
             )
             for name, value in (("loss", loss), ("prompted", prompted), ("propagated", propagated)):
                 writer.add_scalar(f"train/{name}", value, step)
             recent.clear()
         if step % validate_every == 0:
             prompted, propagated = evaluate_clips(average, validation)
-            print(f"  validation: prompted {prompted:.3f}, propagated {propagated:.3f}", flush=True)
+            logger.info("  validation: prompted %.3f, propagated %.3f", prompted, propagated)
             writer.add_scalar("validation/prompted", prompted, step)
             writer.add_scalar("validation/propagated", propagated, step)
             _save(out, model, head, average, optimiser, step, time.monotonic() - began, architecture)
