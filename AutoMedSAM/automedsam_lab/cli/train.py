@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from automedsam.cli.segment import STOPPED
+from automedsam.cli.terminal import STOPPED
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.common.optional_dependencies import require
 from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS

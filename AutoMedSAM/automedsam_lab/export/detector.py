@@ -49,7 +49,7 @@ class _RawOutput(torch.nn.Module):
     def forward(self, image: torch.Tensor) -> Any:
         output = self.model(image)
         # While it is traced YOLO-NAS returns the decoded pair alone.
-        return output if torch.jit.is_tracing() else output[0]
+        return output if torch.jit.is_tracing() else output[0]  # type: ignore[attr-defined]
 
 
 def export_detector(checkpoint: Path, out_onnx: Path) -> ExportCheck:

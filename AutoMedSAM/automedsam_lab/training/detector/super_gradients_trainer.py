@@ -54,6 +54,8 @@ class YoloNasTrainer(Trainer):  # type: ignore[misc]
         out: the run's folder.
     """
 
+    net: torch.nn.Module
+
     def __init__(self, world: World, out: Path) -> None:
         # The Trainer looks these up in its own module-wide settings rather than take them.
         device_config.device = world.device if world.device != "cpu" or world.size == 1 else "cpu:0"

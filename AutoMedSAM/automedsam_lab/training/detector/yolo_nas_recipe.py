@@ -183,7 +183,7 @@ def _loader(
     images: DetectionImages, settings: YoloNasSettings, world: World, *, shuffle: bool, collate: Any
 ) -> DataLoader[Any]:
     """A share of the images for each process, read by workers where there are cores to spare."""
-    sampler = None
+    sampler: DistributedSampler[Any] | None = None
     if world.size > 1:
         sampler = DistributedSampler(images, world.size, world.rank, shuffle, settings.seed, drop_last=shuffle)
     return DataLoader(

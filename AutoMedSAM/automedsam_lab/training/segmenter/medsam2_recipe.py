@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -372,8 +373,8 @@ class _Run:
 
 def _drop_out_of_memory(network: SAM2Base) -> None:
     """The dropout that SAM 2's memory attention is trained with; the engine's network, which only infers, has none."""
-    attention: nn.Module = network.memory_attention
-    for module in attention.modules():
+    modules: Iterable[Any] = network.memory_attention.modules()
+    for module in modules:
         if isinstance(module, nn.Dropout):
             module.p = _MEMORY_DROPOUT
         elif hasattr(module, "dropout_p"):
