@@ -120,7 +120,7 @@ def convert(request: Request, out: Path) -> Bundle:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".automedsam-") as temporary:
             folder = Path(temporary) / "bundle"
             folder.mkdir()
-            _fill(folder, request, architecture, state, manifest, detector, calibration)
+            _fill(folder, _Sources(request, architecture, state, detector, calibration), manifest)
             manifest["conversion"]["checkpoint"] = {"name": request.checkpoint.name, "sha256": digest}
             known = f"not known here, see {published.page}" if published else "not known here"
             write_json({**manifest, "training": {"data": known}, "measured": {}}, folder / MANIFEST_NAME)
@@ -160,17 +160,21 @@ def quantize_parts(
     return Plan(plan.parts, {"golden": record_golden(files)})
 
 
-def _fill(
-    folder: Path,
-    request: Request,
-    architecture: Sam2Architecture,
-    state: Mapping[str, Tensor],
-    manifest: dict[str, Any],
-    detector: DetectorSource | None,
-    calibration: Calibration,
-) -> None:
+@dataclass(frozen=True)
+class _Sources:
+    """What a bundle is made of, read and checked: `state` has the segmenter's weights."""
+
+    request: Request
+    architecture: Sam2Architecture
+    state: Mapping[str, Tensor]
+    detector: DetectorSource | None
+    calibration: Calibration
+
+
+def _fill(folder: Path, sources: _Sources, manifest: dict[str, Any]) -> None:
     """Writes the models into a folder, and what the manifest says of them into `manifest`."""
-    differences, plan = _write_segmenter(folder, request, architecture, state, calibration)
+    request, architecture, detector = sources.request, sources.architecture, sources.detector
+    differences, plan = _write_segmenter(folder, sources)
     settings = _settings(request, architecture)
     golden = {INT8: plan.measured["golden"]}
     _log_sizes(folder, differences)
@@ -181,12 +185,12 @@ def _fill(
     if detector is None:
         logger.info("There is no detector: the bundle follows prompts, and finds nothing by itself.")
     else:
-        manifest["detector"]["files"] = _write_detector(folder, detector, calibration, request.keep_fp32)
+        manifest["detector"]["files"] = _write_detector(folder, detector, sources.calibration, request.keep_fp32)
     manifest["files"] = files_of_manifest(folder, manifest)
     manifest["conversion"] = {
         "config": request.config.name,
         "detector": detector.about if detector else None,
-        "calibration": calibration.to_manifest(),
+        "calibration": sources.calibration.to_manifest(),
         "quantization": _without_golden(plan).to_manifest(),
         "difference_from_torch": differences,
         "versions": {name: version(name) for name in ("torch", "sam2", "onnx", "onnxruntime")},
@@ -291,13 +295,7 @@ def _calibrate(
     return calibration
 
 
-def _write_segmenter(
-    folder: Path,
-    request: Request,
-    architecture: Sam2Architecture,
-    state: Mapping[str, Tensor],
-    calibration: Calibration,
-) -> tuple[dict[str, float], Plan]:
+def _write_segmenter(folder: Path, sources: _Sources) -> tuple[dict[str, float], Plan]:
     """Writes `<part>.fp32.onnx`, `<part>.int8.onnx` and `segmenter.pt`.
 
     Returns:
@@ -307,13 +305,14 @@ def _write_segmenter(
 
     from automedsam_lab.export.segmenter import export_segmenter
 
+    request, architecture, state = sources.request, sources.architecture, sources.state
     model = build_sam2(architecture).eval()
     fresh = {key: torch.zeros_like(value) for key, value in model.state_dict().items() if key not in state}
     # What the configuration says is zero is all that may be absent here: `match_state_dict` has seen to it.
     model.load_state_dict({**state, **fresh})
     differences = export_segmenter(model, folder)
     fp32 = {part: (folder / f"{part}.onnx").replace(folder / f"{part}.{FP32}.onnx") for part in NETWORK_NAMES}
-    plan = quantize_parts(fp32, folder, calibration, _settings(request, architecture), request.quick)
+    plan = quantize_parts(fp32, folder, sources.calibration, _settings(request, architecture), request.quick)
     torch.save({"architecture": architecture.to_manifest(), "model": model.state_dict()}, folder / CHECKPOINT)
     return differences, plan
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from automedsam.bundle import MANIFEST_NAME, SCHEMA_VERSION, Bundle, file_hash, load_bundle
 from automedsam.errors import AutoMedSAMError
+from automedsam.io.atomic import atomic_write
 from automedsam.sam2.onnx_networks import NETWORK_NAMES
 from automedsam_lab.bundling.starter_tasks import SEGMENTER_HISTORY, STARTER_TASKS, StarterTask
 from automedsam_lab.common.json_files import write_json
@@ -218,12 +219,10 @@ def write_release_asset(bundles: Path, out: Path) -> tuple[Path, str]:
         raise AutoMedSAMError(message)
     out.mkdir(parents=True, exist_ok=True)
     archive = out / release_asset_name()
-    temporary = archive.with_suffix(".part")
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
+    with atomic_write(archive) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as packed:
         for path in files:
             entry = zipfile.ZipInfo(path.relative_to(bundles).as_posix())
             packed.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
-    temporary.replace(archive)
     return archive, file_hash(archive)
 
 

@@ -165,13 +165,13 @@ def _starter_detector(
 ) -> None:
     with require("train", "Training a detector"):
         from automedsam_lab.training.detector.starter_recipe import TrainingSettings, train_detector
+        from automedsam_lab.training.options import RunOptions
 
     _check_device(device)
     settings = TrainingSettings(minutes=minutes, **_given({"steps": steps}))
     with _stoppable(out):
-        checkpoint = train_detector(
-            task.value, data, out, settings=settings, resume=resume, device=device, start_from=start_from
-        )
+        options = RunOptions(device, resume, start_from)
+        checkpoint = train_detector(task.value, data, out, settings=settings, options=options)
     typer.echo(f"Written: {checkpoint}")
 
 
@@ -227,20 +227,20 @@ def segmenter(
     checkpoint = _required(start_from, "start-from", recipe.value)
     with require("train", "Training the segmenter"):
         from automedsam_lab.checkpoints.model_zoo import find_config
+        from automedsam_lab.data.prepared.dataset import PreparedDataset
         from automedsam_lab.training.distributed import is_main_process
+        from automedsam_lab.training.options import RunOptions
         from automedsam_lab.training.segmenter.medsam2_recipe import Medsam2Settings, finetune_medsam2
 
     _check_device(device)
     with _stoppable(out):
         weights, network = finetune_medsam2(
-            folder,
+            PreparedDataset.open(folder, root),
             checkpoint,
             out,
             config=None if config is None else find_config(config),
             settings=Medsam2Settings(**_given(medsam2)),
-            root=root,
-            resume=resume,
-            device=device,
+            options=RunOptions(device, resume),
         )
     if is_main_process():
         sized = "" if size is None else f" --image-size {size}"
@@ -262,6 +262,7 @@ def _starter_segmenter(
     with require("train", "Training the segmenter"):
         from automedsam_lab.data.segmenter_clips import training_clips, validation_clips
         from automedsam_lab.models.starter_segmenter import STARTER
+        from automedsam_lab.training.options import RunOptions
         from automedsam_lab.training.segmenter.starter_recipe import Schedule, train_segmenter
 
     _check_device(device)
@@ -275,9 +276,7 @@ def _starter_segmenter(
             validation_clips(data, STARTER.image_size),
             out,
             schedule=schedule,
-            resume=resume,
-            device=device,
-            start_from=start_from,
+            options=RunOptions(device, resume, start_from),
         )
     typer.echo(f"Written: {weights}")
 

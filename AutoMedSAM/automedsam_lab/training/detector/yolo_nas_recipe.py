@@ -8,7 +8,6 @@ licence forbids what a bundle is for.
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.checkpoints.matching import read_stored
+from automedsam_lab.checkpoints.saving import save_checkpoint
 from automedsam_lab.data.prepared.dataset import PreparedDataset
 from automedsam_lab.data.prepared.detection_images import DetectionImages, Movement
 from automedsam_lab.models import super_gradients_compat
@@ -110,12 +110,7 @@ def train_yolo_nas_detector(
     super_gradients_compat.install()
     from automedsam_lab.training.detector import super_gradients_trainer
 
-    if resume and super_gradients_trainer.latest_run(out) is None:
-        message = f"There is no checkpoint to resume from in {out}: start without --resume."
-        raise AutoMedSAMError(message)
-    if not resume and super_gradients_trainer.latest_run(out) is not None:
-        message = f"{out} holds a training already: give --resume to go on with it, or another folder."
-        raise AutoMedSAMError(message)
+    _check_run(out, super_gradients_trainer.latest_run(out), resume=resume)
     labels = sorted(dataset.labels)
     names = [dataset.labels[value] for value in labels]
     begun = None if start_from is None or resume else _weights_of(start_from, names, chosen)
@@ -152,31 +147,30 @@ def train_yolo_nas_detector(
                 log.write(row)
 
         shown = DetectionImages(images["train"], labels, chosen.image_size, chosen.movement, chosen.seed)
-        run, ended = super_gradients_trainer.train(
-            model,
+        judged = DetectionImages(images["val"], labels, chosen.image_size)
+        loaders = super_gradients_trainer.Loaders(
             _loader(shown, chosen, world, shuffle=True, collate=super_gradients_trainer.collate()),
-            _loader(
-                DetectionImages(images["val"], labels, chosen.image_size),
-                chosen,
-                world,
-                shuffle=False,
-                collate=super_gradients_trainer.collate(),
-            ),
-            world,
-            out,
-            classes=len(labels),
-            epochs=chosen.epochs,
-            rate=chosen.rate,
-            patience=chosen.patience,
-            seed=chosen.seed,
-            resume=resume,
-            report=report,
+            _loader(judged, chosen, world, shuffle=False, collate=super_gradients_trainer.collate()),
         )
+        trainer_settings = super_gradients_trainer.TrainerSettings(
+            len(labels), chosen.epochs, chosen.rate, chosen.patience, chosen.seed, resume
+        )
+        run, ended = super_gradients_trainer.train(model, loaders, world, out, trainer_settings, report)
         if world.main and (run / super_gradients_trainer.BEST).is_file():
             _write_detector(run / super_gradients_trainer.BEST, out / CHECKPOINT, dataset, chosen)
         if not ended:
             raise KeyboardInterrupt
     return out / CHECKPOINT
+
+
+def _check_run(out: Path, latest: Path | None, *, resume: bool) -> None:
+    """Sees that a run's folder holds a training exactly if one is to be continued."""
+    if resume and latest is None:
+        message = f"There is no checkpoint to resume from in {out}: start without --resume."
+        raise AutoMedSAMError(message)
+    if not resume and latest is not None:
+        message = f"{out} holds a training already: give --resume to go on with it, or another folder."
+        raise AutoMedSAMError(message)
 
 
 def _loader(
@@ -249,6 +243,4 @@ def _write_detector(best: Path, path: Path, dataset: PreparedDataset, settings: 
         "epoch": int(stored["epoch"]),
         "validation_ap50": float(stored["acc"]),
     }
-    temporary = path.with_suffix(".part")
-    torch.save(content, temporary)
-    os.replace(temporary, path)
+    save_checkpoint(content, path)
