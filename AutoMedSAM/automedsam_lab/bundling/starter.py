@@ -224,13 +224,3 @@ def write_release_asset(bundles: Path, out: Path) -> tuple[Path, str]:
             entry = zipfile.ZipInfo(path.relative_to(bundles).as_posix())
             packed.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
     return archive, file_hash(archive)
-
-
-def starter_task(name: str) -> StarterTask:
-    """The description of a starter bundle.
-
-    Raises:
-        AutoMedSAMError: if the lab knows no such task.
-    """
-    builtin_tasks.check_task(name)
-    return STARTER_TASKS[name]

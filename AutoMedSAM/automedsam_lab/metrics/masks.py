@@ -82,16 +82,6 @@ def surface_scores(truth: Mask, found: Mask, spacing: Sequence[float], tolerance
     )
 
 
-def hd95(truth: Mask, found: Mask, spacing: Sequence[float]) -> float:
-    """The 95th percentile Hausdorff distance in mm; see `surface_scores`."""
-    return surface_scores(truth, found, spacing, 0.0).hd95_mm
-
-
-def surface_dice(truth: Mask, found: Mask, spacing: Sequence[float], tolerance_mm: float) -> float:
-    """The normalised surface Dice, 0 to 1; see `surface_scores`."""
-    return surface_scores(truth, found, spacing, tolerance_mm).nsd
-
-
 def _surface(mask: Mask) -> NDArray[np.int_]:
     """Indices `(n, 3)` of the voxels with a neighbour outside; across a single slice there are no neighbours."""
     from scipy.ndimage import binary_erosion

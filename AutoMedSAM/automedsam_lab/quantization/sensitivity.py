@@ -100,11 +100,6 @@ class FidelityEvaluator:
         """How well the model agrees with FP32 when these parts' files take the place of FP32's."""
         return agreement(self._reference, self._track(files))
 
-    @property
-    def empty_clips(self) -> int:
-        """Clips on which FP32 finds nothing, which say little."""
-        return sum(not (logits > 0).any() for logits in self._reference)
-
     def _track(self, files: Mapping[str, Path]) -> list[Floats]:
         parts = OnnxNetworks({**self._fp32, **files}, self._settings.image_size, self._threads)
         return propagate_clips(

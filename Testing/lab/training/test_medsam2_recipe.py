@@ -312,6 +312,7 @@ import sys
 from pathlib import Path
 import torch
 from published_files import TINY
+from automedsam_lab.cli.log import log_to_terminal
 from automedsam_lab.training.segmenter.interactive_training import Interaction
 from automedsam_lab.training.segmenter import medsam2_recipe as recipe
 
@@ -330,7 +331,8 @@ settings = recipe.Medsam2Settings(
     epochs=2, batch=1, frames=2, log_every=1, interaction=Interaction(box_share=1.0, clicks=1)
 )
 dataset, options = recipe.PreparedDataset.open(prepared), recipe.RunOptions("cpu")
-recipe.finetune_medsam2(dataset, start, out, config=TINY, settings=settings, options=options)
+with log_to_terminal():
+    recipe.finetune_medsam2(dataset, start, out, config=TINY, settings=settings, options=options)
 """
 
 
