@@ -87,11 +87,6 @@ class RunPanel:
         if outcome.status != "finished":
             self._kept = self._ready_line = outcome.message
 
-    def show_error(self, message: str, details: str) -> None:
-        """Something could not be done; one sentence, and what lies behind it."""
-        self._set_details(details)
-        self.show_status(message)
-
     def show_status(self, sentence: str) -> None:
         """Shows a sentence in the status line."""
         self._kept = self._ready_line = ""
