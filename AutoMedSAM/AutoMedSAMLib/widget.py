@@ -20,7 +20,7 @@ from AutoMedSAMLib.panel.confidence import ConfidencePanel
 from AutoMedSAMLib.panel.input_warnings import InputWarnings
 from AutoMedSAMLib.panel.inputs import InputsPanel
 from AutoMedSAMLib.panel.run_controls import RunPanel
-from AutoMedSAMLib.qt_timers import single_shot
+from AutoMedSAMLib.qt_timers import SingleShot
 from AutoMedSAMLib.scene import terms
 from AutoMedSAMLib.scene.parameters import Parameters
 
@@ -66,7 +66,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui, lambda: self.boxes.table, lambda: self.boxes.volume, show_status, unsay
         )
 
-        self._nodes_changed_soon = single_shot(0, self._on_nodes_changed)
+        self._nodes_changed_soon = SingleShot(0, self._on_nodes_changed)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent):

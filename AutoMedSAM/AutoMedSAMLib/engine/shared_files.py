@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import slicer
 from slicer.util import arrayFromVolume
+from slicer.i18n import tr as _
 
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.scene.geometry import grid_of, shape_of
@@ -64,8 +65,10 @@ class SharedFiles:
     def close(self, seconds: float = _PATIENCE_SECONDS) -> None:
         """Removes the folder and all in it: they are a patient's voxels.
 
-        On Windows a file that somebody still reads (a dying engine, a virus scanner) cannot be removed: it is tried
-        again for so long, and once more when Python ends.
+        On Windows a file that another process still reads (the engine as it ends, a virus scanner) cannot be removed.
+
+        Args:
+            seconds: how long to try again; after that it is tried once more when Python ends.
         """
         folder, self._folder = self._folder, None
         self._discarded.clear()
@@ -81,7 +84,7 @@ class SharedFiles:
 
 @dataclass(frozen=True)
 class VolumeIdentity:
-    """Tells whether a file still holds what the nodes hold.
+    """What a copy of volumes depends on: while it is the same, the copy is up to date.
 
     Attributes:
         nodes: the nodes' IDs.
@@ -171,8 +174,8 @@ def _remove(folder: Path) -> bool:
 
 
 def _no_room(error: OSError) -> AutoMedSAMError:
-    message = (
-        f"The volume could not be copied to {slicer.app.temporaryPath} ({error.strerror}); make room there, or "
-        "choose another temporary folder in Slicer's settings."
+    message = _(
+        "The volume could not be copied to {folder} ({error}); free some space there, or choose another temporary "
+        "folder in Slicer's settings."
     )
-    return AutoMedSAMError(message, repr(error))
+    return AutoMedSAMError(message.format(folder=slicer.app.temporaryPath, error=error.strerror), repr(error))

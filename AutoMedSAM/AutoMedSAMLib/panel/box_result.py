@@ -9,7 +9,7 @@ import slicer
 
 from AutoMedSAMLib.model.box_table import BoxTable
 from AutoMedSAMLib.model.bundle_info import Model
-from AutoMedSAMLib.qt_timers import single_shot
+from AutoMedSAMLib.qt_timers import SingleShot
 from AutoMedSAMLib.scene.parameters import Parameters
 from AutoMedSAMLib.scene.segment_ownership import managed_segments
 
@@ -27,7 +27,7 @@ class BoxResult:
 
     def __init__(self, parameters: Parameters, on_changed: Callable[[], None]) -> None:
         self._parameters = parameters
-        self._changed_soon = single_shot(0, on_changed)
+        self._changed_soon = SingleShot(0, on_changed)
         self._watched: Any = None
         self._tags: list[int] = []
 

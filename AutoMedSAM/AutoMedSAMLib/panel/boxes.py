@@ -23,7 +23,7 @@ from AutoMedSAMLib.panel.box_steps import BoxSteps
 from AutoMedSAMLib.panel.box_summary import summary, why_not_propagate
 from AutoMedSAMLib.panel.box_tree import BoxSelection, BoxTree
 from AutoMedSAMLib.panel.threshold_slider import ThresholdSlider
-from AutoMedSAMLib.qt_timers import single_shot
+from AutoMedSAMLib.qt_timers import SingleShot
 from AutoMedSAMLib.scene import slice_views
 from AutoMedSAMLib.scene.parameters import Parameters
 
@@ -69,7 +69,7 @@ class BoxesPanel:
         self.editor = BoxEditor(self._on_box_moved, self._on_box_dropped)
         self.steps = BoxSteps(ui, self.state, self._restore)
         # Ticks arrive from within the tree's own events, where it must not be filled anew.
-        self._refresh_soon = single_shot(0, self.refresh)
+        self._refresh_soon = SingleShot(0, self.refresh)
         self._slider = ThresholdSlider(ui, parameters, lambda: self.table, self.steps, self._link_and_refresh)
         self._linker = BoxLinker(logic, self._link_input, self._on_linked, show_status)
         self._connect()

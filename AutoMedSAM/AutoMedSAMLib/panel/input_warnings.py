@@ -10,7 +10,7 @@ from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.run import Message, RunRequest
 from AutoMedSAMLib.panel import questions
 from AutoMedSAMLib.panel.whole_text import WholeText
-from AutoMedSAMLib.qt_timers import single_shot
+from AutoMedSAMLib.qt_timers import SingleShot
 
 CHECKING = "Comparing the image with the model's training images ..."
 
@@ -38,7 +38,7 @@ class InputWarnings:
         self._accepted: set[object] = set()
         self._then: Callable[[], None] | None = None
         self._listening = False
-        self._settled = single_shot(_SETTLE_MS, self._check)
+        self._settled = SingleShot(_SETTLE_MS, self._check)
         self._whole_text = WholeText([label])
         label.setStyleSheet(_STYLE)
         self._show([])
