@@ -7,8 +7,8 @@ from pathlib import Path
 
 import slicer
 import vtk
-from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from automedsam.contract.protocol import DEVICE_OF_INT8
 from AutoMedSAMLib.engine import installation
@@ -280,22 +280,19 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             raise AutoMedSAMError(_("Another run is in progress; wait for its end, or cancel it."))
         check_request(request)
         installation.ensure(request.backend)
-        identity, last = VolumeIdentity.of(request.volumes), self._last
+        identity = VolumeIdentity.of(request.volumes)
         copy = self._complete_copy(identity)
         is_same = copy is not None
         copy = (
             copy or self._check.take_copy(identity) or VolumeExport(request.volumes, self.exchange.new_path("volume"))
         )
-        # An engine that is still running continues with its own labels.
-        labels = self.exchange.new_path("labels")
-        if message["op"] == "propagate" and is_same and last is not None:
-            if last.request.model == request.model and last.can_undo:
-                labels = last.files.labels
+        labels = self._last_labels(request) if message["op"] == "propagate" and is_same else None
+        files = RunFiles(copy, labels or self.exchange.new_path("labels"))
         scene = slicer.mrmlScene
         if scene.GetUndoFlag():
             scene.SaveStateForUndo()
         message |= {
-            "labels": str(labels),
+            "labels": str(files.labels),
             "model": str(request.model.folder),
             "backend": request.backend,
             "device": "auto",
@@ -303,7 +300,12 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             "slices": request.slices,
             "names": [names_of(volume) for volume in request.volumes],
         }
-        self._run = RunController(self.engine, request, listener, RunFiles(copy, labels), message, self._run_ended)
+        self._run = RunController(self.engine, request, listener, files, message, self._run_ended)
+
+    def _last_labels(self, request: RunRequest) -> Path | None:
+        """The last run's labels, with which an engine that is still running continues; None if there are none."""
+        last = self._last
+        return last.files.labels if last is not None and last.request.model == request.model and last.can_undo else None
 
     def _complete_copy(self, identity: VolumeIdentity) -> VolumeExport | None:
         """The last run's copy of the volumes, if it is complete and they have not changed since."""

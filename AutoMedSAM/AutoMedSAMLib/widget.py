@@ -1,4 +1,4 @@
-"""The module's panel: joins its parts with the logic and the scene, and listens to a run."""
+"""The module's panel: connects its parts with the logic and the scene, and receives a run's events."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
@@ -15,7 +16,7 @@ from AutoMedSAMLib.logic import AutoMedSAMLogic
 from AutoMedSAMLib.model.box_history import BoxState
 from AutoMedSAMLib.model.run import Message, Outcome, RunInfo, RunRequest
 from AutoMedSAMLib.panel import questions
-from AutoMedSAMLib.panel.boxes import BoxesPanel
+from AutoMedSAMLib.panel.boxes import BoxesPanel, PanelCalls
 from AutoMedSAMLib.panel.confidence import ConfidencePanel
 from AutoMedSAMLib.panel.input_warnings import InputWarnings
 from AutoMedSAMLib.panel.inputs import InputsPanel
@@ -50,20 +51,13 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._wrote = False
         self.run_panel = RunPanel(self.ui, self.onApplyButton, self.onCancelButton, self.onUndoButton)
         show_status = self.run_panel.show_status
-        unsay = self.run_panel.unsay
-        self.inputs = InputsPanel(self.ui, self.parameters, self.logic, show_status, unsay)
+        clear_status = self.run_panel.clear_status
+        self.inputs = InputsPanel(self.ui, self.parameters, self.logic, show_status, clear_status)
         self.warnings = InputWarnings(self.ui.inputWarningLabel, self.logic, self.inputs.request, show_status)
-        self.boxes = BoxesPanel(
-            self.ui,
-            self.parameters,
-            self.logic,
-            self.inputs.request,
-            self._propagate,
-            show_status,
-            self._on_table_replaced,
-        )
+        calls = PanelCalls(self.inputs.request, self._propagate, show_status, self._on_table_replaced)
+        self.boxes = BoxesPanel(self.ui, self.parameters, self.logic, calls)
         self.confidence = ConfidencePanel(
-            self.ui, lambda: self.boxes.table, lambda: self.boxes.volume, show_status, unsay
+            self.ui, lambda: self.boxes.table, lambda: self.boxes.volume, show_status, clear_status
         )
 
         self._nodes_changed_soon = SingleShot(0, self._on_nodes_changed)
@@ -75,7 +69,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.update()
 
     def enter(self) -> None:
-        """A person opens the module."""
+        """The user opens the module."""
         self.inputs.choose_defaults()
         self.update()
         self.warnings.listen(True)
@@ -83,7 +77,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.boxes.steps.listen(True)
 
     def exit(self) -> None:
-        """A person goes to another module; a run goes on."""
+        """The user goes to another module; a run continues."""
         self.warnings.listen(False)
         self.confidence.unwatch()
         self.boxes.steps.listen(False)
@@ -100,7 +94,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.boxes.stop()
 
     def update(self) -> None:
-        """Shows what the parameter node says."""
+        """Shows the settings of the parameter node."""
         if slicer.mrmlScene.IsBatchProcessing():
             return
         model = self.inputs.model
@@ -122,9 +116,8 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         window = self.ui.applyButton.window()
         if terms.must_be_shown(request.model):
             if not questions.accepts_terms(request.model, window):
-                self.run_panel.show_status(
-                    f"The terms of the model {request.model.name} were not accepted: nothing was run."
-                )
+                message = _("The terms of the model {model} were not accepted: nothing was run.")
+                self.run_panel.show_status(message.format(model=request.model.name))
                 return
             terms.accept(request.model)
         self.warnings.before_run(request, lambda: self._apply(request))
@@ -134,7 +127,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             choice = questions.replace_or_beside(request.volumes[0].GetName(), self.ui.applyButton.window())
             if choice is None:
                 return
-            request = replace(request, replace=choice == questions.REPLACE)
+            request = replace(request, replace=choice == "replace")
         self._begin(lambda: self.logic.start(request, self), propagating=False)
 
     def onCancelButton(self) -> None:
@@ -151,10 +144,10 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._last_before = None
             self.boxes.undo_run(before)
             self.confidence.update()
-            self.run_panel.show_status("The segmentation and the boxes are as they were before the last run.")
+            self.run_panel.show_status(_("The segmentation and the boxes are as they were before the last run."))
         self._update_ready()
 
-    # What the run says; see `RunListener`
+    # Events of the run; see `RunListener`
 
     def on_started(self, run: RunInfo) -> None:
         if self._scene_gone:
@@ -193,7 +186,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if wrote:
                 self._last_before = self._before
                 if not self._propagating:
-                    self.boxes.steps.note_run("Apply", self._before)
+                    self.boxes.steps.note_run(_("Apply"), self._before)
             self.confidence.update()
             if outcome.status == "finished" and not self._propagating:
                 self.boxes.show_best()

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import slicer
-from slicer.util import arrayFromVolume
 from slicer.i18n import tr as _
+from slicer.util import arrayFromVolume
 
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.scene.geometry import grid_of, shape_of

@@ -1,4 +1,4 @@
-"""What was done to the box table, step by step, to be undone and done again. It knows neither Qt nor Slicer."""
+"""The steps of the box table, for undo and redo. It imports neither Qt nor Slicer."""
 
 from __future__ import annotations
 

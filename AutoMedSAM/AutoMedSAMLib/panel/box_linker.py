@@ -1,4 +1,4 @@
-"""Asks the engine which boxes belong together, a moment after the last change."""
+"""Links boxes to objects in the engine, a moment after the last change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from AutoMedSAMLib.model.box_table import BoxTable
 from AutoMedSAMLib.model.run import Message, RunRequest
 from AutoMedSAMLib.qt_timers import SingleShot
 
-# Long enough that a slider on its way asks once, short enough that nobody waits.
+# Long enough that a moving slider links once, short enough that nobody waits.
 _AFTER_MS = 100
 
 

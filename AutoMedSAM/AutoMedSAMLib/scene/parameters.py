@@ -17,7 +17,7 @@ class Parameters:
     """Typed settings over the scene's singleton `vtkMRMLScriptedModuleNode` of this module.
 
     The node is looked up at each access, so that it is the right one after the scene was closed or loaded.
-    Setting a value to what it is already changes nothing and tells nobody.
+    Setting a value to what it is already changes nothing and invokes no event.
     """
 
     @property

@@ -19,7 +19,7 @@ _ALONG = 0.7
 def jump_to_box(volume: Any, bounds: Sequence[float], axis: int = 0) -> None:
     """Shows the middle of a box in the views that belong together, and brings the box into sight where it is not.
 
-    Views of other groups stay: a person compares another study there.
+    Views of other groups stay: another study may be compared there.
 
     Args:
         volume: the volume node.
@@ -42,11 +42,11 @@ def jump_to_box(volume: Any, bounds: Sequence[float], axis: int = 0) -> None:
 
 
 def jump_to_slice(volume: Any, axis: int, slice_index: int) -> None:
-    """Moves the views across `axis`, of `(K, J, I)`, to a slice; the others stay where they are."""
+    """Moves the view across `axis`, of `(K, J, I)`, to a slice; the others stay where they are."""
     node = view_across(volume, axis)
     if node is None:
         return
-    # An oblique volume's slices cross the view: it moves until its middle lies on the slice.
+    # An oblique volume's slices cross the view: it moves until its middle is on the slice.
     middle, normal = _middle(node), _normal(node)
     here = to_voxel(volume, middle)[2 - axis]
     per_mm = to_voxel(volume, middle + normal)[2 - axis] - here
@@ -134,7 +134,7 @@ class ViewObserver:
         self._scene_tags = [
             scene.AddObserver(scene.NodeAddedEvent, self._on_added),
             scene.AddObserver(scene.NodeRemovedEvent, self._on_removed),
-            # A scene that is loaded may bring views without a word about each.
+            # Loading a scene may add views without an event for each.
             scene.AddObserver(scene.EndBatchProcessEvent, lambda *_: self._watch_all()),
         ]
         self._watch_all()
