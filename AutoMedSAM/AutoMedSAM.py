@@ -44,7 +44,7 @@ class AutoMedSAM(ScriptedLoadableModule):
 
     def __init__(self, parent: object) -> None:
         ScriptedLoadableModule.__init__(self, parent)
-        self.parent.title = "AutoMedSAM"
+        self.parent.title = "AutoMedSAM"  # no tr
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         self.parent.dependencies = []
         self.parent.contributors = [_("The AutoMedSAM authors")]

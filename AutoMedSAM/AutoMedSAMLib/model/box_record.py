@@ -32,7 +32,7 @@ class BoxRecord:
 
     def __post_init__(self) -> None:
         if len(self.bounds) != 6:
-            message = f"A box has six bounds, not {len(self.bounds)}."
+            message = f"A box has six bounds, not {len(self.bounds)}."  # no tr
             raise ValueError(message)
 
     @classmethod

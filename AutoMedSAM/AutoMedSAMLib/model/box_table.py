@@ -292,7 +292,7 @@ class BoxTable:
             for number, *bounds in content.get("anchors", []):
                 table._anchors[int(number)] = tuple(float(edge) for edge in bounds)
         except (KeyError, TypeError, ValueError) as error:
-            message = f"not a box table: {error!r}"
+            message = f"not a box table: {error!r}"  # no tr
             raise ValueError(message) from error
         return table
 

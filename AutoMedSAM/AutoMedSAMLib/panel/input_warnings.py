@@ -15,7 +15,7 @@ from AutoMedSAMLib.panel.whole_text import WholeText
 from AutoMedSAMLib.qt_timers import SingleShot
 
 # Dark on amber: to be read on a light and on a dark panel alike.
-_STYLE = "background: #ffd27f; color: #3d2a00; border-radius: 3px; padding: 4px;"
+_STYLE = "background: #ffd27f; color: #3d2a00; border-radius: 3px; padding: 4px;"  # no tr
 _SETTLE_MS = 200
 
 

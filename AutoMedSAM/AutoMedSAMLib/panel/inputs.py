@@ -210,9 +210,8 @@ class InputsPanel:
 
     def _show_output(self) -> None:
         """Names the segmentation that a run would make, as the selector's entry for a new one."""
-        volume = self._parameters.volume(0)
-        known = volume is not None and self._model is not None
-        name = name_of_result(volume, self._model) if known else _("segmentation")
+        volume, model = self._parameters.volume(0), self._model
+        name = _("segmentation") if volume is None or model is None else name_of_result(volume, model)
         self._ui.segmentationSelector.noneDisplay = _("New: {name}").format(name=name)
         self._ui.segmentationSelector.setCurrentNode(self._parameters.segmentation)
 

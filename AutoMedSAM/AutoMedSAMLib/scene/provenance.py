@@ -117,4 +117,4 @@ def tag_of(segment: slicer.vtkSegment, name: str) -> Any:
 
 def checksum(mask: NDArray[np.bool_]) -> int:
     """CRC-32 of a mask, by which a later change is noticed; 0 for an empty one."""
-    return zlib.crc32(np.packbits(mask)) if mask.any() else 0
+    return zlib.crc32(np.packbits(mask).tobytes()) if mask.any() else 0

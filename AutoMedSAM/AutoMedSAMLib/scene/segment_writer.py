@@ -25,7 +25,7 @@ from AutoMedSAMLib.scene.segment_ownership import (
 )
 from AutoMedSAMLib.scene.shared_labelmap import BINARY_LABELMAP, SharedLabelmap, segment_mask_on_grid
 
-CLOSED_SURFACE = "Closed surface"
+CLOSED_SURFACE = "Closed surface"  # no tr
 
 Labels = NDArray[np.uint8]
 Mode = Literal["beside", "replace", "again"]
@@ -290,7 +290,7 @@ class SegmentWriter:
         """The layer, made anew if the user's edits have meanwhile cropped it, replaced it or shared it."""
         layer = self._layer
         if layer is None:
-            message = "Nothing was installed yet."
+            message = "Nothing was installed yet."  # no tr
             raise RuntimeError(message)
         own = set(self.segment_ids.values())
         ours_elsewhere = foreign_segments = False

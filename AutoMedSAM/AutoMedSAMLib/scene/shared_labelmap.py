@@ -14,7 +14,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from AutoMedSAMLib.scene.geometry import Matrix
 
-BINARY_LABELMAP = "Binary labelmap"
+BINARY_LABELMAP = "Binary labelmap"  # no tr
 
 _GRID_TOLERANCE = 0.05
 _SLAB_VOXELS = 1 << 21

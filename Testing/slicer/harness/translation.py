@@ -8,7 +8,7 @@ import contextlib
 import re
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,25 +60,30 @@ def as_module() -> types.ModuleType:
     return module
 
 
-class _Brackets(QtCore.QTranslator):
-    """Translates a text by putting it in brackets, in the given contexts."""
+class _MadeUp(QtCore.QTranslator):
+    """Translates the texts of some contexts with a function."""
 
-    def __init__(self, contexts: frozenset[str]) -> None:
+    def __init__(self, contexts: frozenset[str], function: Callable[[str], str]) -> None:
         super().__init__()
-        self._contexts = contexts
+        self._contexts, self._function = contexts, function
 
     # Qt's own names.
-    def translate(self, context: str, text: str, _disambiguation: Any = None, _n: int = -1) -> str:
-        return f"\N{LEFT DOUBLE ANGLE BRACKET}{text}\N{RIGHT DOUBLE ANGLE BRACKET}" if context in self._contexts else ""
+    def translate(self, context: str, text: str, _disambiguation: Any = None, _n: int = -1) -> str | None:
+        return self._function(text) if context in self._contexts else None
 
     def isEmpty(self) -> bool:
         return False
 
 
+def in_brackets(text: str) -> str:
+    """The text in angle brackets."""
+    return f"«{text}»"
+
+
 @contextlib.contextmanager
-def made_up_language(contexts: frozenset[str]) -> Iterator[None]:
-    """Within it, each text of these contexts is shown in angle brackets."""
-    translator = _Brackets(contexts)
+def made_up_language(contexts: frozenset[str], function: Callable[[str], str] = in_brackets) -> Iterator[None]:
+    """Within it, each text of these contexts is shown as the function gives it."""
+    translator = _MadeUp(contexts, function)
     slicer.app.installTranslator(translator)
     try:
         yield
