@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -32,6 +33,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
+        self._is_open = False
 
     def setup(self) -> None:
         """Slicer calls this once, when the module is opened for the first time. Nothing is computed or installed."""
@@ -70,6 +72,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         """The user opens the module."""
+        self._is_open = True
         self.inputs.choose_defaults()
         self.update()
         self.warnings.listen(True)
@@ -78,6 +81,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self) -> None:
         """The user goes to another module; a run continues."""
+        self._is_open = False
         self.warnings.listen(False)
         self.confidence.unwatch()
         self.boxes.steps.listen(False)
@@ -92,6 +96,21 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.close()
         self.confidence.stop()
         self.boxes.stop()
+
+    def onReload(self) -> None:
+        """Slicer's Reload: the whole library is read again, not only the file that Slicer itself reads.
+
+        A script that imported the library before keeps what it imported.
+        """
+        old = [child for child in self.parent.children() if child.isWidgetType()]
+        for name in [name for name in sys.modules if _is_reloaded(name)]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+        # Slicer only hides them.
+        for child in old:
+            child.deleteLater()
+        if self._is_open:
+            slicer.modules.AutoMedSAMWidget.enter()
 
     def update(self) -> None:
         """Shows the settings of the parameter node."""
@@ -231,3 +250,8 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.run_panel.forget()
         self.boxes.clear()
         self.confidence.update()
+
+
+def _is_reloaded(module: str) -> bool:
+    """Whether a module belongs to the panel: this library, and what the engine shares with it."""
+    return module.split(".", maxsplit=1)[0] == "AutoMedSAMLib" or f"{module}.".startswith("automedsam.contract.")
