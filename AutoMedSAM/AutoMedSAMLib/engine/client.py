@@ -149,7 +149,7 @@ class EngineClient:
         self._send_next()
 
     def _kill_current(self) -> None:
-        """The engine does not react: it is killed. Finished slices stay, and the other requests are sent anew."""
+        """The engine does not react: it is killed. Finished slices stay, and the other requests are sent again."""
         request, self._current = self._current, None
         process, self._process = self._process, None
         self._lines.clear()
@@ -181,7 +181,7 @@ class EngineClient:
 
 def engine_stopped() -> str:
     """The sentence for an engine that ended by itself."""
-    return _("The engine stopped unexpectedly; what was finished is kept, and the next run starts it anew.")
+    return _("The engine stopped unexpectedly; what was finished is kept, and the next run starts it again.")
 
 
 def _ignore(_event: object) -> None:

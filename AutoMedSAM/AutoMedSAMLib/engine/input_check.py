@@ -48,7 +48,7 @@ class InputCheck:
         copy: VolumeExport | None,
         done: Callable[[list[Message]], None],
     ) -> None:
-        """Checks volumes; a check that still goes on is dropped.
+        """Checks volumes; a check in progress is dropped.
 
         Args:
             volumes: one scalar volume for each of the model's modalities, on one grid.

@@ -106,7 +106,7 @@ class VolumeIdentity:
 
 
 class VolumeExport:
-    """A copy of volume nodes' voxels in a file, written bit by bit so that the event loop goes on.
+    """A copy of volume nodes' voxels in a file, written in steps between which the event loop runs.
 
     Args:
         volumes: scalar volumes on one grid; several become the channels of one array `(C, K, J, I)`.
@@ -137,7 +137,7 @@ class VolumeExport:
         return self._written / self._total
 
     def write_chunk(self, seconds: float) -> bool:
-        """Goes on writing for about so long.
+        """Continues writing for about so long.
 
         Returns:
             Whether all is written.

@@ -18,7 +18,7 @@ class BoxState:
 
     Attributes:
         table: the table; never changed.
-        volume_id: ID of the node of the volume that the boxes lie in.
+        volume_id: ID of the node of the boxes' volume.
         segmentation_id: ID of the node of the segmentation that shows them.
         threshold: the threshold that was chosen; None for the model's own.
     """

@@ -76,7 +76,7 @@ class BoxesPanel:
         self._buttons = BoxButtons(ui, self._on_add)
         self.editor = BoxEditor(self._on_box_moved, self._on_box_dropped)
         self.steps = BoxSteps(ui, self.state, self._restore)
-        # Ticks arrive from within the tree's own events, where it must not be filled anew.
+        # Ticks arrive from within the tree's own events, where it must not be refilled.
         self._refresh_soon = SingleShot(0, self.refresh)
         self._slider = ThresholdSlider(ui, parameters, lambda: self.table, self.steps, self._link_and_refresh)
         self._linker = BoxLinker(logic, self._link_input, self._on_linked, calls.show_status)
@@ -211,7 +211,7 @@ class BoxesPanel:
         self.editor.hide()
 
     def stop(self) -> None:
-        """Nothing comes from here any more."""
+        """Stops for good."""
         self._refresh_soon.stop()
         self._linker.stop()
         self._result.stop()

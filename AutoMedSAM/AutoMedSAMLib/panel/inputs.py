@@ -166,7 +166,7 @@ class InputsPanel:
         return known
 
     def _add_model(self, folder: Path) -> Model:
-        """Reads a model's folder, again if it is known: it may have been trained anew."""
+        """Reads a model's folder, again if it is known: it may have been trained again."""
         model = read_model(folder)
         places = [index for index, one in enumerate(self._models) if _is_same_folder(one.folder, folder)]
         if places:

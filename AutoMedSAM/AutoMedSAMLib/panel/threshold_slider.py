@@ -21,7 +21,7 @@ class ThresholdSlider:
         parameters: where the threshold is kept.
         table: gives the box table.
         steps: where a move is noted as a step.
-        changed: called when the table has another threshold, so that it is linked and shown anew.
+        changed: called when the table has another threshold, so that it is linked and shown again.
     """
 
     def __init__(

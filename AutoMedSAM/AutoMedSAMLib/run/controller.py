@@ -133,7 +133,7 @@ class RunController:
         self._guard(self._next_step)
 
     def _guard(self, step: Callable[..., None], *arguments: object) -> None:
-        """Qt drops an exception that nobody catches, and the run would go on for ever."""
+        """Calls a step. Qt drops uncaught exceptions, and the run would never end."""
         try:
             step(*arguments)
         except AutoMedSAMError as error:

@@ -85,7 +85,7 @@ class OutputNode:
         return message.format(other=other, node=self.node.GetName())
 
     def remove_if_new(self) -> None:
-        """Removes a node that was made for the run, unless somebody has put something into it."""
+        """Removes a node that was made for the run, unless it has segments now."""
         scene = slicer.mrmlScene
         if self._is_new and scene.IsNodePresent(self.node) and not self.node.GetSegmentation().GetNumberOfSegments():
             scene.RemoveNode(self.node)

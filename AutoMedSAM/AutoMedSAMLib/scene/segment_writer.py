@@ -287,7 +287,7 @@ class SegmentWriter:
                 segment.AddRepresentation(BINARY_LABELMAP, layer.image)
 
     def _whole_layer(self) -> SharedLabelmap:
-        """The layer, made anew if the user's edits have meanwhile cropped it, replaced it or shared it."""
+        """The layer, made again if the user's edits have meanwhile cropped it, replaced it or shared it."""
         layer = self._layer
         if layer is None:
             message = "Nothing was installed yet."  # no tr
