@@ -263,7 +263,7 @@ def test_translation_reaches_errors_and_progress(other_language, scripted_logic,
 
     with pytest.raises(AutoMedSAMError, match=r"^«There is no model nonsense: .*»$"):
         find_model("nonsense")
-    with pytest.raises(AutoMedSAMError, match=r"^«The min score 2 is out of range: .*»$"):
+    with pytest.raises(AutoMedSAMError, match=r"^«The threshold \(min score\) 2 is out of range: .*»$"):
         scripted_logic.process(small_flair, threshold=2)
     progress = Progress()
     progress.enter("detect", 40)

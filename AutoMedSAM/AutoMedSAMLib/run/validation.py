@@ -29,7 +29,7 @@ def check_request(request: RunRequest) -> None:
         message = _("The model {model} has no {backend} files here; choose the other backend.")
         raise AutoMedSAMError(message.format(model=request.model.name, backend=request.backend.upper()))
     if request.threshold is not None and not 0 < request.threshold <= 1:
-        message = _("The min score {score} is out of range: give a number above 0 and at most 1.")
+        message = _("The threshold (min score) {score} is out of range: give a number above 0 and at most 1.")
         raise AutoMedSAMError(message.format(score=request.threshold))
     check_volumes(request.volumes, request.model.modalities)
     if request.segmentation is not None:
@@ -58,8 +58,12 @@ def check_volumes(volumes: Sequence[slicer.vtkMRMLScalarVolumeNode | None], moda
         # Boxes and slices are straight along the voxels; a non-linear transform, as for a gantry tilt, bends both.
         check_transform(volume)
     if len(volumes) > len(modalities):
-        message = _("The model takes one volume for each of {modalities}, not {given} volumes.")
-        raise AutoMedSAMError(message.format(modalities=", ".join(modalities), given=len(volumes)))
+        one, several = (
+            _("The model takes 1 volume ({names}), not {given}."),
+            _("The model takes {count} volumes ({names}), not {given}."),
+        )
+        message = one if len(modalities) == 1 else several
+        raise AutoMedSAMError(message.format(count=len(modalities), names=", ".join(modalities), given=len(volumes)))
     nodes: list[Any] = list(volumes)
     for index, other in enumerate(nodes[1:], start=1):
         if other in nodes[:index]:

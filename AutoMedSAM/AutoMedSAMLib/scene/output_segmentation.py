@@ -81,7 +81,7 @@ class OutputNode:
         other = self._other_geometry()
         if not other:
             return ""
-        message = _("Exports and the Segment Editor resample it to the geometry of {other}, which {node} has.")
+        message = _("{node} has the geometry of {other}: exports and the Segment Editor resample the result to it.")
         return message.format(other=other, node=self.node.GetName())
 
     def remove_if_new(self) -> None:

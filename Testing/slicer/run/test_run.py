@@ -57,7 +57,7 @@ def test_cancel_is_answered_within_a_second_and_keeps_what_is_finished(
     scripted_logic.cancel()
     wait_until(lambda: heard.outcomes)
     assert time.monotonic() - began < 1.0
-    assert heard.outcome.status == "cancelled" and "2 slices" in heard.outcome.message
+    assert heard.outcome.status == "cancelled" and "2 finished slices" in heard.outcome.message
     assert labels_in(heard.run.segmentation, small_flair, heard.run.segment_ids)[3:5].sum() == 60
     assert not scripted_logic.is_running and scripted_logic.can_undo
 
@@ -133,7 +133,7 @@ def test_one_run_at_a_time(begin_run: Any, scripted_logic: Any, small_flair: Any
     from runs import Recorder, request_for
 
     begin_run()
-    with pytest.raises(AutoMedSAMError, match="goes on already"):
+    with pytest.raises(AutoMedSAMError, match="Another run is in progress"):
         scripted_logic.start(request_for(small_flair), Recorder())
 
 
