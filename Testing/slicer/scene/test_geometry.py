@@ -118,7 +118,7 @@ def test_what_is_wrong_with_volumes_is_told_in_a_sentence(volume: Any, add_volum
         ([empty], ["FLAIR"], "empty has no voxels"),
         ([volume, elsewhere], ["FLAIR", "T1"], "elsewhere does not have the same voxel grid as FLAIR"),
         ([volume, volume], ["FLAIR", "T1"], "FLAIR is chosen as FLAIR and as T1: choose a volume for each"),
-        ([volume, smaller], ["FLAIR", "T1"], "smaller does not lie on the voxels of FLAIR"),
+        ([volume, smaller], ["FLAIR", "T1"], "smaller does not have the same voxel grid as FLAIR"),
     ):
         with pytest.raises(AutoMedSAMError, match=sentence):
             check_volumes(volumes, modalities)
