@@ -17,7 +17,8 @@ from AutoMedSAMLib.logic import AutoMedSAMLogic
 from AutoMedSAMLib.model.box_history import BoxState
 from AutoMedSAMLib.model.run import Message, Outcome, RunInfo, RunRequest
 from AutoMedSAMLib.panel import questions
-from AutoMedSAMLib.panel.boxes import BoxesPanel, PanelCalls
+from AutoMedSAMLib.panel.boxes import BoxesPanel
+from AutoMedSAMLib.panel.calls import PanelCalls
 from AutoMedSAMLib.panel.confidence import ConfidencePanel
 from AutoMedSAMLib.panel.input_warnings import InputWarnings
 from AutoMedSAMLib.panel.inputs import InputsPanel
@@ -124,6 +125,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.boxes.show_threshold()
             if self.boxes.restore():
                 self.confidence.update()
+            self.boxes.update_buttons()
             self.warnings.update()
         self._update_ready()
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import qt
@@ -24,6 +23,7 @@ from AutoMedSAMLib.panel.box_result import BoxResult
 from AutoMedSAMLib.panel.box_steps import BoxSteps
 from AutoMedSAMLib.panel.box_summary import summary, why_not_propagate
 from AutoMedSAMLib.panel.box_tree import BoxSelection, BoxTree
+from AutoMedSAMLib.panel.calls import PanelCalls
 from AutoMedSAMLib.panel.threshold_slider import ThresholdSlider
 from AutoMedSAMLib.qt_timers import SingleShot
 from AutoMedSAMLib.scene import slice_views
@@ -31,23 +31,6 @@ from AutoMedSAMLib.scene.parameters import Parameters
 from AutoMedSAMLib.scene.planes import display_name
 
 _PLAIN = (1.0, 0.85, 0.2)
-
-
-@dataclass(frozen=True)
-class PanelCalls:
-    """What the Boxes part needs of the rest of the panel.
-
-    Attributes:
-        request: gives the request for a run with the present settings; None while something is missing.
-        propagate: starts a run over these boxes and tracklets.
-        show_status: shows a sentence in the status line.
-        on_replaced: called after the table was replaced: by a run, by undo, with another scene.
-    """
-
-    request: Callable[[], RunRequest | None]
-    propagate: Callable[[RunRequest, list[Message], list[Message]], None]
-    show_status: Callable[[str], None]
-    on_replaced: Callable[[], None]
 
 
 class BoxesPanel:
@@ -70,7 +53,7 @@ class BoxesPanel:
         self.table = BoxTable()
         # The table of a run that has not linked its boxes yet, with its volume and segmentation.
         self._incoming: BoxState | None = None
-        self._result = BoxResult(parameters, self._update_buttons)
+        self._result = BoxResult(parameters, self.update_buttons)
         self.tree = BoxTree(ui.boxTree, self._on_selected, self._on_ticked)
         self._selection = BoxSelection(self.tree, lambda: self._shown)
         self._buttons = BoxButtons(ui, self._on_add)
@@ -168,7 +151,7 @@ class BoxesPanel:
         if running:
             self._linker.stop()
             self._ui.editButton.checked = False
-        self._update_buttons()
+        self.update_buttons()
 
     def finish(self, outcome: Outcome, run: RunInfo, before: BoxState, wrote: bool) -> None:
         """A run is over: what was segmented is noted, and saved.
@@ -223,7 +206,22 @@ class BoxesPanel:
         self.tree.fill(self._shown, detecting=self._shown is not self.table)
         incoming = None if self._incoming is None else self._incoming.table
         self._ui.boxHintLabel.text = summary(self.table, incoming)
-        self._update_buttons()
+        self.update_buttons()
+
+    def update_buttons(self) -> None:
+        """Enables the buttons for the present choice of volume and model, and explains them."""
+        self.steps.show(enabled=not self._running)
+        state = ButtonState(
+            running=self._running,
+            selected=len(self._selection.ids()),
+            one_row=self.tree.selected_box() is not None,
+            any_accepted=self._selection.any_accepted(),
+            why_not_add="" if self.volume is not None and self._model else _("Click Apply first."),
+            why_not_propagate=self._why_not_propagate(),
+            why_propagate=self._why_propagate(),
+            one_object=self.tree.is_object_selected(),
+        )
+        self._buttons.show(state)
 
     # From the user
 
@@ -244,7 +242,7 @@ class BoxesPanel:
         elif volume is not None and at is not None:
             slice_views.jump_to_slice(volume, self.table.axis, at)
         self._show_selected()
-        self._update_buttons()
+        self.update_buttons()
 
     def _on_ticked(self, ids: list[int], accepted: bool) -> None:
         if not self._running:
@@ -272,7 +270,7 @@ class BoxesPanel:
                 self._dragging = True
             self.table.edit(box.id, bounds)
             self.tree.show_bounds_changed(self.table[box.id])
-            self._update_buttons()
+            self.update_buttons()
 
     def _on_box_dropped(self) -> None:
         self._dragging = False
@@ -379,20 +377,6 @@ class BoxesPanel:
         color = next((one["color"] for one in segments if one["value"] == box.label), _PLAIN)
         editing = bool(self._ui.editButton.checked) and self.tree.selected_box() is not None
         self.editor.show(volume, self.table.axis, box.bounds, color, editing)
-
-    def _update_buttons(self) -> None:
-        self.steps.show(enabled=not self._running)
-        state = ButtonState(
-            running=self._running,
-            selected=len(self._selection.ids()),
-            one_row=self.tree.selected_box() is not None,
-            any_accepted=self._selection.any_accepted(),
-            why_not_add="" if self.volume is not None and self._model else _("Click Apply first."),
-            why_not_propagate=self._why_not_propagate(),
-            why_propagate=self._why_propagate(),
-            one_object=self.tree.is_object_selected(),
-        )
-        self._buttons.show(state)
 
     def _why_not_propagate(self) -> str:
         if self._running:

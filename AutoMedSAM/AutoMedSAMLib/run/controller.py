@@ -270,6 +270,10 @@ class RunController:
         if outcome.status == "finished":
             started.writer.install()
         self._write_provenance()
+        if outcome.status == "finished" and self._again:
+            # The engine's number misses slices that were kept by hand, and those of earlier runs.
+            report = outcome.report | {"volume_ml": started.writer.volumes_ml()}
+            self._outcome = replace(outcome, report=report)
         self._notes = self._find_notes()
         if self.has_written and wants_surfaces(started.writer):
             self._progress.enter("surface")

@@ -130,7 +130,7 @@ class Parameters:
 
     @boxes.setter
     def boxes(self, text: str) -> None:
-        self._set("Boxes", quote(text))
+        self._set("Boxes", quote(text, safe=",:[]"))
 
     def _get(self, name: str) -> str:
         return self.node.GetParameter(name) or ""

@@ -198,6 +198,15 @@ class SegmentWriter:
         """The label values `(K, J, I)` as they are in the segmentation now, no copy; None before `install`."""
         return None if self._layer is None else self._whole_layer().array
 
+    def volumes_ml(self) -> dict[str, float]:
+        """The volume of each label in ml, by the label's name, as it is in the segmentation now."""
+        labels = self.labels
+        voxel = float(np.prod(self._volume.GetSpacing())) / 1000
+        return {
+            label["name"]: 0.0 if labels is None else np.count_nonzero(labels == label["value"]) * voxel
+            for label in self._model.segments
+        }
+
     def _last_run(self) -> dict[int, ManagedSegment]:
         """For each label the segment that was written last, if it has this grid."""
         return {

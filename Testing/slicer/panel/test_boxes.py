@@ -339,10 +339,12 @@ def test_boxes_of_another_volume_cannot_be_propagated(done, flair, slicer_app):
     other = flair("other")
     slicer_app.processEvents()
     done.boxes.table.reject([2])
+    first = done.inputs.volume_selectors[0].currentNode()
     done.inputs.volume_selectors[0].setCurrentNode(other)
-    done.boxes.refresh()
     assert not done.ui.propagateButton.enabled
     assert "another volume" in done.ui.propagateButton.toolTip
+    done.inputs.volume_selectors[0].setCurrentNode(first)
+    assert done.ui.propagateButton.enabled
 
 
 def test_leaving_the_module_takes_the_box_out_of_the_views(done, panel, scene):
