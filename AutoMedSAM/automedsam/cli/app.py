@@ -52,7 +52,7 @@ BackendChoice = Annotated[
 ]
 Threshold = Annotated[
     float | None,
-    typer.Option(help="The confidence, 0 to 1, from which an object is accepted.", show_default="the model's own"),
+    typer.Option(help="The score, 0 to 1, from which an object is accepted.", show_default="the model's own"),
 ]
 PlaneChoice = Annotated[
     Plane | None,
