@@ -156,6 +156,8 @@ class BoxTree:
         tree.setHeaderLabels(headers)
         for column, tip in enumerate(_header_tips()):
             tree.headerItem().setToolTip(column, tip)
+        # Names of a model's labels differ at their ends: "Hippocampus, anterior" and "Hippocampus, posterior".
+        tree.setTextElideMode(qt.Qt.ElideLeft)
         header = tree.header()
         header.setStretchLastSection(False)
         for column in range(len(headers)):
@@ -207,7 +209,8 @@ class BoxTree:
         item.setData(SLICE, qt.Qt.DisplayRole, box.slice)
         item.setData(SLICE, _BOX_ID, box.id)
         item.setData(SLICE, _SLICE, box.slice)
-        self._set_label(item, box.label)
+        # One name for all would only be repeated in each row.
+        self._set_label(item, box.label, named=len(self._segments) > 1)
         item.setText(SCORE, _score(None if box.drawn else box.score))
         if detecting:
             return item
@@ -240,9 +243,10 @@ class BoxTree:
             item.setToolTip(column, tip)
         return item
 
-    def _set_label(self, item: Any, label: int) -> None:
+    def _set_label(self, item: Any, label: int, *, named: bool = True) -> None:
         if label in self._segments:
-            item.setText(LABEL, self._segments[label]["name"])
+            if named:
+                item.setText(LABEL, self._segments[label]["name"])
             item.setToolTip(LABEL, self._segments[label]["name"])
             item.setIcon(LABEL, self._swatches[label])
 
