@@ -165,8 +165,18 @@ class RunController:
             getattr(self, f"_on_{event['event']}", self._on_other)(event)
 
     def _on_started(self, event: Message) -> None:
+        output = OutputNode(self.request.segmentation, self.request.volumes[0], self.request.model)
+        try:
+            started = self._begin_writing(event, output)
+        except Exception:
+            output.remove_if_new()
+            raise
+        self._started = started
+        self._notify(self._listener.on_started, started.run)
+        self._schedule(0, self._write)
+
+    def _begin_writing(self, event: Message, output: OutputNode) -> _Started:
         request, volume = self.request, self.request.volumes[0]
-        output = OutputNode(request.segmentation, volume, request.model)
         axis, slices = int(event["axis"]), (int(event["slices"][0]), int(event["slices"][1]))
         mode: Mode = "again" if self._again else "replace" if request.replace else "beside"
         writer = SegmentWriter(output.node, request.model, volume, axis, slices=slices, mode=mode)
@@ -184,9 +194,7 @@ class RunController:
             warnings=event.get("warnings", []),
             segment_ids=writer.segment_ids,
         )
-        self._started = _Started(run, output, writer)
-        self._notify(self._listener.on_started, run)
-        self._schedule(0, self._write)
+        return _Started(run, output, writer)
 
     def _on_stage(self, event: Message) -> None:
         self._progress.enter(event["stage"], int(event["total"]))

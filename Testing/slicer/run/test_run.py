@@ -162,3 +162,28 @@ def test_a_run_started_from_the_end_of_another(
     engine.finish(0)
     wait_until(lambda: first.outcomes)
     assert scripted_logic.is_running
+
+
+def test_run_whose_labels_cannot_be_read_leaves_no_empty_segmentation(
+    scripted_logic: Any, small_flair: Any, scene: Any, wait_until: Any
+) -> None:
+    from runs import Recorder, ScriptedEngine, request_for
+
+    heard = Recorder()
+    scripted_logic.start(request_for(small_flair), heard)
+    wait_until(lambda: ScriptedEngine.started and ScriptedEngine.started[0].sent)
+    engine = ScriptedEngine.started[0]
+    engine.say(
+        id=engine.asked["id"],
+        event="started",
+        plane="axial",
+        axis=0,
+        slices=[0, 11],
+        threshold=0.4,
+        device="CPU",
+        model={"name": "glioma", "version": "0.1.0", "hash": "abc"},
+        engine="0.1.0",
+    )
+    wait_until(lambda: heard.outcomes)
+    assert heard.outcome.status == "failed" and heard.outcome.message.startswith("The run failed (")
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
