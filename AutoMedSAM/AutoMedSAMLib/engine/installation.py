@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import slicer
+from slicer.i18n import tr as _
 
 from automedsam.contract.backends import Backend
 from AutoMedSAMLib.errors import AutoMedSAMError
@@ -26,7 +27,7 @@ _SOURCE_ONLY = "sam2,iopath,antlr4-python3-runtime"
 
 
 def ensure(backend: str) -> None:
-    """Sees to it that a backend can run, asking before anything is installed.
+    """Installs what a backend lacks, and asks before.
 
     While Slicer is being tested, nothing is asked or installed.
 
@@ -34,7 +35,7 @@ def ensure(backend: str) -> None:
         backend: "int8" or "fp32".
 
     Raises:
-        AutoMedSAMError: If the user would not, the installation failed, or the PyTorch extension is missing.
+        AutoMedSAMError: If the user declined, the installation failed, or the PyTorch extension is missing.
     """
     if slicer.app.testingEnabled():
         return
@@ -62,7 +63,7 @@ def _ensure_requirements(constraints: Path) -> None:
         )
 
     with _wheels_only():
-        _attempt("what the engine needs", install)
+        _attempt(_("the engine's packages"), install)
 
 
 def _ensure_requirements_without_packaging(constraints: Path) -> None:
@@ -70,7 +71,8 @@ def _ensure_requirements_without_packaging(constraints: Path) -> None:
     missing = [line for line in _requirement_lines() if not _is_installed(line)]
     if not missing:
         return
-    _ask(f"AutoMedSAM's engine needs {', '.join(missing)}. Install from PyPI into Slicer's Python now?")
+    question = _("AutoMedSAM's engine needs {packages}. Install from PyPI into Slicer's Python now?")
+    _ask(question.format(packages=", ".join(missing)))
     options = ["--only-binary=:all:", "--constraint", str(constraints)]
     _attempt(", ".join(missing), lambda: slicer.util.pip_install([*options, *missing]))
 
@@ -80,9 +82,9 @@ def _ensure_pytorch(constraints: Path) -> None:
         try:
             import PyTorchUtils
         except ImportError as error:
-            message = (
+            message = _(
                 "The FP32 backend needs PyTorch: install the extension PyTorch in the Extensions Manager and restart "
-                "Slicer, or choose INT8, which needs none."
+                "Slicer, or choose INT8, which does not need it."
             )
             raise AutoMedSAMError(message) from error
 
@@ -94,7 +96,8 @@ def _ensure_pytorch(constraints: Path) -> None:
 
         _attempt(torch, install_torch)
     if importlib.util.find_spec("sam2") is None:
-        _ask(f"The FP32 backend needs sam2 and {', '.join(_SAM2_NEEDS)}. Install them into Slicer's Python now?")
+        question = _("The FP32 backend needs sam2 and {packages}. Install them into Slicer's Python now?")
+        _ask(question.format(packages=", ".join(_SAM2_NEEDS)))
         options = ["--constraint", str(constraints)]
         wheels = ["--only-binary=:all:", f"--no-binary={_SOURCE_ONLY}"]
 
@@ -114,18 +117,18 @@ def _attempt(what: str, install: Callable[[], object]) -> None:
     except Exception as error:
         if "declined" in str(error).lower():
             raise _declined(what) from error
-        message = f"Installing {what} failed; check the network connection, see the details, and try again."
-        raise AutoMedSAMError(message, repr(error)) from error
+        message = _("Installing {packages} failed; check the network connection, see the details, and try again.")
+        raise AutoMedSAMError(message.format(packages=what), repr(error)) from error
 
 
 def _ask(question: str) -> None:
     if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_REQUESTER):
-        what = "what it needs"
-        raise _declined(what)
+        raise _declined(_("the packages"))
 
 
 def _declined(what: str) -> AutoMedSAMError:
-    return AutoMedSAMError(f"Nothing was run, since installing {what} was declined; press Apply to be asked again.")
+    message = _("Nothing was run, since installing {packages} was declined; click Apply to be asked again.")
+    return AutoMedSAMError(message.format(packages=what))
 
 
 def _requirement_lines() -> Sequence[str]:

@@ -286,7 +286,7 @@ def check_threshold(threshold: float | None) -> None:
         AutoMedSAMError: If it is not above 0 and at most 1.
     """
     if threshold is not None and not 0 < threshold <= 1:
-        message = f"The threshold {threshold} is not a confidence: give a number above 0 and at most 1."
+        message = f"The threshold {threshold} is not a score: give a number above 0 and at most 1."
         raise AutoMedSAMError(message)
 
 
