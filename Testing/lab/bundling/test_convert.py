@@ -18,12 +18,13 @@ onnx = pytest.importorskip("onnx", reason="the lab is not installed")
 from published_files import TINY, TINY_SAM2, random_weights, write_medical_sam2, write_medsam2  # noqa: E402
 
 from automedsam.bundle import Bundle, load_bundle  # noqa: E402
+from automedsam.contract.backends import Backend  # noqa: E402
 from automedsam.core.boxes import Box  # noqa: E402
 from automedsam.core.volume import Plane  # noqa: E402
 from automedsam.detection.detector import ResizeMode  # noqa: E402
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam.io.volume_reader import read_volume  # noqa: E402
-from automedsam.pipeline.backends import Backend, load_model  # noqa: E402
+from automedsam.pipeline.backends import load_model  # noqa: E402
 from automedsam.pipeline.run import SegmentationRun  # noqa: E402
 from automedsam.sam2.networks import Sam2Networks  # noqa: E402
 from automedsam.sam2.propagation import Prompt, Sam2Segmenter  # noqa: E402
@@ -147,8 +148,8 @@ def test_manifest_has_what_the_published_file_tells(converted: tuple[Bundle, lis
 def test_every_file_of_the_bundle_is_in_the_manifest(converted: tuple[Bundle, list[str]]) -> None:
     bundle, _ = converted
     assert {path.name for path in bundle.folder.iterdir()} == {"bundle.json", *bundle.manifest["files"]}
-    for precision in ("int8", "fp32", "torch"):
-        assert bundle.has(precision) and bundle.files(precision)
+    assert bundle.backends() == list(Backend)
+    assert all(bundle.files(backend) for backend in Backend)
 
 
 def test_both_models_are_quantized(converted: tuple[Bundle, list[str]]) -> None:
