@@ -30,7 +30,7 @@ class Bundle:
     """A model for one task, as its manifest describes it.
 
     Attributes:
-        folder: where the manifest lies.
+        folder: the folder of the manifest.
         manifest: the JSON of the manifest.
 
     Example:

@@ -2,7 +2,7 @@
 
 
 class AutoMedSAMError(Exception):
-    """Something the user can put right, in one sentence that says how.
+    """Something the user can correct, in one sentence that explains how.
 
     Front ends show the message as it stands and nothing else: the command line prints it and exits with 2,
     the panel shows it under its Apply button.

@@ -59,8 +59,8 @@ class Volume:
         name: What to call the volume in messages and reports.
         notes: What a user should know of the file it was read from, one sentence each.
         nifti_header: The header it was read with, if any; a NIfTI mask repeats its two transforms.
-        described: For each channel, what its file says of it: "name", and DICOM tags by keyword.
-        colors: Whether its channels are red, green, blue and perhaps alpha, as far as the file tells.
+        described: For each channel, its file's description of it: "name", and DICOM tags by keyword.
+        colors: Whether its channels are red, green, blue and perhaps alpha, as far as the file states.
         is_video: Whether its slices are moments in time; its spacing is then a convention, not a measure.
 
     Raises:

@@ -38,8 +38,8 @@ def check_output(path: Path, volume: Volume | None = None, inputs: Sequence[Path
         inputs: The files that the run reads, none of which may be overwritten.
 
     Raises:
-        AutoMedSAMError: If the name says no known format or one that cannot carry the volume, the folder is missing
-            or cannot be written, or the file is one of the inputs.
+        AutoMedSAMError: If the suffix is of no known format, or of one that cannot hold the volume, the folder is
+            missing or cannot be written, or the file is one of the inputs.
     """
     suffix = _suffix(path)
     if suffix == PICTURE_SUFFIX and volume is not None and volume.shape[0] != 1:

@@ -1,4 +1,4 @@
-"""Files in, a volume out, or one sentence that says why not."""
+"""Reads a volume from files; a file that cannot be read ends in one sentence with the reason."""
 
 from __future__ import annotations
 
@@ -242,8 +242,8 @@ def _wrong_channels(sources: list[Path], volume: Volume, expected: int) -> str:
 
 
 def _unreadable(path: Path, error: RuntimeError) -> str:
-    said = str(error)
+    text = str(error)
     for sign, reason in _REASONS.items():
-        if sign in said:
+        if sign in text:
             return f"{path} {reason}."
-    return f"{path} cannot be read as an image (damaged, or not what its name says); copy or export it again."
+    return f"{path} cannot be read as an image (it is damaged, or its suffix is wrong); copy or export it again."

@@ -130,7 +130,7 @@ class RequestHandler:
         labels: Voxels,
         cancelled: threading.Event,
     ) -> None:
-        """Tells what happens in a run, and keeps its labels up to date."""
+        """Sends the events of a run, and keeps its labels up to date."""
         number = request["id"]
         shown = _on_frames(run, labels)
         first, last = (codec.grid.slice_index(frame) for frame in run.frames)
@@ -154,8 +154,8 @@ class RequestHandler:
                     self._send("stage", id=number, stage=stage.value, total=total)
                 case SliceDetected(index, boxes):
                     done += 1
-                    told = codec.boxes(index, boxes)
-                    self._send("boxes", id=number, slice=codec.grid.slice_index(index), boxes=told, done=done)
+                    found = codec.boxes(index, boxes)
+                    self._send("boxes", id=number, slice=codec.grid.slice_index(index), boxes=found, done=done)
                 case TrackletsLinked(tracklets):
                     self._send("tracklets", id=number, tracklets=codec.tracklets(tracklets))
                 case SliceSegmented(index, values):
