@@ -110,7 +110,7 @@ def plot_points(points: Sequence[Point], title: str, path: Path) -> None:
 
 
 def _track(run: SegmentationRun, detected: SegmentationRun) -> int:
-    """Propagates what another run detected; tells how many slices of objects were computed."""
+    """Propagates what another run detected; returns how many slices of objects were computed."""
     for event in run.propagate(detected.tracklets):
         if isinstance(event, Finished):
             return int(np.sum([len(followed.masks) for followed in run.tracker.objects]))

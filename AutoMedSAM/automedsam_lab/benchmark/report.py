@@ -21,8 +21,8 @@ _BEGIN, _END = "<!-- bench -->", "<!-- end of bench -->"
 
 def markdown(benchmarks: Sequence[Benchmark], machine: dict[str, str | int]) -> str:
     """A table of the contenders and a table of the stages for each bundle, and what they were measured on."""
-    told = ", ".join(f"{key} {value}" for key, value in machine.items() if key not in ("cpu", "cores"))
-    lines = [f"Measured on {machine['cpu']}, {machine['cores']} cores ({told}).", ""]
+    packages = ", ".join(f"{key} {value}" for key, value in machine.items() if key not in ("cpu", "cores"))
+    lines = [f"Measured on {machine['cpu']}, {machine['cores']} cores ({packages}).", ""]
     for benchmark in benchmarks:
         lines += [*_head(benchmark), _contenders(benchmark).to_markdown(), "", _stages(benchmark).to_markdown(), ""]
     return "\n".join(lines)
@@ -133,8 +133,8 @@ def _draw(axis: Axes, benchmark: Benchmark) -> None:
         axis.barh(names, widths, left=left, label=stage, height=0.6)
         left = [start + width for start, width in zip(left, widths, strict=True)]
     for row, result in enumerate(benchmark.results):
-        told = f" {_per_slice(benchmark, result, FOLLOW)} ms, x {benchmark.ratio(result):.1f}"
-        axis.text(left[row], row, told, va="center", fontsize=8)
+        label = f" {_per_slice(benchmark, result, FOLLOW)} ms, x {benchmark.ratio(result):.1f}"
+        axis.text(left[row], row, label, va="center", fontsize=8)
     axis.set_xlim(0, 1.25 * max(left))
     axis.invert_yaxis()
     axis.set_title(f"{benchmark.bundle}\n{benchmark.about}", fontsize=9, loc="left")

@@ -123,7 +123,7 @@ class Benchmark:
         options: how it was measured.
         load: the machine's load average when it began, or None where the system does not tell.
         absent: why a contender is not there, each a sentence.
-        results: the contenders, the slowest road first.
+        results: the contenders, the slowest first.
     """
 
     bundle: str
@@ -187,7 +187,7 @@ def bench(bundle: Bundle, options: Options) -> Benchmark:
 
 
 def contenders(bundle: Bundle) -> tuple[list[str], list[str]]:
-    """Who can take part, and for each other one a sentence that says why not."""
+    """The contenders that can take part, and a sentence with the reason for each of the others."""
     there, absent = [], []
     if bundle.segmenter.box_as_mask:
         absent.append(
@@ -242,21 +242,21 @@ class _Process:
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # Why it has ended is what `answer` says.
+            pass  # `answer` reports why it has ended.
         return self.answer()
 
     def answer(self) -> dict[str, Any]:
         """The next answer.
 
         Raises:
-            AutoMedSAMError: with what the process says, or with its last words if it has ended.
+            AutoMedSAMError: with the process's message, or its last output if it has ended.
         """
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             code = self._process.wait()
             words = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-            message = f"{TITLES[self.name]} ended with code {code} ({' '.join(words) or 'it said nothing'})."
+            message = f"{TITLES[self.name]} ended with code {code} ({' '.join(words) or 'without any output'})."
             raise AutoMedSAMError(message)
         answer: dict[str, Any] = json.loads(line)
         if answer["event"] == "error":

@@ -41,7 +41,7 @@ class Implementation:
     Attributes:
         name: in the table.
         open: loads a model file.
-        batch: how many inputs at once; times are told for one.
+        batch: how many inputs at once; times are given for one.
     """
 
     name: str
@@ -269,8 +269,8 @@ def _cell(timings: Sequence[Timing], part: str, contender: str) -> str:
         return "-"
     if found.failed:
         return "failed"
-    told = f"{median(found.wall):.1f} / {median(found.cpu):.1f}"
+    times = f"{median(found.wall):.1f} / {median(found.cpu):.1f}"
     if found is of_part[0]:
-        return told
+        return times
     ratio = median(first / other for first, other in zip(of_part[0].wall, found.wall, strict=True))
-    return f"{told}, x {ratio:.2f}, {found.apart:.1%}"
+    return f"{times}, x {ratio:.2f}, {found.apart:.1%}"

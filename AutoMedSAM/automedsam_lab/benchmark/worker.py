@@ -1,6 +1,6 @@
 """One contender of `automedsam-lab bench` in a process of its own, so that its peak memory is its own.
 
-`python -m automedsam_lab.benchmark.worker JOB.json` loads the model and says "ready"; each line on standard input is
+`python -m automedsam_lab.benchmark.worker JOB.json` loads the model and prints "ready"; each line on standard input is
 one run, answered by "done". The end of standard input ends the process.
 """
 

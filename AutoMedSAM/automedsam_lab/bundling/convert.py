@@ -48,7 +48,7 @@ MAX_CLIPS = 6
 
 
 class DoesNotFitError(AutoMedSAMError):
-    """A checkpoint that is not of the network it was said to be; `mismatch` has every key."""
+    """A checkpoint of another network than the one asked for; `mismatch` has every key."""
 
     def __init__(self, message: str, mismatch: Mismatch) -> None:
         super().__init__(message)
@@ -172,7 +172,7 @@ class _Sources:
 
 
 def _fill(folder: Path, sources: _Sources, manifest: dict[str, Any]) -> None:
-    """Writes the models into a folder, and what the manifest says of them into `manifest`."""
+    """Writes the models into a folder, and their entries into `manifest`."""
     request, architecture, detector = sources.request, sources.architecture, sources.detector
     differences, plan = _write_segmenter(folder, sources)
     settings = _settings(request, architecture)
@@ -308,7 +308,7 @@ def _write_segmenter(folder: Path, sources: _Sources) -> tuple[dict[str, float],
     request, architecture, state = sources.request, sources.architecture, sources.state
     model = build_sam2(architecture).eval()
     fresh = {key: torch.zeros_like(value) for key, value in model.state_dict().items() if key not in state}
-    # What the configuration says is zero is all that may be absent here: `match_state_dict` has seen to it.
+    # Only what the configuration sets to zero may be absent here: `match_state_dict` has checked it.
     model.load_state_dict({**state, **fresh})
     differences = export_segmenter(model, folder)
     fp32 = {part: (folder / f"{part}.onnx").replace(folder / f"{part}.{FP32}.onnx") for part in NETWORK_NAMES}

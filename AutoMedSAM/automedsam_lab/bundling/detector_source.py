@@ -34,7 +34,7 @@ class DetectorMetadata:
     """What the lab's detectors tell of the data that they learnt from; None where one does not.
 
     Attributes:
-        segments: the name of each class by its label value, in the order of the scores; empty if not told.
+        segments: the name of each class by its label value, in the order of the scores; empty if unknown.
         modality: in a bundle's words.
         window: grey levels that became 0 and 255.
         plane: in which volumes were cut.
@@ -61,7 +61,7 @@ class DetectorSource:
         ready: files by precision that are taken as they are.
         bundle: the bundle that it comes from, whose settings it keeps.
         fit: how slices are brought to its input.
-        taught: what it tells of its training.
+        taught: the metadata of its training.
     """
 
     about: str
@@ -152,10 +152,10 @@ def _of_settings(
     input_size: tuple[int, int] | None,
     fit: ResizeMode | None,
 ) -> DetectorSource:
-    """A detector by what the lab's training says of it.
+    """A detector, by the metadata that the lab's training stored with it.
 
     Raises:
-        AutoMedSAMError: if it does not say what it must, or the user says otherwise.
+        AutoMedSAMError: if required metadata are missing, or contradict the user's options.
     """
     try:
         height, width = (int(side) for side in settings["input_size"])
@@ -172,7 +172,7 @@ def _of_settings(
             taught=_taught(settings, names),
         )
     except (KeyError, TypeError, ValueError) as error:
-        message = f"{path} lacks or garbles what a detector of the lab tells of itself ({error!r}): train it again."
+        message = f"{path} has missing or faulty detector metadata ({error!r}): train it again."
         raise AutoMedSAMError(message) from error
     _check_input(path, source.input_size, input_size)
     _check_fit(path, own, fit)
@@ -270,7 +270,7 @@ def _dimensions(value: Any) -> list[int | None]:
 
 
 def _check_outputs(path: Path, size: tuple[int, int]) -> int:
-    """Runs the file on two empty images, and tells the class count.
+    """Runs the file on two empty images, and returns the number of classes.
 
     Raises:
         AutoMedSAMError: if it gives other than boxes `(2, A, 4)` and scores `(2, A, classes)` of YOLO-NAS's anchors.

@@ -206,7 +206,7 @@ def release_asset_name() -> str:
 
 
 def write_release_asset(bundles: Path, out: Path) -> tuple[Path, str]:
-    """Packs the FP32 files of all starter bundles, and tells the archive's SHA-256.
+    """Packs the FP32 files of all starter bundles, and returns the archive's SHA-256.
 
     The archive unpacks over `automedsam/bundles`. Equal files give an equal archive.
 

@@ -142,7 +142,7 @@ def convert(
         from automedsam_lab.bundling.manifest import BundleMetadata
         from automedsam_lab.checkpoints.model_zoo import find_config
 
-    said = BundleMetadata(name, task=task, labels=tuple(label or ()), modality=modality, window=window, plane=plane)
+    metadata = BundleMetadata(name, task=task, labels=tuple(label or ()), modality=modality, window=window, plane=plane)
     request = Request(
         checkpoint=checkpoint,
         config=find_config(config),
@@ -153,7 +153,7 @@ def convert(
         detector_fit=detector_fit,
         slices=slices,
         only=only,
-        description=replace(said, licence=licence, threshold=threshold),
+        description=replace(metadata, licence=licence, threshold=threshold),
         keep_fp32=not int8_only,
         quick=quick,
         memories=memories,

@@ -20,7 +20,7 @@ from automedsam_lab.models.onnx_predictor import onnx_predictor
 from automedsam_lab.models.yolo_nas import fuse, load_detector
 
 OPSET = 17
-# How slices are fitted and which classes there are is told by the file itself, under this name.
+# How slices are fitted and which classes there are is stored in the file itself, under this name.
 _SETTINGS = "automedsam_detector"
 _BOX_TOLERANCE = 0.02
 _SCORE_TOLERANCE = 1e-3
@@ -86,7 +86,7 @@ def export_model(
         size: Height and width of the input, multiples of 32.
         out_onnx: The file to write.
         called: What to call the model in an error.
-        settings: What the checkpoint tells of itself, which the file then tells too; see `read_settings`.
+        settings: The checkpoint's metadata, which the file then carries too; see `read_settings`.
 
     Returns:
         How closely ONNX Runtime agrees with torch.
@@ -123,9 +123,9 @@ def export_model(
 
 def read_settings(model: Any) -> dict[str, Any]:
     """The settings that `export_detector` put into an ONNX model; empty for another's."""
-    told = next((entry.value for entry in model.metadata_props if entry.key == _SETTINGS), "{}")
+    stored = next((entry.value for entry in model.metadata_props if entry.key == _SETTINGS), "{}")
     try:
-        settings = json.loads(told)
+        settings = json.loads(stored)
     except ValueError:
         return {}
     return settings if isinstance(settings, dict) else {}
@@ -143,7 +143,7 @@ def _write(model: torch.nn.Module, size: tuple[int, int], path: Path) -> None:
     """Fuse the re-parametrized blocks of a model in place and trace it."""
     fuse(model, size)
     with warnings.catch_warnings():
-        # The legacy exporter is the one proven on YOLO-NAS, and needs no onnxscript; it says it is old.
+        # The legacy exporter is the one proven on YOLO-NAS, and needs no onnxscript; it warns of its age.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             _RawOutput(model).eval(),

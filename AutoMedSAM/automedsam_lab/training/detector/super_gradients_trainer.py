@@ -39,7 +39,7 @@ from super_gradients.training.utils.collate_fn import DetectionCollateFN  # noqa
 METRIC = "mAP@0.50"
 EXPERIMENT = "super_gradients"
 LATEST, BEST = "ckpt_latest.pth", "ckpt_best.pth"
-# What the published YOLO-NAS recipe (super-gradients, coco2017_yolo_nas) does; the poster tells of the rest.
+# What the published YOLO-NAS recipe (super-gradients, coco2017_yolo_nas) does; `yolo_nas_recipe` sets the rest.
 _WARM_UP_STEPS, _WEIGHT_DECAY, _FINAL_RATE, _EMA = 1000, 1e-5, 0.1, 0.9997
 _CLIP = 10.0
 
@@ -108,7 +108,7 @@ class Watch(Callback):  # type: ignore[misc]
 
     Args:
         trainer: whose best score is set right after a resume.
-        processes: how many train together; the loss that the Trainer tells of is their sum.
+        processes: how many train together; the loss that the Trainer reports is their sum.
         patience: epochs without a better score until it stops.
         best: the score and the epoch of the best checkpoint so far; None if there is none.
         report: is given a row of figures an epoch.
@@ -132,7 +132,7 @@ class Watch(Callback):  # type: ignore[misc]
         self._trainer.best_metric = self._best
 
     def on_training_end(self, context: Any) -> None:
-        # The Trainer ends quietly at Ctrl-C, as it does when it is told to stop.
+        # The Trainer ends quietly at Ctrl-C, as it does when a stop is requested.
         self.interrupted = bool(context.stop_training) and not self._stopped
 
     def on_train_loader_start(self, context: Any) -> None:

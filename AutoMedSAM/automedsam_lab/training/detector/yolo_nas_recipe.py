@@ -1,8 +1,8 @@
-"""The poster's recipe for a detector: YOLO-NAS at 640 px, 100 epochs, batch 4, learning rate 1e-3, from scratch.
+"""Trains YOLO-NAS from scratch at 640 px, for 100 epochs, with batches of 4 and a learning rate of 1e-3.
 
-The poster says these four numbers; what else a training needs is the published YOLO-NAS recipe's (super-gradients
-3.7.1: AdamW, warm-up, cosine to a tenth, averaged weights, PP-YOLOE's loss). Deci's weights are never loaded: their
-licence forbids what a bundle is for.
+These four numbers are those of the pipeline that AutoMedSAM started from (YOLO-NAS boxes, MedSAM2 masks, INT8). All
+other settings are the published YOLO-NAS recipe's (super-gradients 3.7.1: AdamW, warm-up, cosine to a tenth, averaged
+weights, PP-YOLOE's loss). Deci's weights are never loaded: their license forbids what a bundle is for.
 """
 
 from __future__ import annotations
@@ -200,14 +200,14 @@ def _weights_of(checkpoint: Path, classes: list[str], settings: YoloNasSettings)
         AutoMedSAMError: if they are of another network, or of other classes.
     """
     stored = read_checkpoint(checkpoint)
-    told: dict[str, Any] = stored["settings"]
-    if told.get("fused"):
+    earlier: dict[str, Any] = stored["settings"]
+    if earlier.get("fused"):
         message = f"The blocks of {checkpoint} were fused for INT8: start from one that training wrote."
         raise AutoMedSAMError(message)
-    if list(told["classes"]) != classes:
-        message = f"{checkpoint} finds {', '.join(told['classes'])}, not {', '.join(classes)}: another dataset's."
+    if list(earlier["classes"]) != classes:
+        message = f"{checkpoint} finds {', '.join(earlier['classes'])}, not {', '.join(classes)}: another dataset's."
         raise AutoMedSAMError(message)
-    size, width = told.get("size", "s"), float(told["width"])
+    size, width = earlier.get("size", "s"), float(earlier["width"])
     if (size, width) != (settings.model, settings.width):
         message = (
             f"{checkpoint} is a YOLO-NAS-{size.upper()} of width {width:g}, not {settings.model.upper()} of "

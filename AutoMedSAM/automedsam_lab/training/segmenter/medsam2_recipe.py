@@ -101,7 +101,7 @@ def finetune_medsam2(
         dataset: with masks, and its archive at hand.
         start_from: a checkpoint of MedSAM2, SAM 2.1 or Medical SAM 2.
         out: the run's folder, for `checkpoint.pt` (to resume), `finetuned.pt`, `log.jsonl` and TensorBoard's events.
-        config: the checkpoint's network; told by its hash, its name or its keys if None.
+        config: the checkpoint's network; recognized by its hash, its name or its keys if None.
         settings: how to train.
         options: where to train ("auto", "cpu" or "cuda"), and whether to continue from `out/checkpoint.pt`; what to
             begin with is `start_from`.
@@ -169,7 +169,7 @@ def _train(run: _Run, train_set: PreparedClips, val_set: PreparedClips, out: Pat
 def recognise_config(path: Path, state: dict[str, Tensor]) -> Config:
     """The network of a checkpoint: of the published file that it is, else the first that its keys and shapes fit.
 
-    The size of the image is not told by the weights: MedSAM2's network is Meta's tiny one at 512 px.
+    The size of the image cannot be read from the weights: MedSAM2's network is Meta's tiny one at 512 px.
 
     Raises:
         AutoMedSAMError: if it fits none.
@@ -290,7 +290,7 @@ class _Run:
             prompted, propagated = self._validate(val_set)
             self._spent = time.monotonic() - began
             if log is not None:
-                self._save(out)  # an epoch that the log tells of can be gone on from
+                self._save(out)  # an epoch in the log can be resumed from
                 row = {"step": self._steps, "epoch": self._epoch, "seconds": round(self._spent, 1)}
                 figures = {"validation_prompted_dice": prompted, "validation_propagated_dice": propagated}
                 log.write(row | {name: round(value, 4) for name, value in figures.items() if not math.isnan(value)})
