@@ -199,7 +199,7 @@ def _detector(
     options: BundleMetadata, detector: DetectorSource | None, base: Mapping[str, Any], segments: list[dict[str, Any]]
 ) -> dict[str, Any]:
     if options.threshold is not None and not 0 < options.threshold <= 1:
-        message = f"The threshold {options.threshold} is not a confidence: give a number above 0 and at most 1."
+        message = f"The threshold {options.threshold} is not a score: give a number above 0 and at most 1."
         raise AutoMedSAMError(message)
     settings = {
         "input_size": list(detector.input_size) if detector else [640, 640],

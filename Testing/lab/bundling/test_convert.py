@@ -384,10 +384,9 @@ def test_command_makes_a_bundle(
     said = ("--window", -1000, 500, "--label", "Nodule", "--plane", "coronal")
     code, output, _ = a_command(*asked, *said, "--quick", "--memories", 2)
     assert code == 0 and "mine 0.1.0" in output
-    manifest = json.loads((tmp_path / "mine" / "bundle.json").read_text())
-    assert (manifest["window"], manifest["plane"]) == ([-1000, 500], "coronal")
-    assert manifest["segments"][0]["name"] == "Nodule"
-    assert load_bundle(tmp_path / "mine").segmenter.memories == 2
+    bundle = load_bundle(tmp_path / "mine")
+    assert (bundle.window, bundle.plane, bundle.segments[0].name) == ((-1000, 500), Plane.CORONAL, "Nodule")
+    assert bundle.segmenter.memories == 2
 
 
 def test_command_lists_every_key_that_does_not_fit(
