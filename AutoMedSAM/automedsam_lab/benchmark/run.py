@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ from automedsam_lab.benchmark.stages import FOLLOW, StageTime
 from automedsam_lab.benchmark.worker import FP32, INT8, RUN, STOCK, WARM, Job
 from automedsam_lab.metrics.masks import dice
 from automedsam_lab.metrics.reference_boxes import true_tracklet
+
+logger = logging.getLogger(__name__)
 
 TITLES = {STOCK: "stock sam2, FP32 torch", FP32: "ours, FP32", INT8: "ours, INT8"}
 RANDOM_TASK = "nothing: random weights, for timing alone"
@@ -140,7 +143,7 @@ class Benchmark:
         return asdict(self)
 
 
-def bench(bundle: Bundle, options: Options, tell: Callable[[str], None] = lambda _: None) -> Benchmark:
+def bench(bundle: Bundle, options: Options) -> Benchmark:
     """Measures every contender that a bundle has the files of, each in its own process, taking turns.
 
     Every process loads its models and is warmed up on three slices. In each repeat all run once, and who begins
@@ -149,7 +152,6 @@ def bench(bundle: Bundle, options: Options, tell: Callable[[str], None] = lambda
     Args:
         bundle: the model.
         options: how to measure.
-        tell: is told what happens.
 
     Raises:
         AutoMedSAMError: if a contender cannot run, or the processes cannot be bound to so many cores.
@@ -163,7 +165,7 @@ def bench(bundle: Bundle, options: Options, tell: Callable[[str], None] = lambda
         message = f"None of {', '.join(options.only)} can run {bundle.name}: leave --only out."
         raise AutoMedSAMError(message)
     for sentence in absent:
-        tell(sentence)
+        logger.info("%s", sentence)
     clip = made_up_clip(options.slices, bundle.window)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
@@ -178,7 +180,8 @@ def bench(bundle: Bundle, options: Options, tell: Callable[[str], None] = lambda
             for turn in in_turn(len(names), repeat):
                 run = _read_run(processes[turn].ask(RUN))
                 results[turn].runs.append(run)
-                tell(f"{bundle.name}, run {repeat + 1}: {TITLES[names[turn]]} followed in {_seconds(run):.1f} s")
+                title = TITLES[names[turn]]
+                logger.info("%s, run %d: %s followed in %.1f s", bundle.name, repeat + 1, title, _seconds(run))
         _compare(results, folder)
     return Benchmark(bundle.name, _about(bundle), options, load, absent, results)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +18,8 @@ from automedsam.errors import AutoMedSAMError
 from automedsam.runtime.session import available_cores, open_session
 from automedsam.sam2.onnx_networks import NETWORK_NAMES
 from automedsam_lab.common.table import Table
+
+logger = logging.getLogger(__name__)
 
 OrtInputs: TypeAlias = dict[str, NDArray[Any]]
 Runner: TypeAlias = Callable[[OrtInputs], list[NDArray[Any]]]
@@ -76,7 +79,6 @@ def measure(
     repeats: int,
     threads: int | None = None,
     precisions: Sequence[str] = PRECISIONS,
-    tell: Callable[[str], None] = lambda _: None,
 ) -> list[Timing]:
     """Times every part of a bundle on every contender that is here; all take turns.
 
@@ -85,7 +87,6 @@ def measure(
         repeats: runs of each contender, after one that warms up.
         threads: the most threads to try; all cores that this process may use if None.
         precisions: of those that the bundle has files of, the ones to measure.
-        tell: is told each part as it begins, and how each contender did.
 
     Raises:
         AutoMedSAMError: if the bundle has none of these files, or one of them is damaged.
@@ -103,10 +104,11 @@ def measure(
     timings = []
     for precision in there:
         for part, path in bundle.files(precision).items():
-            tell(f"{part} in {precision.upper()}")
+            logger.info("%s in %s", part, precision.upper())
             found = time_part(part, precision, path, contenders(cores, precision), sizes, repeats)
             for timing in found:
-                tell(f"  {timing.contender}: {timing.failed or f'{median(timing.cpu):.1f} CPU ms'}")
+                took = timing.failed or f"{median(timing.cpu):.1f} CPU ms"
+                logger.info("  %s: %s", timing.contender, took)
             timings += found
     return timings
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.checkpoints.saving import save_checkpoint
 from automedsam_lab.data import builtin_tasks
 from automedsam_lab.data.detector_slices import DETECTOR_TASKS, read_stack
 from automedsam_lab.data.segmenter_clips import calibration_slices
@@ -103,6 +104,4 @@ def _width(detector: Path) -> float:
 
 def _save(stored: dict[str, object], path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    torch.save(stored, temporary)
-    return temporary.replace(path)
+    return save_checkpoint(stored, path)

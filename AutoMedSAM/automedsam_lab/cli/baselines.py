@@ -192,7 +192,6 @@ def nnunet_train(
         bfloat16=bfloat16,
         memory_gb=memory,
         python=python,
-        tell=typer.echo,
     )
     kind = "CPU" if device == "cpu" else "GPU"
     typer.echo(f"Trained {trained['iterations']} iterations in {trained['used_minutes']:g} {kind} minutes: {work}")

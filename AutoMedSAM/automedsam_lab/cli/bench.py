@@ -85,7 +85,7 @@ def bench(
             chosen = [load_bundle(name) for name in bundles]
         else:
             chosen = [stack.enter_context(_random(keep)), *list_bundles()]
-        benchmarks = [measure(bundle, options, typer.echo) for bundle in chosen]
+        benchmarks = [measure(bundle, options) for bundle in chosen]
     machine = describe_machine()
     out.mkdir(exist_ok=True)
     write_json({"machine": machine, "bundles": [benchmark.to_json() for benchmark in benchmarks]}, out / FIGURES)
@@ -110,4 +110,4 @@ def _random(keep: Path | None) -> Iterator[Bundle]:
         yield load_bundle(keep)
         return
     with tempfile.TemporaryDirectory() as temporary:
-        yield random_bundle(find_config(MEDSAM2), keep or Path(temporary) / RANDOM_NAME, tell=typer.echo)
+        yield random_bundle(find_config(MEDSAM2), keep or Path(temporary) / RANDOM_NAME)

@@ -160,7 +160,7 @@ def convert(
         memory_stride=memory_stride,
     )
     try:
-        bundle = make_bundle(request, out, tell=typer.echo)
+        bundle = make_bundle(request, out)
     except DoesNotFitError as error:
         if list_keys:
             typer.echo("\n".join(error.mismatch.lines()))
@@ -195,7 +195,7 @@ def starter(
     with require("train", "Building the starter bundles"):
         from automedsam_lab.bundling.starter import build_starter, write_release_asset
 
-    for bundle in build_starter(data, runs, bundles, out, minutes=minutes, tell=typer.echo):
+    for bundle in build_starter(data, runs, bundles, out, minutes=minutes):
         typer.echo(f"{bundle.name} {bundle.version}: {bundle.folder}")
     archive, digest = write_release_asset(bundles, out)
     typer.echo(f"Release asset {archive} ({archive.stat().st_size / 1e6:.1f} MB), SHA-256 {digest}")

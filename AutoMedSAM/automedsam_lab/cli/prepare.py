@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -152,7 +152,7 @@ def prepare_command(
         "every": every,
         "unboxed": None if unboxed is None else unboxed.value.replace("-", " "),
     }
-    given = {name: value for name, value in chosen.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     for name in given:
         if layout not in _MEANT_FOR[name]:
             message = f"--{name} is for {', '.join(sorted(_MEANT_FOR[name]))}; leave it out for {layout.value}."

@@ -59,7 +59,7 @@ def sensitivity(
     chosen, judged = _clips(calibration, data, architecture, clips)
     export_segmenter(model, out)
     fp32 = {part: out / f"{part}.onnx" for part in NETWORK_NAMES}
-    files, plan = choose_and_quantize(fp32, out, chosen, settings, most=most, tell=typer.echo)
+    files, plan = choose_and_quantize(fp32, out, chosen, settings, most=most)
     write_json(plan.to_manifest(), out / "plan.json")
     found = FidelityEvaluator(fp32, judged, settings).of(files)
     size = sum(path.stat().st_size for path in files.values()) / 1e6
@@ -88,7 +88,6 @@ def ablation(
         SegmenterSettings.of(architecture, box_as_mask=box_as_mask),
         chosen,
         judged,
-        tell=lambda one: typer.echo(f"{one.scheme} ({one.runs_on}): Dice {one.found.dice:.4f}"),
     )
     own = "synthetic head phantoms" if calibration is None else "the user's own volumes"
     where = own if data is None else "hippocampus patients of the validation split"

@@ -34,6 +34,7 @@ def runtimes(
     with require("lab", "Comparing runtimes"):
         from automedsam.bundle import load_bundle
         from automedsam_lab.benchmark.runtimes import PRECISIONS, markdown, measure
+        from automedsam_lab.cli.log import log_to_terminal
         from automedsam_lab.common.system_info import describe_machine
 
     if out is not None and not out.parent.is_dir():
@@ -43,7 +44,9 @@ def runtimes(
         message = f"There is no precision {precision}: choose {' or '.join(PRECISIONS)}."
         raise AutoMedSAMError(message)
     chosen = PRECISIONS if precision is None else (precision,)
-    timings = measure(load_bundle(bundle), repeats, threads, chosen, lambda line: typer.echo(line, err=True))
+    # The table alone is standard output, to be put into a file.
+    with log_to_terminal(stderr=True):
+        timings = measure(load_bundle(bundle), repeats, threads, chosen)
     table = markdown(timings, repeats, describe_machine())
     if out is not None:
         out.write_text(table + "\n", encoding="utf-8")

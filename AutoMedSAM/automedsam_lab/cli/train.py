@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from automedsam.cli.segment import STOPPED
+from automedsam.cli.terminal import STOPPED
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.common.optional_dependencies import require
 from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS
@@ -154,7 +154,7 @@ def detector(
     settings = YoloNasSettings(movement=Movement(flip=bool(flip)), **chosen)
     with _stoppable(out):
         checkpoint = train_yolo_nas_detector(
-            folder, out, settings=settings, resume=resume, start_from=start_from, device=device, tell=typer.echo
+            folder, out, settings=settings, resume=resume, start_from=start_from, device=device
         )
     if is_main_process():
         typer.echo(
@@ -176,13 +176,13 @@ def _starter_detector(
 ) -> None:
     with require("train", "Training a detector"):
         from automedsam_lab.training.detector.starter_recipe import TrainingSettings, train_detector
+        from automedsam_lab.training.options import RunOptions
 
     _check_device(device)
     settings = TrainingSettings(minutes=minutes, **_given({"steps": steps}))
     with _stoppable(out):
-        checkpoint = train_detector(
-            task.value, data, out, settings=settings, resume=resume, device=device, start_from=start_from
-        )
+        options = RunOptions(device, resume, start_from)
+        checkpoint = train_detector(task.value, data, out, settings=settings, options=options)
     typer.echo(f"Written: {checkpoint}")
 
 
@@ -243,21 +243,20 @@ def segmenter(
     checkpoint = _required(start_from, "start-from", recipe.value)
     with require("train", "Training the segmenter"):
         from automedsam_lab.checkpoints.model_zoo import find_config
+        from automedsam_lab.data.prepared.dataset import PreparedDataset
         from automedsam_lab.training.distributed import is_main_process
+        from automedsam_lab.training.options import RunOptions
         from automedsam_lab.training.segmenter.medsam2_recipe import Medsam2Settings, finetune_medsam2
 
     _check_device(device)
     with _stoppable(out):
         weights, network = finetune_medsam2(
-            folder,
+            PreparedDataset.open(folder, root),
             checkpoint,
             out,
             config=None if config is None else find_config(config),
             settings=Medsam2Settings(**_given(medsam2)),
-            root=root,
-            resume=resume,
-            device=device,
-            tell=typer.echo,
+            options=RunOptions(device, resume),
         )
     if is_main_process():
         sized = "" if size is None else f" --image-size {size}"
@@ -279,6 +278,7 @@ def _starter_segmenter(
     with require("train", "Training the segmenter"):
         from automedsam_lab.data.segmenter_clips import training_clips, validation_clips
         from automedsam_lab.models.starter_segmenter import STARTER
+        from automedsam_lab.training.options import RunOptions
         from automedsam_lab.training.segmenter.starter_recipe import Schedule, train_segmenter
 
     _check_device(device)
@@ -292,9 +292,7 @@ def _starter_segmenter(
             validation_clips(data, STARTER.image_size),
             out,
             schedule=schedule,
-            resume=resume,
-            device=device,
-            start_from=start_from,
+            options=RunOptions(device, resume, start_from),
         )
     typer.echo(f"Written: {weights}")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 from automedsam.errors import AutoMedSAMError
+from automedsam.io.atomic import atomic_write
 from automedsam_lab.models.onnx_predictor import onnx_predictor
 from automedsam_lab.models.yolo_nas import fuse, load_detector
 
@@ -49,7 +51,7 @@ class _RawOutput(torch.nn.Module):
     def forward(self, image: torch.Tensor) -> Any:
         output = self.model(image)
         # While it is traced YOLO-NAS returns the decoded pair alone.
-        return output if torch.jit.is_tracing() else output[0]
+        return output if torch.jit.is_tracing() else output[0]  # type: ignore[attr-defined]
 
 
 def export_detector(checkpoint: Path, out_onnx: Path) -> ExportCheck:
@@ -97,24 +99,25 @@ def export_model(
     with torch.inference_mode():
         (boxes, scores), _ = model(images)
     out_onnx.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out_onnx.with_name(out_onnx.name + ".part")
-    _write(model, (height, width), temporary)
-    found_boxes, found_scores = onnx_predictor(temporary)(images.numpy())
-    check = ExportCheck(
-        float(np.abs(found_boxes - boxes.numpy()).max()),
-        float(np.abs(found_scores - scores.numpy()).max()),
-        temporary.stat().st_size / 1e6,
-    )
-    if check.boxes > _BOX_TOLERANCE or check.scores > _SCORE_TOLERANCE:
-        temporary.unlink()
-        message = (
-            f"The export of {called} differs from torch by {check.boxes:.3g} px and {check.scores:.3g} "
-            "in score; check the versions of torch and onnx."
+    with tempfile.TemporaryDirectory() as folder:
+        exported = Path(folder) / out_onnx.name
+        _write(model, (height, width), exported)
+        found_boxes, found_scores = onnx_predictor(exported)(images.numpy())
+        check = ExportCheck(
+            float(np.abs(found_boxes - boxes.numpy()).max()),
+            float(np.abs(found_scores - scores.numpy()).max()),
+            exported.stat().st_size / 1e6,
         )
-        raise AutoMedSAMError(message)
-    if settings is not None:
-        _tell_settings(temporary, settings)
-    os.replace(temporary, out_onnx)
+        if check.boxes > _BOX_TOLERANCE or check.scores > _SCORE_TOLERANCE:
+            message = (
+                f"The export of {called} differs from torch by {check.boxes:.3g} px and {check.scores:.3g} "
+                "in score; check the versions of torch and onnx."
+            )
+            raise AutoMedSAMError(message)
+        if settings is not None:
+            _add_settings(exported, settings)
+        with atomic_write(out_onnx) as unfinished:
+            shutil.copyfile(exported, unfinished)
     return check
 
 
@@ -128,7 +131,7 @@ def read_settings(model: Any) -> dict[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
-def _tell_settings(path: Path, settings: Mapping[str, Any]) -> None:
+def _add_settings(path: Path, settings: Mapping[str, Any]) -> None:
     import onnx
 
     model = onnx.load(path)

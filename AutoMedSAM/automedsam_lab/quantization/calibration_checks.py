@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from automedsam.core.volume import Volume
-from automedsam.io.volume_reader import IMAGE_SUFFIXES
+from automedsam.io.image_reader import IMAGE_SUFFIXES
 
 ANY_MODALITY = "any"
 CT_SEQUENCES = frozenset({"CT"})

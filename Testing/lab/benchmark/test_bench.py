@@ -58,7 +58,7 @@ def a_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
             dynamic_axes={name: {0: "n"} for name in ("image", "boxes", "scores")},
             dynamo=False,
         )
-    return random_bundle(TINY, folder / "tiny", str(folder / "detector.onnx"), lambda _: None)
+    return random_bundle(TINY, folder / "tiny", str(folder / "detector.onnx"))
 
 
 @pytest.fixture(scope="module")
