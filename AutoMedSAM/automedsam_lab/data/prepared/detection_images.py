@@ -87,7 +87,7 @@ class DetectionImages(Dataset[tuple[NDArray[np.float32], NDArray[np.float32]]]):
     def _boxes(self, item: PreparedImage) -> NDArray[np.float32]:
         """Rows `(n, 5)` of class and corners in pixels of the item."""
         height, width = item.letterbox.size
-        scale = np.array([self._size / width, self._size / height] * 2)
+        scale = np.array([self._size / width, self._size / height] * 2, np.float32)
         rows = [(self._classes[box.label], *(np.array(box.corners) * scale)) for box in item.boxes]
         return np.array(rows, np.float32).reshape(-1, 5)
 

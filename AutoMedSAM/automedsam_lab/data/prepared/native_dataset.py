@@ -1,10 +1,10 @@
-"""The cases of a prepared dataset at their native resolution, as an evaluation takes them."""
+"""A prepared dataset as any other dataset: its native cases by split."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,45 +12,72 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.core.boxes import Box
+from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.image_reader import IMAGE_SUFFIXES
 from automedsam.io.volume_reader import read_volume
-from automedsam_lab.evaluation.cases import EvaluationCase, LoadedCase
+from automedsam_lab.data.dataset import DatasetCase, LoadedCase
+from automedsam_lab.data.prepared.dataset import PreparedCase, PreparedDataset, PreparedImage
+from automedsam_lab.data.splits import SPLITS, UNSEEN, split_name
 
 if TYPE_CHECKING:
     from automedsam.core.volume import Volume
-    from automedsam_lab.data.prepared.dataset import PreparedCase, PreparedDataset, PreparedImage
 
 
-def prepared_subjects(dataset: PreparedDataset, part: str) -> list[EvaluationCase]:
-    """The native cases of a part of a prepared dataset.
+@dataclass(frozen=True)
+class NativeDataset:
+    """The native cases of a prepared dataset.
 
-    Masks are the archive's own, at native resolution; boxes, where there are no masks, are the prepared ones put back
-    to native pixels.
+    Masks are the archive's own. Boxes, if there are no masks, are the prepared ones in native pixels.
 
-    Args:
-        dataset: what was prepared.
-        part: "train", "val" or "test".
-
-    Raises:
-        AutoMedSAMError: if there is no such part, it is empty, or its native files are gone.
+    Attributes:
+        prepared: What `automedsam-lab prepare` wrote.
     """
-    images: dict[Path, list[PreparedImage]] = {}
-    for image in dataset.part(part):
-        images.setdefault(dataset.root / image.source, []).append(image)
-    return [
-        EvaluationCase(
+
+    prepared: PreparedDataset
+
+    @property
+    def name(self) -> str:
+        return self.prepared.name
+
+    @property
+    def title(self) -> str:
+        return f"the prepared dataset {self.prepared.folder}"
+
+    @property
+    def labels(self) -> Mapping[int, str]:
+        return self.prepared.labels
+
+    @property
+    def patients(self) -> Mapping[str, Sequence[str]]:
+        return {split: self.prepared.manifest.patients.get(split, []) for split in SPLITS}
+
+    def cases(self, split: str) -> list[DatasetCase]:
+        split = split_name(split)
+        # Every patient is in a split, so those outside train and val are the test patients.
+        split = "test" if split == UNSEEN else split
+        if self.prepared.is_empty(split):
+            return []
+        images: dict[Path, list[PreparedImage]] = {}
+        for image in self.prepared.part(split):
+            images.setdefault(self.prepared.root / image.source, []).append(image)
+        return [self._case(case, images.get(case.images[0], [])) for case in self.prepared.cases(split)]
+
+    def describe(self, split: str, count: int) -> str:
+        cases = f"{count} case{'' if count == 1 else 's'}"
+        return f"{split} split of {self.name}, {cases} of the prepared dataset {self.prepared.folder}"
+
+    def _case(self, case: PreparedCase, images: Sequence[PreparedImage]) -> DatasetCase:
+        planes = {image.plane for image in images} - {None}
+        choices = self.prepared.manifest.choices
+        return DatasetCase(
             case.name,
             case.patient,
             "" if case.modality == "any" else case.modality,
-            _loader(dataset, case, images.get(case.images[0], [])),
+            lambda: _load(self.prepared, case, images),
+            plane=Plane(planes.pop()) if len(planes) == 1 else choices.plane,
+            window=choices.window,
         )
-        for case in dataset.cases(part)
-    ]
-
-
-def _loader(dataset: PreparedDataset, case: PreparedCase, images: Sequence[PreparedImage]) -> Callable[[], LoadedCase]:
-    return lambda: _load(dataset, case, images)
 
 
 def _load(dataset: PreparedDataset, case: PreparedCase, images: Sequence[PreparedImage]) -> LoadedCase:
@@ -65,7 +92,9 @@ def _load(dataset: PreparedDataset, case: PreparedCase, images: Sequence[Prepare
         volume, stored = read_npz(path)
         return LoadedCase(volume, translate(stored, dict(case.values), path))
     volume = _image(dataset, case)
-    return LoadedCase(volume, _picture_truth(case, volume) if _is_picture(path) else _volume_truth(case, volume))
+    return LoadedCase(
+        volume, _picture_reference(case, volume) if _is_picture(path) else _volume_reference(case, volume)
+    )
 
 
 def _image(dataset: PreparedDataset, case: PreparedCase) -> Volume:
@@ -86,7 +115,7 @@ def _channel(dataset: PreparedDataset, case: PreparedCase) -> int:
         raise AutoMedSAMError(message) from error
 
 
-def _volume_truth(case: PreparedCase, volume: Volume) -> NDArray[np.uint8]:
+def _volume_reference(case: PreparedCase, volume: Volume) -> NDArray[np.uint8]:
     from automedsam_lab.data.readers.volumes import translate
 
     if case.label is None:
@@ -98,17 +127,17 @@ def _volume_truth(case: PreparedCase, volume: Volume) -> NDArray[np.uint8]:
     return translate(stored.array, dict(case.values), case.label)
 
 
-def _picture_truth(case: PreparedCase, volume: Volume) -> NDArray[np.uint8]:
+def _picture_reference(case: PreparedCase, volume: Volume) -> NDArray[np.uint8]:
     from automedsam_lab.data.readers.images import read_mask
 
     masks = dict(case.masks)
     if case.label is not None:
         # One mask file, bright where the object is; of several values the brightest says what it is.
         masks[case.label] = case.values[max(case.values)] if case.values else 1
-    truth = np.zeros(volume.shape, np.uint8)
+    reference = np.zeros(volume.shape, np.uint8)
     for path, value in masks.items():
-        truth[0][read_mask(path, volume.shape[1:])] = value
-    return truth
+        reference[0][read_mask(path, volume.shape[1:])] = value
+    return reference
 
 
 def _native_boxes(case: PreparedCase, volume: Volume, images: Sequence[PreparedImage]) -> dict[int, list[Box]]:
