@@ -112,10 +112,7 @@ def convert(dataset: Dataset, work: Path) -> dict[str, list[str]]:
     description = {
         # nnU-Net normalizes CT by the whole dataset, and everything else by the case.
         "channel_names": {str(index): train[0].modality or "image" for index in range(channels)},
-        "labels": {
-            "background": 0,
-            **{name: index for index, name in enumerate(_unique_names(dataset.labels), start=1)},
-        },
+        "labels": {name: index for index, name in enumerate(["background", *_unique_names(dataset.labels)])},
         "numTraining": len(train) + len(val),
         "file_ending": ".nii.gz",
     }

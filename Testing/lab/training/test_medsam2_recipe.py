@@ -21,7 +21,7 @@ from automedsam.sam2.build import build_sam2  # noqa: E402
 from automedsam_lab.checkpoints.matching import match_state_dict, read_state_dict  # noqa: E402
 from automedsam_lab.checkpoints.model_zoo import NO_OBJECT_EMBEDDING  # noqa: E402
 from automedsam_lab.cli.app import main  # noqa: E402
-from automedsam_lab.data.prepared.clips import PreparedClips, Variation  # noqa: E402
+from automedsam_lab.data.prepared.clips import ClipSettings, PreparedClips, Variation  # noqa: E402
 from automedsam_lab.data.prepared.dataset import PreparedDataset  # noqa: E402
 from automedsam_lab.training.options import RunOptions  # noqa: E402
 from automedsam_lab.training.segmenter.interactive_training import ClipStep, Interaction  # noqa: E402

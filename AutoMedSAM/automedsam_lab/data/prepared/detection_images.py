@@ -68,7 +68,7 @@ class DetectionImages(Dataset[tuple[NDArray[np.float32], NDArray[np.float32]]]):
         cv2.setNumThreads(1)
         item = self._images[index]
         gray, boxes = self._gray(item), self._boxes(item)
-        image = np.repeat(gray[..., None].astype(np.float32) / 255, 3, axis=2)
+        image: NDArray[np.float32] = np.repeat(gray[..., None].astype(np.float32) / 255, 3, axis=2)
         if self._movement is not None:
             rng = np.random.default_rng((self._seed, self.epoch, index))
             image, boxes = move(rng, image, boxes, self._movement)
@@ -87,7 +87,7 @@ class DetectionImages(Dataset[tuple[NDArray[np.float32], NDArray[np.float32]]]):
     def _boxes(self, item: PreparedImage) -> NDArray[np.float32]:
         """Rows `(n, 5)` of class and corners in pixels of the item."""
         height, width = item.letterbox.size
-        scale = np.array([self._size / width, self._size / height] * 2, np.float32)
+        scale = np.array([self._size / width, self._size / height] * 2)
         rows = [(self._classes[box.label], *(np.array(box.corners) * scale)) for box in item.boxes]
         return np.array(rows, np.float32).reshape(-1, 5)
 

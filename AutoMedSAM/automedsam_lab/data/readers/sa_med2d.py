@@ -57,15 +57,19 @@ class SaMed2d:
             raise AutoMedSAMError(message)
         self.labels = dict(enumerate(sorted(names), start=1))
         values = {name: value for value, name in self.labels.items()}
-        listed: set[str] = set()
+        # Only the demonstration is small enough to remember every name.
+        is_demonstration = not (self._root / _INDEX).is_file()
+        count, listed = 0, set()
         for image, masks in self._entries():
-            listed.add(Path(image).name)
+            count += 1
+            if is_demonstration:
+                listed.add(Path(image).name)
             yield self._entry(image, masks, values)
-        if not listed:
+        if not count:
             message = f"{self._root} holds no {_INDEX}; give the folder SAMed2Dv1 in which it lies."
             raise AutoMedSAMError(message)
-        # The indexes of the demonstration leave an image out.
-        if not (self._root / _INDEX).is_file():
+        # Its indexes leave an image out.
+        if is_demonstration:
             for path in sorted((self._root / "images").glob("*.png")):
                 if path.name not in listed:
                     reason = f"{path} is in no index, so that its masks are not known."

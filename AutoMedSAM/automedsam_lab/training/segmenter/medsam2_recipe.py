@@ -122,11 +122,7 @@ def finetune_medsam2(
     train_set = PreparedClips(
         dataset,
         "train",
-        architecture.image_size,
-        frames=chosen.frames,
-        objects=chosen.objects,
-        variation=chosen.variation,
-        seed=chosen.seed,
+        ClipSettings(architecture.image_size, chosen.frames, chosen.objects, chosen.variation, chosen.seed),
     )
     val_set = PreparedClips(dataset, "val", ClipSettings(architecture.image_size, chosen.frames, chosen.objects))
     if options.resume and not (out / CHECKPOINT).is_file():
