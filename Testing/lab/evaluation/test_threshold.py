@@ -11,7 +11,9 @@ from bright_engine import BrightDetector, BrightNetworks, draw_head, draw_truth
 from automedsam.bundle import Bundle
 from automedsam.core.boxes import Box
 from automedsam.pipeline.backends import LoadedModel
+from automedsam_lab.data.builtin_dataset import dataset_case
 from automedsam_lab.data.builtin_tasks import Case, LabelScheme
+from automedsam_lab.data.dataset import DatasetCase
 from automedsam_lab.evaluation.threshold import compare_thresholds
 from automedsam_lab.metrics.average_precision import best_threshold, f1_at
 from automedsam_lab.metrics.box_agreement import SliceBoxes
@@ -26,17 +28,17 @@ class UnsureDetector(BrightDetector):
 
 
 @pytest.fixture
-def a_case(tmp_path: Path) -> Case:
+def a_case(tmp_path: Path) -> DatasetCase:
     truth = draw_truth()
     head = draw_head(truth)
     image, label = tmp_path / "image.nii.gz", tmp_path / "label.nii.gz"
     sitk.WriteImage(head.to_image(head.array), str(image))
     sitk.WriteImage(head.to_image(truth), str(label))
-    return Case("one", (image,), label, LabelScheme.BRATS_2017_2021, "FLAIR")
+    return dataset_case(Case("one", (image,), label, LabelScheme.BRATS_2017_2021, "FLAIR"))
 
 
 def test_a_threshold_that_accepts_false_boxes_is_told_from_the_one_of_the_best_f1(
-    a_manifest: Bundle, a_case: Case, monkeypatch: pytest.MonkeyPatch
+    a_manifest: Bundle, a_case: DatasetCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = LoadedModel(UnsureDetector(), BrightNetworks(), "nothing")  # type: ignore[arg-type]
     monkeypatch.setattr("automedsam_lab.evaluation.threshold.load_model", lambda *_: model)
