@@ -37,6 +37,17 @@ Split = Annotated[
 ]
 
 
+def check_one_dataset(data: Path | None, prepared: Path | None) -> None:
+    """Checks that one of `--data` and `--prepared` is given.
+
+    Raises:
+        AutoMedSAMError: Neither or both are given.
+    """
+    if (data is None) == (prepared is None):
+        message = "Give either --data with the folder of published datasets, or --prepared with a prepared dataset."
+        raise AutoMedSAMError(message)
+
+
 def open_dataset(task: str, data: Path | None, prepared: Path | None) -> Dataset:
     """The dataset that a user named.
 
@@ -48,9 +59,7 @@ def open_dataset(task: str, data: Path | None, prepared: Path | None) -> Dataset
     Raises:
         AutoMedSAMError: Neither or both folders are given, the task is unknown, or the prepared dataset is faulty.
     """
-    if (data is None) == (prepared is None):
-        message = "Give either --data with the folder of published datasets, or --prepared with a prepared dataset."
-        raise AutoMedSAMError(message)
+    check_one_dataset(data, prepared)
     if prepared is not None:
         with require("lab", "Reading a prepared dataset"):
             from automedsam_lab.data.prepared.dataset import PreparedDataset
