@@ -17,7 +17,7 @@ from automedsam_lab.data import builtin_tasks
 from automedsam_lab.data.builtin_dataset import BuiltinDataset
 from automedsam_lab.data.dataset import Dataset, select_cases, selection_cases, training_cases
 from automedsam_lab.data.prepared.dataset import PreparedDataset
-from automedsam_lab.data.prepared.native_cases import NativeReader
+from automedsam_lab.data.prepared.native_cases import NativeFrames, NativeReader
 from automedsam_lab.data.prepared.native_dataset import NativeDataset
 from automedsam_lab.data.splits import split_name
 
@@ -164,3 +164,15 @@ def test_boxes_without_masks_are_refused_where_masks_are_needed(tmp_path: Path) 
     assert case.load().boxes
     with pytest.raises(AutoMedSAMError, match="The case d has boxes but no masks"):
         case.load_frames()
+
+
+def test_a_picture_whose_mask_holds_several_values_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks are read by the reader of the archive, as for training, and not as black and white."""
+    dataset = NativeDataset(PreparedDataset.open(write_prepared(tmp_path / "drawn", pictures=True)))
+    labels = np.zeros((1, 40, 32), np.uint8)
+    labels[0, :9], labels[0, 9:20] = 1, 3
+    monkeypatch.setattr(
+        "automedsam_lab.data.prepared.native_cases.NativeReader.read",
+        lambda _reader, _case: NativeFrames(np.zeros_like(labels), labels),
+    )
+    np.testing.assert_array_equal(dataset.cases("test")[0].load().reference, labels)  # type: ignore[arg-type]

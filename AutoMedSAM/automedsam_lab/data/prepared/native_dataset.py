@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from automedsam.io.image_reader import IMAGE_SUFFIXES
 from automedsam.io.volume_reader import read_volume
 from automedsam_lab.data.dataset import DatasetCase, LoadedCase
 from automedsam_lab.data.prepared.dataset import PreparedCase, PreparedDataset, PreparedImage
+from automedsam_lab.data.prepared.native_cases import NativeReader
 from automedsam_lab.data.splits import SPLITS, UNSEEN, split_name
 
 if TYPE_CHECKING:
@@ -35,6 +37,11 @@ class NativeDataset:
     """
 
     prepared: PreparedDataset
+
+    @cached_property
+    def reader(self) -> NativeReader:
+        """Reads cases as `prepare` read them."""
+        return NativeReader(self.prepared)
 
     @property
     def name(self) -> str:
@@ -74,15 +81,15 @@ class NativeDataset:
             case.name,
             case.patient,
             "" if case.modality == "any" else case.modality,
-            lambda: _load(self.prepared, case, images),
+            lambda: _load(self, case, images),
             plane=Plane(planes.pop()) if len(planes) == 1 else choices.plane,
             window=choices.window,
         )
 
 
-def _load(dataset: PreparedDataset, case: PreparedCase, images: Sequence[PreparedImage]) -> LoadedCase:
+def _load(dataset: NativeDataset, case: PreparedCase, images: Sequence[PreparedImage]) -> LoadedCase:
     if any(image.mask_path is None for image in images):
-        volume = _image(dataset, case)
+        volume = _image(dataset.prepared, case)
         return LoadedCase(volume, boxes=_native_boxes(case, volume, images))
     path = case.images[0]
     if path.suffix.lower() == ".npz":
@@ -91,10 +98,10 @@ def _load(dataset: PreparedDataset, case: PreparedCase, images: Sequence[Prepare
 
         volume, stored = read_npz(path)
         return LoadedCase(volume, translate(stored, dict(case.values), path))
-    volume = _image(dataset, case)
-    return LoadedCase(
-        volume, _picture_reference(case, volume) if _is_picture(path) else _volume_reference(case, volume)
-    )
+    volume = _image(dataset.prepared, case)
+    if _is_picture(path):
+        return LoadedCase(volume, _picture_reference(dataset.reader, case, volume))
+    return LoadedCase(volume, _volume_reference(case, volume))
 
 
 def _image(dataset: PreparedDataset, case: PreparedCase) -> Volume:
@@ -127,17 +134,15 @@ def _volume_reference(case: PreparedCase, volume: Volume) -> NDArray[np.uint8]:
     return translate(stored.array, dict(case.values), case.label)
 
 
-def _picture_reference(case: PreparedCase, volume: Volume) -> NDArray[np.uint8]:
-    from automedsam_lab.data.readers.images import read_mask
-
-    masks = dict(case.masks)
-    if case.label is not None:
-        # One mask file, bright where the object is; of several values the brightest says what it is.
-        masks[case.label] = case.values[max(case.values)] if case.values else 1
-    reference = np.zeros(volume.shape, np.uint8)
-    for path, value in masks.items():
-        reference[0][read_mask(path, volume.shape[1:])] = value
-    return reference
+def _picture_reference(reader: NativeReader, case: PreparedCase, volume: Volume) -> NDArray[np.uint8]:
+    """The labels as the reader of the archive gives them, as in training."""
+    read = reader.read(case)
+    if read is None:
+        return np.zeros(volume.shape, np.uint8)
+    if read.labels.shape != volume.shape:
+        message = f"The mask of {case.images[0]} has {read.labels.shape[1:]} pixels, the image {volume.shape[1:]}."
+        raise AutoMedSAMError(message)
+    return read.labels
 
 
 def _native_boxes(case: PreparedCase, volume: Volume, images: Sequence[PreparedImage]) -> dict[int, list[Box]]:
