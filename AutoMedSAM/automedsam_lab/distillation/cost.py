@@ -17,9 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from automedsam.runtime.session import open_session
 from automedsam_lab.distillation.export import DECODER, ENCODER, export_graph
 from automedsam_lab.distillation.segmenters import OnnxStudent
+from automedsam_lab.distillation.student.blocks import reparameterized
+from automedsam_lab.distillation.student.network import SIDE, Student
 from automedsam_lab.distillation.teacher import LiteMedSam
-from automedsam_lab.models.efficient.blocks import reparameterized
-from automedsam_lab.models.efficient.student import SIDE, Student
 
 REPEATS = 30
 
@@ -75,7 +75,7 @@ def student_cost(student: Student, folder: Path, precisions: tuple[str, ...] = (
         folder: of its export.
         precisions: to measure.
     """
-    from automedsam_lab.models.efficient.student import box_prompts
+    from automedsam_lab.distillation.student.network import box_prompts
 
     merged = reparameterized(student)
     assert isinstance(merged, Student)
@@ -152,5 +152,3 @@ class _TeacherDecoder(nn.Module):
         )
         result: torch.Tensor = logits
         return result
-
-

@@ -74,9 +74,9 @@ class Evaluation:
         )
 
 
-def test_rows(pack: Pack, sets: Sequence[str] = (), part: Part = Part.TEST) -> list[int]:
-    """The images of a part that have masks, of some sets or of all."""
-    return [row for row in pack.of_part(part) if pack.images[row].masks and (not sets or pack.images[row].set in sets)]
+def rows_with_masks(pack: Pack, part: Part) -> list[int]:
+    """The images of a part that have masks."""
+    return [row for row in pack.of_part(part) if pack.images[row].masks]
 
 
 def evaluate(

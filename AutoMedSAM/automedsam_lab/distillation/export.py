@@ -18,8 +18,8 @@ from automedsam.runtime.session import open_session
 from automedsam.sam2.propagation import IMAGENET_MEAN, IMAGENET_STD
 from automedsam_lab.distillation.images import Part
 from automedsam_lab.distillation.pack import Pack, unit_range
-from automedsam_lab.models.efficient.blocks import reparameterized
-from automedsam_lab.models.efficient.student import SIDE, Levels, Prompts, Student
+from automedsam_lab.distillation.student.blocks import reparameterized
+from automedsam_lab.distillation.student.network import SIDE, Levels, Prompts, Student
 from automedsam_lab.quantization.quantizer import Method, PartPlan, Quantizer, Scheme
 
 ENCODER, DECODER = "image_encoder", "mask_decoder"
@@ -83,7 +83,12 @@ def export_student(student: Student, pack: Pack, out: Path) -> Path:
     merged = reparameterized(student)
     assert isinstance(merged, Student)
     with atomic_folder(out) as unfinished, tempfile.TemporaryDirectory() as work:
-        export_graph(EncoderGraph(merged), _encoder_inputs(), ("high_res_0", "high_res_1", "features"), unfinished / f"{ENCODER}.fp32.onnx")
+        export_graph(
+            EncoderGraph(merged),
+            _encoder_inputs(),
+            ("high_res_0", "high_res_1", "features"),
+            unfinished / f"{ENCODER}.fp32.onnx",
+        )
         export_graph(
             DecoderGraph(merged),
             _decoder_inputs(student.architecture.d_model),

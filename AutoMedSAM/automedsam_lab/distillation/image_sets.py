@@ -79,7 +79,9 @@ def lidc(root: Path, wanted: Wanted) -> Iterator[LabeledImage]:
             continue
         for path in sorted((folder / "images").glob("*.png"), key=_number):
             pixels = read_still(path)
-            read = [read_mask(one / path.name, pixels.shape) for one in folder.glob("mask-*") if (one / path.name).is_file()]
+            read = [
+                read_mask(one / path.name, pixels.shape) for one in folder.glob("mask-*") if (one / path.name).is_file()
+            ]
             mask = np.mean(read, 0) >= READERS_AGREE if read else np.zeros(pixels.shape[:2], np.bool_)
             yield LabeledImage("lidc", patient, f"{patient} {folder.name} {path.stem}", pixels, (mask,))
 

@@ -78,10 +78,12 @@ class Pack:
             self._masks = np.load(folder / "masks.npy", mmap_mode="r")
             self._native = np.load(folder / "native.npy", mmap_mode="r")
         except (OSError, ValueError, KeyError, TypeError) as error:
-            message = f"{folder} holds no packed images ({error}): write them with automedsam-lab train pack."
+            message = f"{folder} holds no packed images ({error}): write them with `automedsam-lab train efficient`."
             raise AutoMedSAMError(message) from error
         if rows is None:
-            message = f"{folder} was packed by another version: write it again with automedsam-lab train pack."
+            message = (
+                f"{folder} was packed by another version: remove it and run `automedsam-lab train efficient` again."
+            )
             raise AutoMedSAMError(message)
         self.images = tuple(_from_json(row) for row in rows)
 

@@ -16,7 +16,10 @@ LEAST_SIDE = 2.0
 
 
 def jitter_box(
-    box: Sequence[float] | NDArray[np.float64], rng: np.random.Generator, content: tuple[int, int], share: float = JITTER
+    box: Sequence[float] | NDArray[np.float64],
+    rng: np.random.Generator,
+    content: tuple[int, int],
+    share: float = JITTER,
 ) -> NDArray[np.float32]:
     """A box whose sides were moved, each by itself, and that still lies on the picture.
 

@@ -16,8 +16,8 @@ from automedsam.runtime.session import open_session
 from automedsam_lab.distillation.export import DECODER, ENCODER, network_input
 from automedsam_lab.distillation.pack import content_size, to_frame, unit_range
 from automedsam_lab.distillation.prompts import check_points, filled_box
+from automedsam_lab.distillation.student.network import BOX_LABELS, NO_POINT, SIDE
 from automedsam_lab.distillation.teacher import Teacher
-from automedsam_lab.models.efficient.student import BOX_LABELS, NO_POINT, SIDE
 
 
 class BoxSegmenter(Protocol):
@@ -95,7 +95,9 @@ class OnnxStudent:
 
     def encode(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """The decoder's maps of an image `(1, 3, 256, 256)` as `network_input` makes it."""
-        return dict(zip(("high_res_0", "high_res_1", "features"), self._encoder.run(None, {"image": image}), strict=True))
+        return dict(
+            zip(("high_res_0", "high_res_1", "features"), self._encoder.run(None, {"image": image}), strict=True)
+        )
 
     def decode_box(
         self, maps: dict[str, NDArray[np.float32]], box: NDArray[np.float32]
@@ -146,7 +148,9 @@ def segment_points(
     """
     height, width = pixels.shape[:2]
     if not len(points) or len(points) != len(labels):
-        message = f"There are {len(points)} points and {len(labels)} labels: give at least one point, each with a label."
+        message = (
+            f"There are {len(points)} points and {len(labels)} labels: give at least one point, each with a label."
+        )
         raise AutoMedSAMError(message)
     native = np.asarray(points, np.float32).reshape(-1, 2)
     check_points(native, (height, width))

@@ -81,7 +81,9 @@ class Targets:
             for name in _SHAPES:
                 setattr(self, name, np.load(folder / f"{name}.npy", mmap_mode="r+" if writable else "r"))
         except (OSError, ValueError) as error:
-            message = f"{folder} holds no targets of a teacher ({error}): write them with automedsam-lab train targets."
+            message = (
+                f"{folder} holds no targets of a teacher ({error}): write them with `automedsam-lab train efficient`."
+            )
             raise AutoMedSAMError(message) from error
         if self.about["images"] != _fingerprint(pack):
             message = f"The targets in {folder} are of other images than {pack.folder}: give the pack of their run."
@@ -132,7 +134,9 @@ def write_targets(
         if time.monotonic() - told > 30:
             told = time.monotonic()
             each = (told - began) / (count + 1)
-            tell(f"{count + 1} of {len(rows)} images, {each:.2f} s each, {(len(rows) - count) * each / 60:.0f} min left")
+            tell(
+                f"{count + 1} of {len(rows)} images, {each:.2f} s each, {(len(rows) - count) * each / 60:.0f} min left"
+            )
     return targets
 
 

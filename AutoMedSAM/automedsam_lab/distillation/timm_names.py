@@ -34,7 +34,7 @@ def to_2tuple(value: Any) -> tuple[Any, ...]:
 
 
 def register_model(function: Callable[..., Any]) -> Callable[..., Any]:
-    """timm keeps a list of models; here the function is only handed back."""
+    """Timm keeps a list of models; here the function is only handed back."""
     return function
 
 

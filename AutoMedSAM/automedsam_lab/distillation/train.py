@@ -20,10 +20,10 @@ from automedsam_lab.distillation.batches import BatchSource
 from automedsam_lab.distillation.images import Part
 from automedsam_lab.distillation.losses import EmbeddingHead, Term, losses, run, total
 from automedsam_lab.distillation.pack import Pack, unit_range
+from automedsam_lab.distillation.student.architecture import PRESETS, StudentArchitecture
+from automedsam_lab.distillation.student.network import Student, box_prompts
 from automedsam_lab.distillation.targets import Targets
 from automedsam_lab.metrics.masks import dice
-from automedsam_lab.models.efficient.architecture import PRESETS, StudentArchitecture
-from automedsam_lab.models.efficient.student import Student, box_prompts
 from automedsam_lab.training.log import TrainingLog
 
 CHECKPOINT, STUDENT = "checkpoint.pt", "student.pt"
@@ -255,7 +255,10 @@ def validate(student: Student, pack: Pack, rows: Sequence[int]) -> dict[str, flo
         scores = [dice(mask, found) for mask, found in zip(masks, (large[:, 0] > 0).numpy(), strict=True)]
         by_set.setdefault(image.set, []).append(float(np.mean(scores)))
     means = {name: float(np.mean(scores)) for name, scores in by_set.items()}
-    return {**{f"dice/{name}": value for name, value in means.items()}, "validation": float(np.mean(list(means.values())))}
+    return {
+        **{f"dice/{name}": value for name, value in means.items()},
+        "validation": float(np.mean(list(means.values()))),
+    }
 
 
 def _freeze_norms(network: nn.Module) -> None:

@@ -126,7 +126,9 @@ def _slices(
     shown = np.flatnonzero(area >= least)
     if not len(shown):
         return
-    places = np.unique(np.linspace(0, len(shown) - 1, count + 2)[1:-1].round().astype(int)) if count < len(shown) else None
+    places = (
+        np.unique(np.linspace(0, len(shown) - 1, count + 2)[1:-1].round().astype(int)) if count < len(shown) else None
+    )
     for index in shown if places is None else shown[places]:
         masks = tuple(region[index] for region in regions)
         yield LabeledImage(name, patient, f"{volume or patient} {index:03d}", frames[index], masks)

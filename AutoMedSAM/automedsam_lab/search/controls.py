@@ -102,5 +102,3 @@ def shared_loss(task: Search, choice: Choice, batches: Sequence[Batch]) -> float
         weight = batch.mask_weight
         values.append(float(((5 * entropy + dice) * weight).sum() / weight.sum()))
     return float(np.mean(values))
-
-

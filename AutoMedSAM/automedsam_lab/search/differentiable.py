@@ -36,8 +36,8 @@ SHARED_TERMS = frozenset({Term.LOGITS, Term.EMBEDDING})
 class SearchSettings:
     """How long and how hard to search.
 
-    The time is split: `warmup_share` trains all operations fairly, the rest searches. A run with steps given is the same
-    to the bit; with minutes it ends when they are over.
+    The time is split: `warmup_share` trains all operations fairly, the rest searches. A run with steps given is
+    the same to the bit; with minutes it ends when they are over.
 
     Attributes:
         minutes: of warm-up and search together, of this process's CPU time, so that other programs do not shorten it.
@@ -116,7 +116,7 @@ class ArchitectureWeights(nn.Module):
         return torch.stack([-(one * one.clamp(min=1e-9).log()).sum() / math.log(len(one)) for one in every]).mean()
 
     def two_paths(self, temperature: float, generator: torch.Generator) -> Paths:
-        """Two operations of each block, drawn by Gumbel noise and weighted; of each stage one width, straight through."""
+        """Two operations of each block, drawn by Gumbel noise and weighted; of each stage one width."""
         drawn = []
         for logits in self.operations:
             noisy = (logits + _gumbel(len(logits), generator)) / temperature
@@ -239,7 +239,7 @@ class Search:
 
     def state(self) -> dict[str, Any]:
         """What `restore` takes, of tensors and numbers alone."""
-        parts = {"supernet": self.supernet, "head": self.head, "weights": self.weights}
+        parts: dict[str, Any] = {"supernet": self.supernet, "head": self.head, "weights": self.weights}
         optimisers = {"optimiser": self.optimiser, "architecture": self.architecture}
         return {
             **{name: part.state_dict() for name, part in {**parts, **optimisers}.items()},

@@ -16,10 +16,10 @@ from automedsam_lab.checkpoints.matching import read_stored
 from automedsam_lab.common.json_files import write_json
 from automedsam_lab.common.system_info import describe_machine
 from automedsam_lab.distillation.pack import Pack
+from automedsam_lab.distillation.student.architecture import StudentArchitecture
+from automedsam_lab.distillation.student.network import load_student
 from automedsam_lab.distillation.targets import Targets
-from automedsam_lab.distillation.train import STUDENT, DistillationSettings, distill, validate, validation_rows
-from automedsam_lab.models.efficient.architecture import StudentArchitecture
-from automedsam_lab.models.efficient.student import load_student
+from automedsam_lab.distillation.train import DistillationSettings, distill, validate, validation_rows
 from automedsam_lab.search.controls import (
     RANDOM,
     SEARCHED,
@@ -75,8 +75,7 @@ class Trained:
 
 
 def run_study(
-    pack: Pack,
-    targets: Targets | None,
+    images: tuple[Pack, Targets | None],
     costs: SpaceCosts,
     out: Path,
     *,
@@ -87,8 +86,7 @@ def run_study(
     """Searches, runs the controls, trains the winners, and writes `search.json` and `architecture.json`.
 
     Args:
-        pack: the images.
-        targets: of the teacher; None goes by references alone.
+        images: packed, and what a teacher makes of them; None goes by references alone.
         costs: of the space.
         out: the study's folder.
         settings: budgets.
@@ -101,6 +99,7 @@ def run_study(
     Raises:
         AutoMedSAMError: if there is nothing to resume from, or nothing is affordable.
     """
+    pack, targets = images
     out.mkdir(parents=True, exist_ok=True)
     task = Search(pack, targets, costs, settings.search)
     if resume:
@@ -118,7 +117,9 @@ def run_study(
 
 def verdict(trained: list[Trained]) -> str:
     """Whether the search was worth it, in one sentence, for reports."""
-    scores = {origin: max(one.dice["validation"] for one in trained if one.origin == origin) for origin in _origins(trained)}
+    scores = {
+        origin: max(one.dice["validation"] for one in trained if one.origin == origin) for origin in _origins(trained)
+    }
     ours = scores[SEARCHED]
     others = {origin: score for origin, score in scores.items() if origin != SEARCHED}
     numbers = ", ".join(f"{origin} {score:.3f}" for origin, score in others.items())
@@ -149,9 +150,7 @@ def _run_search(task: Search, out: Path, tell: Callable[[str], None]) -> None:
     _save(task, out / CHECKPOINT)
 
 
-def _controls(
-    pack: Pack, targets: Targets | None, task: Search, out: Path, singles: int
-) -> list[Candidate]:
+def _controls(pack: Pack, targets: Targets | None, task: Search, out: Path, singles: int) -> list[Candidate]:
     """The best of random networks, and of those of one operation, by a supernet of as much CPU time."""
     control = Search(pack, targets, task.costs, task.settings)
     rng = np.random.default_rng(task.settings.seed + 1)
@@ -235,5 +234,3 @@ def _restore(task: Search, path: Path) -> None:
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         message = f"{path} is of another search (its space or settings differ): resume it with its own, or start anew."
         raise AutoMedSAMError(message) from error
-
-

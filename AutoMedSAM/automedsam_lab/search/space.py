@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.models.efficient.architecture import OPERATION_NAMES, StudentArchitecture
+from automedsam_lab.distillation.student.architecture import OPERATION_NAMES, StudentArchitecture
 from automedsam_lab.search.latency_table import CostTable, down_key, operation_key, stem_key
 
 SIDES = (64, 32, 16, 8)
@@ -107,7 +108,7 @@ class SpaceCosts:
             self.blocks[block, operation, choice.widths[stages[block]]]
             for block, operation in enumerate(choice.operations)
         )
-        pairs = zip(choice.widths[:-1], choice.widths[1:], strict=True)
+        pairs = pairwise(choice.widths)
         return float(value + sum(joint[pair] for joint, pair in zip(self.joints, pairs, strict=True)))
 
     def expected(self, operations: NDArray[np.float64], widths: Sequence[NDArray[np.float64]]) -> float:
@@ -115,7 +116,7 @@ class SpaceCosts:
         stages = self.space.blocks
         value = float(self.stem @ widths[0])
         value += sum(float(operations[b] @ self.blocks[b] @ widths[stage]) for b, stage in enumerate(stages))
-        pairs = zip(widths[:-1], widths[1:], strict=True)
+        pairs = pairwise(widths)
         return value + sum(float(one @ joint @ other) for joint, (one, other) in zip(self.joints, pairs, strict=True))
 
 
@@ -128,7 +129,8 @@ def random_choice(
     """Draws a network, uniformly or by probabilities as of `SpaceCosts.expected`."""
     count = len(space.operations)
     drawn = [
-        int(rng.choice(count, p=None if operations is None else operations[block])) for block in range(len(space.blocks))
+        int(rng.choice(count, p=None if operations is None else operations[block]))
+        for block in range(len(space.blocks))
     ]
     chosen = [
         int(rng.choice(len(options), p=None if widths is None else widths[stage]))

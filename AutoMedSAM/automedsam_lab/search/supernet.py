@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from automedsam_lab.models.efficient.blocks import OPERATIONS
-from automedsam_lab.models.efficient.student import Student, Trunk
+from automedsam_lab.distillation.student.blocks import OPERATIONS
+from automedsam_lab.distillation.student.network import Student, Trunk
 from automedsam_lab.search.space import Choice, SearchSpace
 
 
@@ -90,9 +90,7 @@ class Supernet(nn.Module):
 
 def paths_of(space: SearchSpace, choice: Choice) -> Paths:
     """A single network of the space."""
-    widths = [
-        torch.eye(len(options))[index] for options, index in zip(space.widths, choice.widths, strict=True)
-    ]
+    widths = [torch.eye(len(options))[index] for options, index in zip(space.widths, choice.widths, strict=True)]
     return Paths([[(operation, None)] for operation in choice.operations], widths)
 
 

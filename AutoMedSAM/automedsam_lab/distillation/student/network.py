@@ -7,6 +7,7 @@ its two corners and, filled, a mask prompt): the weights are those of the image 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from torch import Tensor, nn
 from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.propagation import IMAGENET_MEAN, IMAGENET_STD
 from automedsam_lab.checkpoints.matching import compare, read_state_dict, read_stored, shapes_of
-from automedsam_lab.models.efficient.architecture import StudentArchitecture
-from automedsam_lab.models.efficient.blocks import OPERATIONS, LinearAttention, conv_norm
+from automedsam_lab.distillation.student.architecture import StudentArchitecture
+from automedsam_lab.distillation.student.blocks import OPERATIONS, LinearAttention, conv_norm
 
 SIDE, STRIDE = 256, 16
 BOX_LABELS, NO_POINT = (2, 3), -1
@@ -59,7 +60,9 @@ class Levels:
 
     def repeated(self, times: int) -> Levels:
         """Each image so many times in a row."""
-        return Levels(*(level.repeat_interleave(times, 0) for level in (self.fine, self.middle, self.coarse, self.shared)))
+        return Levels(
+            *(level.repeat_interleave(times, 0) for level in (self.fine, self.middle, self.coarse, self.shared))
+        )
 
 
 class Trunk(nn.Module):
@@ -69,11 +72,10 @@ class Trunk(nn.Module):
         super().__init__()
         widths = architecture.widths
         self.stem = nn.Sequential(
-            conv_norm(3, max(16, widths[0] // 2), 3, stride=2), conv_norm(max(16, widths[0] // 2), widths[0], 3, stride=2)
+            conv_norm(3, max(16, widths[0] // 2), 3, stride=2),
+            conv_norm(max(16, widths[0] // 2), widths[0], 3, stride=2),
         )
-        self.down = nn.ModuleList(
-            conv_norm(before, after, 3, stride=2) for before, after in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.down = nn.ModuleList(conv_norm(before, after, 3, stride=2) for before, after in pairwise(widths))
         self.stages = nn.ModuleList(
             stages
             or [
@@ -167,7 +169,7 @@ class Student(nn.Module):
         with torch.no_grad():
             # A fresh mask prompt has a tenth of the image's contrast; so the decoder notices it from the first step.
             self.mask_downsample.weight.fill_(0.25)
-            self.mask_downsample.bias.fill_(-2.0)
+            nn.init.constant_(self.mask_downsample.bias, -2.0)  # type: ignore[arg-type]
             self.sam_prompt_encoder.mask_downscaling[-1].weight.mul_(10.0)
 
     def encode(self, image: Tensor) -> Levels:

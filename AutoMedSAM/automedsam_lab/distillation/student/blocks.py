@@ -15,7 +15,9 @@ HEAD_WIDTH = 16
 _EPSILON = 1e-4
 
 
-def conv_norm(before: int, after: int, side: int = 1, *, stride: int = 1, groups: int = 1, act: bool = True) -> nn.Sequential:
+def conv_norm(
+    before: int, after: int, side: int = 1, *, stride: int = 1, groups: int = 1, act: bool = True
+) -> nn.Sequential:
     """A convolution without bias, its batch norm, and ReLU if `act`."""
     convolution = nn.Conv2d(before, after, side, stride, side // 2, groups=groups, bias=False)
     layers: list[nn.Module] = [convolution, nn.BatchNorm2d(after)]
