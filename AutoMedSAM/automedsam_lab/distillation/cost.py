@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def macs(run: Callable[[], Any]) -> int:
     """Multiply-accumulates of a call, as PyTorch's own counter has them (half of its operations)."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         run()
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def fastest(run: Callable[[], Any], repeats: int = REPEATS) -> tuple[float, float]:
@@ -86,11 +87,10 @@ def student_cost(student: Student, folder: Path, precisions: tuple[str, ...] = (
     pixels, corners = image.numpy(), box[0].numpy()
     for precision in precisions:
         alone = OnnxStudent(folder, precision, threads=1)
-        single[precision] = fastest(lambda one=alone: one.encode(pixels))[0]
+        single[precision] = fastest(partial(alone.encode, pixels))[0]
         both = OnnxStudent(folder, precision, threads=2)
-        maps = both.encode(pixels)
-        prompt[precision] = fastest(lambda one=both, seen=maps: one.decode_box(seen, corners))[0]
-        whole = fastest(lambda one=both: one.decode_box(one.encode(pixels), corners))[1]
+        prompt[precision] = fastest(partial(both.decode_box, both.encode(pixels), corners))[0]
+        whole = fastest(partial(both.segment_box, pixels, corners))[1]
         rate[precision] = 1000 / whole
         size[precision] = sum((folder / f"{part}.{precision}.onnx").stat().st_size for part in (ENCODER, DECODER)) / 1e6
     return Cost(

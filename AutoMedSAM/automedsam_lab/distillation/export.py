@@ -49,7 +49,7 @@ class DecoderGraph(nn.Module):
         super().__init__()
         self.student = student
 
-    def forward(
+    def forward(  # noqa: PLR0913 - the inputs of an ONNX graph
         self,
         features: Tensor,
         high_res_0: Tensor,

@@ -108,6 +108,12 @@ class OnnxStudent:
         mask = filled_box(box)[None, None].astype(np.float32)
         return self._decode(maps, points, labels, mask, 1.0)
 
+    def segment_box(
+        self, image: NDArray[np.float32], box: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Encoder and one box at once; see `encode` and `decode_box`."""
+        return self.decode_box(self.encode(image), box)
+
     def decode_points(
         self, maps: dict[str, NDArray[np.float32]], points: NDArray[np.float32], labels: Sequence[int]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -163,7 +169,7 @@ def segment_points(
 def to_native(logits: NDArray[np.float32], content: tuple[int, int], native: tuple[int, int]) -> NDArray[np.bool_]:
     """Logits `(n, s, s)` that cover the frame as masks `(n, h, w)` at native resolution."""
     large = resize_linear(logits, (SIDE, SIDE), antialias=False) if logits.shape[-1] != SIDE else logits
-    return resize_linear(large[:, : content[0], : content[1]], native, antialias=False) > 0
+    return np.asarray(resize_linear(large[:, : content[0], : content[1]], native, antialias=False) > 0, np.bool_)
 
 
 def confidence(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -74,7 +74,8 @@ class LiteMedSam:
         self.sha256 = sha256
         self._seen: list[Tensor] = []
         # The last block of the stage with the widest windows, 14 x 14 tokens.
-        self._block = self.network.image_encoder.layers[2].blocks[-1]
+        block: Any = self.network.image_encoder.layers[2].blocks[-1]
+        self._block = block
         self._block.attn.register_forward_pre_hook(lambda _module, inputs: self._seen.append(inputs[0]))
 
     @torch.no_grad()
@@ -95,7 +96,8 @@ class LiteMedSam:
             dense_prompt_embeddings=dense,
             multimask_output=False,
         )
-        return logits[:, 0].float()
+        result: Tensor = logits[:, 0].float()
+        return result
 
     def _attention(self, windows: Tensor) -> Tensor:
         """Attention that tokens receive, `(1, h, w)`, of windows `(n, side * side, C)` as the block attends in."""
@@ -109,7 +111,8 @@ class LiteMedSam:
         (height, width), side = block.input_resolution, block.window_size
         rows, columns = -(-height // side), -(-width // side)
         grid = received.view(1, rows, columns, side, side).transpose(2, 3)
-        return grid.reshape(1, rows * side, columns * side)[:, :height, :width]
+        result: Tensor = grid.reshape(1, rows * side, columns * side)[:, :height, :width]
+        return result
 
 
 def load_teacher(checkpoint: Path | None = None) -> Teacher:

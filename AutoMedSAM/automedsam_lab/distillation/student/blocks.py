@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,22 +71,22 @@ class RepDepthwise(nn.Module):
 
     def merged(self) -> nn.Conv2d:
         """The same in one convolution, of running statistics."""
-        kernel, bias = folded(self.large)
+        large: Any = self.large
+        small: Any = self.small
+        kernel, bias = folded(large[0].weight, 0, large[1])
+        kernel[:, :, 1:2, 1:2] += small.weight + 1
+        kernel, bias = folded(kernel, bias + small.bias, self.norm)
         width = len(bias)
-        kernel, bias = kernel.clone(), bias + (self.small.bias if self.small.bias is not None else 0)
-        kernel[:, :, 1:2, 1:2] += self.small.weight + 1
-        scale = self.norm.weight / (self.norm.running_var + self.norm.eps).sqrt()  # type: ignore[operator]
-        one = nn.Conv2d(width, width, 3, padding=1, groups=width)
-        one.weight.data = kernel * scale[:, None, None, None]
-        one.bias.data = (bias - self.norm.running_mean) * scale + self.norm.bias  # type: ignore[union-attr]
-        return one
+        one: Any = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        one.weight.data, one.bias.data = kernel, bias
+        merged: nn.Conv2d = one
+        return merged
 
 
-def folded(pair: nn.Sequential) -> tuple[Tensor, Tensor]:
-    """Kernel and bias of a convolution without bias and its batch norm, of running statistics."""
-    convolution, norm = pair[0], pair[1]
+def folded(kernel: Tensor, bias: Tensor | float, norm: Any) -> tuple[Tensor, Tensor]:
+    """Kernel and bias of a convolution and the batch norm behind it, of running statistics."""
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-    return convolution.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+    return kernel * scale[:, None, None, None], (bias - norm.running_mean) * scale + norm.bias
 
 
 def rep_block(width: int) -> nn.Module:
@@ -134,12 +136,10 @@ def attention_block(width: int) -> nn.Module:
 
 OPERATIONS: dict[str, Callable[[int], nn.Module]] = {
     **{
-        f"mb_k{side}_e{expand}": (lambda width, side=side, expand=expand: mbconv(width, side, expand))
-        for side in (3, 5, 7)
-        for expand in (2, 4, 6)
+        f"mb_k{side}_e{expand}": partial(mbconv, side=side, expand=expand) for side in (3, 5, 7) for expand in (2, 4, 6)
     },
-    "fused_e2": lambda width: fused_mbconv(width, 2),
-    "fused_e4": lambda width: fused_mbconv(width, 4),
+    "fused_e2": partial(fused_mbconv, expand=2),
+    "fused_e4": partial(fused_mbconv, expand=4),
     "rep": rep_block,
     "attention": attention_block,
     "identity": lambda _width: nn.Identity(),
