@@ -175,10 +175,10 @@ def _measure(key: str, repeats: int) -> dict[str, float]:
 def least_ms(calls: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
     """The least milliseconds of several calls, which take turns so that a busy moment hits all of them.
 
-    Turns go on until none of the minima has fallen by 2 % for as many turns as `repeats`, at most 20 times as many.
+    Turns go on until none of the minima has fallen by 2 % for as many turns as `repeats`, at most 4 times as many.
     """
     least, stable = [float("inf")] * len(calls), 0
-    for _ in range(20 * repeats):
+    for _ in range(4 * repeats):
         stable += 1
         for place, call in enumerate(calls):
             began = time.thread_time()
