@@ -68,13 +68,16 @@ def fastest(run: Callable[[], Any], repeats: int = REPEATS) -> tuple[float, floa
     return min(times), float(np.median(times))
 
 
-def student_cost(student: Student, folder: Path, precisions: tuple[str, ...] = ("fp32", "int8")) -> Cost:
+def student_cost(
+    student: Student, folder: Path, precisions: tuple[str, ...] = ("fp32", "int8"), repeats: int = REPEATS
+) -> Cost:
     """Measures a student.
 
     Args:
         student: with or without trained weights.
         folder: of its export.
         precisions: to measure.
+        repeats: runs of each measurement.
     """
     from automedsam_lab.distillation.student.network import box_prompts
 
@@ -87,10 +90,10 @@ def student_cost(student: Student, folder: Path, precisions: tuple[str, ...] = (
     pixels, corners = image.numpy(), box[0].numpy()
     for precision in precisions:
         alone = OnnxStudent(folder, precision, threads=1)
-        single[precision] = fastest(partial(alone.encode, pixels))[0]
+        single[precision] = fastest(partial(alone.encode, pixels), repeats)[0]
         both = OnnxStudent(folder, precision, threads=2)
-        prompt[precision] = fastest(partial(both.decode_box, both.encode(pixels), corners))[0]
-        whole = fastest(partial(both.segment_box, pixels, corners))[1]
+        prompt[precision] = fastest(partial(both.decode_box, both.encode(pixels), corners), repeats)[0]
+        whole = fastest(partial(both.segment_box, pixels, corners), repeats)[1]
         rate[precision] = 1000 / whole
         size[precision] = sum((folder / f"{part}.{precision}.onnx").stat().st_size for part in (ENCODER, DECODER)) / 1e6
     return Cost(

