@@ -1,5 +1,7 @@
 """Teachers are recognized by their weights, and what they make of images is kept."""
 
+# ruff: noqa: E402
+
 import sys
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """A distillation in a few steps: it learns, it stops and goes on, and refuses what cannot work."""
 
+# ruff: noqa: E402
+
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -91,7 +93,7 @@ def test_maps_are_compared_by_their_pattern():
 
 def test_a_run_with_other_settings_is_not_resumed(taught, tmp_path: Path):
     distill(*taught, tmp_path, settings=replace(SETTINGS, steps=1))
-    with pytest.raises(AutoMedSAMError, match="other settings .batch"):
+    with pytest.raises(AutoMedSAMError, match="other settings"):
         distill(*taught, tmp_path, settings=replace(SETTINGS, batch=3), resume=True)
     assert distill(*taught, tmp_path, settings=replace(SETTINGS, steps=2), resume=True).is_file()
 
