@@ -91,7 +91,7 @@ class ArchitectureWeights(nn.Module):
         self.operations = nn.Parameter(torch.from_numpy(operations).float())
         self.widths = nn.ParameterList(nn.Parameter(torch.from_numpy(one).float()) for one in widths)
         self._blocks = space.blocks
-        self._cost = torch.from_numpy(costs.blocks).float()
+        self._cost = [torch.from_numpy(cost).float() for cost in costs.blocks]
         self._joints = [torch.from_numpy(joint).float() for joint in costs.joints]
         self._stem = torch.from_numpy(costs.stem).float()
 
@@ -143,7 +143,7 @@ def starting_logits(costs: SpaceCosts, wanted: float) -> tuple[NDArray[np.float6
 
     A cost above that of the uniform network, or below all, is met as nearly as possible.
     """
-    mean_cost = costs.blocks.mean(-1)
+    mean_cost = np.stack([cost.mean(-1) for cost in costs.blocks])
     relative = mean_cost / max(float(mean_cost.mean()), 1e-9)
     space = costs.space
 

@@ -75,7 +75,7 @@ class SpaceCosts:
         table: measured milliseconds, or multiply-accumulates.
 
     Attributes:
-        blocks: `(blocks, operations, widths)`.
+        blocks: of each block `(operations, widths)`.
         joints: for each pair of neighbouring stages `(widths, widths)`, the strided convolution between them.
         stem: `(widths,)` of the first stage.
 
@@ -85,15 +85,15 @@ class SpaceCosts:
 
     def __init__(self, space: SearchSpace, table: CostTable) -> None:
         self.space = space
-        self.blocks = np.array(
-            [
+        self.blocks = [
+            np.array(
                 [
                     [table.cost(operation_key(name, width, SIDES[stage])) for width in space.widths[stage]]
                     for name in space.operations
                 ]
-                for stage in space.blocks
-            ]
-        )
+            )
+            for stage in space.blocks
+        ]
         self.joints = [
             np.array([[table.cost(down_key(before, after, SIDES[stage])) for after in nexts] for before in options])
             for stage, (options, nexts) in enumerate(zip(space.widths[:-1], space.widths[1:], strict=True), start=1)
@@ -105,7 +105,7 @@ class SpaceCosts:
         stages = self.space.blocks
         value = self.stem[choice.widths[0]]
         value += sum(
-            self.blocks[block, operation, choice.widths[stages[block]]]
+            self.blocks[block][operation, choice.widths[stages[block]]]
             for block, operation in enumerate(choice.operations)
         )
         pairs = pairwise(choice.widths)
