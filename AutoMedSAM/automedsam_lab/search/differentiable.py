@@ -112,7 +112,7 @@ class ArchitectureWeights(nn.Module):
     def entropy(self) -> Tensor:
         """The mean entropy of all choices, as a share of that of a uniform one."""
         operations, widths = self.probabilities()
-        every = [*operations, *widths]
+        every = [one for one in (*operations, *widths) if len(one) > 1]
         return torch.stack([-(one * one.clamp(min=1e-9).log()).sum() / math.log(len(one)) for one in every]).mean()
 
     def two_paths(self, temperature: float, generator: torch.Generator) -> Paths:
@@ -235,7 +235,11 @@ class Search:
     def _loss(self, batch: Batch) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16):
             output = run(self.supernet.student, batch)
-        return total(losses(output, batch, self.head, self.terms), 0.5)
+        loss = total(losses(output, batch, self.head, self.terms), 0.5)
+        if not bool(loss.isfinite()):
+            message = f"The loss is {float(loss.detach())} at step {self.step}: the search diverged; give another --seed."
+            raise AutoMedSAMError(message)
+        return loss
 
     def state(self) -> dict[str, Any]:
         """What `restore` takes, of tensors and numbers alone."""

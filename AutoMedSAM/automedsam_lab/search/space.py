@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,19 +175,12 @@ def affordable_choices(
 
 
 def single_operation_choices(costs: SpaceCosts, budget: float) -> list[Choice]:
-    """For each operation but identity, the widest affordable network that has it everywhere."""
+    """For each operation but identity, the dearest affordable network that has it everywhere."""
     space, found = costs.space, []
-    levels = range(min(len(options) for options in space.widths))
+    widths = list(product(*(range(len(options)) for options in space.widths)))
     for index, name in enumerate(space.operations):
-        if name == "identity":
-            continue
-        uniform = [Choice((index,) * len(space.blocks), (level,) * len(space.widths)) for level in levels]
-        # Stages by and by, so that a network of mixed widths comes closest to the budget.
-        mixed = [
-            Choice((index,) * len(space.blocks), tuple(int(stage < wide) for stage in range(len(space.widths))))
-            for wide in range(len(space.widths))
-        ]
-        inside = [choice for choice in {*uniform, *mixed} if costs.of(choice) <= budget]
+        choices = [Choice((index,) * len(space.blocks), chosen) for chosen in widths]
+        inside = [choice for choice in choices if name != "identity" and costs.of(choice) <= budget]
         if inside:
             found.append(max(inside, key=costs.of))
     return found
