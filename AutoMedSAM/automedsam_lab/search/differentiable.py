@@ -237,7 +237,7 @@ class Search:
             output = run(self.supernet.student, batch)
         loss = total(losses(output, batch, self.head, self.terms), 0.5)
         if not bool(loss.isfinite()):
-            message = f"The loss is {float(loss.detach())} at step {self.step}: the search diverged; give another --seed."
+            message = f"The loss is not finite at step {self.step}: the search diverged; give another --seed."
             raise AutoMedSAMError(message)
         return loss
 
