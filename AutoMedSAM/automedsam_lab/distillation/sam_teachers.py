@@ -62,7 +62,8 @@ class MedSam:
         height, width = tokens.shape[1:3]
         qkv = attention.qkv(tokens).float().reshape(height * width, 3, attention.num_heads, -1).permute(1, 2, 0, 3)
         scores = (qkv[0] * attention.scale) @ qkv[1].transpose(-1, -2)
-        return scores.softmax(-1).mean((0, 1)).reshape(1, height, width)
+        received: Tensor = scores.softmax(-1).mean((0, 1)).reshape(1, height, width)
+        return received
 
 
 class MedSam2:

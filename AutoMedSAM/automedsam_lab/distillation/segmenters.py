@@ -163,7 +163,8 @@ def segment_points(
     content = content_size((height, width))
     scaled = native * np.array([content[1] / width, content[0] / height], np.float32)
     logits, _ = student.decode_points(student.encode(network_input(to_frame(pixels), content)), scaled, labels)
-    return to_native(logits, content, (height, width))[0]
+    mask: NDArray[np.bool_] = to_native(logits, content, (height, width))[0]
+    return mask
 
 
 def to_native(logits: NDArray[np.float32], content: tuple[int, int], native: tuple[int, int]) -> NDArray[np.bool_]:

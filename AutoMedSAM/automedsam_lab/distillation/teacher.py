@@ -74,7 +74,8 @@ class LiteMedSam:
         self.sha256 = sha256
         self._seen: list[Tensor] = []
         # The last block of the stage with the widest windows, 14 x 14 tokens.
-        block: Any = self.network.image_encoder.layers[2].blocks[-1]
+        encoder: Any = network.image_encoder
+        block: Any = encoder.layers[2].blocks[-1]
         self._block = block
         self._block.attn.register_forward_pre_hook(lambda _module, inputs: self._seen.append(inputs[0]))
 
