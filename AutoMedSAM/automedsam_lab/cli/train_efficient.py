@@ -62,6 +62,9 @@ def efficient(
     lr: Annotated[float, typer.Option(min=1e-6, help="The highest learning rate.")] = 1e-3,
     seed: Annotated[int, typer.Option(help="Of weights, images and prompts.")] = 0,
     resume: Resume = False,
+    images_per_set: Annotated[
+        int | None, typer.Option(min=1, help="Measure on so many test images of each set at most.", show_default="all")
+    ] = None,
     last: Annotated[Last, typer.Option(help="The last step to run.")] = Last.EVALUATE,
 ) -> None:
     """Distill a small promptable segmenter, export it in FP32 and INT8, and compare it with its teacher.
@@ -81,7 +84,8 @@ def efficient(
         rate=lr,
         seed=seed,
     )
-    sources = Sources(data, cache or out, teacher, math.inf if teacher_minutes is None else teacher_minutes)
+    longest = math.inf if teacher_minutes is None else teacher_minutes
+    sources = Sources(data, cache or out, teacher, longest, images_per_set)
     with stoppable(out):
         written = make_student(sources, out, settings, resume=resume, last=Stage(last.value), tell=typer.echo)
     typer.echo(f"Written: {written}")

