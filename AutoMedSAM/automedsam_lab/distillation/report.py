@@ -88,7 +88,8 @@ def cost_table(found: Mapping[str, Any]) -> Table:
             Column("Segmenter", is_text=True), "Precision", "Parameters (M)", "Encoder (GMAC)", "Decoder (GMAC)",
             "Encoder, 1 thread (ms)", "Prompt, 2 threads (ms)", "Images/s, 2 threads", "Size (MB)",
         ],
-        caption="One image and one box at 256 x 256 in ONNX Runtime; encoder and prompt: least of many runs",
+        caption="One image and one box at 256 x 256 in ONNX Runtime. Encoder: CPU time; encoder and prompt: least of many "
+        "runs; images/s: median",
     )  # fmt: skip
     for cost in found["costs"]:
         for precision in cost["encoder_ms"]:
