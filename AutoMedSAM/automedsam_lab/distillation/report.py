@@ -16,6 +16,10 @@ from automedsam_lab.distillation.cost import Cost
 from automedsam_lab.distillation.evaluate import AP_SET, EXACT, JITTERED, PROMPTS, Evaluation
 from automedsam_lab.evaluation.report.page import Section, write_page
 
+_COST_CAPTION = (
+    "One image and one box at 256 x 256 in ONNX Runtime. Encoder: CPU time; encoder and prompt: least of many runs; "
+    "images/s: median"
+)
 RESULTS, MARKDOWN, HTML = "results.json", "results.md", "results.html"
 
 
@@ -88,8 +92,7 @@ def cost_table(found: Mapping[str, Any]) -> Table:
             Column("Segmenter", is_text=True), "Precision", "Parameters (M)", "Encoder (GMAC)", "Decoder (GMAC)",
             "Encoder, 1 thread (ms)", "Prompt, 2 threads (ms)", "Images/s, 2 threads", "Size (MB)",
         ],
-        caption="One image and one box at 256 x 256 in ONNX Runtime. Encoder: CPU time; encoder and prompt: least of many "
-        "runs; images/s: median",
+        caption=_COST_CAPTION,
     )  # fmt: skip
     for cost in found["costs"]:
         for precision in cost["encoder_ms"]:
