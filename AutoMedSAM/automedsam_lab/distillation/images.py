@@ -22,8 +22,6 @@ from automedsam.errors import AutoMedSAMError
 from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS, draw_split, split
 
 SPLIT_FILE = "images.json"
-# Sets whose patients are split here; those with boxes only, and those of fewer than four patients, train.
-SPLIT_SETS = ("kvasir", "glioma", "acdc", "ct_lesion", "lidc", "busi", "jsrt", "sunnybrook", "kits19", "msd_lung")
 
 
 class Part(str, Enum):
@@ -87,7 +85,8 @@ def draw_parts(patients: dict[str, list[str]], seed: int) -> dict[str, dict[str,
     """Draws the split that `splits/images.json` holds.
 
     Args:
-        patients: the patients of each set, each once; Kvasir's are those of its train.txt alone.
+        patients: the patients of each set, each once; Kvasir's are those of its train.txt alone. Sets of fewer than four
+            patients are left to training, and so are those with boxes only, which are not to be given.
         seed: the fixed seed.
 
     Returns:

