@@ -62,10 +62,6 @@ class Evaluation:
                 by_patient.setdefault(score.patient, []).append(score.dice)
         return float(np.mean([np.mean(dices) for dices in by_patient.values()]))
 
-    def mean_of_sets(self, prompt: str) -> float:
-        """The mean over the sets of their Dice."""
-        return float(np.mean([self.dice(name, prompt) for name in dict.fromkeys(one.set for one in self.scores)]))
-
     def average_precision(self, name: str = AP_SET, prompt: str = EXACT) -> tuple[float, float]:
         """AP50 and AP50:95 of the masks of a set; NaN where it has none."""
         chosen = [score for score in self.scores if score.set == name and score.prompt == prompt]

@@ -85,8 +85,8 @@ def draw_parts(patients: dict[str, list[str]], seed: int) -> dict[str, dict[str,
     """Draws the split that `splits/images.json` holds.
 
     Args:
-        patients: the patients of each set, each once; Kvasir's are those of its train.txt alone. Sets of fewer than four
-            patients are left to training, and so are those with boxes only, which are not to be given.
+        patients: the patients of each set, each once; Kvasir's are those of its train.txt alone. Sets of fewer than
+            four patients are left to training, and so are those with boxes only, which are not to be given.
         seed: the fixed seed.
 
     Returns:

@@ -94,11 +94,6 @@ class StudentArchitecture:
         """Writes the JSON file."""
         write_json(self.to_json(), path)
 
-    @property
-    def has_attention(self) -> bool:
-        """Whether a stage has attention whose map can be compared with the teacher's."""
-        return any("attention" in stage for stage in self.stages)
-
 
 def _problem(found: StudentArchitecture) -> str:
     """What is wrong with an architecture, as a clause; empty if nothing is."""
