@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from automedsam.errors import AutoMedSAMError
 from automedsam_lab.cli.train import Minutes, Out, Resume, stoppable
 from automedsam_lab.common.optional_dependencies import require
 from automedsam_lab.distillation.student.architecture import PRESETS, StudentArchitecture
+
+if TYPE_CHECKING:
+    from automedsam_lab.distillation.losses import Term
 
 
 class Last(str, Enum):
@@ -105,7 +108,7 @@ def read_architecture(text: str) -> StudentArchitecture:
     return StudentArchitecture.read(Path(text))
 
 
-def _terms(taught: Taught) -> frozenset:  # type: ignore[type-arg]
+def _terms(taught: Taught) -> frozenset[Term]:
     from automedsam_lab.distillation.losses import Term
 
     order = list(Taught)

@@ -23,7 +23,7 @@ from automedsam_lab.distillation.segmenters import BoxSegmenter, FilledBox, Onnx
 from automedsam_lab.distillation.student.network import load_student
 from automedsam_lab.distillation.targets import Targets, write_targets
 from automedsam_lab.distillation.teacher import LiteMedSam, Teacher, load_teacher, packaged_checkpoint
-from automedsam_lab.distillation.train import STUDENT, DistillationSettings, distill
+from automedsam_lab.distillation.train import CHECKPOINT, STUDENT, DistillationSettings, distill
 
 PACK, TARGETS, ONNX = "pack", "targets", "onnx"
 Tell = Callable[[str], None]
@@ -112,6 +112,10 @@ def make_student(
         targets = prepare_targets(sources, pack, load_teacher(sources.teacher), tell)
         if last is Stage.TARGETS:
             return targets.folder
+    if resume and not (out / CHECKPOINT).is_file():
+        # A run that was stopped while the teacher was at work goes on by the same command.
+        tell(f"There is no checkpoint in {out} yet: the training starts from its beginning")
+        resume = False
     distill(pack, targets, out, settings=settings, resume=resume)
     if last is Stage.TRAIN:
         return out / STUDENT

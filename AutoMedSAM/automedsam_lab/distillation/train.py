@@ -203,18 +203,26 @@ def distill(
         The path of `student.pt`.
 
     Raises:
-        AutoMedSAMError: if there is nothing to resume from, or the training diverges.
+        AutoMedSAMError: if there is nothing to resume from, there is a training that was not to be resumed, or the
+            training diverges.
     """
     training = Distillation(pack, targets, settings, out)
     if resume:
         training.restore()
+    elif (out / CHECKPOINT).exists():
+        message = f"There is a training in {out} already: go on with it by --resume, or name another folder."
+        raise AutoMedSAMError(message)
     out.mkdir(parents=True, exist_ok=True)
     log = TrainingLog(out)
     validation = rows_with_masks(pack, Part.VALIDATION, VALIDATION_IMAGES)
     recent: list[dict[str, float]] = []
     saved = validated = time.monotonic()
     while training.progress < 1:
-        recent.append(training.advance())
+        try:
+            recent.append(training.advance())
+        except KeyboardInterrupt:
+            training.save()
+            raise
         now = time.monotonic()
         if training.step % 50 == 0:
             means = {name: float(np.mean([row[name] for row in recent])) for name in recent[0]}

@@ -99,13 +99,17 @@ def run_study(
         The winners, best first; the first one's architecture is `architecture.json`.
 
     Raises:
-        AutoMedSAMError: if there is nothing to resume from, or nothing is affordable.
+        AutoMedSAMError: if there is nothing to resume from, there is a search that was not to be resumed, or nothing is
+            affordable.
     """
     pack, targets = images
-    out.mkdir(parents=True, exist_ok=True)
     task = Search(pack, targets, costs, settings.search)
     if resume:
         _restore(task, out / CHECKPOINT)
+    elif (out / CHECKPOINT).exists():
+        message = f"There is a search in {out} already: go on with it by --resume, or name another folder."
+        raise AutoMedSAMError(message)
+    out.mkdir(parents=True, exist_ok=True)
     _run_search(task, out, tell)
     rng = np.random.default_rng(settings.search.seed)
     chosen = searched_candidates(task, rng)[:1]
@@ -127,7 +131,9 @@ def verdict(trained: list[Trained]) -> str:
     numbers = ", ".join(f"{origin} {score:.3f}" for origin, score in others.items())
     better = all(ours > score for score in others.values())
     claim = "beat all of its controls" if better else "did not beat all of its controls"
-    return f"The search {claim}: mean validation Dice {ours:.3f}; {numbers}."
+    return (
+        f"The search {claim}: mean validation Dice {ours:.3f}; {numbers}. One seed each: small differences are noise."
+    )
 
 
 def _origins(trained: list[Trained]) -> list[str]:
@@ -139,7 +145,11 @@ def _run_search(task: Search, out: Path, tell: Callable[[str], None]) -> None:
     share = task.settings.warmup_share
     while task.progress < 1:
         before = task.progress < share
-        task.advance()
+        try:
+            task.advance()
+        except KeyboardInterrupt:
+            _save(task, out / CHECKPOINT)
+            raise
         if before and task.progress >= share:
             _save(task, out / WARMUP)
         if time.monotonic() - saved > _CHECKPOINT_SECONDS:
@@ -155,13 +165,13 @@ def _run_search(task: Search, out: Path, tell: Callable[[str], None]) -> None:
 def _controls(pack: Pack, targets: Targets | None, task: Search, out: Path, singles: int) -> list[Candidate]:
     """The best of random networks, and of those of one operation, by a supernet of as much CPU time."""
     control = Search(pack, targets, task.costs, task.settings)
-    rng = np.random.default_rng(task.settings.seed + 1)
     if (out / CONTROL).is_file():
         _restore(control, out / CONTROL)
     else:
         _restore(control, out / WARMUP)
-        train_random(control, max(0.0, task.spent - control.spent), rng)
+        train_random(control, max(0.0, task.spent - control.spent), np.random.default_rng(task.settings.seed + 1))
         _save(control, out / CONTROL)
+    rng = np.random.default_rng(task.settings.seed + 2)
     return [*random_candidates(control, rng)[:1], *single_candidates(control)[:singles]]
 
 

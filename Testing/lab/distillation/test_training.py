@@ -98,6 +98,12 @@ def test_a_run_with_other_settings_is_not_resumed(taught, tmp_path: Path):
     assert distill(*taught, tmp_path, settings=replace(SETTINGS, steps=2), resume=True).is_file()
 
 
+def test_a_training_is_not_overwritten(taught, tmp_path: Path):
+    distill(*taught, tmp_path, settings=replace(SETTINGS, steps=1))
+    with pytest.raises(AutoMedSAMError, match="a training in .* already"):
+        distill(*taught, tmp_path, settings=replace(SETTINGS, steps=1))
+
+
 def test_nothing_to_resume_is_one_sentence(taught, tmp_path: Path):
     with pytest.raises(AutoMedSAMError, match="no checkpoint to resume from"):
         distill(*taught, tmp_path, settings=SETTINGS, resume=True)
