@@ -100,7 +100,7 @@ def test_a_run_with_other_settings_is_not_resumed(taught, tmp_path: Path):
 
 def test_a_training_is_not_overwritten(taught, tmp_path: Path):
     distill(*taught, tmp_path, settings=replace(SETTINGS, steps=1))
-    with pytest.raises(AutoMedSAMError, match="a training in .* already"):
+    with pytest.raises(AutoMedSAMError, match=r"a training in .* already"):
         distill(*taught, tmp_path, settings=replace(SETTINGS, steps=1))
 
 

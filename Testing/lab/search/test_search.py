@@ -175,7 +175,7 @@ def test_a_study_writes_the_best_network_and_says_whether_the_search_was_worth_i
     final = DistillationSettings(terms=frozenset(), batch=1, bf16=False)
     settings = StudySettings(replace(QUICK, steps=2), final_steps=1, final=final)
     trained = run_study((pack, None), costs, tmp_path / "study", settings=settings, tell=lambda _line: None)
-    with pytest.raises(AutoMedSAMError, match="a search in .* already"):
+    with pytest.raises(AutoMedSAMError, match=r"a search in .* already"):
         run_study((pack, None), costs, tmp_path / "study", settings=settings)
     again = run_study((pack, None), costs, tmp_path / "study", settings=settings, resume=True, tell=lambda _line: None)
     assert again == trained
