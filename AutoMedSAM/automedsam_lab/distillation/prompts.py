@@ -30,8 +30,8 @@ def jitter_box(
         share: how far a side moves at most, of the box's width or height.
     """
     exact = np.asarray(box, np.float64)
-    reach = np.tile(exact[2:] - exact[:2], 2) * share
-    moved = exact + rng.uniform(-1, 1, 4) * reach
+    most = np.tile(exact[2:] - exact[:2], 2) * share
+    moved = exact + rng.uniform(-1, 1, 4) * most
     limits = np.array([content[1], content[0]] * 2, np.float64)
     moved = moved.clip(0, limits)
     # A box must not turn inside out or vanish at the rim.

@@ -126,14 +126,14 @@ def write_targets(
         message = f"The targets in {folder} are of the teacher {targets.about['teacher']}: give another folder."
         raise AutoMedSAMError(message)
     rows = [row for row in shuffled(pack.of_part(*parts)) if not targets.done[row]]
-    began = told = time.monotonic()
+    began = reported = time.monotonic()
     for count, row in enumerate(rows):
         if time.monotonic() - began > 60 * minutes:
             break
         _fill(pack, teacher, targets, row)
-        if time.monotonic() - told > 30:
-            told = time.monotonic()
-            each = (told - began) / (count + 1)
+        if time.monotonic() - reported > 30:
+            reported = time.monotonic()
+            each = (reported - began) / (count + 1)
             tell(
                 f"{count + 1} of {len(rows)} images, {each:.2f} s each, {(len(rows) - count) * each / 60:.0f} min left"
             )

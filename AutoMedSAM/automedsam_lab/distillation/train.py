@@ -146,9 +146,9 @@ class Distillation:
             "student": self.student, "head": self.head, "average": self.average, "optimiser": self.optimiser
         }  # fmt: skip
         state = {name: part.state_dict() for name, part in parts.items()}
-        told = {"step": self.step, "spent": self.spent, "settings": described(self.settings)}
-        weights = {"model": self.average.state_dict(), "architecture": self.settings.architecture.to_json(), **told}
-        for name, content in ((STUDENT, weights), (CHECKPOINT, {**state, **told})):
+        about = {"step": self.step, "spent": self.spent, "settings": described(self.settings)}
+        weights = {"model": self.average.state_dict(), "architecture": self.settings.architecture.to_json(), **about}
+        for name, content in ((STUDENT, weights), (CHECKPOINT, {**state, **about})):
             unfinished = self.out / f"{name}.part"
             torch.save(content, unfinished)
             unfinished.replace(self.out / name)
