@@ -65,7 +65,7 @@ class _Prompt:
 
 
 class BatchSource:
-    """Draws batches; that of a step depends on the step and the seed alone, so that a resumed run goes on alike.
+    """Draws batches; that of a step depends on the step, the seed and the targets that are there, on nothing before it.
 
     Args:
         pack: the images.
