@@ -108,7 +108,7 @@ def load_sam_teacher(checkpoint: Path, weights: Mapping[str, Tensor]) -> Teacher
         AutoMedSAMError: if they are of another model, or a package is missing.
     """
     if VIT_KEY in weights:
-        with require("train", "The teacher MedSAM"):
+        with require("teacher", "The teacher MedSAM"):
             from segment_anything import sam_model_registry
         return MedSam(
             _fitted(sam_model_registry["vit_b"](), checkpoint, weights, "MedSAM's ViT-B"), file_sha256(checkpoint)

@@ -44,6 +44,21 @@ def test_a_tiny_vit_of_another_size_is_one_sentence(tmp_path: Path):
         load_teacher(path)
 
 
+def test_weights_of_medsam2_are_recognized_and_segment(tmp_path: Path):
+    pytest.importorskip("sam2", reason="the FP32 backend is not installed")
+    from automedsam.sam2.architecture import Sam2Architecture
+    from automedsam.sam2.build import build_sam2
+
+    weights = build_sam2(Sam2Architecture()).state_dict()
+    teacher = load_teacher(saved(tmp_path / "medsam2.pt", {"model": weights}))
+    features = teacher.embed(torch.rand(1, 3, 256, 256))
+    assert teacher.name == "MedSAM2" and features.embedding.shape[1] == 256
+    assert teacher.decode(features, torch.tensor([[5.0, 6, 90, 80], [1, 2, 30, 40]])).shape == (2, 256, 256)
+    weights.pop("no_mem_embed")
+    with pytest.raises(AutoMedSAMError, match="looks like MedSAM2"):
+        load_teacher(saved(tmp_path / "damaged.pt", weights))
+
+
 def test_a_package_with_other_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = saved(tmp_path / "lite_medsam.pth", {"a": torch.zeros(1)})
     monkeypatch.setattr(teachers, "packaged_checkpoint", lambda: path)
