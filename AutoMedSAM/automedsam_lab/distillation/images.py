@@ -1,8 +1,9 @@
 """Every labelled image of the data folder as one stream, split by patient.
 
 Sets are images of one kind from one source. A patient that stands in two sets has one name and one part in both.
-Left out as duplicates (as the list of sources beside the data has it): `kvasir_seg`, whose images are part of `kvasir_seg_352`; two
-images of Kvasir that are equal to others; the DeepLesion slices of the patients of `ct_lesion_npz`.
+Left out as duplicates, as the list of sources beside the data has it: `kvasir_seg`, whose images are part of
+`kvasir_seg_352`; two images of Kvasir that are equal to others; the DeepLesion slices of the patients of
+`ct_lesion_npz`.
 """
 
 from __future__ import annotations
