@@ -44,6 +44,11 @@ class CostKind(str, Enum):
     MS = "ms"
     MACS = "macs"
 
+    @property
+    def unit(self) -> str:
+        """For the axes of plots."""
+        return {CostKind.MS: "ms in INT8 on one thread", CostKind.MACS: "millions of multiply-accumulates"}[self]
+
 
 class CostTable:
     """A written table.

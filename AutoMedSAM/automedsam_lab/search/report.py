@@ -45,13 +45,14 @@ def write_search_report(folders: Sequence[Path], out: Path) -> None:
     studies = [read_result(folder) for folder in folders]
     out.mkdir(parents=True, exist_ok=True)
     networks = [network for study in studies for network in study["networks"]]
-    _write_png(networks, out / PLOT)
+    unit = str(studies[0].get("unit", "ms"))
+    _write_png(networks, unit, out / PLOT)
     described = "Mean validation Dice from exact boxes over the cost of stem and stages, of each network trained alone."
     sections = [
         Section(
             "Dice against cost",
             text=[study["verdict"] for study in studies],
-            figures=[(to_svg(_plot(networks), described), described)],
+            figures=[(to_svg(_plot(networks, unit), described), described)],
             tables=[networks_table(study) for study in studies],
         ),
         Section("What the search learnt", tables=[probabilities_table(study) for study in studies]),
@@ -100,7 +101,7 @@ def _facts(studies: Sequence[dict[str, Any]]) -> dict[str, str]:
     }
 
 
-def _plot(networks: Sequence[dict[str, Any]]) -> Any:
+def _plot(networks: Sequence[dict[str, Any]], unit: str) -> Any:
     figure, axes = new_figure(7.0, 4.4)
     origins = list(dict.fromkeys(one["origin"] for one in networks))
     for place, origin in enumerate(origins):
@@ -113,17 +114,28 @@ def _plot(networks: Sequence[dict[str, Any]]) -> Any:
     for one in networks:
         point = (one["cost"], one["dice"]["validation"])
         axes.annotate(one["architecture"]["name"], point, (6, 4), textcoords="offset points", fontsize=8)
+    front = pareto_front([(one["cost"], one["dice"]["validation"]) for one in networks])
+    axes.plot(*zip(*front, strict=True), color=INK, lw=0.8, ls="--", zorder=0)
     axes.grid(True, color=INK, alpha=0.14)
-    axes.set_xlabel("Stem and stages by the latency table (ms in INT8 on one thread, or millions of MACs)")
+    axes.set_xlabel(f"Stem and stages ({unit})")
     axes.set_ylabel("Mean validation Dice")
     figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=9)
     return figure
 
 
-def _write_png(networks: Sequence[dict[str, Any]], path: Path) -> None:
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points of cost and Dice that no other beats in both, by rising cost."""
+    front: list[tuple[float, float]] = []
+    for cost, dice in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or dice > front[-1][1]:
+            front.append((cost, dice))
+    return front
+
+
+def _write_png(networks: Sequence[dict[str, Any]], unit: str, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = _plot(networks)
+    figure = _plot(networks, unit)
     figure.patch.set_alpha(1)
     with atomic_write(path) as unfinished:
         FigureCanvasAgg(figure).print_png(unfinished, metadata={"Software": None})

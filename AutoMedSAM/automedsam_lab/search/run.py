@@ -207,6 +207,7 @@ def _write_result(
         "machine": describe_machine(),
         "settings": {**asdict(settings.search), "minutes": min(settings.search.minutes, 1e9)},
         "final_steps": settings.final_steps,
+        "unit": task.costs.unit,
         "cpu_minutes": task.spent / 60,
         "steps": task.step,
         "taught": 0 if targets is None else int(targets.done.sum()),

@@ -78,13 +78,14 @@ class SpaceCosts:
         blocks: of each block `(operations, widths)`.
         joints: for each pair of neighbouring stages `(widths, widths)`, the strided convolution between them.
         stem: `(widths,)` of the first stage.
+        unit: of all of them.
 
     Raises:
         AutoMedSAMError: if the table lacks a part.
     """
 
     def __init__(self, space: SearchSpace, table: CostTable) -> None:
-        self.space = space
+        self.space, self.unit = space, table.kind.unit
         self.blocks = [
             np.array(
                 [

@@ -24,7 +24,7 @@ from automedsam_lab.search import latency_table
 from automedsam_lab.search.controls import random_candidates, searched_candidates, single_candidates, train_random
 from automedsam_lab.search.differentiable import Search, SearchSettings, patient_halves, starting_logits
 from automedsam_lab.search.latency_table import CostKind, CostTable, measure_table, read_table, table_keys
-from automedsam_lab.search.report import read_result, write_search_report
+from automedsam_lab.search.report import pareto_front, read_result, write_search_report
 from automedsam_lab.search.run import StudySettings, Trained, run_study, verdict
 from automedsam_lab.search.space import Choice, SearchSpace, SpaceCosts, affordable_choices, random_choice
 from automedsam_lab.search.supernet import Supernet, fair_choices, paths_of
@@ -186,6 +186,11 @@ def test_a_study_writes_the_best_network_and_says_whether_the_search_was_worth_i
     assert verdict(trained) in page and "<svg" in page
     assert (tmp_path / "report" / "search.png").stat().st_size > 5000
     assert len(read_result(tmp_path / "study")["networks"]) == 3
+
+
+def test_the_front_holds_what_nothing_beats_in_both():
+    points = [(2.0, 0.7), (1.0, 0.5), (3.0, 0.6), (1.0, 0.4), (4.0, 0.8)]
+    assert pareto_front(points) == [(1.0, 0.5), (2.0, 0.7), (4.0, 0.8)]
 
 
 def test_the_verdict_is_plain():
