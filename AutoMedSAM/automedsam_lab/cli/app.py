@@ -19,8 +19,10 @@ from automedsam_lab.cli import (
     prepare,
     quantize,
     runtimes,
+    search,
     threshold,
     train,
+    train_efficient,
 )
 from automedsam_lab.cli import input as input_commands
 
@@ -31,7 +33,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+train.app.command("efficient")(train_efficient.efficient)
 app.add_typer(train.app, name="train")
+app.add_typer(search.app, name="search")
 app.add_typer(evaluate.app)
 app.add_typer(input_commands.app)
 app.add_typer(bundles.app)

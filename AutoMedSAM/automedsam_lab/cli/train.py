@@ -152,7 +152,7 @@ def detector(
     _check_device(device)
     chosen = _given({**yolo_nas, "model": model and model.value})
     settings = YoloNasSettings(movement=Movement(flip=bool(flip)), **chosen)
-    with _stoppable(out):
+    with stoppable(out):
         checkpoint = train_yolo_nas_detector(
             folder, out, settings=settings, resume=resume, start_from=start_from, device=device
         )
@@ -180,7 +180,7 @@ def _starter_detector(
 
     _check_device(device)
     settings = TrainingSettings(minutes=minutes, **_given({"steps": steps}))
-    with _stoppable(out):
+    with stoppable(out):
         options = RunOptions(device, resume, start_from)
         checkpoint = train_detector(task.value, data, out, settings=settings, options=options)
     typer.echo(f"Written: {checkpoint}")
@@ -249,7 +249,7 @@ def segmenter(
         from automedsam_lab.training.segmenter.medsam2_recipe import Medsam2Settings, finetune_medsam2
 
     _check_device(device)
-    with _stoppable(out):
+    with stoppable(out):
         weights, network = finetune_medsam2(
             PreparedDataset.open(folder, root),
             checkpoint,
@@ -286,7 +286,7 @@ def _starter_segmenter(
         message = f"There are no weights to start from at {start_from}: name a segmenter.pt of another run."
         raise AutoMedSAMError(message)
     schedule = Schedule(minutes=math.inf if minutes is None else minutes, **_given({"steps": steps}))
-    with _stoppable(out):
+    with stoppable(out):
         weights = train_segmenter(
             training_clips(data),
             validation_clips(data, STARTER.image_size),
@@ -298,7 +298,7 @@ def _starter_segmenter(
 
 
 @contextmanager
-def _stoppable(out: Path) -> Iterator[None]:
+def stoppable(out: Path) -> Iterator[None]:
     """Ctrl-C ends a training in one sentence and exit code 130."""
     try:
         yield

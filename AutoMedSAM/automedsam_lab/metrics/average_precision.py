@@ -89,6 +89,22 @@ def average_precision(
     )
 
 
+def mask_average_precision(ious: NDArray[np.float64], scores: NDArray[np.float64]) -> tuple[float, float]:
+    """AP50 and AP50:95 of masks each of which was prompted for one object, which nothing else can take.
+
+    Args:
+        ious: `(n,)` of each mask and its object.
+        scores: `(n,)`, by which the masks are ranked.
+
+    Returns:
+        Both, NaN where there are no masks.
+    """
+    order = np.argsort(-scores, kind="stable")
+    hits = ious[order][None] >= THRESHOLDS[:, None]
+    alone = np.zeros(len(ious), np.int_)
+    return _mean_of_classes([Matches(scores[order], hits, alone, np.array([len(ious)]))], np.ones(1, np.int_))
+
+
 def match(cases: Sequence[SliceBoxes], label: int, patients: Sequence[str]) -> Matches:
     """Matches the boxes of one class, slice by slice.
 

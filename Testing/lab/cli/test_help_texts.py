@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 # Files of other projects, named by their licence.
 FOREIGN = {"LICENSE.YOLONAS.md"}
 # What the commands write.
-WRITTEN = {"bench.md"}
+WRITTEN = {"bench.md", "results.md"}
 
 
 def help_texts(app: typer.Typer) -> Iterator[str]:

@@ -23,6 +23,8 @@ from automedsam_lab.evaluation.report.tables import (
 )
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from automedsam_lab.evaluation.comparison import Comparison
 
 _TEMPLATES = resources.files("automedsam_lab.evaluation.report") / "templates"
@@ -40,17 +42,38 @@ def write_report(study: Comparison, pictures: Path, path: Path) -> None:
         AutoMedSAMError: If the file cannot be written, or Jinja2 is not installed.
     """
     with require("lab", "The report"):
-        from jinja2 import Environment, StrictUndefined
         from markupsafe import Markup
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((_TEMPLATES / "report.html.j2").read_text(encoding="utf-8"))
-    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
+    template = report_environment().from_string(read_template("report.html.j2"))
+    style = read_template("style.css")
     plots = {name: Markup(svg) for name, svg in _plots(study).items()}
     overlays = [{"image": Markup(image), "caption": caption} for image, caption in _overlays(study, pictures)]
     page = template.render(study=study, style=Markup(style), plots=plots, overlays=overlays, **_context(study))
     with atomic_write(path) as unfinished:
         unfinished.write_text(page + "\n", encoding="utf-8")
+
+
+def report_environment() -> Environment:
+    """Jinja2 as all reports have it: values are escaped, what is missing is an error.
+
+    Raises:
+        AutoMedSAMError: If Jinja2 is not installed.
+    """
+    with require("lab", "The report"):
+        from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    return Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(read_template),
+    )
+
+
+def read_template(name: str) -> str:
+    """The text of a file in `templates`."""
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def _context(study: Comparison) -> dict[str, Any]:

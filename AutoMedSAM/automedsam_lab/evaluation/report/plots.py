@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from automedsam_lab.evaluation.comparison import Comparison, Method
 
 # A colour that no plot uses, which the page's own takes the place of.
-_INK = "#010203"
+INK = "#010203"
 # At least 3:1 against the light page and the dark one; the shapes tell methods apart without colours.
-_COLORS = ("#2f7fd1", "#c9690e", "#279a6b", "#c2549d", "#8a6fd6", "#a58212", "#c9504f", "#5f8a94")
-_SHAPES = ("o", "s", "^", "D", "v", "P", "X", "*")
+COLORS = ("#2f7fd1", "#c9690e", "#279a6b", "#c2549d", "#8a6fd6", "#a58212", "#c9504f", "#5f8a94")
+SHAPES = ("o", "s", "^", "D", "v", "P", "X", "*")
 _MAX_NAMED = 60
 
 
@@ -28,7 +28,7 @@ def dice_of_cases(study: Comparison) -> str:
     methods = [m for m in scored(study) if not (m.ours and m.prompt == JITTERED_BOX)]
     first = study.dice_by_case(methods[0].name)
     order = sorted(first, key=lambda case: -first[case])
-    figure, axes = _figure(max(7.5, 2.2 + 0.19 * min(len(order), _MAX_NAMED)), 4.2)
+    figure, axes = new_figure(max(7.5, 2.2 + 0.19 * min(len(order), _MAX_NAMED)), 4.2)
     for method in methods:
         dices = study.dice_by_case(method.name)
         shown = [(place, dices[case]) for place, case in enumerate(order) if case in dices]
@@ -41,15 +41,15 @@ def dice_of_cases(study: Comparison) -> str:
     _dice_axis(axes.yaxis, [row.scores.dice for row in study.method_rows])
     axes.set_ylabel("Dice, mean of the labels")
     figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9)
-    return _svg(figure, f"Dice of each of {len(order)} cases by {_list(methods)}.")
+    return to_svg(figure, f"Dice of each of {len(order)} cases by {_list(methods)}.")
 
 
 def boxplots(study: Comparison) -> str:
     """How Dice spreads over the cases, method by method."""
     methods = scored(study)[::-1]
     values = [list(study.dice_by_case(method.name).values()) for method in methods]
-    figure, axes = _figure(7.5, 0.9 + 0.42 * len(methods))
-    lines = {"color": _INK, "linewidth": 1}
+    figure, axes = new_figure(7.5, 0.9 + 0.42 * len(methods))
+    lines = {"color": INK, "linewidth": 1}
     axes.boxplot(
         values,
         orientation="horizontal",
@@ -58,7 +58,7 @@ def boxplots(study: Comparison) -> str:
         boxprops=lines,
         whiskerprops=lines,
         capprops=lines,
-        medianprops={"color": _INK, "linewidth": 2},
+        medianprops={"color": INK, "linewidth": 2},
     )
     spread = np.random.default_rng(0)
     for place, dices in enumerate(values, start=1):
@@ -67,7 +67,7 @@ def boxplots(study: Comparison) -> str:
     axes.set_yticks(range(1, len(methods) + 1), [method.name for method in methods])
     _dice_axis(axes.xaxis, [one for some in values for one in some])
     axes.set_xlabel("Dice, one point a case; line: median, box: quartiles")
-    return _svg(figure, f"Box plots of Dice by case for {_list(methods[::-1])}.")
+    return to_svg(figure, f"Box plots of Dice by case for {_list(methods[::-1])}.")
 
 
 def automatic_against_manual(study: Comparison) -> str:
@@ -75,7 +75,7 @@ def automatic_against_manual(study: Comparison) -> str:
     ours = [method for method in scored(study) if method.ours]
     automatic = next(method.name for method in ours if method.prompt == NO_PROMPT)
     dices = {(row.method, row.case, row.label): row.scores.dice for row in study.method_rows}
-    figure, axes = _figure(5.2, 4.9)
+    figure, axes = new_figure(5.2, 4.9)
     every: list[float] = []
     for prompt in (TRUE_BOX, JITTERED_BOX):
         manual = next(method for method in ours if method.prompt == prompt)
@@ -87,14 +87,14 @@ def automatic_against_manual(study: Comparison) -> str:
         every += [one for pair in pairs for one in pair]
         axes.plot(*zip(*pairs, strict=True), ls="none", ms=5, alpha=0.8, label=prompt, **_marker(study, manual))
     low = _floor(every)
-    axes.plot([low, 1], [low, 1], color=_INK, lw=0.8, ls="--")
+    axes.plot([low, 1], [low, 1], color=INK, lw=0.8, ls="--")
     _dice_axis(axes.xaxis, every)
     _dice_axis(axes.yaxis, every)
     axes.set_aspect("equal")
     axes.set_xlabel("Dice with a manual box on one slice")
     axes.set_ylabel(f"Dice without a prompt ({automatic})")
     axes.legend(frameon=False, loc="upper left")
-    return _svg(figure, f"Dice of {automatic} without a prompt over that with a true and with a jittered box.")
+    return to_svg(figure, f"Dice of {automatic} without a prompt over that with a true and with a jittered box.")
 
 
 def scored(study: Comparison) -> list[Method]:
@@ -105,16 +105,16 @@ def scored(study: Comparison) -> list[Method]:
 def _marker(study: Comparison, method: Method) -> dict[str, Any]:
     """The same for a method in every plot."""
     number = scored(study).index(method)
-    colour = _COLORS[number % len(_COLORS)]
+    colour = COLORS[number % len(COLORS)]
     hollow = method.ours and method.prompt != NO_PROMPT
     face = "none" if hollow else colour
-    return {"marker": _SHAPES[number % len(_SHAPES)], "color": colour, "mec": colour, "mfc": face}
+    return {"marker": SHAPES[number % len(SHAPES)], "color": colour, "mec": colour, "mfc": face}
 
 
 def _dice_axis(axis: Any, values: Sequence[float]) -> None:
     low = _floor(values)
     axis.axes.set_xlim(low, 1.005) if axis.axis_name == "x" else axis.axes.set_ylim(low, 1.005)
-    axis.grid(True, color=_INK, alpha=0.14)
+    axis.grid(True, color=INK, alpha=0.14)
 
 
 def _floor(values: Sequence[float]) -> float:
@@ -126,7 +126,7 @@ def _list(methods: Sequence[Method]) -> str:
     return ", ".join(method.name for method in methods)
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def new_figure(width: float, height: float) -> tuple[Any, Any]:
     """A transparent figure of so many inches with one axes."""
     from matplotlib.figure import Figure
 
@@ -138,7 +138,7 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _svg(figure: Any, told: str) -> str:
+def to_svg(figure: Any, told: str) -> str:
     """The figure as an SVG element with a text for those who do not see it."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -153,7 +153,7 @@ def _svg(figure: Any, told: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\s(xmlns(:\w+)?|version)="[^"]*"', "", svg).replace("xlink:href", "href")
     svg = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>p{abs(hash_of(told))}-", svg)
-    svg = svg.replace(_INK, "currentColor")
+    svg = svg.replace(INK, "currentColor")
     name = f"<title>{escape(told)}</title>"
     return re.sub(r"<svg([^>]*)>", rf'<svg role="img" aria-label="{escape(told)}"\1>{name}', svg, count=1)
 
@@ -170,8 +170,8 @@ def _paint(figure: Any) -> None:
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
-        text.set_color(_INK)
+        text.set_color(INK)
     for axes in figure.axes:
-        axes.tick_params(color=_INK, labelcolor=_INK)
+        axes.tick_params(color=INK, labelcolor=INK)
         for spine in axes.spines.values():
-            spine.set_edgecolor(_INK)
+            spine.set_edgecolor(INK)

@@ -46,7 +46,7 @@ class DenseHead(nn.Module):
             return levels[0].sum() * 0
         logits = self(levels)[torch.arange(len(kinds)), kinds.clamp(min=0)][known]
         target = F.interpolate(masks[known], size=logits.shape[-2:], mode="area")[:, 0]
-        entropy, dice = _mask_terms(logits, target)
+        entropy, dice = mask_terms(logits, target)
         return (5 * entropy + dice).mean()
 
 
@@ -62,14 +62,14 @@ def clip_loss(logits: Tensor, ious: Tensor, appearing: Tensor, target: Tensor, p
     """
     logits = F.interpolate(logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT), scale_factor=2, mode="bilinear")[:, 0]
     target = F.interpolate(target, size=logits.shape[-2:], mode="area")[:, 0]
-    entropy, dice = _mask_terms(logits, target)
+    entropy, dice = mask_terms(logits, target)
     hard, true = logits > 0, target > 0.5
     iou = (hard & true).sum((1, 2)) / (hard | true).sum((1, 2)).clamp(min=1)
     mask_loss = 5 * entropy + dice + 0.5 * (ious[:, 0] - iou).abs()
     return (mask_loss * present).mean() + 0.5 * F.binary_cross_entropy_with_logits(appearing, present)
 
 
-def _mask_terms(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def mask_terms(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy and soft Dice loss, `(B,)` each, of masks `(B, h, w)`."""
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((1, 2))
     probability = logits.sigmoid()
