@@ -47,7 +47,7 @@ def table(
         from automedsam_lab.search.space import SearchSpace
 
     torch.set_num_threads(1)
-    measure_table(table_keys(SearchSpace()), out, repeats=repeats, tell=typer.echo)
+    measure_table(table_keys(SearchSpace()), out, repeats=repeats)
     typer.echo(f"Written: {out}")
 
 
@@ -102,7 +102,7 @@ def run(
     targets = Targets(cache / TARGETS, pack) if (cache / TARGETS).is_dir() else None
     study = StudySettings(settings, final_steps, singles=singles)
     with stoppable(out):
-        trained = run_study((pack, targets), costs, out, settings=study, resume=resume, tell=typer.echo)
+        trained = run_study((pack, targets), costs, out, settings=study, resume=resume)
     write_search_report([out], out)
     typer.echo(verdict(trained))
     typer.echo(f"Written: {out / 'architecture.json'}")

@@ -90,7 +90,7 @@ def efficient(
     longest = math.inf if teacher_minutes is None else teacher_minutes
     sources = Sources(data, cache or out, teacher, longest, images_per_set)
     with stoppable(out):
-        written = make_student(sources, out, settings, resume=resume, last=Stage(last.value), tell=typer.echo)
+        written = make_student(sources, out, settings, resume=resume, last=Stage(last.value))
     typer.echo(f"Written: {written}")
 
 

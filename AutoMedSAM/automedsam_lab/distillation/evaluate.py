@@ -80,7 +80,7 @@ def rows_with_masks(pack: Pack, part: Part, each: int | None = None) -> list[int
 
 
 def evaluate(
-    segmenter: BoxSegmenter, pack: Pack, rows: Sequence[int], tell: Callable[[int], None] = lambda _row: None
+    segmenter: BoxSegmenter, pack: Pack, rows: Sequence[int], done: Callable[[int], None] = lambda _row: None
 ) -> Evaluation:
     """Prompts a segmenter with the box of each object, exact and jittered.
 
@@ -88,7 +88,7 @@ def evaluate(
         segmenter: what is measured.
         pack: the images.
         rows: of images with masks.
-        tell: takes each row when it is done.
+        done: called with each row when it is measured.
     """
     result = Evaluation(segmenter.name)
     for row in rows:
@@ -109,7 +109,7 @@ def evaluate(
                     float(ious[place]),
                 )
             )
-        tell(row)
+        done(row)
     return result
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -26,7 +27,8 @@ from automedsam_lab.distillation.teacher import LiteMedSam, Teacher, load_teache
 from automedsam_lab.distillation.train import CHECKPOINT, STUDENT, DistillationSettings, distill
 
 PACK, TARGETS, ONNX = "pack", "targets", "onnx"
-Tell = Callable[[str], None]
+
+logger = logging.getLogger(__name__)
 
 
 class Stage(str, Enum):
@@ -58,7 +60,7 @@ class Sources:
     images_per_set: int | None = None
 
 
-def prepare_pack(sources: Sources, tell: Tell = print) -> Pack:
+def prepare_pack(sources: Sources) -> Pack:
     """The cache's pack, which is written if it is not there.
 
     Raises:
@@ -71,15 +73,15 @@ def prepare_pack(sources: Sources, tell: Tell = print) -> Pack:
         message = f"{sources.cache} holds no packed images yet: give the folder of the datasets with --data."
         raise AutoMedSAMError(message)
     sources.cache.mkdir(parents=True, exist_ok=True)
-    tell(f"Reading the images in {sources.data}")
+    logger.info(f"Reading the images in {sources.data}")
     pack = write_pack(labeled_images(sources.data), folder)
-    tell(f"Packed {len(pack)} images with {sum(image.masks for image in pack.images)} masks")
+    logger.info(f"Packed {len(pack)} images with {sum(image.masks for image in pack.images)} masks")
     return pack
 
 
-def prepare_targets(sources: Sources, pack: Pack, teacher: Teacher, tell: Tell = print) -> Targets:
+def prepare_targets(sources: Sources, pack: Pack, teacher: Teacher) -> Targets:
     """The cache's targets, as far as the teacher's time goes."""
-    return write_targets(pack, teacher, sources.cache / TARGETS, minutes=sources.teacher_minutes, tell=tell)
+    return write_targets(pack, teacher, sources.cache / TARGETS, minutes=sources.teacher_minutes)
 
 
 def make_student(
@@ -89,7 +91,6 @@ def make_student(
     *,
     resume: bool = False,
     last: Stage = Stage.EVALUATE,
-    tell: Tell = print,
 ) -> Path:
     """Runs the steps up to `last`.
 
@@ -99,22 +100,21 @@ def make_student(
         settings: of the training.
         resume: go on from the training's checkpoint.
         last: the last step.
-        tell: takes a line now and then.
 
     Returns:
         What the last step wrote.
     """
-    pack = prepare_pack(sources, tell)
+    pack = prepare_pack(sources)
     if last is Stage.PACK:
         return pack.folder
     targets = None
     if settings.terms:
-        targets = prepare_targets(sources, pack, load_teacher(sources.teacher), tell)
+        targets = prepare_targets(sources, pack, load_teacher(sources.teacher))
         if last is Stage.TARGETS:
             return targets.folder
     if resume and not (out / CHECKPOINT).is_file():
         # A run that was stopped while the teacher was at work goes on by the same command.
-        tell(f"There is no checkpoint in {out} yet: the training starts from its beginning")
+        logger.info(f"There is no checkpoint in {out} yet: the training starts from its beginning")
         resume = False
     distill(pack, targets, out, settings=settings, resume=resume)
     if last is Stage.TRAIN:
@@ -122,7 +122,7 @@ def make_student(
     export(pack, out)
     if last is Stage.EXPORT:
         return out / ONNX
-    return measure(pack, out, sources, tell=tell)
+    return measure(pack, out, sources)
 
 
 def export(pack: Pack, out: Path) -> Path:
@@ -139,7 +139,6 @@ def measure(
     sources: Sources,
     *,
     part: Part = Part.TEST,
-    tell: Tell = print,
 ) -> Path:
     """Compares the student with its teacher and the filled box, and writes the tables.
 
@@ -148,7 +147,6 @@ def measure(
         out: the student's folder.
         sources: of the teacher's weights, of the cache that keeps its scores, and how many images.
         part: of the split.
-        tell: takes a line now and then.
 
     Returns:
         The Markdown file.
@@ -158,8 +156,8 @@ def measure(
         message = f"The pack {pack.folder} has no images with masks of {part.value} patients: nothing can be measured."
         raise AutoMedSAMError(message)
     teacher = load_teacher(sources.teacher)
-    tell(f"Measuring on {len(rows)} images")
-    evaluations = [evaluate(FilledBox(), pack, rows), teacher_evaluation(pack, rows, teacher, sources.cache, tell)]
+    logger.info(f"Measuring on {len(rows)} images")
+    evaluations = [evaluate(FilledBox(), pack, rows), teacher_evaluation(pack, rows, teacher, sources.cache)]
     students: Sequence[BoxSegmenter] = [OnnxStudent(out / ONNX, precision) for precision in PRECISIONS]
     evaluations += [evaluate(one, pack, rows) for one in students]
     student = load_student(out / STUDENT)
@@ -170,7 +168,7 @@ def measure(
     return out / "results.md"
 
 
-def teacher_evaluation(pack: Pack, rows: Sequence[int], teacher: Teacher, cache: Path, tell: Tell) -> Evaluation:
+def teacher_evaluation(pack: Pack, rows: Sequence[int], teacher: Teacher, cache: Path) -> Evaluation:
     """The teacher's scores, which are kept in the cache: they are the same for every student."""
     path = cache / f"teacher_scores.{teacher.sha256[:12]}.json"
     kept: dict[str, list[dict[str, Any]]] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
@@ -182,7 +180,7 @@ def teacher_evaluation(pack: Pack, rows: Sequence[int], teacher: Teacher, cache:
             kept[key] = [vars(score) for score in evaluate(segmenter, pack, [row]).scores]
             if count % 20 == 19:
                 write_json(kept, path)
-                tell(f"Teacher: {count + 1} of {len(rows)} images")
+                logger.info(f"Teacher: {count + 1} of {len(rows)} images")
     write_json(kept, path)
     result = Evaluation(segmenter.name)
     for row in rows:

@@ -8,8 +8,9 @@ where it was, and a training may use what is there.
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ _SHAPES: dict[str, tuple[tuple[int, ...], str]] = {
     "box_dice": ((PROMPTS,), "float32"),
     "done": ((), "uint8"),
 }
+
+logger = logging.getLogger(__name__)
 
 
 class Targets:
@@ -104,7 +107,6 @@ def write_targets(
     parts: Sequence[Part] = (Part.TRAIN, Part.VALIDATION),
     *,
     minutes: float = float("inf"),
-    tell: Callable[[str], None] = print,
 ) -> Targets:
     """Runs the teacher on the images that have no targets yet.
 
@@ -114,7 +116,6 @@ def write_targets(
         folder: made if it is not there.
         parts: whose images are looked at.
         minutes: how long at most.
-        tell: takes a line now and then.
 
     Raises:
         AutoMedSAMError: if the folder holds targets of another teacher or pack.
@@ -134,7 +135,7 @@ def write_targets(
         if time.monotonic() - reported > 30:
             reported = time.monotonic()
             each = (reported - began) / (count + 1)
-            tell(
+            logger.info(
                 f"{count + 1} of {len(rows)} images, {each:.2f} s each, {(len(rows) - count) * each / 60:.0f} min left"
             )
     return targets

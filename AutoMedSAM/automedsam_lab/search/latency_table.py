@@ -9,6 +9,7 @@ programs lengthen little.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import tempfile
 import time
@@ -36,6 +37,8 @@ LONG = 4
 REPEATS = 60
 _CALIBRATION = 4
 _FLOOR_MS = 1e-3
+
+logger = logging.getLogger(__name__)
 
 
 class CostKind(str, Enum):
@@ -104,16 +107,13 @@ def table_keys(space: SearchSpace) -> list[str]:
     return keys
 
 
-def measure_table(
-    keys: Iterable[str], path: Path, *, repeats: int = REPEATS, tell: Callable[[str], None] = lambda _line: None
-) -> None:
+def measure_table(keys: Iterable[str], path: Path, *, repeats: int = REPEATS) -> None:
     """Measures what a table lacks; it is written after each part, and so may be stopped at any time.
 
     Args:
         keys: of `table_keys`.
         path: a JSON file, which is made or continued.
         repeats: runs of each graph.
-        tell: takes a line for each part.
 
     Raises:
         AutoMedSAMError: if the file is no table, or was measured on another machine.
@@ -131,7 +131,7 @@ def measure_table(
         if key not in table["entries"]:
             table["entries"][key] = _measure(key, repeats)
             write_json(table, path)
-            tell(f"{place + 1} of {len(wanted)}: {key}: {table['entries'][key]['ms']:.3f} ms")
+            logger.info(f"{place + 1} of {len(wanted)}: {key}: {table['entries'][key]['ms']:.3f} ms")
 
 
 def read_table(path: Path) -> dict[str, Any]:

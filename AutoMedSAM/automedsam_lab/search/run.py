@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ from automedsam_lab.search.space import SpaceCosts
 RESULT, CHECKPOINT, ARCHITECTURE = "search.json", "search.pt", "architecture.json"
 WARMUP, CONTROL = "warmup.pt", "control.pt"
 _CHECKPOINT_SECONDS = 180.0
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,6 @@ def run_study(
     *,
     settings: StudySettings,
     resume: bool = False,
-    tell: Callable[[str], None] = print,
 ) -> list[Trained]:
     """Searches, runs the controls, trains the winners, and writes `search.json` and `architecture.json`.
 
@@ -93,7 +94,6 @@ def run_study(
         out: the study's folder.
         settings: budgets.
         resume: go on from what is in the folder.
-        tell: takes a line now and then.
 
     Returns:
         The winners, best first; the first one's architecture is `architecture.json`.
@@ -110,7 +110,7 @@ def run_study(
         message = f"There is a search in {out} already: go on with it by --resume, or name another folder."
         raise AutoMedSAMError(message)
     out.mkdir(parents=True, exist_ok=True)
-    _run_search(task, out, tell)
+    _run_search(task, out)
     rng = np.random.default_rng(settings.search.seed)
     chosen = searched_candidates(task, rng)[:1]
     chosen += _controls(pack, targets, task, out, settings.singles)
@@ -140,7 +140,7 @@ def _origins(trained: list[Trained]) -> list[str]:
     return list(dict.fromkeys(one.origin for one in trained))
 
 
-def _run_search(task: Search, out: Path, tell: Callable[[str], None]) -> None:
+def _run_search(task: Search, out: Path) -> None:
     saved = time.monotonic()
     share = task.settings.warmup_share
     while task.progress < 1:
@@ -156,7 +156,7 @@ def _run_search(task: Search, out: Path, tell: Callable[[str], None]) -> None:
             _save(task, out / CHECKPOINT)
             saved = time.monotonic()
             row = task.history[-1] if task.history else {}
-            tell(f"step {task.step}, {task.progress:.0%}: " + ", ".join(f"{k} {v:.3f}" for k, v in row.items()))
+            logger.info(f"step {task.step}, {task.progress:.0%}: " + ", ".join(f"{k} {v:.3f}" for k, v in row.items()))
     if not (out / WARMUP).is_file():
         _save(task, out / WARMUP)
     _save(task, out / CHECKPOINT)

@@ -97,7 +97,7 @@ def test_litemedsam_segments_a_bright_disc():
 
 def test_targets_are_trusted_as_far_as_they_beat_the_filled_box(tmp_path: Path):
     pack = small_pack(tmp_path)
-    targets = write_targets(pack, BrightTeacher(), tmp_path / "targets", tell=lambda _line: None)
+    targets = write_targets(pack, BrightTeacher(), tmp_path / "targets")
     assert targets.done.sum() == 10
     weights = np.array([targets.kd_weight(0, prompt) for prompt in range(3)])
     assert (weights > 0.9).all()
@@ -110,16 +110,16 @@ def test_targets_are_trusted_as_far_as_they_beat_the_filled_box(tmp_path: Path):
 
 def test_a_stopped_teacher_goes_on_where_it_was(tmp_path: Path):
     pack, first, second = small_pack(tmp_path), BrightTeacher(), BrightTeacher()
-    write_targets(pack, first, tmp_path / "targets", minutes=0, tell=lambda _line: None)
-    again = write_targets(pack, second, tmp_path / "targets", tell=lambda _line: None)
+    write_targets(pack, first, tmp_path / "targets", minutes=0)
+    again = write_targets(pack, second, tmp_path / "targets")
     assert first.embedded == 0 and second.embedded == 10
-    write_targets(pack, third := BrightTeacher(), tmp_path / "targets", tell=lambda _line: None)
+    write_targets(pack, third := BrightTeacher(), tmp_path / "targets")
     assert third.embedded == 0 and again.done.sum() == 10
 
 
 def test_targets_of_another_teacher_or_pack_are_refused(tmp_path: Path):
     pack = small_pack(tmp_path)
-    write_targets(pack, BrightTeacher(), tmp_path / "targets", tell=lambda _line: None)
+    write_targets(pack, BrightTeacher(), tmp_path / "targets")
     with pytest.raises(AutoMedSAMError, match="of the teacher Bright"):
         write_targets(pack, BrightTeacher("b" * 64), tmp_path / "targets")
     pack.images = pack.images[1:]

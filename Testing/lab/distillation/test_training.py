@@ -32,7 +32,7 @@ SETTINGS = DistillationSettings(architecture=TINY, steps=4, batch=2)
 def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pack, Targets]:
     folder = tmp_path_factory.mktemp("taught")
     pack = small_pack(folder)
-    return pack, write_targets(pack, BrightTeacher(), folder / "targets", tell=lambda _line: None)
+    return pack, write_targets(pack, BrightTeacher(), folder / "targets")
 
 
 def test_two_steps_write_a_student_and_a_log(taught, tmp_path: Path):

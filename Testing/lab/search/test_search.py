@@ -174,10 +174,10 @@ def test_a_study_writes_the_best_network_and_says_whether_the_search_was_worth_i
 ):
     final = DistillationSettings(terms=frozenset(), batch=1, bf16=False)
     settings = StudySettings(replace(QUICK, steps=2), final_steps=1, final=final)
-    trained = run_study((pack, None), costs, tmp_path / "study", settings=settings, tell=lambda _line: None)
+    trained = run_study((pack, None), costs, tmp_path / "study", settings=settings)
     with pytest.raises(AutoMedSAMError, match=r"a search in .* already"):
         run_study((pack, None), costs, tmp_path / "study", settings=settings)
-    again = run_study((pack, None), costs, tmp_path / "study", settings=settings, resume=True, tell=lambda _line: None)
+    again = run_study((pack, None), costs, tmp_path / "study", settings=settings, resume=True)
     assert again == trained
     assert {one.origin for one in trained} == {"search", "random", "single operation"}
     assert StudentArchitecture.read(tmp_path / "study" / "architecture.json") == trained[0].architecture
