@@ -29,7 +29,7 @@ class Part(str, Enum):
     """The part of the split that a patient is in."""
 
     TRAIN = "train"
-    VALIDATION = "validation"
+    VALIDATION = "val"
     TEST = "test"
 
 
@@ -114,5 +114,5 @@ def _parts() -> dict[str, Part]:
         for patient in patients
     }
     for task in (GLIOMA, HIPPOCAMPUS):
-        parts |= {patient: Part(part) for part in ("validation", "test") for patient in split(task)[part]}
+        parts |= {patient: Part(part) for part in ("val", "test") for patient in split(task)[part]}
     return parts
