@@ -32,7 +32,7 @@ def test_no_patient_is_in_two_parts():
 def test_at_least_ten_gliomas_are_tested_on_and_the_earlier_splits_hold():
     assert len(written_split()["glioma"]["test"]) >= 10
     assert part_of(split("glioma")["test"][0]) is Part.TEST
-    assert part_of(split("hippocampus")["validation"][0]) is Part.VALIDATION
+    assert part_of(split("hippocampus")["val"][0]) is Part.VALIDATION
     assert part_of("a patient whom no split names") is Part.TRAIN
 
 
