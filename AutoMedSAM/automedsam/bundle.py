@@ -15,11 +15,21 @@ from automedsam.core.volume import Plane
 from automedsam.detection.detector import DetectorSettings, FlipAugmentation, ResizeMode
 from automedsam.detection.linking import LinkSettings
 from automedsam.errors import AutoMedSAMError
+from automedsam.io.models_folder import installed_folders
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.propagation import SegmenterSettings
 from automedsam.tracking.settings import TrackingSettings
 
-__all__ = ["MANIFEST_NAME", "SCHEMA_VERSION", "Bundle", "TrackingSettings", "file_hash", "list_bundles", "load_bundle"]
+__all__ = [
+    "MANIFEST_NAME",
+    "SCHEMA_VERSION",
+    "Bundle",
+    "TrackingSettings",
+    "faulty_bundles",
+    "file_hash",
+    "list_bundles",
+    "load_bundle",
+]
 
 BUILT_IN = Path(__file__).parent / "bundles"
 
@@ -210,7 +220,7 @@ class Bundle:
 
 
 def load_bundle(name_or_path: str | Path) -> Bundle:
-    """Loads a built-in bundle by its name, or any bundle by its folder.
+    """Loads a built-in or installed bundle by its name, or any bundle by its folder.
 
     Raises:
         AutoMedSAMError: if there is none, or its manifest cannot be read.
@@ -218,16 +228,42 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
     folder = Path(name_or_path)
     if not _is_bundle(folder):
         folder = BUILT_IN / str(name_or_path)
+    if not _is_bundle(folder):
+        folder = installed_folders().get(str(name_or_path), folder)
     if Path(name_or_path).name in ("", "..") or not _is_bundle(folder):
         known = ", ".join(bundle.name for bundle in list_bundles())
-        message = f"There is no model {name_or_path!s:.200}: choose one of {known}, or give a bundle's folder."
+        message = (
+            f"There is no model {name_or_path!s:.200}: choose one of {known}, give a bundle's folder, or download one "
+            "('automedsam models list' shows which)."
+        )
         raise AutoMedSAMError(message)
     return _read(folder)
 
 
-def list_bundles() -> list[Bundle]:
-    """The built-in bundles by name."""
-    return [_read(path.parent) for path in sorted(BUILT_IN.glob(f"*/{MANIFEST_NAME}"))]
+def list_bundles(*, installed: bool = True) -> list[Bundle]:
+    """The built-in bundles by name, then those that were downloaded or imported.
+
+    Args:
+        installed: Whether downloaded and imported bundles are included. Those with a faulty manifest are left out;
+            `faulty_bundles` gives them.
+    """
+    built_in = [_read(path.parent) for path in sorted(BUILT_IN.glob(f"*/{MANIFEST_NAME}"))]
+    return built_in + (_read_installed()[0] if installed else [])
+
+
+def faulty_bundles() -> dict[str, str]:
+    """The installed bundles that cannot be used: folder name to one sentence with the reason."""
+    return _read_installed()[1]
+
+
+def _read_installed() -> tuple[list[Bundle], dict[str, str]]:
+    good, faulty = [], {}
+    for name, folder in installed_folders().items():
+        try:
+            good.append(_read(folder))
+        except AutoMedSAMError as error:
+            faulty[name] = str(error)
+    return good, faulty
 
 
 def file_hash(path: Path) -> str:

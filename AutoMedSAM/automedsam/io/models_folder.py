@@ -1,0 +1,58 @@
+"""The folder of downloaded and imported models."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from automedsam.contract.manifest import MANIFEST_NAME
+from automedsam.errors import AutoMedSAMError
+
+FOLDER_VARIABLE = "AUTOMEDSAM_MODELS"
+DOWNLOADS = ".downloads"
+
+
+def models_folder() -> Path:
+    """The folder, which may not exist yet: that of `AUTOMEDSAM_MODELS`, else the user's data folder of the system.
+
+    Raises:
+        AutoMedSAMError: If the user has no home folder.
+    """
+    chosen = os.environ.get(FOLDER_VARIABLE, "").strip()
+    if chosen:
+        return Path(os.path.abspath(Path(chosen).expanduser()))
+    from platformdirs import user_data_path
+
+    try:
+        folder = user_data_path("automedsam", appauthor=False) / "models"
+    except RuntimeError:
+        folder = Path("~")
+    if not folder.is_absolute():
+        # Some versions of platformdirs return "~" unexpanded.
+        message = f"There is no home folder for models: set {FOLDER_VARIABLE} to a folder."
+        raise AutoMedSAMError(message)
+    return folder
+
+
+def installed_folders() -> dict[str, Path]:
+    """The folders of the installed bundles by name, sorted; a bundle is not checked, only that it has a manifest.
+
+    A model's own folder has its name and contains the manifest, or one folder with the manifest and the folders
+    beside it that the bundle shares.
+    """
+    try:
+        entries = sorted(models_folder().iterdir())
+    except (AutoMedSAMError, OSError):
+        return {}
+    found = {}
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        try:
+            manifests = [entry / MANIFEST_NAME, *sorted(entry.glob(f"*/{MANIFEST_NAME}"))]
+            there = [path.parent for path in manifests if path.is_file()]
+        except OSError:
+            continue
+        if there:
+            found[entry.name] = there[0]
+    return found
