@@ -163,21 +163,36 @@ class Bundle:
         paths = (self.folder / relative for relative in self.manifest["files"])
         return sum(path.stat().st_size for path in paths if path.is_file())
 
+    @property
+    def has_detector(self) -> bool:
+        """Whether it finds objects by itself; one without a detector tracks objects from boxes that a user draws."""
+        return bool(self.manifest["detector"]["files"])
+
+    @property
+    def no_detector_message(self) -> str:
+        """The sentence for a bundle that is asked to find objects and has no detector."""
+        return (
+            f"The bundle {self.name} has no detector (its {MANIFEST_NAME} names no file under detector.files), so it "
+            "segments only inside boxes that a user draws: convert or download it again with --detector, or choose "
+            "another model."
+        )
+
     def has(self, precision: str) -> bool:
         """Whether the files of a precision ("int8", "fp32" or "torch") are here."""
         return all((self.folder / relative).is_file() for relative in self._named(precision).values())
 
-    def files(self, precision: str) -> dict[str, Path]:
+    def files(self, precision: str, *, detector: bool = True) -> dict[str, Path]:
         """The files of a precision by part, each checked against its hash.
 
         Args:
             precision: "int8" or "fp32" for ONNX, "torch" for the checkpoint and the FP32 detector.
+            detector: whether the detector is needed as well.
 
         Raises:
             AutoMedSAMError: if a file is missing, or is not the one that the manifest names.
         """
         checked = {}
-        for part, relative in self._named(precision).items():
+        for part, relative in self._named(precision, detector=detector).items():
             path = (self.folder / relative).resolve()
             if not path.is_relative_to(self.folder.parent.resolve()):
                 message = f"The bundle {self.name} names a file outside its folder ({relative}): do not use it."
@@ -198,25 +213,26 @@ class Bundle:
             checked[part] = path
         return checked
 
-    def _named(self, precision: str) -> dict[str, str]:
+    def _named(self, precision: str, *, detector: bool = True) -> dict[str, str]:
         detectors, segmenters = self.manifest["detector"]["files"], self.manifest["segmenter"]["files"]
-        detector = detectors.get(_DETECTOR_OF[precision])
         segmenter = segmenters.get(precision)
+        if not detector and segmenter is not None:
+            return dict(segmenter)
         if not detectors:
-            message = (
-                f"The bundle {self.name} has no detector (its {MANIFEST_NAME} names no file under detector.files), so "
-                "it finds nothing by itself: convert the checkpoint again with --detector, or choose another model."
-            )
-            raise AutoMedSAMError(message)
-        if segmenter is None or detector is None:
-            lacks = "detector" if segmenter is not None else "segmenter" if detector is not None else "model"
+            raise AutoMedSAMError(self.no_detector_message)
+        detector_file = detectors.get(_DETECTOR_OF[precision])
+        if detector_file is None and precision == "torch":
+            # A detector of another bundle may come in INT8 alone.
+            detector_file = detectors.get("int8")
+        if segmenter is None or detector_file is None:
+            lacks = "detector" if segmenter is not None else "segmenter" if detector_file is not None else "model"
             others = [
                 name for other, name in _BACKENDS.items() if other in segmenters and _DETECTOR_OF[other] in detectors
             ]
             todo = f"choose the backend {' or '.join(others)}" if others else "install the bundle again"
             message = f"The bundle {self.name} has no {_BACKENDS[precision].upper()} {lacks}: {todo}."
             raise AutoMedSAMError(message)
-        return {"detector": detector, **segmenter}
+        return {"detector": detector_file, **segmenter}
 
 
 def load_bundle(name_or_path: str | Path) -> Bundle:

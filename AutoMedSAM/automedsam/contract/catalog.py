@@ -34,7 +34,7 @@ SCHEMA_VERSION = 1
 CHECKPOINT, BUNDLE = "checkpoint", "bundle"
 
 _MAX_BYTES = 16_000_000
-_NAME = re.compile(r"[a-z0-9]([a-z0-9._+-]{0,62}[a-z0-9+])?")
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._+-]{0,62}[A-Za-z0-9+_-])?")
 # Names that Windows gives to devices, with any ending.
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,120}\.(pt|pth|zip)")
@@ -136,7 +136,7 @@ def find_model(name: str, models: tuple[CatalogModel, ...]) -> CatalogModel:
         AutoMedSAMError: If there is none of this name.
     """
     for model in models:
-        if model.name == name.lower():
+        if model.name.lower() == name.lower():
             return model
     known = ", ".join(model.name for model in models)
     message = f"The catalog has no model {name:.200}: choose one of {known}."
@@ -161,7 +161,7 @@ def may_download_from(url: str, *, allow_loopback: bool = False) -> bool:
 
 
 def is_model_name(name: str) -> bool:
-    """Whether a model may have this name: lower case, digits, `.`, `_`, `+`, `-`, and a folder's name everywhere."""
+    """Whether a model may have this name: letters, digits, `.`, `_`, `+`, `-`, and a folder's name everywhere."""
     return bool(_NAME.fullmatch(name)) and not _DEVICE.fullmatch(name)
 
 

@@ -153,6 +153,7 @@ def _path(where: str, value: Any) -> None:
 
 
 def is_sha256(where: str, value: Any) -> None:
+    """A SHA-256 as 64 hexadecimal digits in lower case."""
     if not isinstance(value, str) or not _SHA256.fullmatch(value):
         fail(where, f"{shown(value)} is not a SHA-256 in hexadecimal digits")
 

@@ -136,7 +136,7 @@ class ResumingDownloader:
         rest = response.headers.get("Content-Length", "")
         total = here + int(rest) if rest.isdigit() and "Content-Encoding" not in response.headers else None
         if total is not None:
-            _check_space(self._part.parent, total - here)
+            check_space(self._part.parent, total - here)
         if not continued:
             self.discard()
             self._remember(response)
@@ -149,7 +149,7 @@ class ResumingDownloader:
                 self._progress(here, total)
         if total is not None and here != total:
             message = f"the connection was closed after {here:,} of {total:,} bytes"
-            raise requests.ConnectionError(message)
+            raise requests.exceptions.ChunkedEncodingError(message)
 
     def _size(self) -> int:
         return self._part.stat().st_size if self._part.is_file() else 0
@@ -209,7 +209,7 @@ def download(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if file.bytes is not None and not unfinished_file(file, folder).exists():
-            _check_space(folder, file.bytes)
+            check_space(folder, file.bytes)
         with _locked(folder / "lock", file.name):
             return _retrieve(pooch, file, folder, downloader)
     except OSError as error:
@@ -277,11 +277,17 @@ def _locked(path: Path, name: str) -> Iterator[None]:
         yield
 
 
-def _check_space(folder: Path, needed: int) -> None:
+def check_space(folder: Path, needed: int) -> None:
+    """Finds out whether a folder's disk has room for some bytes, and a little more.
+
+    Raises:
+        AutoMedSAMError: If it has not.
+        OSError: If there is no such folder.
+    """
     free = shutil.disk_usage(folder).free
     if free < needed + _SPARE_BYTES:
         message = (
-            f"The download needs {needed / 1e6:.0f} MB, and {folder} has {free / 1e6:.0f} MB free: free space there, "
+            f"This needs {needed / 1e6:.0f} MB, and {folder} has {free / 1e6:.0f} MB free: free space there, "
             "or set AUTOMEDSAM_MODELS to a folder on another disk."
         )
         raise AutoMedSAMError(message)

@@ -45,7 +45,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     }
     broken = [key for key, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
-        message = f"{path} holds weights that are not finite ({', '.join(broken[:_SHOWN])}{' and more' if len(broken) > _SHOWN else ''}): its training failed, give another."
+        some = ", ".join(broken[:_SHOWN]) + (f" and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else "")
+        message = f"{path} holds weights that are not finite ({some}): its training failed, give another."
         raise AutoMedSAMError(message)
     return weights
 

@@ -18,6 +18,17 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 _SHOWN = 3
 
+# A key that only this model has, for those that people mistake for SAM 2's.
+_OTHER_MODELS = {
+    "SAM 1 or MedSAM": "image_encoder.blocks.0.attn.rel_pos_h",
+    "MobileSAM or LiteMedSAM": "image_encoder.layers.0.blocks.0.conv1.c.weight",
+    "EfficientTAM": "image_encoder.neck.convs.0.conv_1x1.weight",
+    "YOLO-NAS, which is given as --detector": "heads.head1.cls_pred.weight",
+    "the lab's own segmenter, which is not converted but exported": "image_encoder.trunk.stem.0.weight",
+}
+_WIDTHS_OF_SAM2 = {144: "SAM 2 large, which is too slow on a CPU and not read"}
+_PATCHES = "image_encoder.trunk.patch_embed.proj.weight"
+
 
 @dataclass(frozen=True)
 class Mismatch:
@@ -79,6 +90,13 @@ def network_shapes(architecture: Sam2Architecture, absent: Iterable[str] = ()) -
     with MetaTensorMode():
         shapes = shapes_of(build_sam2(architecture).state_dict())
     return {key: shape for key, shape in shapes.items() if key not in absent}
+
+
+def other_model(state: Mapping[str, Tensor]) -> str | None:
+    """The name of the model that people mistake for SAM 2 and whose weights these are; None if it is not known."""
+    if _PATCHES in state and len(state[_PATCHES]) in _WIDTHS_OF_SAM2:
+        return _WIDTHS_OF_SAM2[len(state[_PATCHES])]
+    return next((name for name, key in _OTHER_MODELS.items() if key in state), None)
 
 
 def _clause(what: str, told: list[str] | tuple[str, ...], keys: list[str] | tuple[str, ...]) -> str:
