@@ -91,6 +91,11 @@ class CatalogModel:
     megabytes: float
     file: CatalogFile
 
+    @property
+    def licence(self) -> str:
+        """The terms of the weights, under the name that a bundle has for them."""
+        return self.terms
+
     def matches(self, text: str) -> bool:
         """Whether every word of a text appears in the name, the description, the labels or the inputs."""
         searched = " ".join((self.name, self.about, *self.labels, *self.modalities, self.terms)).lower()

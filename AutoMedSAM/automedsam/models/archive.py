@@ -6,6 +6,7 @@ import hashlib
 import stat
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,7 +23,20 @@ _TEXTS = (".md", ".txt")
 _ENCRYPTED = 1
 
 
-def unpack_bundle(path: Path, folder: Path, progress: Callable[[int, int | None], None] | None = None) -> Path:
+Progress = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True)
+class _OpenArchive:
+    """A zip file whose entries are harmless: its files by name, and the folder in it that has the manifest."""
+
+    path: Path
+    file: zipfile.ZipFile
+    entries: Mapping[str, zipfile.ZipInfo]
+    top: PurePosixPath
+
+
+def unpack_bundle(path: Path, folder: Path, progress: Progress | None = None) -> Path:
     """Unpacks the one bundle of a zip file.
 
     The manifest, the files that it names, and texts beside it (`.md`, `.txt`) are written, each file checked against
@@ -51,7 +65,7 @@ def unpack_bundle(path: Path, folder: Path, progress: Callable[[int, int | None]
                 _read(path, archive, entries[str(top / MANIFEST_NAME)], _MAX_MANIFEST_BYTES)
             )
             manifest = read_manifest(bundle)
-            _unpack_files(path, archive, entries, manifest, folder, top, progress)
+            _unpack_files(_OpenArchive(path, archive, entries, top), manifest, folder, progress)
             for name, entry in entries.items():
                 if PurePosixPath(name).parent == top and name.lower().endswith(_TEXTS):
                     (folder / name).write_bytes(_read(path, archive, entry, _MAX_TEXT_BYTES))
@@ -135,31 +149,26 @@ def _bundle_folder(path: Path, entries: Mapping[str, zipfile.ZipInfo]) -> PurePo
     return found[0]
 
 
-def _unpack_files(
-    path: Path,
-    archive: zipfile.ZipFile,
-    entries: Mapping[str, zipfile.ZipInfo],
-    manifest: Mapping[str, Any],
-    folder: Path,
-    top: PurePosixPath,
-    progress: Callable[[int, int | None], None] | None,
-) -> None:
+def _unpack_files(archive: _OpenArchive, manifest: Mapping[str, Any], folder: Path, progress: Progress | None) -> None:
     # A bundle may name files of a precision that it comes without.
-    there = {relative: name for relative in named_files(manifest) if (name := _inside(top, relative)) in entries}
+    entries = archive.entries
+    there = {
+        relative: name for relative in named_files(manifest) if (name := _inside(archive.top, relative)) in entries
+    }
     precisions = manifest["segmenter"]["files"].values()
     if not any(set(files.values()) <= there.keys() for files in precisions):
         missing = [relative for relative in named_files(manifest) if relative not in there]
         some = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        message = f"{path} lacks files that its {MANIFEST_NAME} names ({some}): make the zip file again."
+        message = f"{archive.path} lacks files that its {MANIFEST_NAME} names ({some}): make the zip file again."
         raise AutoMedSAMError(message)
     total, done = sum(entries[name].file_size for name in there.values()), 0
     for relative, name in there.items():
         known, target = manifest["files"][relative], folder / name
         if entries[name].file_size != known["bytes"]:
-            raise _changed(path, name)
+            raise _changed(archive.path, name)
         target.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
-        with archive.open(entries[name]) as source, target.open("wb") as out:
+        with archive.file.open(entries[name]) as source, target.open("wb") as out:
             while piece := source.read(_CHUNK):
                 out.write(piece)
                 digest.update(piece)
@@ -167,7 +176,7 @@ def _unpack_files(
                 if progress:
                     progress(done, total)
         if digest.hexdigest() != known["sha256"]:
-            raise _changed(path, name)
+            raise _changed(archive.path, name)
 
 
 def _inside(top: PurePosixPath, relative: str) -> str:

@@ -19,7 +19,7 @@ def status_message(url: str, status: int) -> str:
     if status in (404, 410):
         return f"{host} does not have {url} any more (HTTP {status}): update AutoMedSAM, {_IMPORT}."
     if status in (401, 403, 407):
-        return f"{host}, or a proxy on the way, does not give out {url} (HTTP {status}): ask your IT department, {_IMPORT}."
+        return f"{host}, or a proxy on the way, refuses {url} (HTTP {status}): ask your IT department, {_IMPORT}."
     if status == 429 or status >= 500:
         return f"{host} is too busy or out of order (HTTP {status}): try again later, {_IMPORT}."
     return f"{host} answered HTTP {status} for {url}: try again later, {_IMPORT}."
@@ -39,13 +39,11 @@ def connection_message(url: str, error: Exception) -> str:
         return f"The proxy does not connect to {host}: check HTTPS_PROXY, {_IMPORT}."
     if isinstance(error, requests.exceptions.SSLError):
         return (
-            f"The certificate of {host} is not trusted: if your network inspects traffic, set REQUESTS_CA_BUNDLE to its "
-            f"certificate file, {_IMPORT}."
+            f"The certificate of {host} is not trusted: if your network inspects traffic, set REQUESTS_CA_BUNDLE to "
+            f"its certificate file, {_IMPORT}."
         )
-    if isinstance(
-        error, (requests.exceptions.ChunkedEncodingError, requests.exceptions.ReadTimeout)
-    ) or "closed after" in str(error):
-        return f"The connection to {host} was lost; the same command continues the download where it stopped."
+    if isinstance(error, (requests.exceptions.ChunkedEncodingError, requests.exceptions.ReadTimeout)):
+        return f"The connection to {host} was lost: repeat the command, which continues where the download stopped."
     return (
         f"{host} cannot be reached ({_reason(error)}): check the network, and that a firewall lets {host} through, "
         f"{_IMPORT}."
