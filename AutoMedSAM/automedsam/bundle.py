@@ -220,19 +220,19 @@ class Bundle:
             return dict(segmenter)
         if not detectors:
             raise AutoMedSAMError(self.no_detector_message)
-        detector_file = detectors.get(_DETECTOR_OF[precision])
-        if detector_file is None and precision == "torch":
-            # A detector of another bundle may come in INT8 alone.
-            detector_file = detectors.get("int8")
+        detector_file = self._detector_file(precision)
         if segmenter is None or detector_file is None:
             lacks = "detector" if segmenter is not None else "segmenter" if detector_file is not None else "model"
-            others = [
-                name for other, name in _BACKENDS.items() if other in segmenters and _DETECTOR_OF[other] in detectors
-            ]
+            others = [name for other, name in _BACKENDS.items() if other in segmenters and self._detector_file(other)]
             todo = f"choose the backend {' or '.join(others)}" if others else "install the bundle again"
             message = f"The bundle {self.name} has no {_BACKENDS[precision].upper()} {lacks}: {todo}."
             raise AutoMedSAMError(message)
         return {"detector": detector_file, **segmenter}
+
+    def _detector_file(self, precision: str) -> str | None:
+        files: dict[str, str] = self.manifest["detector"]["files"]
+        # Beside a checkpoint, a detector of another bundle may come in INT8 alone.
+        return files.get(_DETECTOR_OF[precision], files.get("int8") if precision == "torch" else None)
 
 
 def load_bundle(name_or_path: str | Path) -> Bundle:

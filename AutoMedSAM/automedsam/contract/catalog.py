@@ -97,9 +97,8 @@ class CatalogModel:
         return self.terms
 
     def matches(self, text: str) -> bool:
-        """Whether every word of a text appears in the name, the description, the labels or the inputs."""
-        searched = " ".join((self.name, self.about, *self.labels, *self.modalities, self.terms)).lower()
-        return all(word in searched for word in text.lower().split())
+        """Whether every word of a text begins a word of the name, the description, the labels or the inputs."""
+        return matches(text, self.name, self.about, *self.labels, *self.modalities)
 
 
 def read_catalog(path: Path = CATALOG, *, allow_loopback: bool = False) -> tuple[CatalogModel, ...]:
@@ -132,6 +131,12 @@ def read_catalog(path: Path = CATALOG, *, allow_loopback: bool = False) -> tuple
         message = f"The catalog {path} is faulty ({error}): install AutoMedSAM again."
         raise AutoMedSAMError(message) from error
     return models
+
+
+def matches(text: str, *searched: str) -> bool:
+    """Whether every word of a text begins a word of the texts that are searched; upper and lower case are the same."""
+    words = " ".join(searched).lower()
+    return all(re.search(rf"(?<![a-z0-9]){re.escape(word)}", words) for word in text.lower().split())
 
 
 def find_model(name: str, models: tuple[CatalogModel, ...]) -> CatalogModel:

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ _CHUNK = 1 << 18
 _CONNECT_SECONDS, _READ_SECONDS = 15, 60
 # Lost connections in a row that brought nothing new.
 _MAX_FAILURES = 4
+_LOCK = "lock"
 _SPARE_BYTES = 50_000_000
 _OK, _PARTIAL, _BEYOND_END = 200, 206, 416
 
@@ -210,11 +211,13 @@ def download(
         folder.mkdir(parents=True, exist_ok=True)
         if file.bytes is not None and not unfinished_file(file, folder).exists():
             check_space(folder, file.bytes)
-        with _locked(folder / "lock", file.name):
+        with _locked(folder / _LOCK, file.name):
             return _retrieve(pooch, file, folder, downloader)
     except OSError as error:
         downloader.discard()  # a full disk stops other programs as well
         raise AutoMedSAMError(write_error_message(folder / file.name, error)) from error
+    finally:
+        _remove_if_empty(folder)
 
 
 def unfinished_file(file: CatalogFile, folder: Path) -> Path:
@@ -291,6 +294,14 @@ def check_space(folder: Path, needed: int) -> None:
             "or set AUTOMEDSAM_MODELS to a folder on another disk."
         )
         raise AutoMedSAMError(message)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Leaves nothing behind where nothing was downloaded."""
+    if folder.is_dir() and not any(path.name != _LOCK for path in folder.iterdir()):
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            folder.parent.rmdir()
 
 
 def _starts_at(response: Response, offset: int) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 from urllib.parse import urlsplit
 
-_IMPORT = "or download it on another computer and run 'automedsam models import FILE'"
-
 
 def status_message(url: str, status: int) -> str:
     """The sentence for an answer of a server other than the file.
@@ -15,14 +13,14 @@ def status_message(url: str, status: int) -> str:
         url: What was asked for.
         status: The HTTP status.
     """
-    host = urlsplit(url).hostname
+    host, elsewhere = urlsplit(url).hostname, _elsewhere(url)
     if status in (404, 410):
-        return f"{host} does not have {url} any more (HTTP {status}): update AutoMedSAM, {_IMPORT}."
+        return f"{host} does not have this file any more (HTTP {status}): update AutoMedSAM, {elsewhere}."
     if status in (401, 403, 407):
-        return f"{host}, or a proxy on the way, refuses {url} (HTTP {status}): ask your IT department, {_IMPORT}."
+        return f"{host}, or a proxy on the way, refuses it (HTTP {status}): ask your IT department, {elsewhere}."
     if status == 429 or status >= 500:
-        return f"{host} is too busy or out of order (HTTP {status}): try again later, {_IMPORT}."
-    return f"{host} answered HTTP {status} for {url}: try again later, {_IMPORT}."
+        return f"{host} is too busy or out of order (HTTP {status}): try again later, {elsewhere}."
+    return f"{host} answered HTTP {status}: try again later, {elsewhere}."
 
 
 def connection_message(url: str, error: Exception) -> str:
@@ -34,20 +32,24 @@ def connection_message(url: str, error: Exception) -> str:
     """
     import requests
 
-    host = urlsplit(url).hostname
+    host, elsewhere = urlsplit(url).hostname, _elsewhere(url)
     if isinstance(error, requests.exceptions.ProxyError):
-        return f"The proxy does not connect to {host}: check HTTPS_PROXY, {_IMPORT}."
+        return f"The proxy does not connect to {host}: check HTTPS_PROXY, {elsewhere}."
     if isinstance(error, requests.exceptions.SSLError):
         return (
             f"The certificate of {host} is not trusted: if your network inspects traffic, set REQUESTS_CA_BUNDLE to "
-            f"its certificate file, {_IMPORT}."
+            f"its certificate file, {elsewhere}."
         )
     if isinstance(error, (requests.exceptions.ChunkedEncodingError, requests.exceptions.ReadTimeout)):
         return f"The connection to {host} was lost: repeat the command, which continues where the download stopped."
     return (
         f"{host} cannot be reached ({_reason(error)}): check the network, and that a firewall lets {host} through, "
-        f"{_IMPORT}."
+        f"{elsewhere}."
     )
+
+
+def _elsewhere(url: str) -> str:
+    return f"or download {url} on another computer, copy it here and run 'automedsam models import FILE'"
 
 
 def _reason(error: BaseException) -> str:

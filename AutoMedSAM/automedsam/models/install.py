@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,10 +80,12 @@ def download_model(
             _check_download(path, KnownCheckpoint(model, network))
         bundle = _install_checkpoint(KnownCheckpoint(model, network), path, source, os.replace)
     else:
-        bundle = _install_archive(path, None, progress)
+        bundle = _install_archive(path, None, progress, lambda _: None)
     if known is None:
         pin(model.file.url, digest)
     shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        folder.parent.rmdir()
     return Installed(bundle, tuple(notes))
 
 
@@ -93,6 +96,7 @@ def import_file(
     name: str | None = None,
     detector: str | None = None,
     network: str | None = None,
+    check_terms: Callable[[CatalogModel | Bundle], None] = lambda _: None,
 ) -> Installed:
     """Installs a bundle's zip file or a published checkpoint that lies on this computer; the file stays as it is.
 
@@ -102,6 +106,7 @@ def import_file(
         name: The name that the model gets; its own if None.
         detector: For a checkpoint, the model whose detector finds the objects; None leaves that to the user's boxes.
         network: For a checkpoint, the name of its network; found out if None.
+        check_terms: Called with the model before it is installed; may raise to leave it.
 
     Raises:
         AutoMedSAMError: If the file is neither, is damaged or dangerous, or there is a model of this name.
@@ -124,7 +129,7 @@ def import_file(
                 f"{path} is a bundle, which has its own segmenter and detector: leave out --detector and --network."
             )
             raise AutoMedSAMError(message)
-        return Installed(_install_archive(path, name, progress))
+        return Installed(_install_archive(path, name, progress, check_terms))
     if path.suffix.lower() not in _CHECKPOINTS:
         message = f"{path} is neither a bundle's zip file nor a checkpoint (.pt, .pth): choose one of these."
         raise AutoMedSAMError(message)
@@ -133,6 +138,7 @@ def import_file(
     if name is not None:
         found = replace(found, model=replace(found.model, name=name))
     _check_name(found.model.name)
+    check_terms(found.model)
     bundle = _install_checkpoint(found, path, source, lambda old, new: _copy(old, new, progress))
     return Installed(bundle, found.notes)
 
@@ -195,7 +201,7 @@ def _install_checkpoint(
     return load_bundle(target)
 
 
-def _install_archive(path: Path, name: str | None, progress: Progress) -> Bundle:
+def _install_archive(path: Path, name: str | None, progress: Progress, check_terms: Callable[[Bundle], None]) -> Bundle:
     if name is not None:
         _check_name(name)
     place = models_folder()
@@ -203,26 +209,28 @@ def _install_archive(path: Path, name: str | None, progress: Progress) -> Bundle
         with tempfile.TemporaryDirectory(dir=place, prefix=".import-", ignore_cleanup_errors=True) as temporary:
             folder = Path(temporary) / "bundle"
             folder.mkdir()
-            chosen = _unpack(path, folder, name, progress)
-            folder.rename(place / chosen)
+            bundle = _unpack(path, folder, name, progress)
+            check_terms(bundle)
+            folder.rename(place / bundle.name)
     except OSError as error:
         raise AutoMedSAMError(write_error_message(place, error)) from error
-    return load_bundle(installed_folders()[chosen])
+    return load_bundle(installed_folders()[bundle.name])
 
 
-def _unpack(path: Path, folder: Path, name: str | None, progress: Progress) -> str:
-    """Unpacks and checks a bundle; returns its name."""
+def _unpack(path: Path, folder: Path, name: str | None, progress: Progress) -> Bundle:
+    """Unpacks and checks a bundle, and gives it another name if one is asked for."""
     try:
         bundle = load_bundle(unpack_bundle(path, folder, progress))
     except AutoMedSAMError as error:
         # The user knows the zip file, and not the folder that is gone in a moment.
         raise AutoMedSAMError(str(error).replace(f"The bundle in {folder}", f"The bundle of {path}")) from error
     _check_name(name or bundle.name)
-    if name is not None:
-        manifest = bundle.folder / MANIFEST_NAME
-        content = json.loads(manifest.read_text(encoding="utf-8-sig"))
-        manifest.write_text(json.dumps({**content, "name": name}, indent=1) + "\n", encoding="utf-8")
-    return name or bundle.name
+    if name is None:
+        return bundle
+    manifest = bundle.folder / MANIFEST_NAME
+    content = json.loads(manifest.read_text(encoding="utf-8-sig"))
+    manifest.write_text(json.dumps({**content, "name": name}, indent=1) + "\n", encoding="utf-8")
+    return load_bundle(bundle.folder)
 
 
 def _copy(source: Path, target: Path, progress: Progress) -> None:
