@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are here and all bytes of the file, None if unknown; may raise to stop the download."""
 
-_CHUNK = 1 << 18
+# What a lost connection loses at most.
+_CHUNK = 1 << 16
 _CONNECT_SECONDS, _READ_SECONDS = 15, 60
 # Lost connections in a row that brought nothing new.
 _MAX_FAILURES = 4
@@ -84,7 +85,7 @@ class ResumingDownloader:
                 failures = 0 if self._size() > most else failures + 1
                 most = max(most, self._size())
                 if not self._received or failures > _MAX_FAILURES:
-                    raise AutoMedSAMError(connection_message(url, error)) from error
+                    raise AutoMedSAMError(connection_message(url, error, begun=self._received > 0)) from error
                 time.sleep(self._pause * 2**failures)
         os.replace(self._part, output_file)
         self.discard()

@@ -23,12 +23,13 @@ def status_message(url: str, status: int) -> str:
     return f"{host} answered HTTP {status}: try again later, {elsewhere}."
 
 
-def connection_message(url: str, error: Exception) -> str:
+def connection_message(url: str, error: Exception, *, begun: bool) -> str:
     """The sentence for a connection that could not be made or was lost.
 
     Args:
         url: What was asked for.
         error: An exception of requests.
+        begun: Whether a part of the file has arrived.
     """
     import requests
 
@@ -40,7 +41,7 @@ def connection_message(url: str, error: Exception) -> str:
             f"The certificate of {host} is not trusted: if your network inspects traffic, set REQUESTS_CA_BUNDLE to "
             f"its certificate file, {elsewhere}."
         )
-    if isinstance(error, (requests.exceptions.ChunkedEncodingError, requests.exceptions.ReadTimeout)):
+    if begun:
         return f"The connection to {host} was lost: repeat the command, which continues where the download stopped."
     return (
         f"{host} cannot be reached ({_reason(error)}): check the network, and that a firewall lets {host} through, "
