@@ -151,7 +151,10 @@ def test_hash_that_the_server_states_is_checked(server: ServedFile, tmp_path: Pa
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (404, r"does not have this file any more \(HTTP 404\): update AutoMedSAM, or download http.*models import FILE"),
+        (
+            404,
+            r"does not have this file any more \(HTTP 404\): update AutoMedSAM, or download http.*models import FILE",
+        ),
         (410, "does not have this file any more"),
         (401, "refuses it .*IT department"),
         (403, "refuses it .*IT department"),
@@ -210,9 +213,9 @@ def test_full_disk_is_one_sentence_and_leaves_nothing(
     monkeypatch.setattr(
         Path,
         "open",
-        lambda path, *rest, **named: Full(real(path, *rest, **named))
-        if path.suffix == ".part"
-        else real(path, *rest, **named),
+        lambda path, *rest, **named: (
+            Full(real(path, *rest, **named)) if path.suffix == ".part" else real(path, *rest, **named)
+        ),
     )
     with pytest.raises(AutoMedSAMError, match=r"cannot be written \(No space left on device\); free space there"):
         fetch(entry(server), tmp_path / "new")
@@ -223,12 +226,16 @@ def test_download_that_cannot_fit_is_refused_before_it_begins(
     server: ServedFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=60_000_000))
-    with pytest.raises(AutoMedSAMError, match="needs 156 MB, and .* has 60 MB free: free space there, or set AUTOMEDSAM"):
+    with pytest.raises(
+        AutoMedSAMError, match="needs 156 MB, and .* has 60 MB free: free space there, or set AUTOMEDSAM"
+    ):
         fetch(replace(entry(server), bytes=156_000_000), tmp_path)
     assert not server.requests
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/x.pt", "ftp://example.org/x.pt", "file:///etc/passwd", "https:///x"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/x.pt", "ftp://example.org/x.pt", "file:///etc/passwd", "https:///x"]
+)
 def test_only_https_is_downloaded(tmp_path: Path, url: str) -> None:
     with pytest.raises(AutoMedSAMError, match="is not an https:// address: nothing was downloaded"):
         download(CatalogFile("weights.pt", url, None, SHA256), tmp_path, lambda done, total: None)
