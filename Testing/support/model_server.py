@@ -3,8 +3,8 @@
 import re
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -38,61 +38,70 @@ class ServedFile:
     url: str = ""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    file: ServedFile
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def do_GET(self) -> None:
+        file = self.server.file
+        file.requests.append(dict(self.headers))
+        if file.location is not None:
+            self._head(302, {"Location": file.location, "Content-Length": "0"})
+        elif file.status != 200:
+            self._head(file.status, {"Content-Length": "0"})
+        else:
+            self._send_file(file, self._start(file))
+
+    def _start(self, file: ServedFile) -> int | None:
+        """The byte from which the file is asked for; None for the whole file."""
+        found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        same = self.headers.get("If-Range") in (None, file.etag)
+        return int(found[1]) if found and file.ranges and same else None
+
+    def _send_file(self, file: ServedFile, start: int | None) -> None:
+        length = len(file.content)
+        if start is not None and start >= length:
+            self._head(416, {"Content-Range": f"bytes */{length}", "Content-Length": "0"})
+            return
+        body = file.content[start or 0 :]
+        headers = {
+            "Content-Length": str(len(body)),
+            "Content-Range": None if start is None else f"bytes {start}-{length - 1}/{length}",
+            "ETag": file.etag,
+            "X-Linked-Etag": file.stated_sha256 and f'"{file.stated_sha256}"',
+        }
+        self._head(200 if start is None else 206, headers)
+        sent = body[: file.cuts.pop(0)] if file.cuts else body
+        for offset in range(0, len(sent), 1 << 14):
+            self.wfile.write(sent[offset : offset + (1 << 14)])
+            time.sleep(file.pause)
+        self.close_connection = len(sent) < len(body)
+
+    def _head(self, status: int, headers: Mapping[str, str | None]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            if value is not None:
+                self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def handle(self) -> None:
+        with suppress(OSError):  # the client has gone
+            super().handle()
+
+
 @contextmanager
 def serving(file: ServedFile) -> Iterator[ServedFile]:
     """Serves a file at `file.url` while the block lasts."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            file.requests.append(dict(self.headers))
-            if file.location is not None:
-                self._head(302, {"Location": file.location, "Content-Length": "0"})
-            elif file.status != 200:
-                self._head(file.status, {"Content-Length": "0"})
-            else:
-                self._send_file()
-
-        def _send_file(self) -> None:
-            found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-            same = self.headers.get("If-Range") in (None, file.etag)
-            start = int(found[1]) if found and file.ranges and same else None
-            if start is not None and start >= len(file.content):
-                self._head(416, {"Content-Range": f"bytes */{len(file.content)}", "Content-Length": "0"})
-                return
-            body = file.content[start or 0 :]
-            headers = {"Content-Length": str(len(body))}
-            if start is not None:
-                headers["Content-Range"] = f"bytes {start}-{len(file.content) - 1}/{len(file.content)}"
-            if file.etag:
-                headers["ETag"] = file.etag
-            if file.stated_sha256:
-                headers["X-Linked-Etag"] = f'"{file.stated_sha256}"'
-            self._head(200 if start is None else 206, headers)
-            sent = body[: file.cuts.pop(0)] if file.cuts else body
-            for offset in range(0, len(sent), 1 << 14):
-                self.wfile.write(sent[offset : offset + (1 << 14)])
-                time.sleep(file.pause)
-            self.close_connection = len(sent) < len(body)
-
-        def _head(self, status: int, headers: dict[str, str]) -> None:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-        def handle(self) -> None:
-            try:
-                super().handle()
-            except OSError:
-                pass  # the client has gone
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), _Handler)
+    server.file = file
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     file.url = f"http://127.0.0.1:{server.server_address[1]}/weights.pt"

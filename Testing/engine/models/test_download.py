@@ -134,7 +134,7 @@ def test_beginning_longer_than_the_file_is_thrown_away(server: ServedFile, tmp_p
 
 
 def test_wrong_hash_is_refused_and_nothing_is_kept(server: ServedFile, tmp_path: Path) -> None:
-    with pytest.raises(AutoMedSAMError, match="is not the one that the catalog names .* was removed: try again"):
+    with pytest.raises(AutoMedSAMError, match=r"is not the one that the catalog names .* was removed: try again"):
         fetch(entry(server, "0" * 64), tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
@@ -227,7 +227,7 @@ def test_download_that_cannot_fit_is_refused_before_it_begins(
 ) -> None:
     monkeypatch.setattr(download_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=60_000_000))
     with pytest.raises(
-        AutoMedSAMError, match="needs 156 MB, and .* has 60 MB free: free space there, or set AUTOMEDSAM"
+        AutoMedSAMError, match=r"needs 156 MB, and .* has 60 MB free: free space there, or set AUTOMEDSAM"
     ):
         fetch(replace(entry(server), bytes=156_000_000), tmp_path)
     assert not server.requests

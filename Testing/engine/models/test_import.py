@@ -56,7 +56,7 @@ def test_zip_may_have_the_manifest_at_its_top(tmp_path: Path, folder: Path) -> N
 
 def test_other_name_can_be_given(tmp_path: Path) -> None:
     path = zip_of("glioma", tmp_path / "g.zip")
-    with pytest.raises(AutoMedSAMError, match="There is a model glioma already: .* or give another --name"):
+    with pytest.raises(AutoMedSAMError, match=r"There is a model glioma already: .* or give another --name"):
         take(path)
     assert take(path, name="mine").bundle.name == load_bundle("mine").name == "mine"
     with pytest.raises(AutoMedSAMError, match="There is a model MINE already"):
@@ -295,7 +295,7 @@ def test_checkpoint_with_code_is_not_opened(
     monkeypatch.chdir(tmp_path)
     for name in ("mine.pt", "MedSAM2_2411.pt"):
         torch.save({"model": Code()}, tmp_path / name)
-        with pytest.raises(AutoMedSAMError, match="holds code, not weights alone .*and is not opened"):
+        with pytest.raises(AutoMedSAMError, match=r"holds code, not weights alone .*and is not opened"):
             take(tmp_path / name)
     assert not (tmp_path / "ran").exists()
 

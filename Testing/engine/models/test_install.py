@@ -98,7 +98,7 @@ def test_model_without_a_detector_says_that_it_finds_nothing_by_itself(model: Ca
         (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
     )
     run = SegmentationRun(volume, bundle, backend=Backend.FP32_TORCH, device="cpu")
-    with pytest.raises(AutoMedSAMError, match="has no detector .*boxes that a user draws.*--detector"):
+    with pytest.raises(AutoMedSAMError, match=r"has no detector .*boxes that a user draws.*--detector"):
         list(run.events())
 
 
@@ -203,7 +203,7 @@ def test_removal_frees_the_space(model: CatalogModel, folder: Path) -> None:
     used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert remove_model(bundle.name) == used > bundle.size_bytes
     assert not any(folder.iterdir())
-    with pytest.raises(AutoMedSAMError, match="There is no downloaded or imported model tiny-sam; .* removed: none"):
+    with pytest.raises(AutoMedSAMError, match=r"There is no downloaded or imported model tiny-sam; .* removed: none"):
         remove_model("tiny-sam")
 
 
