@@ -173,7 +173,7 @@ class Bundle:
         """The sentence for a bundle that is asked to find objects and has no detector."""
         return (
             f"The bundle {self.name} has no detector (its {MANIFEST_NAME} names no file under detector.files), so it "
-            "segments only inside boxes that a user draws: convert or download it again with --detector, or choose "
+            "segments only inside boxes that a user gives it: convert or download it again with --detector, or choose "
             "another model."
         )
 

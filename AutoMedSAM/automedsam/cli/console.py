@@ -16,7 +16,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from automedsam.bundle import Bundle
@@ -136,7 +136,7 @@ def catalog_table(models: Iterable[CatalogModel], installed: set[str], unfinishe
         installed: The names of the models that are here.
         unfinished: The bytes that are here of each download that was stopped, by name.
     """
-    table = Table("Name", "What it is", "Labels", "Takes", "Size", "State")
+    table = Table(Column("Name", no_wrap=True), "What it is", "Labels", "Takes", "Size", "State")
     for model in models:
         state = "installed" if model.name in installed else ""
         if model.name in unfinished and not state:

@@ -22,7 +22,7 @@ Detector = Annotated[
     typer.Option(
         metavar="MODEL",
         help="For a checkpoint: the model whose detector finds the objects.",
-        show_default="none: it segments inside boxes that you draw",
+        show_default="none: it segments inside boxes that you give it",
     ),
 ]
 AcceptTerms = Annotated[
@@ -165,7 +165,7 @@ def _print_installed(installed: Installed, accepted: bool) -> None:
     without = "" if has_torch() else ", which is not installed yet: pip install 'automedsam[fp32]'"
     typer.echo(f"It runs in FP32 on PyTorch (--backend fp32){without}.")
     if not bundle.has_detector:
-        typer.echo("It has no detector: it segments inside boxes that you draw.")
+        typer.echo("It has no detector: it segments inside boxes that you give it.")
     published = bundle.manifest.get("published", {})
     checkpoint = segmenter.get("torch", {}).get("checkpoint")
     if published and checkpoint:

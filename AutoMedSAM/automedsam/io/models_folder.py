@@ -16,15 +16,18 @@ def models_folder() -> Path:
     """The folder, which may not exist yet: that of `AUTOMEDSAM_MODELS`, else the user's data folder of the system.
 
     Raises:
-        AutoMedSAMError: If the user has no home folder.
+        AutoMedSAMError: If the user has no home folder, or platformdirs is not installed.
     """
     chosen = os.environ.get(FOLDER_VARIABLE, "").strip()
     if chosen:
         return Path(os.path.abspath(Path(chosen).expanduser()))
-    from platformdirs import user_data_path
-
     try:
+        from platformdirs import user_data_path
+
         folder = user_data_path("automedsam", appauthor=False) / "models"
+    except ImportError as error:
+        message = f"The folder of models is found with platformdirs: install it, or set {FOLDER_VARIABLE} to a folder."
+        raise AutoMedSAMError(message) from error
     except RuntimeError:
         folder = Path("~")
     if not folder.is_absolute():

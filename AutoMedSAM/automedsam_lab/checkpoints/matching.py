@@ -30,6 +30,7 @@ __all__ = [
     "shapes_of",
 ]
 
+
 def config_shapes(config: Config) -> dict[str, tuple[int, ...]]:
     """The keys and shapes of a configuration's checkpoints; no weight is allocated."""
     return network_shapes(config.architecture, config.zeros)

@@ -159,7 +159,7 @@ def test_imported_model_finds_what_the_original_finds(command: Command, tmp_path
     sitk.WriteImage(head.to_image(head.array), str(tmp_path / "head.nii.gz"))
     command("models", "import", zip_of("glioma", tmp_path / "g.zip", name="glioma-2"), "--accept-terms")
     found = [command("detect", tmp_path / "head.nii.gz", "--model", name)[1] for name in ("glioma", "glioma-2")]
-    assert json.loads(found[0])["boxes"] == json.loads(found[1])["boxes"] != {}
+    assert json.loads(found[0])["boxes"] == json.loads(found[1])["boxes"] != []
 
 
 @pytest.mark.parametrize(

@@ -35,14 +35,14 @@ def fetch(file: CatalogFile, folder: Path, progress: Progress = lambda done, tot
     return download(file, folder, progress, allow_loopback=True, pause=0.001)
 
 
-class StopHere(Exception):
+class StoppedError(Exception):
     """A user who stops."""
 
 
 def stop_after(count: int) -> Progress:
     def progress(done: int, total: int | None) -> None:
         if done >= count:
-            raise StopHere
+            raise StoppedError
 
     return progress
 
@@ -60,7 +60,7 @@ def test_whole_file_arrives_with_progress(server: ServedFile, tmp_path: Path) ->
 
 
 def test_stopped_download_continues_where_it_was(server: ServedFile, tmp_path: Path) -> None:
-    with pytest.raises(StopHere):
+    with pytest.raises(StoppedError):
         fetch(entry(server), tmp_path, stop_after(500_000))
     part = unfinished_file(entry(server), tmp_path).stat().st_size
     assert 500_000 <= part < len(CONTENT) and not (tmp_path / "weights.pt").exists()
@@ -107,7 +107,7 @@ def test_slow_server_is_waited_for(server: ServedFile, tmp_path: Path) -> None:
 
 
 def test_file_that_changed_on_the_server_is_not_spliced(server: ServedFile, tmp_path: Path) -> None:
-    with pytest.raises(StopHere):
+    with pytest.raises(StoppedError):
         fetch(entry(server, None), tmp_path, stop_after(500_000))
     server.content, server.etag = CONTENT[::-1], '"2"'
     assert fetch(entry(server, None), tmp_path).read_bytes() == CONTENT[::-1]
@@ -115,7 +115,7 @@ def test_file_that_changed_on_the_server_is_not_spliced(server: ServedFile, tmp_
 
 def test_without_hash_and_version_a_download_starts_over(server: ServedFile, tmp_path: Path) -> None:
     server.etag = None
-    with pytest.raises(StopHere):
+    with pytest.raises(StoppedError):
         fetch(entry(server, None), tmp_path, stop_after(500_000))
     assert fetch(entry(server, None), tmp_path).read_bytes() == CONTENT
     assert "Range" not in server.requests[-1]

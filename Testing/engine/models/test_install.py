@@ -98,7 +98,7 @@ def test_model_without_a_detector_says_that_it_finds_nothing_by_itself(model: Ca
         (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
     )
     run = SegmentationRun(volume, bundle, backend=Backend.FP32_TORCH, device="cpu")
-    with pytest.raises(AutoMedSAMError, match=r"has no detector .*boxes that a user draws.*--detector"):
+    with pytest.raises(AutoMedSAMError, match=r"has no detector .*boxes that a user gives it.*--detector"):
         list(run.events())
 
 
