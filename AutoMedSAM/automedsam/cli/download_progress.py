@@ -34,13 +34,11 @@ class DownloadProgress:
         self._line = f"{doing} {name}" + (f" ({size / 1e6:.1f} MB)" if size else "")
         self._task = self._progress.add_task(f"{doing} {name}", total=size)
         # In a file or a pipe, rich's start and stop would leave empty lines.
-        self._shown = console.is_interactive
+        self._shown, self._said = console.is_interactive, False
 
     def __enter__(self) -> DownloadProgress:
         if self._shown:
             self._progress.start()
-        else:
-            say(f"{self._line} ...")
         return self
 
     def __exit__(
@@ -51,6 +49,9 @@ class DownloadProgress:
 
     def show(self, done: int, total: int | None) -> None:
         """Moves the bar to `done` of `total` bytes."""
+        if not self._shown and not self._said:
+            self._said = True
+            say(f"{self._line} ...")
         self._progress.update(self._task, completed=done, total=total)
 
     def interrupted(self, ask: Callable[[], None]) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from automedsam.contract.manifest import MANIFEST_NAME
@@ -10,6 +14,10 @@ from automedsam.errors import AutoMedSAMError
 
 FOLDER_VARIABLE = "AUTOMEDSAM_MODELS"
 DOWNLOADS = ".downloads"
+
+# What installing and removing call their unfinished folders.
+_LEFTOVER = re.compile(r"\.(import|removed|automedsam)-")
+_DAY_SECONDS = 86_400
 
 
 def models_folder() -> Path:
@@ -35,6 +43,33 @@ def models_folder() -> Path:
         message = f"There is no home folder for models: set {FOLDER_VARIABLE} to a folder."
         raise AutoMedSAMError(message)
     return folder
+
+
+def make_models_folder() -> Path:
+    """The folder, made if it does not exist.
+
+    Raises:
+        AutoMedSAMError: If it cannot be made.
+    """
+    folder = models_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = (
+            f"The folder of models {folder} cannot be made ({error.strerror}): set {FOLDER_VARIABLE} to a folder that "
+            "you may write to."
+        )
+        raise AutoMedSAMError(message) from error
+    _remove_leftovers(folder)
+    return folder
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what a process that was killed has left half-written, once it is surely gone."""
+    for path in folder.glob(".*-*"):
+        with suppress(OSError):
+            if path.is_dir() and _LEFTOVER.match(path.name) and time.time() - path.stat().st_mtime > _DAY_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def installed_folders() -> dict[str, Path]:

@@ -215,7 +215,8 @@ def download(
         with _locked(folder / _LOCK, file.name):
             return _retrieve(pooch, file, folder, downloader)
     except OSError as error:
-        downloader.discard()  # a full disk stops other programs as well
+        with suppress(OSError):
+            downloader.discard()  # a full disk stops other programs as well
         raise AutoMedSAMError(write_error_message(folder / file.name, error)) from error
     finally:
         _remove_if_empty(folder)
@@ -299,9 +300,9 @@ def check_space(folder: Path, needed: int) -> None:
 
 def _remove_if_empty(folder: Path) -> None:
     """Leaves nothing behind where nothing was downloaded."""
-    if folder.is_dir() and not any(path.name != _LOCK for path in folder.iterdir()):
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):
+    with suppress(OSError):
+        if not any(path.name != _LOCK for path in folder.iterdir()):
+            shutil.rmtree(folder)
             folder.parent.rmdir()
 
 

@@ -16,7 +16,7 @@ from automedsam.contract.catalog import CHECKPOINT, CatalogModel, is_model_name
 from automedsam.contract.manifest import MANIFEST_NAME
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.atomic import atomic_folder, write_error_message
-from automedsam.io.models_folder import DOWNLOADS, installed_folders, models_folder
+from automedsam.io.models_folder import DOWNLOADS, installed_folders, make_models_folder, models_folder
 from automedsam.models.archive import has_bundle, unpack_bundle
 from automedsam.models.checkpoint_check import (
     KnownCheckpoint,
@@ -69,7 +69,7 @@ def download_model(
     """
     _check_name(model.name)
     source = _detector_source(detector)
-    folder = models_folder() / DOWNLOADS / model.name
+    folder = make_models_folder() / DOWNLOADS / model.name
     known = model.file.sha256 or pinned_sha256(model.file.url)
     path = download(replace(model.file, sha256=known), folder, progress, allow_loopback=allow_loopback, pause=pause)
     digest = file_hash(path)
@@ -117,12 +117,7 @@ def import_file(
     if not path.is_file():
         message = f"There is no file {path}: check its spelling and folder."
         raise AutoMedSAMError(message)
-    try:
-        models_folder().mkdir(parents=True, exist_ok=True)
-        check_space(models_folder(), path.stat().st_size)
-    except OSError as error:
-        message = f"The folder of models {models_folder()} cannot be made ({error.strerror}): set AUTOMEDSAM_MODELS."
-        raise AutoMedSAMError(message) from error
+    check_space(make_models_folder(), path.stat().st_size)
     if has_bundle(path) or path.suffix.lower() == _ZIP:
         if detector or network:
             message = (
@@ -181,9 +176,10 @@ def _check_download(path: Path, found: KnownCheckpoint) -> None:
             check_weights(path, found.network)
         else:
             check_whole(path)
-    except AutoMedSAMError:
+    except AutoMedSAMError as error:
         path.unlink(missing_ok=True)
-        raise
+        message = f"What was downloaded from {found.model.file.url} is not the model, and was removed: {error}"
+        raise AutoMedSAMError(message) from error
 
 
 def _install_checkpoint(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -265,3 +266,22 @@ def test_zip_of_a_bundle_can_be_downloaded(model: CatalogModel, server: ServedFi
     bundle = fetch(ours).bundle
     assert load_bundle("glioma-2").has("int8") and bundle.files("int8")
     assert json.loads((bundle.folder / "bundle.json").read_text())["name"] == "glioma-2"
+
+
+def test_folder_that_cannot_be_made_is_one_sentence(
+    model: CatalogModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        monkeypatch.setenv("AUTOMEDSAM_MODELS", str(place))
+        with pytest.raises(AutoMedSAMError, match=r"cannot be made \(.*set AUTOMEDSAM_MODELS to a folder that you may"):
+            fetch(model)
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day(model: CatalogModel, folder: Path) -> None:
+    for name in (".import-old", ".removed-old", ".import-new", ".mine-old"):
+        (folder / name).mkdir(parents=True)
+        if name.endswith("old"):
+            os.utime(folder / name, (0, 0))
+    fetch(model)
+    assert {path.name for path in folder.iterdir()} == {"tiny-sam", ".import-new", ".mine-old"}
