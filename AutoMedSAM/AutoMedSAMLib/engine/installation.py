@@ -14,7 +14,9 @@ import slicer
 
 from AutoMedSAMLib.errors import AutoMedSAMError
 
-REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
+_RESOURCES = Path(__file__).resolve().parents[2] / "Resources"
+REQUIREMENTS = _RESOURCES / "requirements.txt"
+FOR_DOWNLOADS = _RESOURCES / "requirements-models.txt"
 
 # Slicer's own, which no installation may replace.
 _SLICERS_OWN = ("numpy", "SimpleITK", "vtk")
@@ -43,33 +45,46 @@ def ensure(backend: str) -> None:
             _ensure_pytorch(constraints)
 
 
+def ensure_downloads() -> None:
+    """Sees to it that models can be downloaded, asking before anything is installed.
+
+    While Slicer is being tested, nothing is asked or installed.
+
+    Raises:
+        AutoMedSAMError: If the user would not, or the installation failed.
+    """
+    if slicer.app.testingEnabled():
+        return
+    with _constraints() as constraints:
+        _ensure_requirements(constraints)
+        _ensure_requirements(constraints, FOR_DOWNLOADS, "downloads of models")
+
+
 def are_met() -> bool:
     """Whether the engine can run as it is: nothing is asked or installed."""
     return all(_is_installed(line) for line in _requirement_lines())
 
 
-def _ensure_requirements(constraints: Path) -> None:
+def _ensure_requirements(constraints: Path, path: Path = REQUIREMENTS, purpose: str = "the engine") -> None:
     try:
         from slicer import packaging
     except ImportError:
-        _ensure_requirements_without_packaging(constraints)
+        _ensure_requirements_without_packaging(constraints, path, purpose)
         return
 
     def install() -> None:
-        packaging.pip_ensure(
-            packaging.load_requirements(str(REQUIREMENTS)), requester=_REQUESTER, constraints=str(constraints)
-        )
+        packaging.pip_ensure(packaging.load_requirements(str(path)), requester=_REQUESTER, constraints=str(constraints))
 
     with _wheels_only():
-        _attempt("what the engine needs", install)
+        _attempt(f"what {purpose} needs", install)
 
 
-def _ensure_requirements_without_packaging(constraints: Path) -> None:
+def _ensure_requirements_without_packaging(constraints: Path, path: Path, purpose: str) -> None:
     """Slicer 5.10 and older."""
-    missing = [line for line in _requirement_lines() if not _is_installed(line)]
+    missing = [line for line in _requirement_lines(path) if not _is_installed(line)]
     if not missing:
         return
-    _ask(f"AutoMedSAM's engine needs {', '.join(missing)}. Install from PyPI into Slicer's Python now?")
+    _ask(f"AutoMedSAM needs {', '.join(missing)} for {purpose}. Install from PyPI into Slicer's Python now?")
     options = ["--only-binary=:all:", "--constraint", str(constraints)]
     _attempt(", ".join(missing), lambda: slicer.util.pip_install([*options, *missing]))
 
@@ -127,8 +142,8 @@ def _declined(what: str) -> AutoMedSAMError:
     return AutoMedSAMError(f"Nothing was run, since installing {what} was declined; press Apply to be asked again.")
 
 
-def _requirement_lines() -> Sequence[str]:
-    lines = (line.split("#")[0].strip() for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines())
+def _requirement_lines(path: Path = REQUIREMENTS) -> Sequence[str]:
+    lines = (line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
     return [line for line in lines if line and not line.startswith("-")]
 
 

@@ -26,6 +26,7 @@ class Model:
         plane: the plane in which the detector learnt: "axial", "coronal" or "sagittal".
         segments: `{"value", "name", "color", "terminology"}` for each label that it writes.
         threshold: the confidence, 0 to 1, from which it accepts a box.
+        has_detector: whether it finds objects by itself.
         precisions: those of "int8" and "fp32" whose files are here.
         hash: SHA-256 of the manifest, which names the hashes of all other files.
     """
@@ -39,6 +40,7 @@ class Model:
     plane: str
     segments: list[dict[str, Any]]
     threshold: float
+    has_detector: bool
     precisions: frozenset[str]
     hash: str
 
@@ -51,13 +53,13 @@ def built_in_models() -> list[Model]:
     return [read_model(path.parent) for path in sorted(BUILT_IN.glob(f"*/{MANIFEST_NAME}"))]
 
 
-def find_model(name_or_folder: str | Path) -> Model:
-    """A built-in model by its name, or any by its bundle's folder.
+def find_model(name_or_folder: str | Path, others: Iterable[Model] = ()) -> Model:
+    """A built-in model, or one of the others, by its name, or any by its bundle's folder.
 
     Raises:
         AutoMedSAMError: If there is none, or its manifest cannot be read.
     """
-    models = built_in_models()
+    models = [*built_in_models(), *others]
     for model in models:
         if model.name == str(name_or_folder):
             return model
@@ -77,10 +79,15 @@ def read_model(folder: Path) -> Model:
     folder = Path(folder)
     manifest = _manifest_of(folder)
     detector, segmenter = manifest["detector"], manifest["segmenter"]["files"]
-    # What the panel calls FP32 runs on PyTorch: the segmenter's checkpoint and the detector as ONNX.
+    detectors = detector["files"]
+    # What the panel calls FP32 runs on PyTorch: the segmenter's checkpoint and the detector as ONNX, if there is one; a
+    # published checkpoint may have a detector in INT8 alone.
     files = {
-        "int8": [detector["files"].get("int8"), *segmenter.get("int8", {None: None}).values()],
-        "fp32": [detector["files"].get("fp32"), *segmenter.get("torch", {None: None}).values()],
+        "int8": [detectors.get("int8"), *segmenter.get("int8", {None: None}).values()],
+        "fp32": [
+            *([detectors.get("fp32", detectors.get("int8"))] if detectors else []),
+            *segmenter.get("torch", {None: None}).values(),
+        ],
     }
     try:
         content = (folder / MANIFEST_NAME).read_bytes()
@@ -96,6 +103,7 @@ def read_model(folder: Path) -> Model:
         plane=manifest["plane"],
         segments=[_segment(entry) for entry in manifest["segments"]],
         threshold=float(detector["score_threshold"]),
+        has_detector=bool(detectors),
         precisions=frozenset(name for name, needed in files.items() if _all_here(folder, needed)),
         hash=hashlib.sha256(content).hexdigest(),
     )

@@ -8,12 +8,14 @@ from typing import Any
 import qt
 import slicer
 
+from automedsam.contract.catalog import CatalogModel
 from AutoMedSAMLib.model.bundle_info import Model
 
 REPLACE, BESIDE = "Replace", "Write beside"
 EMPTY = "Empty it"
 UNDO = "Undo run"
 ACCEPT, CONTINUE = "Accept", "Continue"
+REMOVE = "Remove"
 
 
 def ask(text: str, choices: tuple[str, ...], default: str | None, parent: Any = None) -> str | None:
@@ -67,12 +69,17 @@ def may_undo_edits(slices: int, parent: Any = None) -> bool:
     return ask(text, (UNDO,), None, parent) == UNDO
 
 
-def accepts_terms(model: Model, parent: Any = None) -> bool:
+def accepts_terms(model: Model | CatalogModel, parent: Any = None) -> bool:
     """Shows the terms of a model's weights and asks once; while Slicer runs its tests, nothing is asked."""
     if slicer.app.testingEnabled():
         return True
     text = f"The weights of the model {model.name} have these terms:\n\n{model.terms}\n\nDo you accept them?"
     return ask(text, (ACCEPT,), None, parent) == ACCEPT
+
+
+def may_remove_model(name: str, parent: Any = None) -> bool:
+    """Asks whether a downloaded or imported model may be removed."""
+    return ask(f"Remove the model {name} from this computer?", (REMOVE,), REMOVE, parent) == REMOVE
 
 
 def runs_despite(warnings: Iterable[str], parent: Any = None) -> bool:

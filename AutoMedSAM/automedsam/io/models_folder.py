@@ -9,10 +9,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from automedsam.contract.manifest import MANIFEST_NAME
+from automedsam.contract.model_folders import FOLDER_VARIABLE, bundle_folders
 from automedsam.errors import AutoMedSAMError
 
-FOLDER_VARIABLE = "AUTOMEDSAM_MODELS"
 DOWNLOADS = ".downloads"
 
 # What installing and removing call their unfinished folders.
@@ -73,24 +72,8 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def installed_folders() -> dict[str, Path]:
-    """The folders of the installed bundles by name, sorted; a bundle is not checked, only that it has a manifest.
-
-    A model's own folder has its name and contains the manifest, or one folder with the manifest and the folders
-    beside it that the bundle shares.
-    """
+    """The folders of the installed bundles by name; see `bundle_folders`."""
     try:
-        entries = sorted(models_folder().iterdir())
-    except (AutoMedSAMError, OSError):
+        return bundle_folders(models_folder())
+    except AutoMedSAMError:
         return {}
-    found = {}
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        try:
-            manifests = [entry / MANIFEST_NAME, *sorted(entry.glob(f"*/{MANIFEST_NAME}"))]
-            there = [path.parent for path in manifests if path.is_file()]
-        except OSError:
-            continue
-        if there:
-            found[entry.name] = there[0]
-    return found
