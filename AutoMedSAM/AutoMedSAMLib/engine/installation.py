@@ -26,6 +26,10 @@ _SAM2_NEEDS = ("hydra-core", "iopath", "pillow", "tqdm")
 _SOURCE_ONLY = "sam2,iopath,antlr4-python3-runtime"
 
 
+class _DeclinedError(AutoMedSAMError):
+    """The user would not have something installed."""
+
+
 def ensure(backend: str) -> None:
     """Sees to it that a backend can run, asking before anything is installed.
 
@@ -55,9 +59,13 @@ def ensure_downloads() -> None:
     """
     if slicer.app.testingEnabled():
         return
-    with _constraints() as constraints:
-        _ensure_requirements(constraints)
-        _ensure_requirements(constraints, FOR_DOWNLOADS, "downloads of models")
+    try:
+        with _constraints() as constraints:
+            _ensure_requirements(constraints)
+            _ensure_requirements(constraints, FOR_DOWNLOADS, "downloads of models")
+    except _DeclinedError as error:
+        message = "Nothing was downloaded, since installing what it needs was declined; click again to be asked again."
+        raise AutoMedSAMError(message) from error
 
 
 def are_met() -> bool:
@@ -139,7 +147,7 @@ def _ask(question: str) -> None:
 
 
 def _declined(what: str) -> AutoMedSAMError:
-    return AutoMedSAMError(f"Nothing was run, since installing {what} was declined; press Apply to be asked again.")
+    return _DeclinedError(f"Nothing was run, since installing {what} was declined; press Apply to be asked again.")
 
 
 def _requirement_lines(path: Path = REQUIREMENTS) -> Sequence[str]:

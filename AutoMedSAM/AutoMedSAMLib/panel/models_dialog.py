@@ -19,10 +19,10 @@ from AutoMedSAMLib.scene import model_folder, terms
 
 _HEADERS = ("Model", "What it is", "Labels", "Images", "Size", "State")
 _NAME = qt.Qt.UserRole
-_NO_DETECTOR = "Boxes drawn by hand"
+_NO_DETECTOR = "Nothing: only boxes that are given are segmented"
 _FILES = "Models (*.zip *.pt *.pth)"
 _STEPS = 1000
-_WIDTH, _HEIGHT = 760, 460
+_WIDTH, _HEIGHT = 860, 460
 
 
 @dataclass(frozen=True)
