@@ -147,11 +147,15 @@ class ModelsDialog:
         self._update()
 
         def done(event: Message) -> None:
-            model_folder.remember(event["folder"])
+            folder = event["folder"]
+            if folder:
+                model_folder.remember(folder)
             self._installed = {model["name"]: model for model in event["installed"]}
             self._unfinished, self._faulty = dict(event["unfinished"]), dict(event["faulty"])
             self._busy = False
-            self._show_status(status or f"Models are kept in {event['folder']}.")
+            self._show_status(
+                status or (f"Models are kept in {folder}." if folder else "No model has been downloaded yet.")
+            )
             self._fill()
 
         self._requests.ask(done, self._failed)

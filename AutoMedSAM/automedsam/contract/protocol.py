@@ -343,7 +343,7 @@ class InstalledModelFields(TypedDict):
 
 
 class ModelsEvent(TypedDict):
-    """The folder of models, those in it, its faulty ones (name to sentence), and unfinished downloads (name to bytes).
+    """The folder of models (empty if it is not known yet), those in it, its faulty ones (name to sentence), and unfinished downloads (name to bytes).
 
     What can be downloaded is in the catalog, see `automedsam.contract.catalog`.
     """

@@ -10,6 +10,7 @@ from typing import Any
 
 from automedsam.bundle import Bundle, faulty_bundles, list_bundles
 from automedsam.contract.catalog import find_model, read_catalog
+from automedsam.errors import AutoMedSAMError
 from automedsam.io.models_folder import models_folder
 from automedsam.models.install import Installed, download_model, import_file
 from automedsam.models.remove import remove_model, unfinished_downloads
@@ -40,7 +41,7 @@ def answer_model_request(request: Mapping[str, Any], send: Send, cancelled: thre
             send(
                 "models",
                 id=number,
-                folder=str(models_folder()),
+                folder=_folder(),
                 installed=[_fields(bundle) for bundle in list_bundles() if bundle.folder not in built_in],
                 faulty=faulty_bundles(),
                 unfinished=unfinished_downloads(),
@@ -77,6 +78,14 @@ def _transfer(request: Mapping[str, Any], progress: _Progress) -> Installed:
     if request["op"] == "download":
         return download_model(find_model(request["name"], read_catalog()), progress, detector=detector)
     return import_file(Path(request["path"]), progress, name=request.get("name"), detector=detector)
+
+
+def _folder() -> str:
+    try:
+        return str(models_folder())
+    except AutoMedSAMError:
+        # Before the first download platformdirs may be missing: then there are no models either.
+        return ""
 
 
 def _fields(bundle: Bundle) -> dict[str, Any]:

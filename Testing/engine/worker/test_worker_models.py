@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -90,6 +91,13 @@ def test_download_is_cancelled_and_continued(ask: Ask, tmp_path: Path, monkeypat
         server.pause = 0.0
         assert ask("download", name="glioma-2")[-1]["model"]["name"] == "glioma-2"
     assert ask("models")[-1]["unfinished"] == {}
+
+
+def test_without_platformdirs_there_are_no_models_yet(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AUTOMEDSAM_MODELS")
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    answer = ask("models")[-1]
+    assert (answer["folder"], answer["installed"]) == ("", [])
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_first_download_asks_for_what_downloads_need_as_well(
         raise RuntimeError(message)
 
     monkeypatch.setattr(slicer.packaging, "pip_ensure", decline)
-    with pytest.raises(AutoMedSAMError, match="Nothing was downloaded, since .* was declined; click again"):
+    with pytest.raises(AutoMedSAMError, match=r"Nothing was downloaded, since .* was declined; click again"):
         installation.ensure_downloads()
 
 

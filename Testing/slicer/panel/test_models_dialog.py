@@ -62,6 +62,12 @@ def test_catalog_is_shown_before_the_engine_answers(dialog: Any, requests: Any) 
     assert dialog.status.text == "Models are kept in /models." and dialog.download_button.enabled
 
 
+def test_before_the_first_download_the_folder_is_not_known(dialog: Any, requests: Any, slicer_app: Any) -> None:
+    answer(requests, folder="")
+    assert dialog.status.text == "No model has been downloaded yet." and dialog.import_button.enabled
+    assert not slicer_app.userSettings().contains("AutoMedSAM/ModelsFolder")
+
+
 def test_search_keeps_what_matches(dialog: Any, requests: Any) -> None:
     answer(requests)
     dialog.search.text = "liver mri"
