@@ -228,8 +228,9 @@ def test_bundle_without_a_detector_says_so(checkpoint: Path, volumes: Path, tmp_
     told: list[str] = []
     bundle = convert(Request(checkpoint, TINY, volumes, slices=4, quick=True), tmp_path / "bundle", told.append)
     assert any("no detector" in line for line in told)
+    run = SegmentationRun(read_volume(next(volumes.rglob("*.nii.gz"))), bundle)
     with pytest.raises(AutoMedSAMError, match="has no detector"):
-        load_model(bundle)
+        list(run.events())
 
 
 def test_detector_of_a_bundle_brings_its_settings(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
