@@ -55,8 +55,8 @@ class InstalledModelFields(TypedDict):
 class ModelsEvent(TypedDict):
     """The installed models.
 
-    `folder` is that of models, empty if it is not known yet; `faulty` has a sentence for each model that cannot be used,
-    and `unfinished` the bytes that are here of each download that was stopped.
+    `folder` is that of models, empty if it is not known yet. `faulty` has a sentence for each model that cannot be
+    used, `unfinished` the bytes that are here of each download that was stopped.
 
     What can be downloaded is in the catalog, see `automedsam.contract.catalog`.
     """

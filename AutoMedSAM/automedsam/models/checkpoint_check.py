@@ -155,5 +155,5 @@ def _unknown_model(path: Path, network: PublishedNetwork) -> CatalogModel:
         terms=UNKNOWN_TERMS,
         page="",
         megabytes=path.stat().st_size / 1e6,
-        file=CatalogFile(path.name, "", None, None),
+        file=CatalogFile(f"{name}{path.suffix.lower()}", "", None, None),
     )

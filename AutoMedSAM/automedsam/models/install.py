@@ -80,7 +80,7 @@ def download_model(
             _check_download(path, KnownCheckpoint(model, network))
         bundle = _install_checkpoint(KnownCheckpoint(model, network), path, source, os.replace)
     else:
-        bundle = _install_archive(path, None, progress, lambda _: None)
+        bundle = _install_archive(path, model.name, progress, lambda _: None)
     if known is None:
         pin(model.file.url, digest)
     shutil.rmtree(folder, ignore_errors=True)
@@ -154,7 +154,7 @@ def _detector_source(name: str | None) -> Bundle | None:
     if name is None:
         return None
     source = load_bundle(name)
-    if not source.has_detector:
+    if not any((source.folder / path).is_file() for path in source.manifest["detector"]["files"].values()):
         message = f"The model {source.name} has no detector: choose another one for --detector."
         raise AutoMedSAMError(message)
     return source
@@ -221,7 +221,7 @@ def _unpack(path: Path, folder: Path, name: str | None, progress: Progress) -> B
         # The user knows the zip file, and not the folder that is gone in a moment.
         raise AutoMedSAMError(str(error).replace(f"The bundle in {folder}", f"The bundle of {path}")) from error
     _check_name(name or bundle.name)
-    if name is None:
+    if name in (None, bundle.name):
         return bundle
     manifest = bundle.folder / MANIFEST_NAME
     content = json.loads(manifest.read_text(encoding="utf-8-sig"))

@@ -99,13 +99,13 @@ def other_model(state: Mapping[str, Tensor]) -> str | None:
     return next((name for name, key in _OTHER_MODELS.items() if key in state), None)
 
 
-def _clause(what: str, told: list[str] | tuple[str, ...], keys: list[str] | tuple[str, ...]) -> str:
-    if not told:
+def _clause(what: str, found: list[str] | tuple[str, ...], keys: list[str] | tuple[str, ...]) -> str:
+    if not found:
         return ""
     parts = Counter(key.partition(".")[0] for key in keys)
     counted = ", ".join(parts if len(parts) == 1 else (f"{part} {count}" for part, count in parts.items()))
-    where = f" in {counted}" if len(told) > _SHOWN else ""
-    return f"{len(told)} {what}{where} ({_some(told)})"
+    where = f" in {counted}" if len(found) > _SHOWN else ""
+    return f"{len(found)} {what}{where} ({_some(found)})"
 
 
 def _some(items: Iterable[str]) -> str:

@@ -98,7 +98,7 @@ def test_list_is_searched(command: Command) -> None:
     assert command("models", "list", "kidney")[2] == "No model matches 'kidney'.\n"
 
 
-def test_faulty_model_is_told_beside_the_others(command: Command, folder: Path) -> None:
+def test_faulty_model_is_reported_beside_the_others(command: Command, folder: Path) -> None:
     (folder / "broken").mkdir(parents=True)
     (folder / "broken" / "bundle.json").write_text("{")
     code, output, error = command("models")

@@ -307,7 +307,8 @@ def test_checkpoint_that_was_trained_further_finds_its_network(tmp_path: Path, m
 
     monkeypatch.setitem(checkpoint_check.NETWORKS, "tiny", TINY)
     found = take(write_checkpoint(tmp_path / "my liver (v2).pt"), detector="glioma")
-    assert found.bundle.name == "my-liver-v2" and "Terms unknown" in found.bundle.licence
+    assert found.bundle.name == "my-liver-v2" and (found.bundle.folder / "my-liver-v2.pt").is_file()
+    assert "Terms unknown" in found.bundle.licence
     assert found.bundle.architecture == TINY.architecture and found.bundle.files("torch")
     again = take(write_checkpoint(tmp_path / "b.pt"), network="tiny", name="b")
     assert again.bundle.architecture == TINY.architecture and not again.bundle.has_detector

@@ -127,6 +127,15 @@ def test_unknown_detector_is_refused_before_the_download(model: CatalogModel, se
     assert not server.requests
 
 
+def test_bundle_gets_the_name_of_the_catalog(model: CatalogModel, server: ServedFile, tmp_path: Path) -> None:
+    from bundle_zip import zip_of
+
+    server.content = zip_of("glioma", tmp_path / "g.zip").read_bytes()
+    digest = hashlib.sha256(server.content).hexdigest()
+    ours = replace(model, kind=BUNDLE, network=None, file=CatalogFile("g.zip", server.url, None, digest))
+    assert fetch(ours).bundle.name == load_bundle("tiny-sam").name == "tiny-sam"
+
+
 def test_second_download_is_refused(model: CatalogModel) -> None:
     fetch(model)
     with pytest.raises(AutoMedSAMError, match="There is a model tiny-sam already"):
