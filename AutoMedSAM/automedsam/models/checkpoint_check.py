@@ -82,7 +82,7 @@ def identify_checkpoint(path: Path, network: str | None = None) -> KnownCheckpoi
         )
         return KnownCheckpoint(named, chosen, (note,))
     chosen, notes = _fitting_network(path, asked)
-    return KnownCheckpoint(_unknown_model(path, chosen), chosen, notes)
+    return KnownCheckpoint(_unknown_model(path, chosen, digest), chosen, notes)
 
 
 def check_weights(path: Path, network: PublishedNetwork) -> None:
@@ -139,12 +139,12 @@ def _need_torch(path: Path) -> None:
         raise AutoMedSAMError(message)
 
 
-def _unknown_model(path: Path, network: PublishedNetwork) -> CatalogModel:
+def _unknown_model(path: Path, network: PublishedNetwork, digest: str) -> CatalogModel:
     # Names have letters, digits and a few signs.
     name = re.sub(r"[^A-Za-z0-9._+-]+", "-", path.stem).strip("-._")[:60] or "imported"
     return CatalogModel(
         name=name,
-        version="imported",
+        version=digest[:7],
         kind=CHECKPOINT,
         about=f"Imported checkpoint of {network.about}",
         labels=("Lesion",),
