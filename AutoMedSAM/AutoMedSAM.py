@@ -1,6 +1,8 @@
-"""AutoMedSAM for 3D Slicer: the four classes that Slicer looks for. What they do is in AutoMedSAMLib."""
+"""AutoMedSAM for 3D Slicer: the four classes that Slicer looks for. The code is in AutoMedSAMLib."""
 
 import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule
 
 from AutoMedSAMLib import sample_data
@@ -10,38 +12,42 @@ from AutoMedSAMLib.widget import AutoMedSAMWidget
 
 __all__ = ["AutoMedSAM", "AutoMedSAMLogic", "AutoMedSAMTest", "AutoMedSAMWidget"]
 
-_HELP = """
-Segments lesions and organs with nothing drawn by hand: a detector finds boxes on the slices, boxes of neighbouring
-slices are linked to objects, and a SAM 2 network follows each object through the volume.
+
+def _help() -> str:
+    return _("""
+Segments lesions and organs without manual prompts: a detector finds boxes on the slices, boxes of neighboring slices
+are linked to objects, and a SAM 2 network tracks each object through the volume.
 <p><b>Research software. Not for clinical use.</b></p>
 <ol>
 <li>Choose a model and the volume that it asks for.</li>
-<li>Press <b>Apply</b>. The segmentation fills slice by slice; Cancel keeps what is finished.</li>
-<li>Look at the boxes: click one to see it, reject what is wrong, edit or add what is missing.</li>
-<li>Press <b>Propagate again</b>: only what has changed is computed.</li>
+<li>Click <b>Apply</b>. The segmentation fills slice by slice; Cancel keeps what is finished.</li>
+<li>Check the boxes: click one to see it, ignore wrong ones, edit or add missing ones.</li>
+<li>Click <b>Propagate again</b>: only what has changed is computed.</li>
 </ol>
-<p>INT8 runs on any computer. FP32 needs PyTorch, which is offered for installation when it is chosen.</p>
+<p>INT8 runs on any computer. FP32 needs PyTorch; the first run with it asks before installing it.</p>
 <p>From Python: <tt>AutoMedSAMLogic().process([volume], model="glioma", backend="INT8")</tt></p>
-"""
+""")
 
-_ACKNOWLEDGEMENT = """
+
+def _acknowledgement() -> str:
+    return _("""
 <p><b>How to cite:</b> AutoMedSAM with its version, and the works that it builds on: SAM 2 (Ravi et al., 2024,
-arXiv:2408.00714), after MedSAM2 (Ma et al., 2025, arXiv:2504.03600), and YOLO-NAS (Deci, 2023). The version of model
-and engine is kept in every segmentation that is made.</p>
-<p><b>Licence:</b> the code is Apache-2.0. The models are for research only, not commercial use, as their training data
-ask (BraTS, CC BY-NC-SA 3.0; Medical Segmentation Decathlon Task04, CC BY-SA 4.0).</p>
-"""
+arXiv:2408.00714), after MedSAM2 (Ma et al., 2025, arXiv:2504.03600), and YOLO-NAS (Deci, 2023). Every segmentation
+stores the versions of the model and the engine.</p>
+<p><b>License:</b> the code is Apache-2.0. The models are for research only, not commercial use, as their training data
+require (BraTS, CC BY-NC-SA 3.0; Medical Segmentation Decathlon Task04, CC BY-SA 4.0).</p>
+""")
 
 
 class AutoMedSAM(ScriptedLoadableModule):
-    """What Slicer shows of the module before it is opened."""
+    """The module's description, which Slicer shows before the module is opened."""
 
     def __init__(self, parent: object) -> None:
         ScriptedLoadableModule.__init__(self, parent)
-        self.parent.title = "AutoMedSAM"
-        self.parent.categories = ["Segmentation"]
+        self.parent.title = "AutoMedSAM"  # no tr
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         self.parent.dependencies = []
-        self.parent.contributors = ["The AutoMedSAM authors"]
-        self.parent.helpText = _HELP
-        self.parent.acknowledgementText = _ACKNOWLEDGEMENT
+        self.parent.contributors = [_("The AutoMedSAM authors")]
+        self.parent.helpText = _help()
+        self.parent.acknowledgementText = _acknowledgement()
         slicer.app.connect("startupCompleted()", sample_data.register)

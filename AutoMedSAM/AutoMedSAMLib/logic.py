@@ -7,8 +7,10 @@ from pathlib import Path
 
 import slicer
 import vtk
+from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from automedsam.contract.backends import Backend
 from automedsam.contract.protocol import DEVICE_OF_INT8
 from AutoMedSAMLib.engine import installation
 from AutoMedSAMLib.engine.client import EngineClient, PendingRequest
@@ -20,7 +22,7 @@ from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.bundle_info import Model, built_in_models, find_model
 from AutoMedSAMLib.model.run import Message, RunListener, RunRequest
 from AutoMedSAMLib.run.blocking import BlockingRun
-from AutoMedSAMLib.run.controller import RunController
+from AutoMedSAMLib.run.controller import RunController, RunFiles
 from AutoMedSAMLib.run.validation import check_request, check_volumes
 from AutoMedSAMLib.scene import terms
 from AutoMedSAMLib.scene.geometry import grid_of, shape_of
@@ -68,13 +70,13 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         return [*built_in_models(), *installed_models()]
 
     def start(self, request: RunRequest, listener: RunListener) -> None:
-        """Detects and segments. Returns at once; the listener is told how it goes.
+        """Detects and segments. Returns at once; the listener receives the run's events.
 
         Raises:
-            AutoMedSAMError: If it is clear already that the run cannot be: a volume is missing, volumes do not share
-                a grid, a transform is not linear, another run goes on, or something needed was not installed.
+            AutoMedSAMError: If the run cannot start: a volume is missing, volumes do not share a grid, a transform is
+                not linear, another run is in progress, or something needed was not installed.
         """
-        self._begin(request, listener, {"op": "segment", "threshold": request.threshold}, again=False)
+        self._begin(request, listener, {"op": "segment", "threshold": request.threshold})
 
     def propagate(
         self, request: RunRequest, boxes: list[Message], tracklets: list[Message], listener: RunListener
@@ -83,9 +85,9 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
 
         Args:
             request: as for the last run; its threshold does not matter.
-            boxes: boxes as the listener of the last run was told, rejected ones left out, drawn ones added.
-            tracklets: `label`, `seed` and `boxes` (ids) of each object, such as `link` tells.
-            listener: whom to tell.
+            boxes: boxes as the last run's listener received them, without the rejected, with those drawn by hand.
+            tracklets: `label`, `seed` and `boxes` (ids) of each object, such as `link` returns.
+            listener: receives the run's events.
 
         Raises:
             AutoMedSAMError: As `start` does.
@@ -93,7 +95,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         # What the engine saw of each object, so that those that have not changed come out as they did.
         seen = {} if request.segmentation is None else read_boxes(request.segmentation).get("crops", {})
         message = {"op": "propagate", "boxes": boxes, "tracklets": tracklets, "crops": seen}
-        self._begin(request, listener, message, again=True)
+        self._begin(request, listener, message)
 
     def link(
         self,
@@ -106,7 +108,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
 
         Args:
             request: the volume, the model and the slices that the boxes belong to.
-            boxes: boxes as a listener was told.
+            boxes: boxes as a listener received them.
             threshold: the score from which a box is accepted; the model's own if None.
             done: called with the tracklets; never, if another call comes first or the engine fails.
 
@@ -140,14 +142,15 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             backend: "int8" or "fp32".
             done: called with one line, such as "CPU: no CUDA GPU found".
         """
-        if backend != "fp32":
+        if backend != Backend.FP32_TORCH:
             done(DEVICE_OF_INT8)
             return
 
         def answered(event: Message) -> None:
             if event["event"] == "devices":
                 missing = event["missing"]
-                done(f"Not installed yet: {', '.join(missing)} (Apply asks)" if missing else event["device"])
+                text = _("Not installed yet: {packages} (Apply asks)").format(packages=", ".join(missing))
+                done(text if missing else event["device"])
 
         self.engine.send({"op": "devices", "backend": backend}, answered, _nothing)
 
@@ -162,8 +165,8 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         Args:
             volumes: one volume for each of the model's modalities, in its order.
             model: the model.
-            done: called with the warnings, `{"code", "sentence"}` each; with none where they cannot be found out, and
-                never if another check or a run comes first.
+            done: called with the warnings, `{"code", "sentence"}` each; with none where the check is not possible,
+                and never if another check or a run comes first.
 
         Raises:
             AutoMedSAMError: If the volumes do not fit together, or there is no room for a copy.
@@ -175,13 +178,13 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         self._check.start(volumes, model, self._complete_copy(VolumeIdentity.of(volumes)), done)
 
     def cancel(self) -> None:
-        """Ends the run within a second; slices that are finished stay. Does nothing if none goes on."""
+        """Ends the run within a second; slices that are finished stay. Does nothing if there is no run."""
         if self._run is not None:
             self._run.cancel()
 
     @property
     def is_running(self) -> bool:
-        """Whether a run goes on."""
+        """Whether a run is in progress."""
         return self._run is not None
 
     @property
@@ -195,23 +198,24 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         Returns:
             Whether there was anything to take back.
         """
-        if not self.can_undo:
+        last = self._last
+        if last is None or not self.can_undo:
             return False
-        last, self._last = self._last, None
+        self._last = None
         last.undo()
         self._discard(last, keep=None)
         return True
 
     def edits_at_stake(self) -> int:
-        """How many slices of the last run's result somebody has edited since; `undo` takes those edits back too."""
-        return self._last.edits_at_stake() if self.can_undo else 0
+        """How many slices of the last run's result were edited since; `undo` takes those edits back too."""
+        return self._last.edits_at_stake() if self._last is not None and self.can_undo else 0
 
     def has_result(self, request: RunRequest) -> bool:
         """Whether the output holds a result of this model for this volume, into which `replace` would write."""
         output = request.segmentation
         return output is not None and bool(managed_segments(output, request.model.name, request.volumes[0]))
 
-    def process(
+    def process(  # noqa: PLR0913 (one call from a script: each setting of the panel, by its name)
         self,
         volumes: Sequence[slicer.vtkMRMLScalarVolumeNode] | slicer.vtkMRMLScalarVolumeNode,
         segmentation: slicer.vtkMRMLSegmentationNode | None = None,
@@ -228,7 +232,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         Args:
             volumes: one volume for each of the model's modalities, in its order; a single one may stand alone.
             segmentation: the node to write into; None makes a new one. Segments of other volumes, of other models
-                and of a person's own in it are never touched.
+                and the user's own in it are never touched.
             model: a built-in or installed model's name, a bundle's folder, or a model.
             backend: "INT8" or "FP32".
             threshold: the score, above 0 and at most 1, from which a box is accepted; the model's own if None.
@@ -236,14 +240,14 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             slices: first and last slice to look at, voxel indices along the slice axis, inclusive; all if None.
             onProgress: called with the share that is done, 0 to 1, and a line of text.
             replace: if `segmentation` holds a result of this model for this volume already, write into its
-                segments: on `slices` alone, with names and colours kept, and only where nobody has edited them by
-                hand. If False, that result stays, and new segments are added beside it.
+                segments: on `slices` alone, with names and colours kept, and only if they were not edited by hand
+                on these slices. If False, that result stays, and new segments are added beside it.
 
         Returns:
             The segmentation. Its segments are empty if nothing was found.
 
         Raises:
-            AutoMedSAMError: If the run cannot be, fails, or is cancelled.
+            AutoMedSAMError: If the run cannot start, fails, or is cancelled.
         """
         single = isinstance(volumes, slicer.vtkMRMLNode)
         request = RunRequest(
@@ -262,11 +266,11 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         return waiting.wait()
 
     def close(self) -> None:
-        """Ends a run that goes on, ends the engine, and removes the temporary files."""
+        """Cancels the run in progress, ends the engine, and removes the temporary files."""
         if self._run is not None:
             self._run.close()
         self._check.stop()
-        # Its files can be removed everywhere only when it is gone.
+        # Windows removes its files only once it has ended.
         self.engine.kill(wait_ms=1000)
         self._last = None
         self.exchange.close()
@@ -275,26 +279,24 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             if not self._scene_tags:
                 slicer.app.disconnect("aboutToQuit()", self.close)
 
-    def _begin(self, request: RunRequest, listener: RunListener, message: Message, *, again: bool) -> None:
+    def _begin(self, request: RunRequest, listener: RunListener, message: Message) -> None:
         if self._run is not None:
-            message = "A run goes on already; wait for its end, or cancel it."
-            raise AutoMedSAMError(message)
+            raise AutoMedSAMError(_("Another run is in progress; wait for its end, or cancel it."))
         check_request(request)
         installation.ensure(request.backend)
-        identity, last = VolumeIdentity.of(request.volumes), self._last
+        identity = VolumeIdentity.of(request.volumes)
         copy = self._complete_copy(identity)
         is_same = copy is not None
         copy = (
             copy or self._check.take_copy(identity) or VolumeExport(request.volumes, self.exchange.new_path("volume"))
         )
-        # An engine that is still warm goes on from its own labels.
-        goes_on = again and is_same and last.request.model == request.model and last.can_undo
-        labels = last.labels if goes_on else self.exchange.new_path("labels")
+        labels = self._last_labels(request) if message["op"] == "propagate" and is_same else None
+        files = RunFiles(copy, labels or self.exchange.new_path("labels"))
         scene = slicer.mrmlScene
         if scene.GetUndoFlag():
             scene.SaveStateForUndo()
         message |= {
-            "labels": str(labels),
+            "labels": str(files.labels),
             "model": str(request.model.folder),
             "backend": request.backend,
             "device": "auto",
@@ -302,14 +304,17 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             "slices": request.slices,
             "names": [names_of(volume) for volume in request.volumes],
         }
-        self._run = RunController(
-            self.engine, request, listener, copy, labels, message, again=again, ended=self._run_ended
-        )
+        self._run = RunController(self.engine, request, listener, files, message, self._run_ended)
+
+    def _last_labels(self, request: RunRequest) -> Path | None:
+        """The last run's labels, with which an engine that is still running continues; None if there are none."""
+        last = self._last
+        return last.files.labels if last is not None and last.request.model == request.model and last.can_undo else None
 
     def _complete_copy(self, identity: VolumeIdentity) -> VolumeExport | None:
         """The last run's copy of the volumes, if it is complete and they have not changed since."""
-        last = self._last
-        return last.copy if last is not None and last.copy.is_complete and last.copy.identity == identity else None
+        copy = None if self._last is None else self._last.files.copy
+        return copy if copy is not None and copy.is_complete and copy.identity == identity else None
 
     def _run_ended(self, run: RunController) -> None:
         """The files of a run that has written something stay for Propagate again, and so does its undo."""
@@ -322,24 +327,24 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             self._discard(last, keep=run)
 
     def _discard(self, run: RunController, keep: RunController | None) -> None:
-        kept = () if keep is None else (keep.copy.path, keep.labels)
-        for path in (run.copy.path, run.labels):
+        kept = () if keep is None else (keep.files.copy.path, keep.files.labels)
+        for path in (run.files.copy.path, run.files.labels):
             if path not in kept:
                 self.exchange.discard(path)
 
     def _node_went(self, _scene: vtk.vtkObject, _event: str) -> None:
         if self._last is not None and self._run is None:
-            nodes = (*self._last.request.volumes, self._last.output.node)
+            nodes = (*self._last.request.volumes, self._last.segmentation)
             if not all(slicer.mrmlScene.IsNodePresent(node) for node in nodes):
                 self._forget()
 
     def _forget(self) -> None:
-        """The scene is another: there is nothing to undo, and the files are of no use."""
+        """The scene was closed: there is nothing to undo, and the files are not needed any more."""
         self._check.stop()
         last, self._last = self._last, None
         if last is not None:
             self._discard(last, keep=None)
 
 
-def _nothing(_: object) -> None:
+def _nothing(_details: object) -> None:
     pass

@@ -3,6 +3,7 @@
 import importlib.util
 
 import slicer
+from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
 from AutoMedSAMLib.logic import AutoMedSAMLogic
@@ -25,8 +26,8 @@ class AutoMedSAMTest(ScriptedLoadableModuleTest):
     def test_phantom_lesions_are_found_and_nothing_else_is_touched(self) -> None:
         """Three lesions of about 72 ml together: spheres of 23, 15 and 13 mm, a little of them outside the brain."""
         if importlib.util.find_spec("onnxruntime") is None:
-            self.skipTest("onnxruntime is not installed here: run the module once, which offers to install it")
-        self.delayDisplay("Segmenting the phantom")
+            self.skipTest(_("onnxruntime is not installed here: run the module once, which offers to install it"))
+        self.delayDisplay(_("Segmenting the phantom"))
         logic = AutoMedSAMLogic()
         try:
             volume = make_phantom()
@@ -43,4 +44,4 @@ class AutoMedSAMTest(ScriptedLoadableModuleTest):
         assert 45 < millilitres < 110
         assert read_provenance(segmentation)["model"] == "glioma"
         assert other.GetSegmentation().GetSegmentIDs() == ("mine",)
-        self.delayDisplay("The phantom was segmented")
+        self.delayDisplay(_("The phantom was segmented"))

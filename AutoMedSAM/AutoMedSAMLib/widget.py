@@ -1,12 +1,14 @@
-"""The module's panel: joins its parts with the logic and the scene, and listens to a run."""
+"""The module's panel: connects its parts with the logic and the scene, and receives a run's events."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
@@ -16,11 +18,12 @@ from AutoMedSAMLib.model.box_history import BoxState
 from AutoMedSAMLib.model.run import Message, Outcome, RunInfo, RunRequest
 from AutoMedSAMLib.panel import questions
 from AutoMedSAMLib.panel.boxes import BoxesPanel
+from AutoMedSAMLib.panel.calls import PanelCalls
 from AutoMedSAMLib.panel.confidence import ConfidencePanel
 from AutoMedSAMLib.panel.input_warnings import InputWarnings
 from AutoMedSAMLib.panel.inputs import InputsPanel
 from AutoMedSAMLib.panel.run_controls import RunPanel
-from AutoMedSAMLib.qt_timers import single_shot
+from AutoMedSAMLib.qt_timers import SingleShot
 from AutoMedSAMLib.scene import terms
 from AutoMedSAMLib.scene.parameters import Parameters
 
@@ -31,6 +34,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
+        self._is_open = False
 
     def setup(self) -> None:
         """Slicer calls this once, when the module is opened for the first time. Nothing is computed or installed."""
@@ -50,23 +54,16 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._wrote = False
         self.run_panel = RunPanel(self.ui, self.onApplyButton, self.onCancelButton, self.onUndoButton)
         show_status = self.run_panel.show_status
-        unsay = self.run_panel.unsay
-        self.inputs = InputsPanel(self.ui, self.parameters, self.logic, show_status, unsay)
+        clear_status = self.run_panel.clear_status
+        self.inputs = InputsPanel(self.ui, self.parameters, self.logic, show_status, clear_status)
         self.warnings = InputWarnings(self.ui.inputWarningLabel, self.logic, self.inputs.request, show_status)
-        self.boxes = BoxesPanel(
-            self.ui,
-            self.parameters,
-            self.logic,
-            self.inputs.request,
-            self._propagate,
-            show_status,
-            self._on_table_replaced,
-        )
+        calls = PanelCalls(self.inputs.request, self._propagate, show_status, self._on_table_replaced)
+        self.boxes = BoxesPanel(self.ui, self.parameters, self.logic, calls)
         self.confidence = ConfidencePanel(
-            self.ui, lambda: self.boxes.table, lambda: self.boxes.volume, show_status, unsay
+            self.ui, lambda: self.boxes.table, lambda: self.boxes.volume, show_status, clear_status
         )
 
-        self._nodes_changed_soon = single_shot(0, self._on_nodes_changed)
+        self._nodes_changed_soon = SingleShot(0, self._on_nodes_changed)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent):
@@ -75,7 +72,8 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.update()
 
     def enter(self) -> None:
-        """A person opens the module."""
+        """The user opens the module."""
+        self._is_open = True
         self.inputs.choose_defaults()
         self.update()
         self.warnings.listen(True)
@@ -83,7 +81,8 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.boxes.steps.listen(True)
 
     def exit(self) -> None:
-        """A person goes to another module; a run goes on."""
+        """The user goes to another module; a run continues."""
+        self._is_open = False
         self.warnings.listen(False)
         self.confidence.unwatch()
         self.boxes.steps.listen(False)
@@ -99,8 +98,23 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.confidence.stop()
         self.boxes.stop()
 
+    def onReload(self) -> None:
+        """Slicer's Reload: the whole library is read again, not only the file that Slicer itself reads.
+
+        A script that imported the library before keeps what it imported.
+        """
+        old = [child for child in self.parent.children() if child.isWidgetType()]
+        for name in [name for name in sys.modules if _is_reloaded(name)]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+        # Slicer only hides them.
+        for child in old:
+            child.deleteLater()
+        if self._is_open:
+            slicer.modules.AutoMedSAMWidget.enter()
+
     def update(self) -> None:
-        """Shows what the parameter node says."""
+        """Shows the settings of the parameter node."""
         if slicer.mrmlScene.IsBatchProcessing():
             return
         model = self.inputs.model
@@ -111,6 +125,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.boxes.show_threshold()
             if self.boxes.restore():
                 self.confidence.update()
+            self.boxes.update_buttons()
             self.warnings.update()
         self._update_ready()
 
@@ -122,9 +137,8 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         window = self.ui.applyButton.window()
         if terms.must_be_shown(request.model):
             if not questions.accepts_terms(request.model, window):
-                self.run_panel.show_status(
-                    f"The terms of the model {request.model.name} were not accepted: nothing was run."
-                )
+                message = _("The terms of the model {model} were not accepted: nothing was run.")
+                self.run_panel.show_status(message.format(model=request.model.name))
                 return
             terms.accept(request.model)
         self.warnings.before_run(request, lambda: self._apply(request))
@@ -134,7 +148,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             choice = questions.replace_or_beside(request.volumes[0].GetName(), self.ui.applyButton.window())
             if choice is None:
                 return
-            request = replace(request, replace=choice == questions.REPLACE)
+            request = replace(request, replace=choice == "replace")
         self._begin(lambda: self.logic.start(request, self), propagating=False)
 
     def onCancelButton(self) -> None:
@@ -151,10 +165,10 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._last_before = None
             self.boxes.undo_run(before)
             self.confidence.update()
-            self.run_panel.show_status("The segmentation and the boxes are as they were before the last run.")
+            self.run_panel.show_status(_("The segmentation and the boxes are as they were before the last run."))
         self._update_ready()
 
-    # What the run says; see `RunListener`
+    # Events of the run; see `RunListener`
 
     def on_started(self, run: RunInfo) -> None:
         if self._scene_gone:
@@ -193,7 +207,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if wrote:
                 self._last_before = self._before
                 if not self._propagating:
-                    self.boxes.steps.note_run("Apply", self._before)
+                    self.boxes.steps.note_run(_("Apply"), self._before)
             self.confidence.update()
             if outcome.status == "finished" and not self._propagating:
                 self.boxes.show_best()
@@ -238,3 +252,8 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.run_panel.forget()
         self.boxes.clear()
         self.confidence.update()
+
+
+def _is_reloaded(module: str) -> bool:
+    """Whether a module belongs to the panel: this library, and what the engine shares with it."""
+    return module.split(".", maxsplit=1)[0] == "AutoMedSAMLib" or f"{module}.".startswith("automedsam.contract.")

@@ -1,15 +1,14 @@
-"""AutoMedSAM: a medical volume in, a segmentation on its own grid out, with no prompt drawn by hand.
+"""AutoMedSAM segments medical volumes without manual prompts and returns labels on the input grid.
 
 A detector finds boxes on the slices, boxes of neighbouring slices become objects, and SAM 2 follows each
 object through the volume. The names below load what they need when they are first used:
 
-    >>> from pathlib import Path
     >>> import automedsam
-    >>> volume = automedsam.read_volume(Path("flair.nii.gz"))
-    >>> run = automedsam.SegmentationRun(volume, automedsam.load_bundle("glioma"))
-    >>> for event in run.events():
-    ...     print(event)
-    >>> automedsam.write_segmentation(run.result(), Path("flair.seg.nrrd"))
+    >>> volume = automedsam.read_volume("head.nii.gz")
+    >>> segmentation = automedsam.segment(volume, automedsam.load_bundle("glioma"))
+    >>> automedsam.write_segmentation(segmentation, "lesions.seg.nrrd")
+
+`SegmentationRun` does the same step by step, and can be cancelled.
 
 Research software: not for clinical use.
 """
@@ -21,16 +20,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle, list_bundles, load_bundle
+    from automedsam.contract.backends import Backend
     from automedsam.core.boxes import Box, Tracklet
     from automedsam.core.segmentation import Segment, Segmentation
     from automedsam.core.volume import Plane, Volume
     from automedsam.errors import AutoMedSAMError
     from automedsam.io.segmentation_writer import write_segmentation
     from automedsam.io.volume_reader import read_volume
-    from automedsam.pipeline.backends import Backend
     from automedsam.pipeline.run import SegmentationRun, segment
 
-__version__ = "0.1.0"
+# Also in CITATION.cff and CHANGELOG.md. A bundle has a version of its own: that of the release that built it.
+__version__ = "0.2.0"
 
 __all__ = [
     "AutoMedSAMError",
@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "automedsam.pipeline.backends": ("Backend",),
+    "automedsam.contract.backends": ("Backend",),
     "automedsam.core.boxes": ("Box", "Tracklet"),
     "automedsam.bundle": ("Bundle", "list_bundles", "load_bundle"),
     "automedsam.errors": ("AutoMedSAMError",),

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from automedsam.contract.backends import Backend
 from automedsam.contract.manifest import MANIFEST_NAME, SCHEMA_VERSION, read_manifest
 from automedsam.core.expected_input import ExpectedInput
 from automedsam.core.segmentation import Segment
@@ -33,18 +34,19 @@ __all__ = [
 
 BUILT_IN = Path(__file__).parent / "bundles"
 
-# By precision: the backend that a person asks for, and which of the detector's files it takes.
-_BACKENDS = {"int8": "int8", "fp32": "fp32-onnx", "torch": "fp32"}
-_DETECTOR_OF = {"int8": "int8", "fp32": "fp32", "torch": "fp32"}
-
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
     """A model for one task, as its manifest describes it.
 
     Attributes:
-        folder: where the manifest lies.
+        folder: the folder of the manifest.
         manifest: the JSON of the manifest.
+
+    Example:
+        >>> bundle = load_bundle("glioma")
+        >>> bundle.modalities, bundle.plane.value, [backend.value for backend in bundle.backends()]
+        (('FLAIR',), 'axial', ['int8'])
     """
 
     folder: Path
@@ -147,9 +149,15 @@ class Bundle:
             memory_stride=segmenter.get("memory_stride", 1),
         )
 
-    def golden(self, precision: str) -> dict[str, Any] | None:
-        """What the segmenter's files of a precision answered where they were made; None if nobody took it down."""
-        golden: dict[str, Any] | None = self.manifest["segmenter"].get("golden", {}).get(precision)
+    @property
+    def training_split(self) -> dict[str, tuple[str, ...]]:
+        """The patients by split ("train", "validation", "test"), as far as the manifest lists them."""
+        split = self.manifest.get("training", {}).get("split", {})
+        return {str(name): tuple(map(str, patients)) for name, patients in split.items()}
+
+    def golden(self, backend: Backend) -> dict[str, Any] | None:
+        """What the segmenter's files of a backend computed where they were made; None if it was not recorded."""
+        golden: dict[str, Any] | None = self.manifest["segmenter"].get("golden", {}).get(backend.files_key)
         return golden
 
     @cached_property
@@ -170,69 +178,101 @@ class Bundle:
 
     @property
     def no_detector_message(self) -> str:
-        """The sentence for a bundle that is asked to find objects and has no detector."""
+        """The error message for a bundle without a detector where objects are to be found."""
         return (
             f"The bundle {self.name} has no detector (its {MANIFEST_NAME} names no file under detector.files), so it "
             "segments only inside boxes that a user gives it: convert or download it again with --detector, or choose "
             "another model."
         )
 
-    def has(self, precision: str) -> bool:
-        """Whether the files of a precision ("int8", "fp32" or "torch") are here."""
-        return all((self.folder / relative).is_file() for relative in self._named(precision).values())
+    def with_memories(self, memories: int, stride: int) -> Bundle:
+        """The same model, propagating with another number of memories and another stride between them."""
+        segmenter = {**self.manifest["segmenter"], "memories": memories, "memory_stride": stride}
+        return Bundle(self.folder, {**self.manifest, "segmenter": segmenter})
 
-    def files(self, precision: str, *, detector: bool = True) -> dict[str, Path]:
-        """The files of a precision by part, each checked against its hash.
+    def backends(self) -> list[Backend]:
+        """The backends whose files the manifest names and that are all here."""
+        return [backend for backend in Backend if self.has(backend)]
+
+    def has(self, backend: Backend) -> bool:
+        """Whether the manifest names a detector and a segmenter for a backend, and all their files are here."""
+        named = self.paths(backend)
+        return "detector" in named and len(named) > 1 and all(path.is_file() for path in named.values())
+
+    def paths(self, backend: Backend) -> dict[str, Path]:
+        """The files that the manifest names for a backend, by component: "detector" and those of the segmenter.
+
+        They are neither checked nor known to exist; a component that the manifest does not name is left out.
+        """
+        return {component: self.folder / relative for component, relative in self._relative(backend).items()}
+
+    def size_mb(self, backend: Backend) -> float | None:
+        """The size of a backend's files in millions of bytes by the manifest; None if it names none."""
+        named = set(self._relative(backend).values())
+        return sum(self.manifest["files"][relative]["bytes"] for relative in named) / 1e6 if named else None
+
+    def file(self, component: str, backend: Backend) -> Path:
+        """One file of a backend, checked against its hash; see `files` for the errors."""
+        return self._checked(self._named(backend)[component], backend)
+
+    def files(self, backend: Backend, *, detector: bool = True) -> dict[str, Path]:
+        """The files of a backend by component ("detector" and those of the segmenter), checked against their hashes.
 
         Args:
-            precision: "int8" or "fp32" for ONNX, "torch" for the checkpoint and the FP32 detector.
+            backend: the backend.
             detector: whether the detector is needed as well.
 
         Raises:
             AutoMedSAMError: if a file is missing, or is not the one that the manifest names.
         """
-        checked = {}
-        for part, relative in self._named(precision, detector=detector).items():
-            path = (self.folder / relative).resolve()
-            if not path.is_relative_to(self.folder.parent.resolve()):
-                message = f"The bundle {self.name} names a file outside its folder ({relative}): do not use it."
-                raise AutoMedSAMError(message)
-            if not path.is_file():
-                todo = (
-                    "install the bundle again"
-                    if precision == "int8"
-                    else "choose the INT8 backend, or build them with 'automedsam-lab starter'"
-                )
-                message = (
-                    f"The bundle {self.name} has no {precision.upper()} files here ({relative} is missing): {todo}."
-                )
-                raise AutoMedSAMError(message)
-            if file_hash(path) != self.manifest["files"][relative]["sha256"]:
-                message = f"The file {path} of bundle {self.name} is damaged or changed: install the bundle again."
-                raise AutoMedSAMError(message)
-            checked[part] = path
-        return checked
+        named = self._named(backend, detector=detector)
+        return {component: self._checked(relative, backend) for component, relative in named.items()}
 
-    def _named(self, precision: str, *, detector: bool = True) -> dict[str, str]:
-        detectors, segmenters = self.manifest["detector"]["files"], self.manifest["segmenter"]["files"]
-        segmenter = segmenters.get(precision)
-        if not detector and segmenter is not None:
-            return dict(segmenter)
-        if not detectors:
-            raise AutoMedSAMError(self.no_detector_message)
-        detector_file = self._detector_file(precision)
-        if segmenter is None or detector_file is None:
-            lacks = "detector" if segmenter is not None else "segmenter" if detector_file is not None else "model"
-            others = [name for other, name in _BACKENDS.items() if other in segmenters and self._detector_file(other)]
-            todo = f"choose the backend {' or '.join(others)}" if others else "install the bundle again"
-            message = f"The bundle {self.name} has no {_BACKENDS[precision].upper()} {lacks}: {todo}."
+    def _checked(self, relative: str, backend: Backend) -> Path:
+        path = (self.folder / relative).resolve()
+        if not path.is_relative_to(self.folder.parent.resolve()):
+            message = f"The bundle {self.name} names a file outside its folder ({relative}): do not use it."
             raise AutoMedSAMError(message)
-        return {"detector": detector_file, **segmenter}
+        if not path.is_file():
+            todo = (
+                "install the bundle again"
+                if backend is Backend.INT8
+                else "choose the INT8 backend, or build them with 'automedsam-lab starter'"
+            )
+            kind = backend.value.upper()
+            message = f"The bundle {self.name} has no {kind} files here ({relative} is missing): {todo}."
+            raise AutoMedSAMError(message)
+        if file_hash(path) != self.manifest["files"][relative]["sha256"]:
+            message = f"The file {path} of bundle {self.name} is damaged or changed: install the bundle again."
+            raise AutoMedSAMError(message)
+        return path
 
-    def _detector_file(self, precision: str) -> str | None:
-        files: dict[str, str] = self.manifest["detector"]["files"]
-        # Beside a checkpoint, a detector of another bundle may come in INT8 alone.
-        return files.get(_DETECTOR_OF[precision], files.get("int8") if precision == "torch" else None)
+    def _relative(self, backend: Backend) -> dict[str, str]:
+        detectors = self.manifest["detector"]["files"]
+        detector = detectors.get(backend.detector_key)
+        if detector is None and backend is Backend.FP32_TORCH:
+            # A published checkpoint may have the detector of a built-in bundle, which comes in INT8 alone.
+            detector = detectors.get(Backend.INT8.detector_key)
+        segmenter = self.manifest["segmenter"]["files"].get(backend.files_key, {})
+        return {**({} if detector is None else {"detector": detector}), **segmenter}
+
+    def _named(self, backend: Backend, *, detector: bool = True) -> dict[str, str]:
+        named = self._relative(backend)
+        if not detector and named.keys() - {"detector"}:
+            return {component: relative for component, relative in named.items() if component != "detector"}
+        if not self.has_detector:
+            raise AutoMedSAMError(self.no_detector_message)
+        if "detector" not in named or len(named) < 2:
+            lacks = "model" if not named else "segmenter" if "detector" in named else "detector"
+            others = [
+                other.value
+                for other in Backend
+                if "detector" in self._relative(other) and len(self._relative(other)) > 1
+            ]
+            todo = f"choose the backend {' or '.join(others)}" if others else "install the bundle again"
+            message = f"The bundle {self.name} has no {backend.value.upper()} {lacks}: {todo}."
+            raise AutoMedSAMError(message)
+        return named
 
 
 def load_bundle(name_or_path: str | Path) -> Bundle:
@@ -240,6 +280,10 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
 
     Raises:
         AutoMedSAMError: if there is none, or its manifest cannot be read.
+
+    Example:
+        >>> load_bundle("hippocampus").task
+        'Anterior and posterior hippocampus in a T1 MR crop around it'
     """
     folder = Path(name_or_path)
     if not _is_bundle(folder):
@@ -260,8 +304,12 @@ def list_bundles(*, installed: bool = True) -> list[Bundle]:
     """The built-in bundles by name, then those that were downloaded or imported.
 
     Args:
-        installed: Whether downloaded and imported bundles are included. Those with a faulty manifest are left out;
+        installed: whether downloaded and imported bundles are included. Those with a faulty manifest are left out;
             `faulty_bundles` gives them.
+
+    Example:
+        >>> [bundle.name for bundle in list_bundles(installed=False)]
+        ['glioma', 'hippocampus']
     """
     built_in = [_read(path.parent) for path in sorted(BUILT_IN.glob(f"*/{MANIFEST_NAME}"))]
     return built_in + (_read_installed()[0] if installed else [])

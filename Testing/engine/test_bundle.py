@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from automedsam.bundle import BUILT_IN, list_bundles, load_bundle
+from automedsam.contract.backends import Backend
 from automedsam.detection.detector import ResizeMode
 from automedsam.errors import AutoMedSAMError
 
@@ -28,7 +29,7 @@ def edit(folder: Path, **changes: object) -> None:
 @pytest.mark.parametrize("name", ["glioma", "hippocampus"])
 def test_built_in_bundles_are_whole_and_tell_their_terms(name: str) -> None:
     bundle = load_bundle(name)
-    assert set(bundle.files("int8")) == {
+    assert set(bundle.files(Backend.INT8)) == {
         "detector", "image_encoder", "memory_attention", "mask_decoder", "memory_encoder",
     }  # fmt: skip
     assert "esearch only" in bundle.licence
@@ -38,7 +39,7 @@ def test_built_in_bundles_are_whole_and_tell_their_terms(name: str) -> None:
 
 
 def test_bundles_share_one_segmenter() -> None:
-    glioma, hippocampus = (load_bundle(name).files("int8") for name in ("glioma", "hippocampus"))
+    glioma, hippocampus = (load_bundle(name).files(Backend.INT8) for name in ("glioma", "hippocampus"))
     assert glioma["image_encoder"] == hippocampus["image_encoder"]
     assert glioma["detector"] != hippocampus["detector"]
 
@@ -54,13 +55,13 @@ def test_changed_file_is_refused(a_copy: Path) -> None:
     content[len(content) // 2] ^= 1
     detector.write_bytes(content)
     with pytest.raises(AutoMedSAMError, match="damaged or changed"):
-        load_bundle(a_copy / "glioma").files("int8")
+        load_bundle(a_copy / "glioma").files(Backend.INT8)
 
 
 def test_missing_file_is_told(a_copy: Path) -> None:
     (a_copy / "glioma" / "detector.int8.onnx").unlink()
     with pytest.raises(AutoMedSAMError, match=r"detector\.int8\.onnx is missing"):
-        load_bundle(a_copy / "glioma").files("int8")
+        load_bundle(a_copy / "glioma").files(Backend.INT8)
 
 
 def test_file_outside_the_bundles_is_refused(a_copy: Path) -> None:
@@ -69,7 +70,7 @@ def test_file_outside_the_bundles_is_refused(a_copy: Path) -> None:
     edit(a_copy / "glioma", detector=manifest["detector"])
     (a_copy.parent / "outside.onnx").write_bytes(b"x")
     with pytest.raises(AutoMedSAMError, match="outside its folder"):
-        load_bundle(a_copy / "glioma").files("int8")
+        load_bundle(a_copy / "glioma").files(Backend.INT8)
 
 
 @pytest.mark.parametrize(
@@ -101,18 +102,18 @@ def test_bundle_without_a_detector_says_what_is_missing(a_copy: Path) -> None:
     detector = load_bundle("glioma").manifest["detector"]
     edit(a_copy / "glioma", detector={**detector, "files": {}})
     with pytest.raises(AutoMedSAMError, match=r"has no detector .*bundle\.json.* convert .* with --detector, or"):
-        load_bundle(a_copy / "glioma").files("int8")
+        load_bundle(a_copy / "glioma").files(Backend.INT8)
 
 
 def test_precision_that_is_not_there_names_those_that_are(a_copy: Path) -> None:
     manifest = load_bundle("glioma").manifest
     edit(a_copy / "glioma", detector={**manifest["detector"], "files": {"fp32": "detector.fp32.onnx"}})
     with pytest.raises(AutoMedSAMError, match="has no INT8 detector: choose the backend fp32-onnx or fp32"):
-        load_bundle(a_copy / "glioma").files("int8")
+        load_bundle(a_copy / "glioma").files(Backend.INT8)
     segmenter = {**manifest["segmenter"], "files": {"int8": manifest["segmenter"]["files"]["int8"]}}
     edit(a_copy / "glioma", detector=manifest["detector"], segmenter=segmenter)
     with pytest.raises(AutoMedSAMError, match="has no FP32 segmenter: choose the backend int8"):
-        load_bundle(a_copy / "glioma").files("torch")
+        load_bundle(a_copy / "glioma").files(Backend.FP32_TORCH)
 
 
 def test_newer_schema_asks_for_an_update(a_copy: Path) -> None:

@@ -86,7 +86,8 @@ def imported_at_once(node: ast.AST, but: str = "") -> Iterator[str]:
 def test_files_stay_small() -> None:
     long = {
         path.name: lines
-        for path in (REPOSITORY / "AutoMedSAM").rglob("*.py")
+        for room in ("AutoMedSAM", "Testing")
+        for path in (REPOSITORY / room).rglob("*.py")
         if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 400
     }
     assert not long

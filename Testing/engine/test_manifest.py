@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from automedsam.bundle import BUILT_IN, Bundle, load_bundle
+from automedsam.contract.backends import Backend
 from automedsam.contract.manifest import MANIFEST_NAME, check_manifest, read_manifest
 from automedsam.errors import AutoMedSAMError
 
@@ -189,7 +190,7 @@ def test_any_change_of_a_field_is_refused_or_gives_a_bundle_that_can_be_describe
     if bundle is not None:
         table = Console(file=io.TextIOWrapper(io.BytesIO(), "utf-8"), width=200)
         table.print(bundle_table([bundle]))
-        _ = bundle.expected_input, bundle.window, bundle.hash, bundle.golden("int8"), bundle.licence, bundle.plane
+        _ = bundle.expected_input, bundle.window, bundle.hash, bundle.golden(Backend.INT8), bundle.licence, bundle.plane
         assert 0 < bundle.detector.score_threshold <= 1
 
 

@@ -287,6 +287,13 @@ def test_saved_scene_reopens_as_it_was(done, scene, tmp_path, slicer_app, how):
     assert done.logic.links == []
 
 
+def test_box_table_of_a_scene_that_cannot_be_read_is_reported_in_one_sentence(ready, slicer_app):
+    ready.parameters.boxes = "nonsense"
+    slicer_app.processEvents()
+    assert ready.ui.statusLabel.text == "The box table of this scene cannot be read: click Apply to make it again."
+    assert len(ready.boxes.table) == 0 and ready.ui.applyButton.enabled
+
+
 def write_to(path, volume):
     volume.AddDefaultStorageNode()
     volume.GetStorageNode().SetFileName(str(path))

@@ -203,7 +203,7 @@ def test_each_of_two_patients_with_the_same_name_and_grid_keeps_a_result(
 
 
 def test_cancel_while_detecting_leaves_boxes_corrections_and_mask(done, monkeypatch, wait_until):
-    answer(monkeypatch, "Replace")
+    answer(monkeypatch, "replace")
     done.boxes.tree.select(seed_box(done.boxes.table.objects()[1]).id)
     done.ui.rejectButton.click()
     table, before = done.boxes.table.to_text(), mask(done)
@@ -221,7 +221,7 @@ def test_cancel_while_detecting_leaves_boxes_corrections_and_mask(done, monkeypa
 
 
 def test_run_on_some_slices_keeps_the_others_and_the_segments_name_and_colour(done, monkeypatch, wait_until):
-    answer(monkeypatch, "Replace")
+    answer(monkeypatch, "replace")
     node, before = done.parameters.segmentation, mask(done)
     segment = node.GetSegmentation().GetNthSegment(0)
     segment.SetName("My tumour")

@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from slicer.i18n import tr as _
+
 from automedsam.contract.protocol import ANSWERS, PROTOCOL, RUNS
 from AutoMedSAMLib.engine.process import EngineProcess, QtEngineProcess, StartProcess
 from AutoMedSAMLib.model.run import Message
-from AutoMedSAMLib.qt_timers import single_shot
-
-ENGINE_STOPPED = "The engine stopped unexpectedly; what was finished is kept, and the next run starts it anew."
+from AutoMedSAMLib.qt_timers import SingleShot
 
 _PATIENCE_MS = 800
 _SHARE_OF_LOOP_SECONDS = 0.02
@@ -24,7 +24,7 @@ class PendingRequest:
     Attributes:
         message: what is sent.
         on_event: called with each of its events; the last is "finished", "cancelled" or "error", or the one answer.
-        on_died: called instead if the engine dies before, with what it last said.
+        on_died: called instead if the engine ends before that, with the last of its output.
     """
 
     message: Message
@@ -51,9 +51,9 @@ class EngineClient:
         self._waiting: deque[PendingRequest] = deque()
         self._lines: deque[str] = deque()
         self._number = 0
-        self._draining = single_shot(0, self._process_lines)
-        self._cancel_timeout = single_shot(_PATIENCE_MS, self._kill_current)
-        self._exit_timer, self._details = single_shot(0, self._on_exit), ""
+        self._draining = SingleShot(0, self._process_lines)
+        self._cancel_timeout = SingleShot(_PATIENCE_MS, self._kill_current)
+        self._exit_timer, self._details = SingleShot(0, self._on_exit), ""
 
     @property
     def process(self) -> EngineProcess | None:
@@ -80,9 +80,9 @@ class EngineClient:
             request.on_event({"event": "cancelled", "confidence": []})
 
     def discard(self, request: PendingRequest) -> None:
-        """Sees to it that nothing more is heard of a request, and that no time is lost with it."""
+        """Drops a request: its callbacks are not called any more, and a long one is cancelled."""
         request.on_event = request.on_died = _ignore
-        # What is answered quickly is let finish: its patience would run out while the engine is still starting.
+        # A short request is left to finish: its time limit would run out while the engine is still starting.
         if request is not self._current or request.message["op"] in RUNS:
             self.cancel(request)
 
@@ -129,10 +129,15 @@ class EngineClient:
             event = json.loads(line)
             kind = event["event"]
         except (ValueError, TypeError, KeyError):
-            return  # what a library prints is not for us
+            return  # printed by a library
         if kind == "ready":
             if event.get("protocol") != PROTOCOL:
-                self._end_all(f"The engine speaks protocol {event.get('protocol')}, not {PROTOCOL}.")
+                found = event.get("protocol")
+                self._end_all(
+                    _("The engine uses protocol {found}, not {expected}: install the extension again.").format(
+                        found=found, expected=PROTOCOL
+                    )
+                )
             return
         request = self._current
         if request is None or event.get("id") != request.message["id"]:
@@ -144,7 +149,7 @@ class EngineClient:
         self._send_next()
 
     def _kill_current(self) -> None:
-        """The engine is deep in a computation: it goes, its finished slices stay, others' requests start anew."""
+        """The engine does not react: it is killed. Finished slices stay, and the other requests are sent again."""
         request, self._current = self._current, None
         process, self._process = self._process, None
         self._lines.clear()
@@ -156,12 +161,12 @@ class EngineClient:
         self._send_next()
 
     def _on_process_ended(self, details: str) -> None:
-        """It died by itself. Where it could not be started, that may be told before starting it has returned."""
+        """It ended by itself. If it could not be started, this may be called before `start_process` returns."""
         self._details = details
         self._exit_timer.start()
 
     def _on_exit(self) -> None:
-        """What it still said is heard first, for its finished slices are good."""
+        """Reads the lines that are left first, since the slices in them are finished."""
         while self._lines:
             self._dispatch(self._lines.popleft())
         self._end_all(self._details)
@@ -174,5 +179,10 @@ class EngineClient:
             request.on_died(details)
 
 
-def _ignore(_: object) -> None:
+def engine_stopped() -> str:
+    """The sentence for an engine that ended by itself."""
+    return _("The engine stopped unexpectedly; what was finished is kept, and the next run starts it again.")
+
+
+def _ignore(_event: object) -> None:
     pass

@@ -12,7 +12,7 @@ from AutoMedSAMLib.engine.shared_files import SharedFiles, VolumeExport, VolumeI
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.bundle_info import Model
 from AutoMedSAMLib.model.run import Message
-from AutoMedSAMLib.qt_timers import single_shot
+from AutoMedSAMLib.qt_timers import SingleShot
 
 _SHARE_OF_LOOP_SECONDS = 0.02
 _TAGS = {
@@ -37,9 +37,9 @@ class InputCheck:
         self._copy: VolumeExport | None = None
         self._asked: PendingRequest | None = None
         self._names: list[dict[str, str]] = []
-        self._model: Model | None = None
+        self._folder = ""
         self._done: Callable[[list[Message]], None] | None = None
-        self._timer = single_shot(0, self._copy_on)
+        self._timer = SingleShot(0, self._copy_step)
 
     def start(
         self,
@@ -48,13 +48,13 @@ class InputCheck:
         copy: VolumeExport | None,
         done: Callable[[list[Message]], None],
     ) -> None:
-        """Checks volumes; a check that still goes on is dropped.
+        """Checks volumes; a check in progress is dropped.
 
         Args:
             volumes: one scalar volume for each of the model's modalities, on one grid.
             model: the model.
             copy: a complete copy of the volumes, if there is one.
-            done: called with the warnings, `{"code", "sentence"}` each; with none if the engine cannot tell.
+            done: called with the warnings, `{"code", "sentence"}` each; with none if the engine fails.
 
         Raises:
             AutoMedSAMError: If there is no room for a copy.
@@ -63,7 +63,7 @@ class InputCheck:
         if copy is None and (self._copy is None or self._copy.identity != VolumeIdentity.of(volumes)):
             self._discard()
             self._copy = VolumeExport(volumes, self._exchange.new_path("volume"))
-        self._names, self._model, self._done = [names_of(volume) for volume in volumes], model, done
+        self._names, self._folder, self._done = [names_of(volume) for volume in volumes], str(model.folder), done
         if copy is not None:
             self._ask(copy)
         else:
@@ -82,16 +82,19 @@ class InputCheck:
         self._drop()
         self._discard()
 
-    def _copy_on(self) -> None:
+    def _copy_step(self) -> None:
+        copy = self._copy
+        if copy is None:
+            return
         try:
-            complete = self._copy.is_complete or self._copy.write_chunk(_SHARE_OF_LOOP_SECONDS)
+            complete = copy.is_complete or copy.write_chunk(_SHARE_OF_LOOP_SECONDS)
         except AutoMedSAMError:
-            # The run that follows says what is wrong with the disk.
+            # The run that follows reports what is wrong with the disk.
             self._discard()
             self._answer([])
             return
         if complete:
-            self._ask(self._copy)
+            self._ask(copy)
         else:
             self._timer.start()
 
@@ -99,12 +102,12 @@ class InputCheck:
         message = {
             "op": "check",
             "volume": copy.description,
-            "model": str(self._model.folder),
+            "model": self._folder,
             "names": self._names,
         }
-        self._asked = self._engine.send(message, self._hear, lambda _: self._answer([]))
+        self._asked = self._engine.send(message, self._on_event, lambda _details: self._answer([]))
 
-    def _hear(self, event: Message) -> None:
+    def _on_event(self, event: Message) -> None:
         self._answer(event.get("warnings", []))
 
     def _answer(self, warnings: list[Message]) -> None:

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import slicer
+from slicer.i18n import tr as _
 
+from automedsam.contract.backends import Backend
 from AutoMedSAMLib.errors import AutoMedSAMError
 
 _RESOURCES = Path(__file__).resolve().parents[2] / "Resources"
@@ -27,11 +29,11 @@ _SOURCE_ONLY = "sam2,iopath,antlr4-python3-runtime"
 
 
 class _DeclinedError(AutoMedSAMError):
-    """The user would not have something installed."""
+    """The user declined an installation."""
 
 
 def ensure(backend: str) -> None:
-    """Sees to it that a backend can run, asking before anything is installed.
+    """Installs what a backend lacks, and asks before.
 
     While Slicer is being tested, nothing is asked or installed.
 
@@ -39,32 +41,34 @@ def ensure(backend: str) -> None:
         backend: "int8" or "fp32".
 
     Raises:
-        AutoMedSAMError: If the user would not, the installation failed, or the PyTorch extension is missing.
+        AutoMedSAMError: If the user declined, the installation failed, or the PyTorch extension is missing.
     """
     if slicer.app.testingEnabled():
         return
     with _constraints() as constraints:
-        _ensure_requirements(constraints)
-        if backend == "fp32":
+        _ensure_requirements(constraints, REQUIREMENTS, _("the engine"))
+        if backend == Backend.FP32_TORCH:
             _ensure_pytorch(constraints)
 
 
 def ensure_downloads() -> None:
-    """Sees to it that models can be downloaded, asking before anything is installed.
+    """Installs what downloads of models lack, and asks before.
 
     While Slicer is being tested, nothing is asked or installed.
 
     Raises:
-        AutoMedSAMError: If the user would not, or the installation failed.
+        AutoMedSAMError: If the user declined, or the installation failed.
     """
     if slicer.app.testingEnabled():
         return
     try:
         with _constraints() as constraints:
-            _ensure_requirements(constraints)
-            _ensure_requirements(constraints, FOR_DOWNLOADS, "downloads of models")
+            _ensure_requirements(constraints, REQUIREMENTS, _("the engine"))
+            _ensure_requirements(constraints, FOR_DOWNLOADS, _("downloads of models"))
     except _DeclinedError as error:
-        message = "Nothing was downloaded, since installing what it needs was declined; click again to be asked again."
+        message = _(
+            "Nothing was downloaded, since installing what it needs was declined; click again to be asked again."
+        )
         raise AutoMedSAMError(message) from error
 
 
@@ -73,7 +77,7 @@ def are_met() -> bool:
     return all(_is_installed(line) for line in _requirement_lines())
 
 
-def _ensure_requirements(constraints: Path, path: Path = REQUIREMENTS, purpose: str = "the engine") -> None:
+def _ensure_requirements(constraints: Path, path: Path, purpose: str) -> None:
     try:
         from slicer import packaging
     except ImportError:
@@ -84,7 +88,7 @@ def _ensure_requirements(constraints: Path, path: Path = REQUIREMENTS, purpose: 
         packaging.pip_ensure(packaging.load_requirements(str(path)), requester=_REQUESTER, constraints=str(constraints))
 
     with _wheels_only():
-        _attempt(f"what {purpose} needs", install)
+        _attempt(_("the packages for {purpose}").format(purpose=purpose), install)
 
 
 def _ensure_requirements_without_packaging(constraints: Path, path: Path, purpose: str) -> None:
@@ -92,7 +96,8 @@ def _ensure_requirements_without_packaging(constraints: Path, path: Path, purpos
     missing = [line for line in _requirement_lines(path) if not _is_installed(line)]
     if not missing:
         return
-    _ask(f"AutoMedSAM needs {', '.join(missing)} for {purpose}. Install from PyPI into Slicer's Python now?")
+    question = _("AutoMedSAM needs {packages} for {purpose}. Install from PyPI into Slicer's Python now?")
+    _ask(question.format(packages=", ".join(missing), purpose=purpose))
     options = ["--only-binary=:all:", "--constraint", str(constraints)]
     _attempt(", ".join(missing), lambda: slicer.util.pip_install([*options, *missing]))
 
@@ -102,9 +107,9 @@ def _ensure_pytorch(constraints: Path) -> None:
         try:
             import PyTorchUtils
         except ImportError as error:
-            message = (
+            message = _(
                 "The FP32 backend needs PyTorch: install the extension PyTorch in the Extensions Manager and restart "
-                "Slicer, or choose INT8, which needs none."
+                "Slicer, or choose INT8, which does not need it."
             )
             raise AutoMedSAMError(message) from error
 
@@ -116,7 +121,8 @@ def _ensure_pytorch(constraints: Path) -> None:
 
         _attempt(torch, install_torch)
     if importlib.util.find_spec("sam2") is None:
-        _ask(f"The FP32 backend needs sam2 and {', '.join(_SAM2_NEEDS)}. Install them into Slicer's Python now?")
+        question = _("The FP32 backend needs sam2 and {packages}. Install them into Slicer's Python now?")
+        _ask(question.format(packages=", ".join(_SAM2_NEEDS)))
         options = ["--constraint", str(constraints)]
         wheels = ["--only-binary=:all:", f"--no-binary={_SOURCE_ONLY}"]
 
@@ -136,18 +142,18 @@ def _attempt(what: str, install: Callable[[], object]) -> None:
     except Exception as error:
         if "declined" in str(error).lower():
             raise _declined(what) from error
-        message = f"Installing {what} failed; check the network connection, see the details, and try again."
-        raise AutoMedSAMError(message, repr(error)) from error
+        message = _("Installing {packages} failed; check the network connection, see the details, and try again.")
+        raise AutoMedSAMError(message.format(packages=what), repr(error)) from error
 
 
 def _ask(question: str) -> None:
     if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_REQUESTER):
-        what = "what it needs"
-        raise _declined(what)
+        raise _declined(_("the packages"))
 
 
 def _declined(what: str) -> AutoMedSAMError:
-    return _DeclinedError(f"Nothing was run, since installing {what} was declined; press Apply to be asked again.")
+    message = _("Nothing was run, since installing {packages} was declined; click Apply to be asked again.")
+    return _DeclinedError(message.format(packages=what))
 
 
 def _requirement_lines(path: Path = REQUIREMENTS) -> Sequence[str]:

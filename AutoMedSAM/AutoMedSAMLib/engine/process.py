@@ -1,4 +1,4 @@
-"""The engine's own process, as Qt runs it: text lines in and out, and word of its end."""
+"""The engine's own process, as Qt runs it: text lines in and out, and a callback when it ends."""
 
 import contextlib
 import json
@@ -12,13 +12,14 @@ from typing import Protocol
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 ENGINE_FOLDER = Path(__file__).resolve().parents[2]
 _STDERR_KEPT = 8000
 
 
 class EngineProcess(Protocol):
-    """A running engine. Whoever makes one is told of its lines and of its end, from the event loop."""
+    """A running engine. Its lines and its end are reported from the event loop."""
 
     def write(self, line: str) -> None:
         """Sends one line, without waiting."""
@@ -43,7 +44,7 @@ class QtEngineProcess:
 
     Args:
         on_line: called with each line of its standard output.
-        on_ended: called once if it ends by itself, or could not be started, with what it last said.
+        on_ended: called once if it ends by itself, or could not be started, with the last of its output.
     """
 
     def __init__(self, on_line: Callable[[str], None], on_ended: Callable[[str], None]) -> None:
@@ -88,8 +89,8 @@ class QtEngineProcess:
     def _read_lines(self) -> None:
         if self._muted:
             return
-        said = self._unfinished_line + _bytes(self._process.readAllStandardOutput())
-        *lines, self._unfinished_line = said.split(b"\n")
+        output = self._unfinished_line + _bytes(self._process.readAllStandardOutput())
+        *lines, self._unfinished_line = output.split(b"\n")
         for line in lines:
             self._engine_pid = self._engine_pid or _pid_in(line)
             self._on_line(line.decode("utf-8", "replace"))
@@ -103,13 +104,14 @@ class QtEngineProcess:
         if not self._muted:
             self._read_lines()
             self._read_stderr()
-            self._end(f"The process ended with code {exit_code}.")
+            self._end(_("The process ended with code {code}.").format(code=exit_code))
         self._release()
 
     def _failed(self, error: object) -> None:
         # Every other error is followed by finished().
         if error == qt.QProcess.FailedToStart:
-            self._end(f"{_python()} could not be started: {self._process.errorString()}")
+            message = _("{program} could not be started: {error}")
+            self._end(message.format(program=_python(), error=self._process.errorString()))
             self._release()
 
     def _release(self) -> None:
@@ -119,8 +121,8 @@ class QtEngineProcess:
     def _end(self, how: str) -> None:
         if not self._muted:
             self._muted = True
-            said = self._stderr.decode("utf-8", "replace").strip()
-            self._on_ended(f"{how}\n\n{said}" if said else how)
+            errors = self._stderr.decode("utf-8", "replace").strip()
+            self._on_ended(f"{how}\n\n{errors}" if errors else how)
 
 
 def _pid_in(line: bytes) -> int:
@@ -153,7 +155,7 @@ def _python() -> str:
 def _environment() -> dict[str, str]:
     """The environment that Slicer was started in, with the engine's folder to import from.
 
-    A person's own PYTHONPATH is left out: it belongs to another Python.
+    The user's own PYTHONPATH is left out: it belongs to another Python.
     """
     environment = dict(slicer.util.startupEnvironment())
     return environment | {"PYTHONPATH": str(ENGINE_FOLDER), "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 from slicer.util import arrayFromVolume
 
 from AutoMedSAMLib.errors import AutoMedSAMError
@@ -64,8 +65,10 @@ class SharedFiles:
     def close(self, seconds: float = _PATIENCE_SECONDS) -> None:
         """Removes the folder and all in it: they are a patient's voxels.
 
-        On Windows a file that somebody still reads (a dying engine, a virus scanner) cannot be removed: it is tried
-        again for so long, and once more when Python ends.
+        On Windows a file that another process still reads (the engine as it ends, a virus scanner) cannot be removed.
+
+        Args:
+            seconds: how long to try again; after that it is tried once more when Python ends.
         """
         folder, self._folder = self._folder, None
         self._discarded.clear()
@@ -81,7 +84,7 @@ class SharedFiles:
 
 @dataclass(frozen=True)
 class VolumeIdentity:
-    """Tells whether a file still holds what the nodes hold.
+    """What a copy of volumes depends on: while it is the same, the copy is up to date.
 
     Attributes:
         nodes: the nodes' IDs.
@@ -103,7 +106,7 @@ class VolumeIdentity:
 
 
 class VolumeExport:
-    """A copy of volume nodes' voxels in a file, written bit by bit so that the event loop goes on.
+    """A copy of volume nodes' voxels in a file, written in steps between which the event loop runs.
 
     Args:
         volumes: scalar volumes on one grid; several become the channels of one array `(C, K, J, I)`.
@@ -134,7 +137,7 @@ class VolumeExport:
         return self._written / self._total
 
     def write_chunk(self, seconds: float) -> bool:
-        """Goes on writing for about so long.
+        """Continues writing for about so long.
 
         Returns:
             Whether all is written.
@@ -171,8 +174,8 @@ def _remove(folder: Path) -> bool:
 
 
 def _no_room(error: OSError) -> AutoMedSAMError:
-    message = (
-        f"The volume could not be copied to {slicer.app.temporaryPath} ({error.strerror}); make room there, or "
-        "choose another temporary folder in Slicer's settings."
+    message = _(
+        "The volume could not be copied to {folder} ({error}); free some space there, or choose another temporary "
+        "folder in Slicer's settings."
     )
-    return AutoMedSAMError(message, repr(error))
+    return AutoMedSAMError(message.format(folder=slicer.app.temporaryPath, error=error.strerror), repr(error))

@@ -1,4 +1,4 @@
-"""What was done to the box table, step by step, to be undone and done again. It knows neither Qt nor Slicer."""
+"""The steps of the box table, for undo and redo. It imports neither Qt nor Slicer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class BoxState:
 
     Attributes:
         table: the table; never changed.
-        volume_id: ID of the node of the volume that the boxes lie in.
+        volume_id: ID of the node of the boxes' volume.
         segmentation_id: ID of the node of the segmentation that shows them.
         threshold: the threshold that was chosen; None for the model's own.
     """

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-# Even an object on a single slice may go on this many slices farther.
+# Even an object on a single slice may extend this many slices farther.
 _REACH = 3
 
 
@@ -18,9 +18,9 @@ class BoxRecord:
         id: the box's number in its run.
         slice: voxel index along the slice axis.
         bounds: `i0, i1, j0, j1, k0, k1`, half-open voxel ranges along I, J and K; one voxel along the slice axis.
-        score: the detector's confidence, 0 to 1; 1 if a person drew, moved or confirmed the box.
+        score: the detector's score, 0 to 1; 1 if the box was drawn, moved or confirmed by hand.
         label: the value of its segment.
-        drawn: whether a person drew, moved or confirmed it.
+        drawn: whether it was drawn, moved or confirmed by hand.
     """
 
     id: int
@@ -32,7 +32,7 @@ class BoxRecord:
 
     def __post_init__(self) -> None:
         if len(self.bounds) != 6:
-            message = f"A box has six bounds, not {len(self.bounds)}."
+            message = f"A box has six bounds, not {len(self.bounds)}."  # no tr
             raise ValueError(message)
 
     @classmethod
@@ -86,7 +86,7 @@ class ObjectGroup:
         label: the value of its segment; 0 if mixed.
         boxes: in slice order, the rejected ones among them.
         accepted: ids of the boxes that will be segmented.
-        seed: the slice from which the object is followed up and down; None if nothing of it is accepted.
+        seed: the slice from which the object is tracked up and down; None if nothing of it is accepted.
         gaps: runs of slices without a box, rejected ones included, between the first and the last accepted one,
             `(first, last)` inclusive.
     """
@@ -125,7 +125,7 @@ class ObjectGroup:
 
         Returns:
             Bounds as in `BoxRecord`, between those of the neighbours or like that of the nearer end; None if nothing
-            is accepted, if the slice has an accepted box, or if it lies farther from the object than this is long.
+            is accepted, if the slice has an accepted box, or if it is farther from the object than this is long.
         """
         kept = [box for box in self.boxes if box.id in self.accepted]
         reach = max(_REACH, self.last - self.first + 1)

@@ -1,4 +1,4 @@
-"""The box table: what the detector found, and what a person made of it. It knows neither Qt nor Slicer."""
+"""The box table: what the detector found, and the user's corrections. It imports neither Qt nor Slicer."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _FORMAT = 1
 
 
 class BoxTable:
-    """Boxes, the objects that they were linked to, and a person's corrections.
+    """Boxes, the objects that they were linked to, and the user's corrections.
 
     What is accepted is what is segmented: `propagation()` sends exactly the accepted boxes of the objects shown.
-    Rejections and edits leave the objects as they are. A new threshold, a new box or a box taken back may change
-    which boxes belong together, which only the engine knows: send `link_boxes()` and hand the answer to
+    Rejections and edits do not change the objects. A new threshold, a new box or a box taken back may change which
+    boxes belong together, which only the engine can find out: send `link_boxes()` and pass the answer to
     `receive_tracklets`.
 
     Attributes:
@@ -27,7 +27,7 @@ class BoxTable:
         plane: its plane: "axial", "coronal" or "sagittal".
         slices: the first and the last slice that were looked at, inclusive.
         model: the hash of the model that found the boxes; empty if there was no run.
-        threshold: the confidence, 0 to 1, from which objects are shown and segmented.
+        threshold: the score, 0 to 1, from which objects are shown and segmented.
         confidence: the engine's judgement of each segmented slice: `{"slice", "confidence", "reason"}`.
         run: the ID of the run that the segmentation shows; empty if unknown.
         is_linked: whether the objects are those of the present boxes and threshold.
@@ -48,7 +48,7 @@ class BoxTable:
         self._tracklets: list[dict[str, Any]] = []
         self._rejected: set[int] = set()
         self._seeds: set[int] = set()
-        # Where boxes were before somebody moved them: by these they are linked.
+        # Where boxes were before they were moved by hand: they are linked at these places.
         self._anchors: dict[int, tuple[float, ...]] = {}
         self._segmented = ""
         self.run = ""
@@ -75,27 +75,27 @@ class BoxTable:
 
     @property
     def rejected(self) -> frozenset[int]:
-        """Ids of the boxes that a person has rejected."""
+        """Ids of the boxes that the user has rejected."""
         return frozenset(self._rejected)
 
-    # What the engine says
+    # From the engine
 
     def receive_boxes(self, messages: Iterable[dict[str, Any]]) -> None:
-        """Takes in detected boxes; one that a person has changed stays as it is."""
+        """Adds detected boxes; one that was changed by hand stays as it is."""
         for message in messages:
             box = BoxRecord.from_message(message)
             if box.id not in self._boxes or not self._boxes[box.id].drawn:
                 self._boxes[box.id] = box
 
     def receive_tracklets(self, messages: Iterable[dict[str, Any]]) -> None:
-        """Takes in which boxes make up which object, the best object first."""
+        """Sets which boxes make up which object, the best object first."""
         self._tracklets = [
             {"label": int(one["label"]), "seed": int(one["seed"]), "boxes": [int(number) for number in one["boxes"]]}
             for one in messages
         ]
         self.is_linked = True
 
-    # What a person says
+    # From the user
 
     def reject(self, box_ids: Iterable[int]) -> None:
         """Leaves boxes out of what is segmented."""
@@ -131,7 +131,7 @@ class BoxTable:
         self._rejected.discard(box_id)
 
     def add(self, slice_index: int, bounds: Sequence[float], label: int, group: ObjectGroup | None = None) -> BoxRecord:
-        """Adds a box that a person drew. Link again to learn to which object it belongs; until then it is in `group`.
+        """Adds a box drawn by hand. Link again to find its object; until then it is in `group`.
 
         Args:
             slice_index: voxel index along the slice axis.
@@ -151,8 +151,8 @@ class BoxTable:
         return box
 
     def choose_seed(self, box_id: int) -> None:
-        """Makes a box the one from which its object is followed."""
-        mates = next((one["boxes"] for one in self._tracklets if box_id in one["boxes"]), [])
+        """Makes a box the one from which its object is tracked."""
+        mates: list[int] = next((one["boxes"] for one in self._tracklets if box_id in one["boxes"]), [])
         self._seeds.difference_update(mates)
         self._seeds.add(box_id)
         self._rejected.discard(box_id)
@@ -160,11 +160,11 @@ class BoxTable:
     # What is shown
 
     def objects(self) -> list[ObjectGroup]:
-        """The objects at the threshold, best first, each with the rejected boxes that lie where it is."""
+        """The objects at the threshold, best first, each with the rejected boxes that overlap it."""
         members = [self._members(tracklet) for tracklet in self._tracklets]
         taken = {box.id for boxes in members for box in boxes}
         for box in (self._boxes[number] for number in self._rejected if number not in taken):
-            self._put_where_it_lies(box, members)
+            self._add_to_overlapping(box, members)
         groups: list[ObjectGroup] = []
         for tracklet, boxes in zip(self._tracklets, members, strict=True):
             if boxes and max(box.score for box in boxes) >= self.threshold:
@@ -172,7 +172,7 @@ class BoxTable:
         return groups
 
     def best_box(self, at: int | None) -> int | None:
-        """The seed's box of the best object; None if there is none, or if an object lies on the slice `at` already."""
+        """The seed's box of the best object; None if there is none, or if the slice `at` crosses an object already."""
         objects = [group for group in self.objects() if group.seed is not None]
         if not objects or at is None or any(group.first <= at <= group.last for group in objects):
             return None
@@ -193,10 +193,10 @@ class BoxTable:
         label = labels.pop() if len(labels) == 1 else 0
         return ObjectGroup(0, label, tuple(_in_slice_order(rest)), frozenset(), None, ())
 
-    # What the engine is asked
+    # For the engine
 
     def link_boxes(self) -> list[dict[str, Any]]:
-        """All boxes but the rejected, for the engine to link; one that was moved by hand where it was found."""
+        """All boxes but the rejected, for the engine to link; one moved by hand at the place where it was found."""
         boxes = (box for box in self._boxes.values() if box.id not in self._rejected)
         return [replace(box, bounds=self._anchors.get(box.id, box.bounds)).message() for box in boxes]
 
@@ -228,7 +228,7 @@ class BoxTable:
 
     @property
     def needs_propagation(self) -> bool:
-        """Whether another propagation would segment something else than the last."""
+        """Whether another propagation would give a different result."""
         return bool(self._boxes) and self._segmented != self._signature()
 
     # The saved scene
@@ -259,7 +259,7 @@ class BoxTable:
         """The table that `to_text` wrote.
 
         Raises:
-            ValueError: if the text is not such a table; one sentence for a person.
+            ValueError: if the text is not such a table.
         """
         if not text:
             return cls()
@@ -292,7 +292,7 @@ class BoxTable:
             for number, *bounds in content.get("anchors", []):
                 table._anchors[int(number)] = tuple(float(edge) for edge in bounds)
         except (KeyError, TypeError, ValueError) as error:
-            message = "The box table of this scene cannot be read: click Apply to make it anew."
+            message = f"not a box table: {error!r}"  # no tr
             raise ValueError(message) from error
         return table
 
@@ -317,7 +317,7 @@ class BoxTable:
         if box_id not in tracklet["boxes"]:
             tracklet["boxes"].append(box_id)
 
-    def _put_where_it_lies(self, box: BoxRecord, members: list[list[BoxRecord]]) -> None:
+    def _add_to_overlapping(self, box: BoxRecord, members: list[list[BoxRecord]]) -> None:
         """Adds a rejected box to the object that it overlaps most on the slice nearest to its own."""
         best, home = 0.0, None
         for boxes in members:

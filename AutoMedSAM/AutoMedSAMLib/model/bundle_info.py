@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slicer.i18n import tr as _
+
+from automedsam.contract.backends import Backend
 from automedsam.contract.manifest import MANIFEST_NAME, read_manifest
 from AutoMedSAMLib.errors import AutoMedSAMError
 
 BUILT_IN = Path(__file__).resolve().parents[2] / "automedsam" / "bundles"
+# What the panel offers.
+PANEL_BACKENDS = (Backend.INT8, Backend.FP32_TORCH)
 
 
 @dataclass(frozen=True)
@@ -17,17 +22,17 @@ class Model:
     """What the panel and the logic need to know of a bundle; the engine itself reads the rest.
 
     Attributes:
-        name: the short name that a person types.
-        folder: where the manifest lies.
+        name: the short name that a user types.
+        folder: the folder of the manifest.
         task: what it finds, in a few words.
         version: the bundle's own version.
         terms: the terms of use of its weights.
         modalities: what the volumes must be, in this order.
-        plane: the plane in which the detector learnt: "axial", "coronal" or "sagittal".
+        plane: the plane of the slices that the detector was trained on: "axial", "coronal" or "sagittal".
         segments: `{"value", "name", "color", "terminology"}` for each label that it writes.
-        threshold: the confidence, 0 to 1, from which it accepts a box.
+        threshold: the score, 0 to 1, from which it accepts a box.
         has_detector: whether it finds objects by itself.
-        precisions: those of "int8" and "fp32" whose files are here.
+        precisions: the panel's backends ("int8", "fp32") whose files are here.
         hash: SHA-256 of the manifest, which names the hashes of all other files.
     """
 
@@ -66,8 +71,8 @@ def find_model(name_or_folder: str | Path, others: Iterable[Model] = ()) -> Mode
     if _is_bundle(Path(name_or_folder)):
         return read_model(Path(name_or_folder))
     known = ", ".join(model.name for model in models)
-    message = f"There is no model {name_or_folder}: choose one of {known}, or give a bundle's folder."
-    raise AutoMedSAMError(message)
+    message = _("There is no model {name}: choose one of {known}, or give a bundle's folder.")
+    raise AutoMedSAMError(message.format(name=name_or_folder, known=known))
 
 
 def read_model(folder: Path) -> Model:
@@ -80,14 +85,12 @@ def read_model(folder: Path) -> Model:
     manifest = _manifest_of(folder)
     detector, segmenter = manifest["detector"], manifest["segmenter"]["files"]
     detectors = detector["files"]
-    # What the panel calls FP32 runs on PyTorch: the segmenter's checkpoint and the detector as ONNX, if there is one; a
-    # published checkpoint may have a detector in INT8 alone.
     files = {
-        "int8": [detectors.get("int8"), *segmenter.get("int8", {None: None}).values()],
-        "fp32": [
-            *([detectors.get("fp32", detectors.get("int8"))] if detectors else []),
-            *segmenter.get("torch", {None: None}).values(),
-        ],
+        backend.value: [
+            *_detector_files(detectors, backend),
+            *segmenter.get(backend.files_key, {None: None}).values(),
+        ]
+        for backend in PANEL_BACKENDS
     }
     try:
         content = (folder / MANIFEST_NAME).read_bytes()
@@ -109,23 +112,30 @@ def read_model(folder: Path) -> Model:
     )
 
 
+def _detector_files(detectors: dict[str, str], backend: Backend) -> list[str | None]:
+    """The detector that a backend needs: a published checkpoint may have one in INT8 alone, or none."""
+    if backend is not Backend.FP32_TORCH:
+        return [detectors.get(backend.detector_key)]
+    return [detectors.get(backend.detector_key, detectors.get("int8"))] if detectors else []
+
+
 def _manifest_of(folder: Path) -> dict[str, Any]:
     try:
         if not (folder / MANIFEST_NAME).is_file():
-            message = f"The folder {folder} has no {MANIFEST_NAME}: choose the folder of a model."
-            raise AutoMedSAMError(message)
+            message = _("The folder {folder} has no {file}: choose the folder of a model.")
+            raise AutoMedSAMError(message.format(folder=folder, file=MANIFEST_NAME))
         return read_manifest(folder)
     except OSError as error:
         raise _unreadable(folder, error) from error
     except ValueError as error:
         # A path with a null character, for one.
-        message = f"{str(folder)!r} is no folder: choose the folder of a model."
-        raise AutoMedSAMError(message) from error
+        message = _("{path} is not a folder: choose the folder of a model.")
+        raise AutoMedSAMError(message.format(path=repr(str(folder)))) from error
 
 
 def _unreadable(folder: Path, error: OSError) -> AutoMedSAMError:
-    message = f"The model in {folder} cannot be read ({error.strerror}): choose a folder that you may read."
-    return AutoMedSAMError(message, repr(error))
+    message = _("The model in {folder} cannot be read ({error}): choose a folder that you may read.")
+    return AutoMedSAMError(message.format(folder=folder, error=error.strerror), repr(error))
 
 
 def _segment(entry: dict[str, Any]) -> dict[str, Any]:

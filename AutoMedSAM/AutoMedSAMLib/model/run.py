@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from slicer.i18n import tr as _
+
+from automedsam.contract.backends import Backend
+
 if TYPE_CHECKING:
     import slicer
 
@@ -33,7 +37,7 @@ class RunRequest:
     volumes: tuple[slicer.vtkMRMLScalarVolumeNode, ...]
     segmentation: slicer.vtkMRMLSegmentationNode | None
     model: Model
-    backend: str = "int8"
+    backend: str = Backend.INT8.value
     threshold: float | None = None
     plane: str | None = None
     slices: tuple[int, int] | None = None
@@ -75,8 +79,8 @@ class Outcome:
 
     Attributes:
         status: "finished", "cancelled" (finished slices are kept) or "failed" (finished slices are kept, too).
-        message: one sentence for a person.
-        details: for the Details button: a traceback or the engine's last words; may be empty.
+        message: one sentence for the user.
+        details: for the Details button: a traceback, or the last of the engine's output; may be empty.
         report: seconds, slices, segmented_slices, objects, volume_ml, peak_memory_mb, device; empty unless finished.
         confidence: `{"slice", "confidence", "reason"}` for each segmented slice, confidence from 0 to 1.
     """
@@ -89,13 +93,13 @@ class Outcome:
 
 
 class RunListener(Protocol):
-    """Who wants to know how a run goes. Every call comes on the main thread, from the event loop."""
+    """Receives the events of a run. Every call comes on the main thread, from the event loop."""
 
     def on_started(self, run: RunInfo) -> None:
         """The engine has begun; not called if it never does."""
 
     def on_progress(self, fraction: float, text: str) -> None:
-        """How much is done, 0 to 1, and what goes on: "Detecting slice 80 of 155, 4 s left"."""
+        """How much is done, 0 to 1, and the present step: "Detecting slice 80 of 155, 4 s left"."""
 
     def on_boxes(self, boxes: list[Message]) -> None:
         """The boxes of one slice, as the protocol has them: `id`, `slice`, `bounds`, `score`, `label`, `drawn`."""
@@ -107,11 +111,11 @@ class RunListener(Protocol):
         """The labels of these slices have just been written into the segmentation."""
 
     def on_finished(self, outcome: Outcome) -> None:
-        """The end, whatever it is; called exactly once for each run that was started."""
+        """The run has ended, however; called exactly once for each run that was started."""
 
 
 class SilentListener:
-    """A listener that listens to nothing: a base for those who want to know one thing only."""
+    """A listener that does nothing: a base class for those that need one event only."""
 
     def on_started(self, run: RunInfo) -> None: ...
 
@@ -127,7 +131,7 @@ class SilentListener:
 
 
 def finished(event: Message) -> Outcome:
-    """It went to its end; `concluded` adds the sentence once everything is written."""
+    """It finished; `concluded` adds the sentence once everything is written."""
     return Outcome("finished", "", report=event["report"], confidence=event["confidence"])
 
 
@@ -143,38 +147,51 @@ def concluded(outcome: Outcome, run: RunInfo | None, seconds: float, changed: in
     if outcome.status != "finished" or run is None:
         return outcome
     objects, millilitres = outcome.report["objects"], sum(outcome.report["volume_ml"].values())
-    result = f"{_count(objects, 'object')}, {millilitres:.1f} ml"
+    numbers = {"objects": objects, "volume": f"{millilitres:.1f}", "time": f"{seconds:.1f}"}
     if changed is not None:
-        done = f"{_count(changed, 'slice')} changed" if changed else "No slice changed"
-        message = f"{done}; the segmentation has {result} now ({seconds:.1f} s)."
+        message = f"{_changed(changed)} {_now(objects)}".format(changed=changed, **numbers)
+    elif objects == 1:
+        message = _("Found 1 object, {volume} ml, in {time} s.").format(**numbers)
     elif objects:
-        message = f"Found {result}, in {seconds:.1f} s."
+        message = _("Found {objects} objects, {volume} ml, in {time} s.").format(**numbers)
     else:
-        message = f"Nothing was found at a threshold of {run.threshold:g}; a lower one finds more."
+        message = _("Nothing was found with a min score of {score}; lower it to find more.")
+        message = message.format(score=f"{run.threshold:.2g}")
     return replace(outcome, message=message)
 
 
-def cancelled(slices: int, confidence: Sequence[Message] = ()) -> Outcome:
-    """Somebody pressed Cancel after so many slices."""
+def _changed(slices: int) -> str:
     if slices == 0:
-        message = "Cancelled before a slice was finished; nothing was changed."
+        return _("No slice changed.")
+    return _("1 slice changed.") if slices == 1 else _("{changed} slices changed.")
+
+
+def _now(objects: int) -> str:
+    if objects == 1:
+        return _("The segmentation now has 1 object, {volume} ml ({time} s).")
+    return _("The segmentation now has {objects} objects, {volume} ml ({time} s).")
+
+
+def cancelled(slices: int, confidence: Sequence[Message] = ()) -> Outcome:
+    """The user clicked Cancel after so many finished slices."""
+    if slices == 0:
+        message = _("Cancelled before a slice was finished; nothing was changed.")
+    elif slices == 1:
+        message = _("Cancelled; the finished slice is kept.")
     else:
-        message = f"Cancelled; {'the slice that was' if slices == 1 else f'the {slices} slices that were'} finished "
-        message += "is kept." if slices == 1 else "are kept."
+        message = _("Cancelled; the {slices} finished slices are kept.").format(slices=slices)
     return Outcome("cancelled", message, confidence=list(confidence))
 
 
 def failed(message: str, details: str = "") -> Outcome:
-    """It broke off."""
+    """It failed."""
     return Outcome("failed", message, details)
 
 
 def kept_by_hand(slices: int) -> str:
-    """A sentence on the slices that a run left as somebody had edited them; empty if there are none."""
+    """A sentence on the slices edited by hand that a run did not change; empty if there are none."""
     if slices == 0:
         return ""
-    return "1 slice edited by hand was kept." if slices == 1 else f"{slices} slices edited by hand were kept."
-
-
-def _count(number: int, one: str) -> str:
-    return f"{number} {one}{'' if number == 1 else 's'}"
+    if slices == 1:
+        return _("1 slice edited by hand was kept.")
+    return _("{slices} slices edited by hand were kept.").format(slices=slices)

@@ -1,4 +1,4 @@
-"""The buttons below the box table: what each would do now, or why it cannot."""
+"""The buttons below the box table: what each does now, or why it is disabled."""
 
 from __future__ import annotations
 
@@ -7,15 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import qt
-
-_IGNORE_TIP = (
-    "Do not prompt with the selected boxes (Delete). The object may still be tracked through their slices from its "
-    "other boxes; ignore all of them to leave the object out."
-)
-_IGNORE_OBJECT_TIP = "Leave the whole object out of the segmentation (Delete)."
-_USE_TIP = "Use the selected boxes again (Delete)."
-_ADD_TIP = "Add a box where you are looking, then drag it into place."
-_PROPAGATE_TIP = "Segment the ticked boxes again: only what has changed. Slices that were edited by hand are kept."
+from slicer.i18n import tr as _
 
 
 @dataclass(frozen=True)
@@ -23,13 +15,13 @@ class ButtonState:
     """What the buttons depend on.
 
     Attributes:
-        running: whether a run goes on.
+        running: whether a run is in progress.
         selected: how many boxes are selected.
         one_row: whether exactly one box's own row is selected.
         any_accepted: whether one of the selected boxes is accepted.
         why_not_add: why no box can be added; empty if one can.
         why_not_propagate: why nothing can be propagated; empty if it can.
-        why_propagate: why it makes sense although no box has changed; empty if there is no such reason.
+        why_propagate: why propagating makes sense although no box has changed; empty if there is no such reason.
         one_object: whether a whole object's row is selected.
     """
 
@@ -67,19 +59,31 @@ class BoxButtons:
         self._ui.addButton.setMenu(menu)
 
     def show(self, state: ButtonState) -> None:
-        """Makes the buttons say what they would do now."""
+        """Names, explains and enables the buttons for the present state."""
         ui, free = self._ui, not state.running
         taking_back = state.selected > 0 and not state.any_accepted
         ui.thresholdSlider.enabled = ui.thresholdResetButton.enabled = free
-        ui.rejectButton.text = "Use" if taking_back else "Ignore"
-        ignore_tip = _IGNORE_OBJECT_TIP if state.one_object else _IGNORE_TIP
-        ui.rejectButton.toolTip = _USE_TIP if taking_back else ignore_tip
+        ui.rejectButton.text = _("Use") if taking_back else _("Ignore")
+        ui.rejectButton.toolTip = _("Use the selected boxes again (Delete).") if taking_back else _ignore_tip(state)
         ui.rejectButton.enabled = free and state.selected > 0
         ui.editButton.enabled = ui.seedButton.enabled = free and state.one_row
         ui.addButton.enabled = free and not state.why_not_add
-        ui.addButton.toolTip = state.why_not_add or _ADD_TIP
+        ui.addButton.toolTip = state.why_not_add or _("Add a box where you are looking, then drag it into place.")
         ui.propagateButton.enabled = not state.why_not_propagate
-        ui.propagateButton.toolTip = state.why_not_propagate or state.why_propagate or _PROPAGATE_TIP
+        ui.propagateButton.toolTip = (
+            state.why_not_propagate
+            or state.why_propagate
+            or _("Segment the ticked boxes again: only what has changed. Slices that were edited by hand are kept.")
+        )
 
     def _adder(self, label: int) -> Callable[..., None]:
-        return lambda *_: self._on_add(label)
+        return lambda *_arguments: self._on_add(label)
+
+
+def _ignore_tip(state: ButtonState) -> str:
+    if state.one_object:
+        return _("Leave the whole object out of the segmentation (Delete).")
+    return _(
+        "Do not prompt with the selected boxes (Delete). The object may still be tracked through their slices from "
+        "its other boxes; ignore all of them to leave the object out."
+    )

@@ -11,7 +11,7 @@ import vtk
 
 from AutoMedSAMLib.scene.geometry import ijk_to_ras, shape_of
 
-_NAME = "AutoMedSAM box"
+_NAME = "AutoMedSAM box"  # no tr: the node is not listed anywhere
 _OUTLINE = 1.0
 # Faint enough to judge the voxels beneath.
 _FILL = 0.08
@@ -48,7 +48,7 @@ class BoxEditor:
         """Shows a box.
 
         Args:
-            volume: the volume node that the box lies in.
+            volume: the volume node that the box belongs to.
             axis: the slice axis in `(K, J, I)`.
             bounds: `i0, i1, j0, j1, k0, k1` in voxels, half-open.
             color: red, green and blue, 0 to 1.
@@ -84,7 +84,7 @@ class BoxEditor:
             scene.RemoveNode(node)
 
     def _create(self) -> None:
-        # Made outside the scene first: it must never be seen by a save or listed as a node of the person's own.
+        # Made outside the scene first: it must never be saved, or listed as one of the user's nodes.
         node = slicer.vtkMRMLMarkupsROINode()
         node.SetName(_NAME)
         node.SetSaveWithScene(False)
@@ -93,7 +93,7 @@ class BoxEditor:
         selection = slicer.app.applicationLogic().GetSelectionNode()
         place_class, place_id = selection.GetActivePlaceNodeClassName(), selection.GetActivePlaceNodeID()
         self._node = slicer.mrmlScene.AddNode(node)
-        # A new markup becomes the one that clicks are added to; a person's own stays that.
+        # A new markup becomes the one that clicks are added to; the user's own stays that.
         selection.SetActivePlaceNodeClassName(place_class)
         selection.SetActivePlaceNodeID(place_id)
         self._node.CreateDefaultDisplayNodes()
@@ -114,7 +114,7 @@ class BoxEditor:
         ]
 
     def _place(self) -> None:
-        """Puts the ROI where the bounds say; an ROI has mm along axes of its own, with a centre and a size."""
+        """Puts the ROI at the bounds; an ROI has mm along axes of its own, with a center and a size."""
         matrix, spacing = ijk_to_ras(self._volume), self._volume.GetSpacing()
         low, high = np.array(self._bounds[0::2]), np.array(self._bounds[1::2])
         center = (matrix @ [*((low + high) / 2 - 0.5), 1.0])[:3]

@@ -1,4 +1,4 @@
-"""Asks the engine which boxes belong together, a moment after the last change."""
+"""Links boxes to objects in the engine, a moment after the last change."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.box_table import BoxTable
 from AutoMedSAMLib.model.run import Message, RunRequest
-from AutoMedSAMLib.qt_timers import single_shot
+from AutoMedSAMLib.qt_timers import SingleShot
 
-# Long enough that a slider on its way asks once, short enough that nobody waits.
+# Long enough that a moving slider links once, short enough that nobody waits.
 _AFTER_MS = 100
 
 
@@ -32,7 +32,7 @@ class BoxLinker:
         show_status: Callable[[str], None],
     ) -> None:
         self._logic, self._link_input, self._on_linked, self._show_status = logic, question, on_linked, show_status
-        self._timer = single_shot(_AFTER_MS, self._ask)
+        self._timer = SingleShot(_AFTER_MS, self._ask)
 
     def link_soon(self) -> None:
         """Asks in a moment, once for all changes until then."""

@@ -1,4 +1,4 @@
-"""Where a box that a person adds is first put: where that person looks."""
+"""Where an added box is placed first: where the user is looking."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MIN_VOXELS = 2.0
 def place_of_new_box(
     volume: Any, axis: int, selection: BoxSelection, tree: BoxTree, label: int | None
 ) -> tuple[int, ObjectGroup | None, int | None, list[float] | tuple[float, ...] | None]:
-    """Where a box is added: between the boxes of the selected object if it has none there, else where one looks.
+    """Where to add a box: between the selected object's boxes if it has none there, else where the user is looking.
 
     Args:
         volume: the volume node.
@@ -57,10 +57,10 @@ def box_where_one_looks(volume: Any, axis: int) -> list[float] | None:
     Returns:
         `i0, i1, j0, j1, k0, k1` in voxels, half-open, within the volume; None without such a view.
     """
-    node = view_across(volume, axis)
-    if node is None:
+    node, at = view_across(volume, axis), current_slice(volume, axis)
+    if node is None or at is None:
         return None
-    at, counts = current_slice(volume, axis), np.array(shape_of(volume)[::-1], float)
+    counts = np.array(shape_of(volume)[::-1], float)
     low, high = _visible(volume, node, counts)
     across = 2 - axis
     within = [n for n in range(3) if n != across]

@@ -1,4 +1,4 @@
-"""The volume that the box table lies in, and the segments that show it: are they still there, and still its own?"""
+"""The volume and the segmentation of the box table, and whether the segments still show that table."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from AutoMedSAMLib.model.box_table import BoxTable
 from AutoMedSAMLib.model.bundle_info import Model
-from AutoMedSAMLib.qt_timers import single_shot
+from AutoMedSAMLib.qt_timers import SingleShot
 from AutoMedSAMLib.scene.parameters import Parameters
 from AutoMedSAMLib.scene.segment_ownership import managed_segments
 
@@ -27,13 +28,13 @@ class BoxResult:
 
     def __init__(self, parameters: Parameters, on_changed: Callable[[], None]) -> None:
         self._parameters = parameters
-        self._changed_soon = single_shot(0, on_changed)
+        self._changed_soon = SingleShot(0, on_changed)
         self._watched: Any = None
         self._tags: list[int] = []
 
     @property
     def volume(self) -> Any:
-        """The volume that the boxes lie in; None if there is none, or if it was removed."""
+        """The volume that the boxes belong to; None if there is none, or if it was removed."""
         volume = self._parameters.node.GetNodeReference(_VOLUME_ROLE)
         return volume if volume is not None and volume.GetImageData() is not None else None
 
@@ -49,7 +50,7 @@ class BoxResult:
         return node.GetNodeReferenceID(_VOLUME_ROLE), node.GetNodeReferenceID(_SEGMENTATION_ROLE)
 
     def refer(self, volume_id: str | None, segmentation_id: str | None) -> None:
-        """Says which volume and segmentation the table has from now on; a node that is gone counts as none."""
+        """Sets the table's volume and segmentation; a node that was removed counts as none."""
         node, scene = self._parameters.node, slicer.mrmlScene
         with slicer.util.NodeModify(node):
             for role, wanted in ((_VOLUME_ROLE, volume_id), (_SEGMENTATION_ROLE, segmentation_id)):
@@ -83,10 +84,10 @@ class BoxResult:
         """Why the segments do not show what was last segmented from this table; empty if they do."""
         volume, segmentation = self.volume, self.segmentation
         if segmentation is None:
-            return "The segmentation of these boxes was deleted: this makes it anew."
+            return _("The segmentation of these boxes was deleted: this makes it again.")
         found = managed_segments(segmentation, model.name, volume, by_name=True)
         if any(label["value"] not in found for label in model.segments):
-            return "A segment of this result was deleted: this makes it anew."
+            return _("A segment of this result was deleted: this makes it again.")
         if table.run and any(own.run != table.run for own in found.values()):
-            return "The segments show another result by now: this writes that of these boxes into them."
+            return _("The segments now show another result: this writes the result of these boxes into them.")
         return ""

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 from AutoMedSAMLib.model.box_history import BoxHistory, BoxState
 
 
 class BoxSteps:
-    """Joins a `BoxHistory` with its buttons and keys.
+    """Connects a `BoxHistory` with its buttons and keys.
 
     Args:
         ui: the panel's widgets by name.
@@ -53,12 +54,13 @@ class BoxSteps:
 
     def show(self, enabled: bool) -> None:
         """Enables the buttons where there is a step, and names it."""
-        for button, word, name, keys in (
-            (self._ui.undoStepButton, "Undo", self._history.undo_name, "Ctrl+Z"),
-            (self._ui.redoStepButton, "Redo", self._history.redo_name, "Ctrl+Shift+Z"),
-        ):
-            button.enabled = enabled and bool(name)
-            button.toolTip = f"{word}: {name} ({keys})" if name else f"{word} a step of the box table ({keys})"
+        undo, redo = self._history.undo_name, self._history.redo_name
+        self._ui.undoStepButton.enabled = enabled and bool(undo)
+        self._ui.redoStepButton.enabled = enabled and bool(redo)
+        undo_tip = _("Undo: {step} (Ctrl+Z)") if undo else _("Undo a step of the box table (Ctrl+Z)")
+        redo_tip = _("Redo: {step} (Ctrl+Shift+Z)") if redo else _("Redo a step of the box table (Ctrl+Shift+Z)")
+        self._ui.undoStepButton.toolTip = undo_tip.format(step=undo)
+        self._ui.redoStepButton.toolTip = redo_tip.format(step=redo)
 
     def _move(self, step: Callable[[BoxState], BoxState | None]) -> None:
         state = step(self._state())

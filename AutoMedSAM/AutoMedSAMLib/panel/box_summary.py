@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from AutoMedSAMLib.model.box_table import BoxTable
+from slicer.i18n import tr as _
 
-_EMPTY = "Click Apply: the boxes that the model finds appear here. Then untick, edit or add boxes and propagate again."
+from AutoMedSAMLib.model.box_table import BoxTable
 
 
 def summary(table: BoxTable, incoming: BoxTable | None) -> str:
@@ -16,16 +16,21 @@ def summary(table: BoxTable, incoming: BoxTable | None) -> str:
     """
     if incoming is not None:
         listed = incoming.unassigned()
-        found = _count(0 if listed is None else len(listed.boxes), "box", "boxes")
-        return f"{found} found so far, not grouped yet."
+        found = 0 if listed is None else len(listed.boxes)
+        if found == 1:
+            return _("1 box found so far, not grouped yet.")
+        return _("{boxes} boxes found so far, not grouped yet.").format(boxes=found)
     if not len(table):
-        return _EMPTY
+        return _(
+            "Click Apply: the boxes that the model finds appear here. Then untick, edit or add boxes and propagate "
+            "again."
+        )
     objects = table.objects()
     unassigned = table.unassigned(objects)
     accepted = [len(group.accepted) for group in objects if group.accepted]
     shown = sum(len(group.boxes) for group in [*objects, *([unassigned] if unassigned else [])])
-    text = f"{_count(len(accepted), 'object')} from {_count(sum(accepted), 'box', 'boxes')}"
-    return text + (f"; {shown - sum(accepted)} not used." if shown > sum(accepted) else ".")
+    numbers = {"objects": len(accepted), "boxes": sum(accepted), "unused": shown - sum(accepted)}
+    return _counts(len(accepted) == 1, sum(accepted) == 1, shown > sum(accepted)).format(**numbers)
 
 
 def why_not_propagate(table: BoxTable, is_ready: bool, is_foreign: bool, is_stale: bool) -> str:
@@ -38,15 +43,22 @@ def why_not_propagate(table: BoxTable, is_ready: bool, is_foreign: bool, is_stal
         is_stale: Whether the segments do not show what was last segmented.
     """
     if not len(table):
-        return "Click Apply first."
+        return _("Click Apply first.")
     if not is_ready:
-        return "Choose a model and a volume first."
+        return _("Choose a model and a volume first.")
     if is_foreign:
-        return "These boxes belong to another volume or model: choose that again, or click Apply for this one."
+        return _("These boxes belong to another volume or model: choose that again, or click Apply for this one.")
     if table.needs_propagation or is_stale:
         return ""
-    return "The segmentation shows these boxes already: change one first."
+    return _("The segmentation shows these boxes already: change one first.")
 
 
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
+def _counts(one_object: bool, one_box: bool, some_unused: bool) -> str:
+    if one_object and one_box:
+        some, none = _("1 object from 1 box; {unused} not used."), _("1 object from 1 box.")
+    elif one_object:
+        some, none = _("1 object from {boxes} boxes; {unused} not used."), _("1 object from {boxes} boxes.")
+    else:
+        some = _("{objects} objects from {boxes} boxes; {unused} not used.")
+        none = _("{objects} objects from {boxes} boxes.")
+    return some if some_unused else none

@@ -1,4 +1,4 @@
-"""The box table as a person sees it: a tree of objects and their boxes."""
+"""The box table on the screen: a tree of objects and their boxes."""
 
 from __future__ import annotations
 
@@ -6,28 +6,17 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 from AutoMedSAMLib.model.box_record import BoxRecord, ObjectGroup
 from AutoMedSAMLib.model.box_table import BoxTable
 
 SLICE, LABEL, SCORE, NOTE, ACCEPTED = range(5)
-_HEADERS = ("Slice", "Label", "Score", "Note", "Used")
-_TIPS = (
-    "Click a row: the slice views go there.",
-    "The segment that the box belongs to.",
-    "How certain the detector is, from 0 to 1; an object's is that of its best box. Boxes drawn by hand have none: "
-    "they are used wherever the slider stands.",
-    "seed: the object is tracked up and down from here.\ndrawn: drawn, moved or confirmed by hand.\n"
-    "ignored: found, but not used.\ngap: no box here; the object is tracked without one.",
-    "Ticked boxes prompt the segmentation. Untick what is no lesion, then click Propagate again.",
-)
 _BOX_ID = qt.Qt.UserRole
 _SLICE = qt.Qt.UserRole + 1
 _KEY = qt.Qt.UserRole + 2
 _LOOSE = -1
 _SWATCH = 11
-# The label takes what is left. The first column has the tree's branches too.
-_WIDEST = ((SLICE, "Object 10 > "), (SCORE, "Score"), (NOTE, "100-155 >"), (ACCEPTED, "Used  "))
 _PADDING = 10
 
 
@@ -36,7 +25,7 @@ class BoxTree:
 
     Args:
         tree: the QTreeWidget.
-        on_selected: called when a person selects other rows, or clicks the selected one again.
+        on_selected: called when the user selects other rows, or clicks the selected one again.
         on_ticked: called with the ids of the boxes and whether they are now accepted.
     """
 
@@ -47,7 +36,7 @@ class BoxTree:
         self._segments: dict[int, dict[str, Any]] = {}
         self._swatches: dict[int, Any] = {}
         self._rejected: frozenset[int] = frozenset()
-        # Whether a person opened or closed a group, by one of its boxes.
+        # Whether the user opened or closed a group, by one of its boxes.
         self._open: dict[int, bool] = {}
         self._pale = tree.palette.brush(qt.QPalette.Disabled, qt.QPalette.Text)
         self._prepare()
@@ -156,31 +145,42 @@ class BoxTree:
         if len(items) == 1 and self._id_of(items[0]) == box.id:
             blocked = self._tree.blockSignals(True)
             items[0].setText(SCORE, "")
-            if items[0].text(NOTE) in ("", "ignored"):
-                items[0].setText(NOTE, "drawn")
+            if items[0].text(NOTE) in ("", _("ignored")):
+                items[0].setText(NOTE, _("drawn"))
             self._tree.blockSignals(blocked)
 
     def _prepare(self) -> None:
         tree = self._tree
-        tree.setColumnCount(len(_HEADERS))
-        tree.setHeaderLabels(list(_HEADERS))
-        for column, tip in enumerate(_TIPS):
+        headers = [_("Slice"), _("Label"), _("Score"), _("Note"), _("Used")]
+        tree.setColumnCount(len(headers))
+        tree.setHeaderLabels(headers)
+        for column, tip in enumerate(_header_tips()):
             tree.headerItem().setToolTip(column, tip)
+        # Names of a model's labels differ at their ends: "Hippocampus, anterior" and "Hippocampus, posterior".
+        tree.setTextElideMode(qt.Qt.ElideLeft)
         header = tree.header()
         header.setStretchLastSection(False)
-        for column in range(len(_HEADERS)):
+        for column in range(len(headers)):
             mode = qt.QHeaderView.Stretch if column == LABEL else qt.QHeaderView.Interactive
             header.setSectionResizeMode(column, mode)
         metrics = tree.fontMetrics()
-        for column, widest in _WIDEST:
-            header.resizeSection(column, metrics.boundingRect(widest).width() + _PADDING)
+        # The label takes what is left. The first column has the tree's branches too.
+        widest = {
+            SLICE: _("Object {number}").format(number=10) + " > ",
+            SCORE: headers[SCORE],
+            NOTE: "100-155 >",
+            ACCEPTED: headers[ACCEPTED] + "  ",
+        }
+        for column, text in widest.items():
+            header.resizeSection(column, metrics.boundingRect(text).width() + _PADDING)
         tree.sortByColumn(SLICE, qt.Qt.AscendingOrder)
 
     def _group_item(self, group: ObjectGroup, count: int, detecting: bool) -> Any:
         item = qt.QTreeWidgetItem()
         # Numbers as wide as the widest, so that the tenth object comes after the second when sorted as text.
         number = f"{group.number:>{len(str(count))}}"
-        item.setText(SLICE, f"Object {number}" if group.number else "Found" if detecting else "Other boxes")
+        loose = _("Found") if detecting else _("Other boxes")
+        item.setText(SLICE, _("Object {number}").format(number=number) if group.number else loose)
         font = item.font(SLICE)
         font.setBold(True)
         for column in (SLICE, LABEL, SCORE):
@@ -200,7 +200,7 @@ class BoxTree:
         item.setCheckState(ACCEPTED, states[(len(group.accepted) > 0) + (rejected == 0)])
         if not group.number:
             item.setToolTip(
-                SLICE, "Boxes that make up no object: too short, too uncertain or ignored. Tick one to use it."
+                SLICE, _("Boxes outside any object: too few, too low a score, or ignored. Tick one to use it.")
             )
         return item
 
@@ -209,7 +209,8 @@ class BoxTree:
         item.setData(SLICE, qt.Qt.DisplayRole, box.slice)
         item.setData(SLICE, _BOX_ID, box.id)
         item.setData(SLICE, _SLICE, box.slice)
-        self._set_label(item, box.label)
+        # One name for all would only be repeated in each row.
+        self._set_label(item, box.label, named=len(self._segments) > 1)
         item.setText(SCORE, _score(None if box.drawn else box.score))
         if detecting:
             return item
@@ -217,9 +218,9 @@ class BoxTree:
         if not accepted:
             for column in (SLICE, LABEL, SCORE, NOTE):
                 item.setForeground(column, self._pale)
-        notes = ["seed"] if accepted and box.slice == group.seed else []
-        notes += ["drawn"] if box.drawn else []
-        notes += ["ignored"] if box.id in self._rejected else []
+        notes = [_("seed")] if accepted and box.slice == group.seed else []
+        notes += [_("drawn")] if box.drawn else []
+        notes += [_("ignored")] if box.id in self._rejected else []
         if notes:
             item.setText(NOTE, ", ".join(notes))
         item.setCheckState(ACCEPTED, qt.Qt.Checked if accepted else qt.Qt.Unchecked)
@@ -230,20 +231,22 @@ class BoxTree:
         item = qt.QTreeWidgetItem()
         item.setData(SLICE, qt.Qt.DisplayRole, first)
         item.setData(SLICE, _SLICE, first)
-        item.setText(LABEL, "no box")
-        item.setText(NOTE, f"gap to {last}" if last > first else "gap")
+        item.setText(LABEL, _("no box"))
+        item.setText(NOTE, _("gap to {slice}").format(slice=last) if last > first else _("gap"))
         font = item.font(LABEL)
         font.setItalic(True)
         item.setFont(LABEL, font)
         item.setFont(NOTE, font)
-        tip = f"Object {group.number} has no box here: it is tracked without one. Click Add to draw one."
+        tip = _("Object {number} has no box here: it is tracked without one. Click Add to draw one.")
+        tip = tip.format(number=group.number)
         for column in (SLICE, LABEL, NOTE):
             item.setToolTip(column, tip)
         return item
 
-    def _set_label(self, item: Any, label: int) -> None:
+    def _set_label(self, item: Any, label: int, *, named: bool = True) -> None:
         if label in self._segments:
-            item.setText(LABEL, self._segments[label]["name"])
+            if named:
+                item.setText(LABEL, self._segments[label]["name"])
             item.setToolTip(LABEL, self._segments[label]["name"])
             item.setIcon(LABEL, self._swatches[label])
 
@@ -274,7 +277,7 @@ class BoxTree:
 
 
 def _keys(group: ObjectGroup) -> list[int]:
-    """What may name a group: its boxes, so that it is known again when some of them have left it."""
+    """Keys of a group: its boxes, so that it is recognized when some of them have left it."""
     return [box.id for box in group.boxes] if group.number else [_LOOSE]
 
 
@@ -290,9 +293,27 @@ def _span(group: ObjectGroup) -> str:
 
 
 def _span_in_words(group: ObjectGroup) -> str:
-    missing: Sequence[str] = [f"{first} to {last}" if last > first else str(first) for first, last in group.gaps]
-    words = f"Slices {group.first} to {group.last}" if group.number else ""
-    return words + (f"; no box on {', '.join(missing)}" if missing else "")
+    if not group.number:
+        return ""
+    missing = ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in group.gaps)
+    text = _("Slices {first} to {last}; no box on {missing}") if missing else _("Slices {first} to {last}")
+    return text.format(first=group.first, last=group.last, missing=missing)
+
+
+def _header_tips() -> list[str]:
+    return [
+        _("Click a row: the slice views go there."),
+        _("The segment that the box belongs to."),
+        _(
+            "The detector's score, from 0 to 1; an object's is that of its best box. Boxes drawn by hand have none: "
+            "they are used whatever the min score."
+        ),
+        _(
+            "seed: the object is tracked up and down from here.\ndrawn: drawn, moved or confirmed by hand.\n"
+            "ignored: found, but not used.\ngap: no box here; the object is tracked without one."
+        ),
+        _("Ticked boxes prompt the segmentation. Untick what is not a lesion, then click Propagate again."),
+    ]
 
 
 def _swatch(color: Sequence[float]) -> Any:

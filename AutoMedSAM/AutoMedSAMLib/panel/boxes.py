@@ -1,13 +1,14 @@
-"""The Boxes part of the panel: what was found, a person's corrections, and what is then segmented again."""
+"""The Boxes part of the panel: what was found, the user's corrections, and what is then segmented again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from dataclasses import replace
 from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from AutoMedSAMLib.model.box_history import BoxState
 from AutoMedSAMLib.model.box_table import BoxTable
@@ -22,56 +23,46 @@ from AutoMedSAMLib.panel.box_result import BoxResult
 from AutoMedSAMLib.panel.box_steps import BoxSteps
 from AutoMedSAMLib.panel.box_summary import summary, why_not_propagate
 from AutoMedSAMLib.panel.box_tree import BoxSelection, BoxTree
+from AutoMedSAMLib.panel.calls import PanelCalls
 from AutoMedSAMLib.panel.threshold_slider import ThresholdSlider
-from AutoMedSAMLib.qt_timers import single_shot
+from AutoMedSAMLib.qt_timers import SingleShot
 from AutoMedSAMLib.scene import slice_views
 from AutoMedSAMLib.scene.parameters import Parameters
+from AutoMedSAMLib.scene.planes import display_name
 
 _PLAIN = (1.0, 0.85, 0.2)
 
 
 class BoxesPanel:
-    """Joins the box table, its tree, the box in the slice views and the confidence slider.
+    """Connects the box table, its tree, the box in the slice views and the score slider.
 
     Args:
         ui: the panel's widgets by name.
         parameters: where the table and the threshold are kept.
         logic: what links boxes; an `AutoMedSAMLogic`.
-        request: what a run would be asked for now; None while something is missing.
-        propagate: starts a run over these boxes and tracklets.
-        show_status: shows a sentence in the status line.
-        on_replaced: called after the table has become another: by a run, by undo, with another scene.
+        calls: the rest of the panel.
     """
 
-    def __init__(
-        self,
-        ui: Any,
-        parameters: Parameters,
-        logic: Any,
-        request: Callable[[], RunRequest | None],
-        propagate: Callable[[RunRequest, list[Message], list[Message]], None],
-        show_status: Callable[[str], None],
-        on_replaced: Callable[[], None],
-    ) -> None:
+    def __init__(self, ui: Any, parameters: Parameters, logic: Any, calls: PanelCalls) -> None:
         self._ui, self._parameters, self._logic = ui, parameters, logic
-        self._request, self._propagate = request, propagate
-        self._show_status, self._on_replaced = show_status, on_replaced
+        self._request, self._propagate = calls.request, calls.propagate
+        self._show_status, self._on_replaced = calls.show_status, calls.on_replaced
         self._model: Model | None = None
         self._text = ""
         self._running = self._dragging = False
         self.table = BoxTable()
         # The table of a run that has not linked its boxes yet, with its volume and segmentation.
         self._incoming: BoxState | None = None
-        self._result = BoxResult(parameters, self._update_buttons)
+        self._result = BoxResult(parameters, self.update_buttons)
         self.tree = BoxTree(ui.boxTree, self._on_selected, self._on_ticked)
         self._selection = BoxSelection(self.tree, lambda: self._shown)
         self._buttons = BoxButtons(ui, self._on_add)
         self.editor = BoxEditor(self._on_box_moved, self._on_box_dropped)
         self.steps = BoxSteps(ui, self.state, self._restore)
-        # Ticks arrive from within the tree's own events, where it must not be filled anew.
-        self._refresh_soon = single_shot(0, self.refresh)
+        # Ticks arrive from within the tree's own events, where it must not be refilled.
+        self._refresh_soon = SingleShot(0, self.refresh)
         self._slider = ThresholdSlider(ui, parameters, lambda: self.table, self.steps, self._link_and_refresh)
-        self._linker = BoxLinker(logic, self._link_input, self._on_linked, show_status)
+        self._linker = BoxLinker(logic, self._link_input, self._on_linked, calls.show_status)
         self._connect()
         self.refresh()
 
@@ -79,7 +70,7 @@ class BoxesPanel:
 
     @property
     def volume(self) -> Any:
-        """The volume that the boxes lie in; None if there is none, or if it was removed."""
+        """The volume that the boxes belong to; None if there is none, or if it was removed."""
         return self._result.volume
 
     def state(self) -> BoxState:
@@ -107,9 +98,10 @@ class BoxesPanel:
             return False
         try:
             self.table = BoxTable.from_text(text)
-        except ValueError as error:
+        except ValueError:
+            logging.exception("AutoMedSAM: the box table of this scene cannot be read")
             self.table = BoxTable()
-            self._show_status(str(error))
+            self._show_status(_("The box table of this scene cannot be read: click Apply to make it again."))
         self._text = text
         self.steps.clear()
         self._result.watch()
@@ -127,7 +119,7 @@ class BoxesPanel:
         self.refresh()
 
     def start(self, run: RunInfo) -> None:
-        """A run begins that looks for boxes: its table replaces the present one when its boxes are linked."""
+        """A run with detection begins: its table replaces the present one when its boxes are linked."""
         self.hide_box()
         request = run.request
         table = BoxTable(run.axis, run.plane, run.slices, request.model.hash, run.threshold)
@@ -144,7 +136,7 @@ class BoxesPanel:
                 self._refresh_soon.start()
 
     def receive_tracklets(self, tracklets: list[Message]) -> bool:
-        """Takes in which boxes make up which object; returns whether the run's table is shown from now on."""
+        """Sets which boxes make up which object; returns whether the run's table is shown from now on."""
         incoming, self._incoming = self._incoming, None
         if incoming is not None:
             self.table = incoming.table
@@ -154,12 +146,12 @@ class BoxesPanel:
         return incoming is not None
 
     def set_running(self, running: bool) -> None:
-        """While a run goes on, the boxes are not changed."""
+        """While a run is in progress, the boxes cannot be changed."""
         self._running = running
         if running:
             self._linker.stop()
             self._ui.editButton.checked = False
-        self._update_buttons()
+        self.update_buttons()
 
     def finish(self, outcome: Outcome, run: RunInfo, before: BoxState, wrote: bool) -> None:
         """A run is over: what was segmented is noted, and saved.
@@ -184,11 +176,11 @@ class BoxesPanel:
 
     def undo_run(self, before: BoxState) -> None:
         """The last run was taken back from the segmentation: the table of before it comes back, as one more step."""
-        self.steps.note("Undo run")
+        self.steps.note(_("Undo run"))
         self._take(before)
 
     def show_best(self) -> None:
-        """Goes to the surest object, unless the views show one already."""
+        """Goes to the object of the highest score, unless the views show one already."""
         volume = self.volume
         at = None if volume is None else slice_views.current_slice(volume, self.table.axis)
         best = self.table.best_box(at)
@@ -202,7 +194,7 @@ class BoxesPanel:
         self.editor.hide()
 
     def stop(self) -> None:
-        """Nothing comes from here any more."""
+        """Stops for good."""
         self._refresh_soon.stop()
         self._linker.stop()
         self._result.stop()
@@ -210,13 +202,28 @@ class BoxesPanel:
         self.editor.hide()
 
     def refresh(self) -> None:
-        """Fills the tree and says how many there are."""
+        """Fills the tree and updates the line below it."""
         self.tree.fill(self._shown, detecting=self._shown is not self.table)
         incoming = None if self._incoming is None else self._incoming.table
         self._ui.boxHintLabel.text = summary(self.table, incoming)
-        self._update_buttons()
+        self.update_buttons()
 
-    # From a person
+    def update_buttons(self) -> None:
+        """Enables the buttons for the present choice of volume and model, and explains them."""
+        self.steps.show(enabled=not self._running)
+        state = ButtonState(
+            running=self._running,
+            selected=len(self._selection.ids()),
+            one_row=self.tree.selected_box() is not None,
+            any_accepted=self._selection.any_accepted(),
+            why_not_add="" if self.volume is not None and self._model else _("Click Apply first."),
+            why_not_propagate=self._why_not_propagate(),
+            why_propagate=self._why_propagate(),
+            one_object=self.tree.is_object_selected(),
+        )
+        self._buttons.show(state)
+
+    # From the user
 
     def _connect(self) -> None:
         ui = self._ui
@@ -229,13 +236,13 @@ class BoxesPanel:
         ui.propagateButton.connect("clicked(bool)", lambda *_: self._on_propagate())
 
     def _on_selected(self) -> None:
-        volume, box = self.volume, self._selection.box()
+        volume, box, at = self.volume, self._selection.box(), self.tree.selected_slice()
         if volume is not None and box is not None:
             slice_views.jump_to_box(volume, box.bounds, self.table.axis)
-        elif volume is not None and self.tree.selected_slice() is not None:
-            slice_views.jump_to_slice(volume, self.table.axis, self.tree.selected_slice())
+        elif volume is not None and at is not None:
+            slice_views.jump_to_slice(volume, self.table.axis, at)
         self._show_selected()
-        self._update_buttons()
+        self.update_buttons()
 
     def _on_ticked(self, ids: list[int], accepted: bool) -> None:
         if not self._running:
@@ -247,7 +254,7 @@ class BoxesPanel:
         self.refresh()
 
     def _change(self, ids: list[int], accepted: bool) -> None:
-        self.steps.note("use" if accepted else "ignore")
+        self.steps.note(_("use") if accepted else _("ignore"))
         if accepted:
             self.table.accept(ids)
             self._linker.link_soon()
@@ -259,11 +266,11 @@ class BoxesPanel:
         box = self._selection.box()
         if box is not None:
             if not self._dragging:
-                self.steps.note("edit")
+                self.steps.note(_("edit"))
                 self._dragging = True
             self.table.edit(box.id, bounds)
             self.tree.show_bounds_changed(self.table[box.id])
-            self._update_buttons()
+            self.update_buttons()
 
     def _on_box_dropped(self) -> None:
         self._dragging = False
@@ -272,7 +279,7 @@ class BoxesPanel:
     def _on_seed(self) -> None:
         box_id = self.tree.selected_box()
         if box_id is not None:
-            self.steps.note("start slice")
+            self.steps.note(_("seed"))
             self.table.choose_seed(box_id)
             self._save()
             self.refresh()
@@ -284,9 +291,10 @@ class BoxesPanel:
         label, group, at, bounds = place_of_new_box(volume, self.table.axis, self._selection, self.tree, label)
         label = label or self._model.segments[0]["value"]
         if bounds is None or at is None:
-            self._show_status(f"Open a view of {self.table.plane} slices first, then add the box there.")
+            message = _("Open a view of {plane} slices first, then add the box there.")
+            self._show_status(message.format(plane=display_name(self.table.plane)))
             return
-        self.steps.note("add")
+        self.steps.note(_("add"))
         box = self.table.add(at, bounds, label, group)
         self._save()
         self._linker.link_soon()
@@ -370,29 +378,15 @@ class BoxesPanel:
         editing = bool(self._ui.editButton.checked) and self.tree.selected_box() is not None
         self.editor.show(volume, self.table.axis, box.bounds, color, editing)
 
-    def _update_buttons(self) -> None:
-        self.steps.show(enabled=not self._running)
-        state = ButtonState(
-            running=self._running,
-            selected=len(self._selection.ids()),
-            one_row=self.tree.selected_box() is not None,
-            any_accepted=self._selection.any_accepted(),
-            why_not_add="" if self.volume is not None and self._model else "Click Apply first.",
-            why_not_propagate=self._why_not_propagate(),
-            why_propagate=self._why_propagate(),
-            one_object=self.tree.is_object_selected(),
-        )
-        self._buttons.show(state)
-
     def _why_not_propagate(self) -> str:
         if self._running:
-            return "Wait until the run is over, or cancel it."
+            return _("Wait until the run is finished, or cancel it.")
         request = self._request()
         foreign = request is not None and self._is_from_other_run(request)
         return why_not_propagate(self.table, request is not None, foreign, bool(self._why_propagate()))
 
     def _why_propagate(self) -> str:
-        """Why it makes sense although no box has changed; empty if it does not, or if one has."""
+        """Why propagating makes sense although no box has changed; empty if it does not, or if one has."""
         if self._model is None or self.volume is None or not self.table.was_segmented or self.table.needs_propagation:
             return ""
         return self._result.why_stale(self.table, self._model)

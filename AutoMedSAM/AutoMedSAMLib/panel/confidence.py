@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from slicer.i18n import tr as _
+
 from AutoMedSAMLib.model.box_table import BoxTable
 from AutoMedSAMLib.panel.confidence_strip import ConfidenceStrip
 from AutoMedSAMLib.scene import slice_views
 
-_NEXT_OF = "Next of {} uncertain"
-
 
 class ConfidencePanel:
-    """Joins the strip with the slice views.
+    """Connects the strip with the slice views.
 
     Args:
         ui: the panel's widgets by name.
         table: gives the box table as it is now.
         volume: gives the volume that it belongs to, or None.
         show_status: shows a sentence in the status line.
-        unsay: takes a sentence back, if it is still shown.
+        clear_status: clears the status line, if it still shows this sentence.
     """
 
     def __init__(
@@ -29,17 +29,18 @@ class ConfidencePanel:
         table: Callable[[], BoxTable],
         volume: Callable[[], Any],
         show_status: Callable[[str], None],
-        unsay: Callable[[str], None],
+        clear_status: Callable[[str], None],
     ) -> None:
-        self._ui, self._table, self._volume, self._show_status, self._unsay = ui, table, volume, show_status, unsay
+        self._ui, self._table, self._volume = ui, table, volume
+        self._show_status, self._clear_status = show_status, clear_status
         # The slice that the status line describes, until another is looked at.
         self._described: int | None = None
         self._sentence = ""
         self.strip = ConfidenceStrip(ui.stripLabel, self._go_to)
         self._views = slice_views.ViewObserver(self._show_current)
         ui.uncertainButton.connect("clicked(bool)", lambda *_: self._on_next())
-        # The strip beside it keeps its width, whatever the button counts.
-        ui.uncertainButton.text = _NEXT_OF.format(888)
+        # The strip beside it keeps its width, whatever number the button shows.
+        ui.uncertainButton.text = _next_of(888)
         ui.uncertainButton.minimumWidth = ui.uncertainButton.sizeHint.width()
         self.update()
 
@@ -50,11 +51,11 @@ class ConfidencePanel:
         self.strip.show_confidence(table.confidence, _boxed_slices(table))
         count = len(self.strip.uncertain)
         self._ui.uncertainButton.enabled = count > 0
-        self._ui.uncertainButton.text = _NEXT_OF.format(count) if count > 1 else "Next uncertain slice"
+        self._ui.uncertainButton.text = _next_of(count) if count > 1 else _("Next uncertain slice")
         self._show_current()
 
     def mark_written(self, slices: list[int]) -> None:
-        """Shows that these slices have been segmented just now."""
+        """Shows that these slices were segmented just now."""
         self.strip.mark_written(slices)
 
     def watch(self) -> None:
@@ -67,7 +68,7 @@ class ConfidencePanel:
         self._views.stop()
 
     def stop(self) -> None:
-        """Nothing comes from here any more."""
+        """Stops for good."""
         self._views.stop()
         self.strip.stop()
 
@@ -77,7 +78,7 @@ class ConfidencePanel:
         current = slice_views.current_slice(volume, table.axis) if known else None
         self.strip.show_current(current)
         if self._described is not None and current != self._described:
-            self._unsay(self._sentence)
+            self._clear_status(self._sentence)
             self._described = None
 
     def _go_to(self, slice_index: int) -> None:
@@ -91,6 +92,10 @@ class ConfidencePanel:
             self._go_to(index)
             self._described, self._sentence = index, self.strip.describe(index) + "."
             self._show_status(self._sentence)
+
+
+def _next_of(count: int) -> str:
+    return _("Next of {count} uncertain").format(count=count)
 
 
 def _boxed_slices(table: BoxTable) -> set[int]:

@@ -1,4 +1,4 @@
-"""The confidence strip: how sure the result is on each slice, along the volume; a click goes to that slice."""
+"""The confidence strip: the result's confidence on each slice, along the volume; a click goes to that slice."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
-# Under this, detector and mask disagree so much that the slice deserves a look; the engine's own limit.
+# Below this, box and mask disagree so much that the slice should be checked; the engine's own limit.
 LOW_CONFIDENCE = 0.5
 
-_EMPTY = "Confidence, slice by slice"
 _SURE = "#2f9e8f"
 _UNCERTAIN = "#e8710a"
 # The bar within an uncertain slice.
 _UNCERTAIN_BAR = "#7a3600"
 # How much of a colour is left beneath the hatch in it, of 255; the lines alone would not be seen on two pixels.
 _PALE = 80
-_NO_BOX = "no box on this slice"
 
 # Below the bars, in pixels: the slice numbers, and what the colours mean.
 _TICKS, _LEGEND = 14, 14
@@ -60,7 +59,7 @@ class ConfidenceStrip:
         self.draw()
 
     def mark_written(self, slices: Iterable[int]) -> None:
-        """Shows that these slices have been segmented; how sure they are is not known yet."""
+        """Shows that these slices were segmented; their confidence is not known yet."""
         self._written.update(slices)
         self.draw()
 
@@ -85,7 +84,7 @@ class ConfidenceStrip:
 
     @property
     def uncertain(self) -> list[int]:
-        """The slices that deserve a look, ascending."""
+        """The slices that should be checked, ascending."""
         return sorted(index for index, confidence in self._confidence.items() if confidence < LOW_CONFIDENCE)
 
     def next_uncertain(self) -> int | None:
@@ -97,9 +96,14 @@ class ConfidenceStrip:
     def describe(self, slice_index: int) -> str:
         """A slice in words, for the tool tip and the status line."""
         if slice_index not in self._confidence:
-            return f"Slice {slice_index}: nothing segmented"
-        reason = self._reasons[slice_index] or ("" if slice_index in self._boxed else _NO_BOX)
-        return f"Slice {slice_index}: confidence {self._confidence[slice_index]:.0%}{', ' + reason if reason else ''}"
+            return _("Slice {slice}: nothing segmented").format(slice=slice_index)
+        reason = self._reasons[slice_index] or ("" if slice_index in self._boxed else _("no box on this slice"))
+        text = (
+            _("Slice {slice}: confidence {confidence}, {reason}")
+            if reason
+            else _("Slice {slice}: confidence {confidence}")
+        )
+        return text.format(slice=slice_index, confidence=f"{self._confidence[slice_index]:.0%}", reason=reason)
 
     @property
     def bars_height(self) -> int:
@@ -146,36 +150,43 @@ class ConfidenceStrip:
     def _draw_bars(self, painter: Any, width: int, height: int) -> None:
         if self._last < self._first:
             painter.setPen(self._label.palette.color(qt.QPalette.Disabled, qt.QPalette.Text))
-            painter.drawText(0, 0, width, height, int(qt.Qt.AlignCenter), _EMPTY)
+            painter.drawText(0, 0, width, height, int(qt.Qt.AlignCenter), _("Confidence, slice by slice"))
             return
-
-        def bar(index: int, share: float) -> tuple[int, int, int, int]:
-            left, thick = self._place(index, width)
-            tall = max(round(share * (height - 6)), 2)
-            return left, height - 2 - tall, thick, tall
-
         for index in self._written:
-            painter.fillRect(*bar(index, 0.35), self._label.palette.color(qt.QPalette.Mid))
+            painter.fillRect(*self._bar(index, 0.35, width, height), self._label.palette.color(qt.QPalette.Mid))
         for index, confidence in self._confidence.items():
             if confidence >= LOW_CONFIDENCE:
-                place, boxed = bar(index, confidence), index in self._boxed
-                painter.fillRect(*place, qt.QColor(_SURE) if boxed else _pale(_SURE))
-                if not boxed:
-                    painter.fillRect(*place, _hatch(_SURE))
-        # A warning lies over its neighbours rather than be too thin to be seen.
+                self._draw_sure(painter, index, self._bar(index, confidence, width, height))
         for index in self.uncertain:
-            left, thick = self._place(index, width)
-            extra = max(_SEEN - thick, 0)
-            place = left - extra // 2, 1, thick + extra, height - 2
-            painter.fillRect(*place, qt.QColor(_UNCERTAIN))
-            if index not in self._boxed:
-                painter.fillRect(*place, _hatch(_UNCERTAIN_BAR))
+            self._draw_warning(painter, index, width, height)
         for index in self.uncertain:
-            painter.fillRect(*bar(index, self._confidence[index]), qt.QColor(_UNCERTAIN_BAR))
+            place = self._bar(index, self._confidence[index], width, height)
+            painter.fillRect(*place, qt.QColor(_UNCERTAIN_BAR))
         if self._current is not None and self._first <= self._current <= self._last:
             left, thick = self._place(self._current, width)
             middle = left + thick // 2
             painter.fillRect(middle - 1, 1, 2, height - 2, self._label.palette.color(qt.QPalette.WindowText))
+
+    def _bar(self, index: int, share: float, width: int, height: int) -> tuple[int, int, int, int]:
+        """Left, top, width and height of a slice's bar in pixels."""
+        left, thick = self._place(index, width)
+        tall = max(round(share * (height - 6)), 2)
+        return left, height - 2 - tall, thick, tall
+
+    def _draw_sure(self, painter: Any, index: int, place: tuple[int, int, int, int]) -> None:
+        boxed = index in self._boxed
+        painter.fillRect(*place, qt.QColor(_SURE) if boxed else _pale(_SURE))
+        if not boxed:
+            painter.fillRect(*place, _hatch(_SURE))
+
+    def _draw_warning(self, painter: Any, index: int, width: int, height: int) -> None:
+        """Fills the whole height; over its neighbors, where it would be too thin to be seen."""
+        left, thick = self._place(index, width)
+        extra = max(_SEEN - thick, 0)
+        place = left - extra // 2, 1, thick + extra, height - 2
+        painter.fillRect(*place, qt.QColor(_UNCERTAIN))
+        if index not in self._boxed:
+            painter.fillRect(*place, _hatch(_UNCERTAIN_BAR))
 
     def _draw_ticks(self, painter: Any, width: int, top: int) -> None:
         for index in ticks(self._first, self._last, max(width // _TICK_EVERY, 1)):
@@ -191,9 +202,9 @@ class ConfidenceStrip:
 
     def _draw_legend(self, painter: Any, width: int, top: int) -> None:
         entries = (
-            ("confident", (qt.QColor(_SURE),)),
-            ("uncertain", (qt.QColor(_UNCERTAIN),)),
-            ("no box", (_pale(_SURE), _hatch(_SURE))),
+            (_("confident"), (qt.QColor(_SURE),)),
+            (_("uncertain"), (qt.QColor(_UNCERTAIN),)),
+            (_("no box"), (_pale(_SURE), _hatch(_SURE))),
         )
         for number, (text, fills) in enumerate(entries):
             left = number * width // len(entries)

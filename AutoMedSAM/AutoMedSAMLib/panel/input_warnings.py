@@ -1,26 +1,26 @@
-"""The amber line below the volumes: what the input check found, and the question that Apply asks because of it."""
+"""The amber line below the volumes: the input check's warnings, and the question that Apply asks because of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from slicer.i18n import tr as _
+
 from AutoMedSAMLib.engine.shared_files import VolumeIdentity
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.run import Message, RunRequest
 from AutoMedSAMLib.panel import questions
 from AutoMedSAMLib.panel.whole_text import WholeText
-from AutoMedSAMLib.qt_timers import single_shot
-
-CHECKING = "Comparing the image with the model's training images ..."
+from AutoMedSAMLib.qt_timers import SingleShot
 
 # Dark on amber: to be read on a light and on a dark panel alike.
-_STYLE = "background: #ffd27f; color: #3d2a00; border-radius: 3px; padding: 4px;"
+_STYLE = "background: #ffd27f; color: #3d2a00; border-radius: 3px; padding: 4px;"  # no tr
 _SETTLE_MS = 200
 
 
 class InputWarnings:
-    """Has the chosen volumes checked, and shows what was found.
+    """Checks the chosen volumes in the engine, and shows the warnings.
 
     Args:
         label: the amber line.
@@ -38,7 +38,7 @@ class InputWarnings:
         self._accepted: set[object] = set()
         self._then: Callable[[], None] | None = None
         self._listening = False
-        self._settled = single_shot(_SETTLE_MS, self._check)
+        self._settled = SingleShot(_SETTLE_MS, self._check)
         self._whole_text = WholeText([label])
         label.setStyleSheet(_STYLE)
         self._show([])
@@ -54,7 +54,7 @@ class InputWarnings:
         self.update()
 
     def update(self) -> None:
-        """Something may have been chosen: it is checked as soon as the choice has settled."""
+        """Another volume or model may have been chosen: it is checked a moment later."""
         request = self._request()
         if _key(request) != self._key:
             self._forget()
@@ -62,13 +62,13 @@ class InputWarnings:
                 self._settled.start()
 
     def before_run(self, request: RunRequest, run: Callable[[], None]) -> None:
-        """Runs, once the check is done; asks before that if it warns and nobody has said yet to go on all the same."""
+        """Runs once the check is done; asks before, if it warns and the user has not accepted these warnings yet."""
         self._settled.stop()
         if _key(request) != self._key:
             self._check()
         if self._warnings is None:
             self._then = run
-            self._show_status(CHECKING)
+            self._show_status(_("Comparing the image with the model's training images ..."))
             return
         self._decide(request, run)
 
@@ -79,7 +79,7 @@ class InputWarnings:
             self._show(warnings)
 
     def stop(self) -> None:
-        """Nothing comes from here any more."""
+        """Stops for good."""
         self._listening = False
         self._settled.stop()
         self._forget()
@@ -98,7 +98,7 @@ class InputWarnings:
         try:
             self._logic.check_input(request.volumes, request.model, answered)
         except AutoMedSAMError:
-            # Why these volumes cannot be run is said by the run itself.
+            # The run itself reports why these volumes cannot be segmented.
             answered([])
 
     def _answered(self, warnings: list[Message]) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from AutoMedSAMLib.engine.input_check import names_of
 from AutoMedSAMLib.errors import AutoMedSAMError
-from AutoMedSAMLib.model.bundle_info import Model, read_model
+from AutoMedSAMLib.model.bundle_info import PANEL_BACKENDS, Model, read_model
 from AutoMedSAMLib.model.run import RunRequest
 from AutoMedSAMLib.model.volume_roles import match
 from AutoMedSAMLib.panel.models_dialog import ModelsDialog
@@ -20,22 +21,22 @@ from AutoMedSAMLib.panel.whole_text import WholeText
 from AutoMedSAMLib.scene.geometry import ijk_to_ras, shape_of
 from AutoMedSAMLib.scene.output_segmentation import name_of_result
 from AutoMedSAMLib.scene.parameters import Parameters
-from AutoMedSAMLib.scene.planes import PLANES, default_plane, slice_axis
+from AutoMedSAMLib.scene.planes import PLANES, default_plane, display_name, slice_axis
 
-_BACKENDS = ("int8", "fp32")
+_BACKENDS = tuple(backend.value for backend in PANEL_BACKENDS)
 # The row of the form below which the volume selectors go, after the model and what it finds.
 _FIRST_VOLUME_ROW = 2
 
 
 class InputsPanel:
-    """Shows the settings of the parameter node and writes to it what a person chooses.
+    """Shows the settings of the parameter node and writes the user's choices to it.
 
     Args:
         ui: the panel's widgets by name.
         parameters: where the settings are kept.
         logic: knows the models and the device; an `AutoMedSAMLogic`.
         show_status: shows a sentence in the status line.
-        unsay: takes a sentence back, if it is still shown.
+        clear_status: clears the status line, if it still shows this sentence.
     """
 
     def __init__(
@@ -44,21 +45,16 @@ class InputsPanel:
         parameters: Parameters,
         logic: Any,
         show_status: Callable[[str], None],
-        unsay: Callable[[str], None],
+        clear_status: Callable[[str], None],
     ) -> None:
-        self._ui, self._parameters, self._logic, self._show_status, self._unsay = (
-            ui,
-            parameters,
-            logic,
-            show_status,
-            unsay,
-        )
+        self._ui, self._parameters, self._logic = ui, parameters, logic
+        self._show_status, self._clear_status = show_status, clear_status
         self._complaint = ""
         self._whole_text = WholeText([ui.modelTaskLabel])
         self._models: list[Model] = logic.models()
         self._model: Model | None = None
         self._unreadable = ""
-        self._model_problem = "No model was found: install the extension again, or choose a model's folder."
+        self._model_problem = _("No model was found: install the extension again, or choose a model's folder.")
         self._updating = False
         self._asked_device: tuple[str, int] | None = None
         self._questions = 0
@@ -79,14 +75,14 @@ class InputsPanel:
 
     def request(self) -> RunRequest | None:
         """What a run is asked for; None while something is missing."""
-        if self.missing_input():
+        model, parameters = self._model, self._parameters
+        if model is None or self.missing_input():
             return None
-        parameters = self._parameters
-        volumes = tuple(parameters.volume(index) for index in range(len(self._model.modalities)))
+        volumes = tuple(parameters.volume(index) for index in range(len(model.modalities)))
         return RunRequest(
             volumes,
             parameters.segmentation,
-            self._model,
+            model,
             parameters.backend,
             parameters.threshold,
             parameters.plane,
@@ -94,7 +90,7 @@ class InputsPanel:
         )
 
     def missing_input(self) -> str:
-        """What is missing for a run, as a sentence that says what to do; empty if nothing is."""
+        """What is missing for a run and what to do, as a sentence; empty if nothing is."""
         if self._model is None:
             return self._model_problem
         seen: dict[str, str] = {}
@@ -102,13 +98,15 @@ class InputsPanel:
             volume = self._parameters.volume(index)
             if volume is None:
                 if not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-                    return f"Load a {modality} image first: drop it on the window."
-                return f"Choose the {modality} volume."
+                    return _("Load a {modality} image first: drop it on the window.").format(modality=modality)
+                return _("Choose the {modality} volume.").format(modality=modality)
             if volume.GetID() in seen:
-                return f"{volume.GetName()} is chosen as {seen[volume.GetID()]} and as {modality}: choose two volumes."
+                message = _("{volume} is chosen as {one} and as {other}: choose two volumes.")
+                return message.format(volume=volume.GetName(), one=seen[volume.GetID()], other=modality)
             seen[volume.GetID()] = modality
         if self._parameters.backend not in self._model.precisions:
-            return f"{_no_files(self._model, self._parameters.backend)} Choose the other backend."
+            message = _("The model {model} has no {backend} files here. Choose the other backend.")
+            return message.format(model=self._model.name, backend=self._parameters.backend.upper())
         return ""
 
     def choose_defaults(self) -> None:
@@ -123,7 +121,7 @@ class InputsPanel:
             parameters.set_volume(index, volume)
 
     def update(self) -> None:
-        """Shows what the parameter node says."""
+        """Shows the settings of the parameter node."""
         self._updating = True
         try:
             self._show_model()
@@ -139,7 +137,7 @@ class InputsPanel:
         self._ask_device()
 
     def set_running(self, running: bool) -> None:
-        """While a run goes on, its settings are not changed."""
+        """While a run is in progress, its settings cannot be changed."""
         self._ui.inputsButton.enabled = self._ui.advancedButton.enabled = not running
 
     def _show_model(self) -> None:
@@ -158,7 +156,7 @@ class InputsPanel:
             self._grey_out_backends()
 
     def _chosen_model(self) -> Model | None:
-        """The model that the parameter node names; never another in its place, for that would go unnoticed."""
+        """The model that the parameter node names; never another in its place, which would go unnoticed."""
         wanted = self._parameters.model
         if not wanted:
             return next(iter(self._models), None)
@@ -171,7 +169,7 @@ class InputsPanel:
         return known
 
     def _add_model(self, folder: Path) -> Model:
-        """Reads a model's folder, again if it is known: it may have been trained anew."""
+        """Reads a model's folder, again if it is known: it may have been trained again."""
         model = read_model(folder)
         places = [index for index, one in enumerate(self._models) if _is_same_folder(one.folder, folder)]
         if places:
@@ -182,13 +180,16 @@ class InputsPanel:
         return model
 
     def _grey_out_backends(self) -> None:
-        """An entry whose files the model lacks cannot be chosen, and its tool tip says why."""
-        selector = self._ui.backendSelector
+        """An entry whose files the model lacks cannot be chosen, and its tool tip gives the reason."""
+        model, selector = self._model, self._ui.backendSelector
         for index, backend in enumerate(_BACKENDS):
-            has_files = self._model is None or backend in self._model.precisions
             item = selector.model().item(index)
-            item.setEnabled(has_files)
-            item.setToolTip("" if has_files else _no_files(self._model, backend))
+            tip = ""
+            if model is not None and backend not in model.precisions:
+                tip = _("The model {model} has no {backend} files here.")
+                tip = tip.format(model=model.name, backend=backend.upper())
+            item.setEnabled(not tip)
+            item.setToolTip(tip)
 
     def _make_volume_selectors(self, modalities: tuple[str, ...]) -> None:
         for selector in self.volume_selectors:
@@ -201,10 +202,10 @@ class InputsPanel:
             # A label map is a scalar volume too, but no image.
             selector.showChildNodeTypes = False
             selector.noneEnabled = True
-            selector.noneDisplay = "Choose a volume"
+            selector.noneDisplay = _("Choose a volume")
             selector.addEnabled = selector.removeEnabled = selector.renameEnabled = False
             selector.selectNodeUponCreation = False
-            selector.toolTip = f"The {modality} image to look at. It is never changed."
+            selector.toolTip = _("The {modality} image to segment. It is never changed.").format(modality=modality)
             selector.setMRMLScene(slicer.mrmlScene)
             selector.connect("currentNodeChanged(vtkMRMLNode*)", self._volume_chooser(index))
             self._ui.inputsForm.insertRow(_FIRST_VOLUME_ROW + index, f"{modality}:", selector)
@@ -212,27 +213,24 @@ class InputsPanel:
 
     def _show_output(self) -> None:
         """Names the segmentation that a run would make, as the selector's entry for a new one."""
-        volume = self._parameters.volume(0)
-        name = name_of_result(volume, self._model) if volume is not None and self._model else "segmentation"
-        self._ui.segmentationSelector.noneDisplay = f"New: {name}"
+        volume, model = self._parameters.volume(0), self._model
+        name = _("segmentation") if volume is None or model is None else name_of_result(volume, model)
+        self._ui.segmentationSelector.noneDisplay = _("New: {name}").format(name=name)
         self._ui.segmentationSelector.setCurrentNode(self._parameters.segmentation)
 
     def _show_slices(self) -> None:
-        slices = self._ui.slicesRange
-        volume = self._parameters.volume(0)
-        known = volume is not None and volume.GetImageData() is not None and self._model is not None
-        last, plane = 0, None
-        if known:
+        slices, volume, model = self._ui.slicesRange, self._parameters.volume(0), self._model
+        known, last, as_acquired = False, 0, _("As acquired")
+        if volume is not None and volume.GetImageData() is not None and model is not None:
             matrix, shape = ijk_to_ras(volume), shape_of(volume)
-            plane = self._parameters.plane or default_plane(shape, matrix, self._model.plane)
-            last = shape[slice_axis(plane, matrix)] - 1
+            acquired = default_plane(shape, matrix, model.plane)
+            known, last = True, shape[slice_axis(self._parameters.plane or acquired, matrix)] - 1
+            as_acquired = _("As acquired ({plane})").format(plane=display_name(acquired))
         chosen = self._parameters.slices or (0, last)
         slices.enabled = known
         slices.maximum = last
         slices.setValues(min(chosen[0], last), min(chosen[1], last))
-        self._ui.planeSelector.setItemText(
-            0, f"As acquired ({default_plane(shape, matrix, self._model.plane)})" if known else "As acquired"
-        )
+        self._ui.planeSelector.setItemText(0, as_acquired)
 
     def _ask_device(self) -> None:
         question = (self._parameters.backend, id(self._model))
@@ -247,15 +245,15 @@ class InputsPanel:
                 self._ui.deviceLabel.text = text
 
         if self._parameters.backend not in self._model.precisions:
-            answer("Files not installed")
+            answer(_("Files not installed"))
             return
-        answer("Looking for a graphics card ...")
+        answer(_("Looking for a GPU ..."))
         self._logic.describe_device(self._parameters.backend, answer)
 
-    # From a person
+    # From the user
 
     def _can_write(self) -> bool:
-        # While a scene is closed or loaded, selectors lose their nodes: that is no choice of a person's.
+        # While a scene is closed or loaded, selectors lose their nodes: that is not the user's choice.
         return not self._updating and not slicer.mrmlScene.IsBatchProcessing()
 
     def _on_model(self, index: int) -> None:
@@ -265,7 +263,7 @@ class InputsPanel:
             self._choose(built_in or str(model.folder), model)
 
     def _on_model_folder(self) -> None:
-        folder = qt.QFileDialog.getExistingDirectory(self._ui.modelFolderButton, "Choose a model's folder")
+        folder = qt.QFileDialog.getExistingDirectory(self._ui.modelFolderButton, _("Choose a model's folder"))
         if folder:
             self.use_model_folder(Path(folder))
 
@@ -288,7 +286,7 @@ class InputsPanel:
             self.update()
 
     def use_model_folder(self, folder: Path) -> None:
-        """Adds a model of a person's own and chooses it; says what is wrong if it cannot be read."""
+        """Adds a model of the user's own and chooses it; shows what is wrong if it cannot be read."""
         try:
             model = self._add_model(folder)
         except AutoMedSAMError as error:
@@ -300,15 +298,15 @@ class InputsPanel:
 
     def _choose(self, name_or_folder: str, model: Model) -> None:
         """Chooses a model. Volumes stay with their modality, not with their place among the selectors."""
-        self._unsay(self._complaint)
+        self._clear_status(self._complaint)
         parameters, before = self._parameters, self._model.modalities if self._model else ()
         volumes = {modality: parameters.volume(index) for index, modality in enumerate(before)}
-        # The only image that there is to look at stays, whatever it is called.
+        # If both models take a single image, it stays, whatever its name.
         if len(before) == len(model.modalities) == 1:
             volumes = {model.modalities[0]: volumes[before[0]]}
         with slicer.util.NodeModify(parameters.node):
             for index in range(max(len(before), len(model.modalities))):
-                modality = model.modalities[index] if index < len(model.modalities) else None
+                modality = model.modalities[index] if index < len(model.modalities) else ""
                 parameters.set_volume(index, volumes.get(modality))
             if self._model is None or model.hash != self._model.hash:
                 # A segmentation is named for its model, too.
@@ -364,7 +362,3 @@ def _is_same_folder(one: Path, other: Path) -> bool:
         return one.resolve() == other.resolve()
     except OSError:
         return one == other
-
-
-def _no_files(model: Model, backend: str) -> str:
-    return f"The model {model.name} has no {backend.upper()} files here."

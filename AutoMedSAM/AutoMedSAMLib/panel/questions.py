@@ -1,90 +1,90 @@
-"""Questions that are asked before something is lost."""
+"""Questions to the user before something is lost."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from automedsam.contract.catalog import CatalogModel
 from AutoMedSAMLib.model.bundle_info import Model
 
-REPLACE, BESIDE = "Replace", "Write beside"
-EMPTY = "Empty it"
-UNDO = "Undo run"
-ACCEPT, CONTINUE = "Accept", "Continue"
-REMOVE = "Remove"
 
-
-def ask(text: str, choices: tuple[str, ...], default: str | None, parent: Any = None) -> str | None:
+def ask(text: str, choices: Mapping[str, str], default: str | None, parent: Any = None) -> str | None:
     """Shows a question with a button for each choice, and Cancel.
 
     Args:
         text: the question.
-        choices: what can be chosen, as the buttons name it.
+        choices: the text of each choice's button.
         default: the choice of the Return key, and the answer while Slicer runs its tests; None for Cancel.
         parent: the widget that asks.
 
     Returns:
-        The choice; None for Cancel.
+        The choice, a key of `choices`; None for Cancel.
     """
     if slicer.app.testingEnabled():
         return default
     box = qt.QMessageBox(parent)
-    box.setWindowTitle("AutoMedSAM")
+    box.setWindowTitle("AutoMedSAM")  # no tr: a name
     box.setIcon(qt.QMessageBox.Question)
     box.setText(text)
-    buttons = {choice: box.addButton(choice, qt.QMessageBox.AcceptRole) for choice in choices}
+    buttons = {choice: box.addButton(label, qt.QMessageBox.AcceptRole) for choice, label in choices.items()}
     cancel = box.addButton(qt.QMessageBox.Cancel)
-    box.setDefaultButton(buttons.get(default, cancel))
+    box.setDefaultButton(buttons[default] if default else cancel)
     box.setEscapeButton(cancel)
     box.exec_()
     clicked = box.clickedButton()
-    chosen = clicked.text if clicked is not None else ""
+    chosen = next((choice for choice, button in buttons.items() if button == clicked), None)
     box.deleteLater()
-    return chosen if chosen in choices else None
+    return chosen
 
 
 def replace_or_beside(volume_name: str, parent: Any = None) -> str | None:
-    """Asks whether a run may replace the result that is there: `REPLACE`, `BESIDE`, or None for neither."""
-    text = (
-        f"Replace the result of {volume_name}?\n\nOnly the slices of this run are replaced, and a segment that was "
-        "edited on them by hand is kept. Undo run takes it back."
+    """Asks whether a run may replace the existing result: "replace", "beside", or None for neither."""
+    text = _(
+        "Replace the result of {volume}?\n\nOnly the slices of this run are replaced, and a segment that was edited on "
+        "them by hand is kept. Undo run restores the earlier result."
     )
-    return ask(text, (REPLACE, BESIDE), BESIDE, parent)
+    choices = {"replace": _("Replace"), "beside": _("Write beside")}
+    return ask(text.format(volume=volume_name), choices, "beside", parent)
 
 
 def may_empty(parent: Any = None) -> bool:
-    """Asks whether a result is to be emptied, since no box is left that would be segmented."""
-    text = "No object has a ticked box. Propagate again would empty the segmentation on the slices of this run."
-    return ask(text, (EMPTY,), None, parent) == EMPTY
+    """Asks whether to empty a result, since no box is left to be segmented."""
+    text = _("No object has a ticked box. Propagate again would empty the segmentation on the slices of this run.")
+    return ask(text, {"empty": _("Empty it")}, None, parent) == "empty"
 
 
 def may_undo_edits(slices: int, parent: Any = None) -> bool:
-    """Asks whether edits by hand may go with the run that is undone."""
-    edited = "1 slice was" if slices == 1 else f"{slices} slices were"
-    text = f"{edited} edited by hand after the run. Undo run takes these edits back as well."
-    return ask(text, (UNDO,), None, parent) == UNDO
+    """Asks whether to undo edits by hand together with the run."""
+    if slices == 1:
+        text = _("1 slice was edited by hand after the run. Undo run takes this edit back as well.")
+    else:
+        text = _("{slices} slices were edited by hand after the run. Undo run takes these edits back as well.")
+    return ask(text.format(slices=slices), {"undo": _("Undo run")}, None, parent) == "undo"
 
 
 def accepts_terms(model: Model | CatalogModel, parent: Any = None) -> bool:
     """Shows the terms of a model's weights and asks once; while Slicer runs its tests, nothing is asked."""
     if slicer.app.testingEnabled():
         return True
-    text = f"The weights of the model {model.name} have these terms:\n\n{model.terms}\n\nDo you accept them?"
-    return ask(text, (ACCEPT,), None, parent) == ACCEPT
+    text = _("The weights of the model {model} have these terms:\n\n{terms}\n\nDo you accept them?")
+    text = text.format(model=model.name, terms=model.terms)
+    return ask(text, {"accept": _("Accept")}, None, parent) == "accept"
 
 
 def may_remove_model(name: str, parent: Any = None) -> bool:
     """Asks whether a downloaded or imported model may be removed."""
-    return ask(f"Remove the model {name} from this computer?", (REMOVE,), REMOVE, parent) == REMOVE
+    text = _("Remove the model {name} from this computer?").format(name=name)
+    return ask(text, {"remove": _("Remove")}, "remove", parent) == "remove"
 
 
 def runs_despite(warnings: Iterable[str], parent: Any = None) -> bool:
     """Asks whether to run on an image that does not look like the training images; not while Slicer runs its tests."""
     if slicer.app.testingEnabled():
         return True
-    text = "\n\n".join([*warnings, "Results on such an image are often wrong. Continue?"])
-    return ask(text, (CONTINUE,), None, parent) == CONTINUE
+    text = "\n\n".join([*warnings, _("Results on such an image are often wrong. Continue?")])
+    return ask(text, {"continue": _("Continue")}, None, parent) == "continue"

@@ -1,4 +1,4 @@
-"""The part of the panel from Apply to Details: starts and cancels, and tells how it goes."""
+"""The part of the panel from Apply to Details: starts and cancels a run, and shows its progress."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from slicer.i18n import tr as _
+
 from AutoMedSAMLib.model.run import Outcome
 
-_APPLY_TIP = "Find and segment. The window stays free, and the result grows slice by slice."
 _STATUS_LINES = 3
 _DOUBLE_CLICK_SECONDS = 0.5
-_CANCEL_TIP = "Stop within a second. The slices that are finished are kept."
 
 
 class RunPanel:
-    """One button that applies or cancels, a bar, a line that says what goes on, and Details for whoever asks.
+    """One button that applies or cancels, a progress bar, a status line, and the Details.
 
     Args:
         ui: the panel's widgets by name.
@@ -30,7 +30,7 @@ class RunPanel:
     ) -> None:
         self._ui, self._on_apply, self._on_cancel = ui, on_apply, on_cancel
         self._running, self._changed = False, -math.inf
-        # A run's bad end is shown beside what is missing for the next one.
+        # Why a run failed stays beside what is missing for the next one.
         self._kept = self._ready_line = ""
         # The panel below must not jump when a run begins.
         policy = ui.progressBar.sizePolicy
@@ -45,7 +45,7 @@ class RunPanel:
         ui.detailsButton.connect("toggled(bool)", ui.detailsText.setVisible)
 
     def show_ready(self, missing_input: str, can_undo: bool) -> None:
-        """Says whether Apply is possible, and what is missing if not; does nothing during a run."""
+        """Enables Apply, or shows what is missing; does nothing during a run."""
         if self._running:
             return
         ui = self._ui
@@ -53,63 +53,61 @@ class RunPanel:
         if missing_input or ui.statusLabel.text == self._ready_line:
             ui.statusLabel.text = self._ready_line = line
         ui.applyButton.enabled = not missing_input
-        ui.applyButton.toolTip = missing_input or _APPLY_TIP
+        tip = _("Find and segment. Slicer stays responsive, and the result grows slice by slice.")
+        ui.applyButton.toolTip = missing_input or tip
         ui.undoButton.enabled = can_undo
 
     def show_running(self) -> None:
         """A run was started."""
         self._running, self._changed = True, time.monotonic()
         ui = self._ui
-        ui.applyButton.text, ui.applyButton.toolTip, ui.applyButton.enabled = "Cancel", _CANCEL_TIP, True
+        ui.applyButton.text = _("Cancel")
+        ui.applyButton.toolTip = _("Stop within a second. The slices that are finished are kept.")
+        ui.applyButton.enabled = True
         ui.progressBar.value = 0
         ui.progressBar.show()
         ui.undoButton.enabled = False
         self._set_details("")
-        self.show_status("Getting ready ...")
+        self.show_status(_("Getting ready ..."))
 
     def show_progress(self, fraction: float, text: str) -> None:
-        """How much is done, 0 to 1, and what goes on."""
+        """How much is done, 0 to 1, and the present step."""
         self._ui.progressBar.value = round(100 * fraction)
         self.show_status(text)
 
     def show_cancelling(self) -> None:
         """Cancel was clicked: it takes up to a second."""
         self._ui.applyButton.enabled = False
-        self.show_status("Cancelling ...")
+        self.show_status(_("Cancelling ..."))
 
     def show_outcome(self, outcome: Outcome) -> None:
         """The run is over."""
         self._running, self._changed = False, time.monotonic()
-        self._ui.applyButton.text = "Apply"
+        self._ui.applyButton.text = _("Apply")
         self._ui.progressBar.hide()
         self._set_details("\n".join(part for part in (_report(outcome.report), outcome.details) if part))
         self.show_status(outcome.message)
         if outcome.status != "finished":
             self._kept = self._ready_line = outcome.message
 
-    def show_error(self, message: str, details: str) -> None:
-        """Something could not be done; one sentence, and what lies behind it."""
-        self._set_details(details)
-        self.show_status(message)
-
     def show_status(self, sentence: str) -> None:
         """Shows a sentence in the status line."""
         self._kept = self._ready_line = ""
         self._ui.statusLabel.text = sentence
 
-    def unsay(self, sentence: str) -> None:
-        """The cause of a sentence is gone: takes it back, if it is still shown."""
+    def clear_status(self, sentence: str) -> None:
+        """Clears the status line, if it still shows this sentence, whose cause is gone."""
         if sentence and self._ui.statusLabel.text == sentence:
             self.show_status("")
 
     def forget(self) -> None:
-        """The scene is another: nothing of its last run is shown any more; does nothing during a run."""
+        """The scene was closed: clears what is shown of its last run; does nothing during a run."""
         if not self._running:
             self._set_details("")
             self.show_status("")
 
     def _on_clicked(self) -> None:
-        # The second click of a double click is not meant for what the button has become meanwhile.
+        # The second click of a double click is not meant for the button's new function.
         now = time.monotonic()
         if now - self._changed < _DOUBLE_CLICK_SECONDS:
             return
@@ -126,14 +124,15 @@ class RunPanel:
 
 
 def _report(report: dict[str, Any]) -> str:
-    """The closing table of a run, one line a fact."""
+    """The report of a run, one line for each fact."""
     if not report:
         return ""
     lines = [f"{name}: {volume:.2f} ml" for name, volume in report["volume_ml"].items()]
     seconds = ", ".join(f"{stage} {time:.1f} s" for stage, time in report["seconds"].items())
-    lines.append(f"Objects: {report['objects']}")
-    lines.append(f"Slices: {report['segmented_slices']} segmented of {report['slices']}")
-    lines.append(f"Time: {seconds}")
-    lines.append(f"Memory: {report['peak_memory_mb']:.0f} MB")
-    lines.append(f"Computed by: {report['device']}")
+    lines.append(_("Objects: {number}").format(number=report["objects"]))
+    slices = _("Slices: {segmented} segmented of {all}")
+    lines.append(slices.format(segmented=report["segmented_slices"], all=report["slices"]))
+    lines.append(_("Time: {stages}").format(stages=seconds))
+    lines.append(_("Memory: {megabytes} MB").format(megabytes=f"{report['peak_memory_mb']:.0f}"))
+    lines.append(_("Device: {device}").format(device=report["device"]))
     return "\n".join(lines)

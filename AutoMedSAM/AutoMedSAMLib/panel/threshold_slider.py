@@ -1,9 +1,11 @@
-"""The slider of the lowest score: objects come and go while it moves, without detecting again."""
+"""The slider of the min score: objects appear and disappear while it moves, without detecting again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+
+from slicer.i18n import tr as _
 
 from AutoMedSAMLib.model.box_table import BoxTable
 from AutoMedSAMLib.model.bundle_info import Model
@@ -12,14 +14,14 @@ from AutoMedSAMLib.scene.parameters import Parameters
 
 
 class ThresholdSlider:
-    """Joins the slider with the parameter node and the box table.
+    """Connects the slider with the parameter node and the box table.
 
     Args:
         ui: the panel's widgets by name.
         parameters: where the threshold is kept.
         table: gives the box table.
         steps: where a move is noted as a step.
-        changed: called when the table has another threshold, so that it is linked and shown anew.
+        changed: called when the table has another threshold, so that it is linked and shown again.
     """
 
     def __init__(
@@ -54,11 +56,12 @@ class ThresholdSlider:
     def _on_moved(self, value: float) -> None:
         if self._updating:
             return
-        table, own = self._table(), self._model.threshold if self._model else None
+        table, own = self._table(), None if self._model is None else self._model.threshold
         if len(table):
-            self._steps.note("slider", merge=True)
-        self._parameters.threshold = None if own is not None and abs(value - own) < 5e-3 else value
-        table.threshold = value if self._parameters.threshold is not None else own
+            self._steps.note(_("min score"), merge=True)
+        is_own = own is not None and abs(value - own) < 5e-3
+        self._parameters.threshold = None if is_own else value
+        table.threshold = value if own is None or not is_own else own
         table.is_linked = False
         self._changed()
 

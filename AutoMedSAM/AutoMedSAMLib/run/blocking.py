@@ -19,11 +19,14 @@ class BlockingRun(SilentListener):
     def __init__(self, on_progress: Callable[[float, str], None] | None = None) -> None:
         self._run: RunInfo | None = None
         self._outcome: Outcome | None = None
-        if on_progress is not None:
-            self.on_progress = on_progress
+        self._on_progress = on_progress
 
     def on_started(self, run: RunInfo) -> None:
         self._run = run
+
+    def on_progress(self, fraction: float, text: str) -> None:
+        if self._on_progress is not None:
+            self._on_progress(fraction, text)
 
     def on_finished(self, outcome: Outcome) -> None:
         self._outcome = outcome
@@ -41,6 +44,6 @@ class BlockingRun(SilentListener):
             # A nested QEventLoop would be run by exec_ or exec, depending on the version of PythonQt.
             slicer.app.processEvents()
             time.sleep(0.002)
-        if self._outcome.status != "finished":
+        if self._outcome.status != "finished" or self._run is None:
             raise AutoMedSAMError(self._outcome.message, self._outcome.details)
         return self._run.segmentation

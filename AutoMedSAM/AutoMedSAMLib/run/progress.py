@@ -2,20 +2,14 @@
 
 import time
 
+from slicer.i18n import tr as _
+
 from AutoMedSAMLib.model.run import Message
 
-# How long the parts of a run take beside each other; measured on a glioma, where it matters little elsewhere.
+# The parts' shares of a run's time, measured on a glioma case.
 _WEIGHTS = {"copy": 3.0, "load": 3.0, "detect": 44.0, "link": 0.0, "segment": 47.0, "surface": 3.0}
 # Propagating detects nothing.
 _WEIGHTS_AGAIN = _WEIGHTS | {"detect": 0.0}
-_WORDS = {
-    "copy": "Copying the volume",
-    "load": "Loading the model",
-    "detect": "Detecting slice {done} of {total}",
-    "link": "Linking boxes to objects",
-    "segment": "Segmenting slice {done} of {total}",
-    "surface": "Making the surface",
-}
 _SURE_AFTER_SECONDS = 0.5
 
 
@@ -49,14 +43,15 @@ class Progress:
 
     @property
     def text(self) -> str:
-        """What goes on, and, once it can be estimated, how many seconds the rest of the run will take."""
-        words = _WORDS[self._part].format(done=self._done, total=self._total)
+        """The present part, and, once it can be estimated, how many seconds the rest of the run will take."""
+        text = _description(self._part).format(done=self._done, total=self._total)
         gone, weight = time.perf_counter() - self._began, self._weights[self._part]
         if self._done and gone > _SURE_AFTER_SECONDS and weight:
             seconds_per_weight = gone / (weight * self._done / self._total)
             left = round(seconds_per_weight * self._weight_left)
-            words += f", {left} s left" if left else ""
-        return words
+            if left:
+                return _("{progress}, {seconds} s left").format(progress=text, seconds=left)
+        return text
 
     @property
     def _weight_left(self) -> float:
@@ -64,3 +59,14 @@ class Progress:
         later = sum(self._weights[name] for name in names[names.index(self._part) + 1 :])
         done = self._done / self._total if self._total else 0.0
         return later + self._weights[self._part] * (1.0 - done)
+
+
+def _description(part: str) -> str:
+    return {
+        "copy": _("Copying the volume"),
+        "load": _("Loading the model"),
+        "detect": _("Detecting slice {done} of {total}"),
+        "link": _("Linking boxes to objects"),
+        "segment": _("Segmenting slice {done} of {total}"),
+        "surface": _("Making the surface"),
+    }[part]

@@ -1,12 +1,15 @@
-"""What can be known to be wrong with a request before it is run."""
+"""Checks of a request before it is run."""
 
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from AutoMedSAMLib.errors import AutoMedSAMError
+from AutoMedSAMLib.model.bundle_info import PANEL_BACKENDS
 from AutoMedSAMLib.model.run import RunRequest
 from AutoMedSAMLib.scene.geometry import check_transform, ijk_to_ras, ijk_to_segmentation, shape_of, to_world
 from AutoMedSAMLib.scene.segment_writer import check_segmentation
@@ -15,22 +18,20 @@ _GEOMETRY_TOLERANCE = 0.1
 
 
 def check_request(request: RunRequest) -> None:
-    """Finds out before a run whether it can be.
+    """Checks a request before it is run.
 
     Raises:
-        AutoMedSAMError: If it cannot, with what to do about it.
+        AutoMedSAMError: If it cannot be run, with what to do about it.
     """
-    if request.backend not in ("int8", "fp32"):
-        message = f"There is no backend {request.backend}: choose INT8 or FP32."
-        raise AutoMedSAMError(message)
+    if request.backend not in PANEL_BACKENDS:
+        message = _("There is no backend {backend}: choose INT8 or FP32.")
+        raise AutoMedSAMError(message.format(backend=request.backend))
     if request.backend not in request.model.precisions:
-        message = (
-            f"The files of {request.model.name} for {request.backend.upper()} are not here; choose another backend."
-        )
-        raise AutoMedSAMError(message)
+        message = _("The model {model} has no {backend} files here; choose the other backend.")
+        raise AutoMedSAMError(message.format(model=request.model.name, backend=request.backend.upper()))
     if request.threshold is not None and not 0 < request.threshold <= 1:
-        message = f"The threshold {request.threshold} is not a score: give a number above 0 and at most 1."
-        raise AutoMedSAMError(message)
+        message = _("The threshold (min score) {score} is out of range: give a number above 0 and at most 1.")
+        raise AutoMedSAMError(message.format(score=request.threshold))
     check_volumes(request.volumes, request.model.modalities)
     if request.segmentation is not None:
         check_segmentation(request.segmentation)
@@ -38,41 +39,44 @@ def check_request(request: RunRequest) -> None:
 
 
 def check_volumes(volumes: Sequence[slicer.vtkMRMLScalarVolumeNode | None], modalities: Sequence[str]) -> None:
-    """Finds out before a run whether the volumes are what a model wants.
+    """Checks before a run whether the volumes are what a model needs.
 
     Raises:
-        AutoMedSAMError: If one is missing, empty, coloured or under a non-linear transform, or they do not lie on one
-            grid, or one volume stands for two modalities.
+        AutoMedSAMError: If one is missing, empty, in color or under a non-linear transform, if they do not have one
+            grid, or if one volume stands for two modalities.
     """
     for index, modality in enumerate(modalities):
         volume = volumes[index] if index < len(volumes) else None
         if volume is None:
-            message = f"Choose the {modality} volume first."
-            raise AutoMedSAMError(message)
+            raise AutoMedSAMError(_("Choose the {modality} volume first.").format(modality=modality))
         image = volume.GetImageData()
         if image is None or image.GetNumberOfPoints() == 0:
-            message = f"{volume.GetName()} has no voxels; choose another {modality} volume."
-            raise AutoMedSAMError(message)
+            message = _("{volume} has no voxels; choose another {modality} volume.")
+            raise AutoMedSAMError(message.format(volume=volume.GetName(), modality=modality))
         if image.GetNumberOfScalarComponents() != 1:
-            message = f"{volume.GetName()} is a colour volume; turn it into grey values with Vector to Scalar Volume."
-            raise AutoMedSAMError(message)
-        # Boxes are straight along the voxels, and so are the slices: a gantry tilt, say, bends both.
+            message = _("{volume} is a color volume; convert it with Vector to Scalar Volume first.")
+            raise AutoMedSAMError(message.format(volume=volume.GetName()))
+        # Boxes and slices are straight along the voxels; a non-linear transform, as for a gantry tilt, bends both.
         check_transform(volume)
     if len(volumes) > len(modalities):
-        message = f"The model takes {len(modalities)} volume ({', '.join(modalities)}), not {len(volumes)}."
-        raise AutoMedSAMError(message)
-    first = volumes[0]
-    for index, other in enumerate(volumes[1:], start=1):
-        if other in volumes[:index]:
-            earlier = modalities[list(volumes).index(other)]
-            message = f"{other.GetName()} is chosen as {earlier} and as {modalities[index]}: choose a volume for each."
-            raise AutoMedSAMError(message)
-        if not _same_grid(first, other):
-            message = (
-                f"{other.GetName()} does not lie on the voxels of {first.GetName()}; resample it to them first, "
-                "with Resample Scalar/Vector/DWI Volume."
+        one, several = (
+            _("The model takes 1 volume ({names}), not {given}."),
+            _("The model takes {count} volumes ({names}), not {given}."),
+        )
+        message = one if len(modalities) == 1 else several
+        raise AutoMedSAMError(message.format(count=len(modalities), names=", ".join(modalities), given=len(volumes)))
+    nodes: list[Any] = list(volumes)
+    for index, other in enumerate(nodes[1:], start=1):
+        if other in nodes[:index]:
+            message = _("{volume} is chosen as {one} and as {other}: choose a volume for each.")
+            earlier = modalities[nodes.index(other)]
+            raise AutoMedSAMError(message.format(volume=other.GetName(), one=earlier, other=modalities[index]))
+        if not _same_grid(nodes[0], other):
+            message = _(
+                "{volume} does not have the same voxel grid as {reference}; resample it first, with Resample "
+                "Scalar/Vector/DWI Volume."
             )
-            raise AutoMedSAMError(message)
+            raise AutoMedSAMError(message.format(volume=other.GetName(), reference=nodes[0].GetName()))
 
 
 def _same_grid(one: slicer.vtkMRMLScalarVolumeNode, other: slicer.vtkMRMLScalarVolumeNode) -> bool:

@@ -18,11 +18,11 @@ from AutoMedSAMLib.scene.shared_labelmap import BINARY_LABELMAP
 from AutoMedSAMLib.scene.surface_pieces import contour, smoothed_at_once, surface_in_pieces
 
 # Names of Slicer's conversion parameters.
-_METHOD = "Conversion method"
-_DECIMATION = "Decimation factor"
-_SMOOTHING = "Smoothing factor"
-_JOINT = "Joint smoothing"
-_NORMALS = "Compute surface normals"
+_METHOD = "Conversion method"  # no tr
+_DECIMATION = "Decimation factor"  # no tr
+_SMOOTHING = "Smoothing factor"  # no tr
+_JOINT = "Joint smoothing"  # no tr
+_NORMALS = "Compute surface normals"  # no tr
 _BALL = 24
 
 _Result = TypeVar("_Result")
@@ -54,12 +54,12 @@ def surface_steps(writer: SegmentWriter) -> Iterator[None]:
     iterations = None if any(settings) else _iterations(smoothing)
     yield
     for value, segment_id in sorted(writer.segment_ids.items()):
-        surface = vtk.vtkPolyData()
-        if writer.labels is not None and iterations is None:
-            surface = _made_by_slicer(writer.labels == value, writer.matrix, segments)
-        elif writer.labels is not None:
+        surface, labels = vtk.vtkPolyData(), writer.labels
+        if labels is not None and iterations is None:
+            surface = _made_by_slicer(labels == value, writer.matrix, segments)
+        elif labels is not None and iterations is not None:
             surface = yield from surface_in_pieces(
-                writer.labels, value, writer.matrix, _pass_band(smoothing), iterations, normals=normals
+                labels, value, writer.matrix, _pass_band(smoothing), iterations, normals=normals
             )
         yield
         segment = segments.GetSegment(segment_id)
@@ -93,7 +93,7 @@ def _pass_band(smoothing: float) -> float:
 
 @functools.cache
 def _iterations(smoothing: float) -> int | None:
-    """How often this version of Slicer smooths, found on a small ball; 0 for not at all, None if it is not known."""
+    """How often this version of Slicer smooths, found on a small ball; 0 if it does not, None if not known."""
     if smoothing <= 0:
         return 0
     away = np.indices((_BALL, _BALL, _BALL)) - _BALL // 2

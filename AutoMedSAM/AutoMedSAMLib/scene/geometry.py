@@ -8,6 +8,7 @@ import numpy as np
 import slicer
 import vtk
 from numpy.typing import NDArray
+from slicer.i18n import tr as _
 from slicer.util import arrayFromVTKMatrix
 
 from AutoMedSAMLib.errors import AutoMedSAMError
@@ -62,18 +63,17 @@ def ijk_to_segmentation(volume: slicer.vtkMRMLScalarVolumeNode, segmentation: sl
 
 
 def check_transform(node: slicer.vtkMRMLTransformableNode) -> None:
-    """Finds out whether a node's voxels are straight in the world.
+    """Checks that a node's voxel axes are straight in world coordinates.
 
     Raises:
         AutoMedSAMError: If it is under a non-linear transform.
     """
     transform = node.GetParentTransformNode()
     if transform is not None and not transform.IsTransformToWorldLinear():
-        message = (
-            f"{node.GetName()} is under the non-linear transform {transform.GetName()}; harden it first "
-            "(in Transforms), then run again."
+        message = _(
+            "{node} is under the non-linear transform {transform}; harden it first (in Transforms), then run again."
         )
-        raise AutoMedSAMError(message)
+        raise AutoMedSAMError(message.format(node=node.GetName(), transform=transform.GetName()))
 
 
 def to_world(node: slicer.vtkMRMLTransformableNode) -> Matrix:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 from slicer.util import arrayFromVTKMatrix
 
 from AutoMedSAMLib.model.bundle_info import Model
@@ -55,7 +56,7 @@ class OutputNode:
         *,
         again: bool = False,
     ) -> None:
-        """Writes where the run's segments come from, the boxes behind them, and what the engine saw of each object.
+        """Writes where the run's segments come from, their boxes, and the engine's crop of each object.
 
         Args:
             provenance: see `AutoMedSAMLib.scene.provenance.provenance_of`.
@@ -80,16 +81,17 @@ class OutputNode:
         other = self._other_geometry()
         if not other:
             return ""
-        return f"Exports and the Segment Editor resample it to {other}, whose geometry {self.node.GetName()} has."
+        message = _("{node} has the geometry of {other}: exports and the Segment Editor resample the result to it.")
+        return message.format(other=other, node=self.node.GetName())
 
     def remove_if_new(self) -> None:
-        """Removes a node that was made for the run, unless somebody has put something into it."""
+        """Removes a node that was made for the run, unless it has segments now."""
         scene = slicer.mrmlScene
         if self._is_new and scene.IsNodePresent(self.node) and not self.node.GetSegmentation().GetNumberOfSegments():
             scene.RemoveNode(self.node)
 
     def restore(self) -> None:
-        """Puts back what was known of the node before the run."""
+        """Restores the node's attributes from before the run."""
         for name, value in self._before.items():
             if value is None:
                 self.node.RemoveAttribute(name)
@@ -114,7 +116,7 @@ class OutputNode:
         ):
             return ""
         reference = self.node.GetNodeReference(role)
-        return reference.GetName() if reference is not None else "another grid"
+        return reference.GetName() if reference is not None else _("another volume")
 
 
 def name_of_result(volume: slicer.vtkMRMLScalarVolumeNode, model: Model) -> str:
@@ -131,7 +133,7 @@ def _new_node(volume: slicer.vtkMRMLScalarVolumeNode, name: str) -> slicer.vtkMR
 
 
 def _put_beside(volume: slicer.vtkMRMLScalarVolumeNode, node: slicer.vtkMRMLSegmentationNode) -> None:
-    """Moves a segmentation that nobody has filed to where the volume is, such as its DICOM study.
+    """Moves a segmentation from the root of the subject hierarchy to the volume's folder, such as its DICOM study.
 
     As the Segment Editor does (vtkSlicerSegmentEditorLogic): without it, DICOM export does not find its study.
     """

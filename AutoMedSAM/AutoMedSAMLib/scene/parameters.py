@@ -1,4 +1,10 @@
-"""The module's settings, kept in its parameter node, so that a saved scene reopens as it was."""
+"""The module's settings, kept in its parameter node, so that a saved scene reopens as it was.
+
+Why not Slicer's `parameterNodeWrapper`: slicer-core, against which this module is tested, does not contain it, and a
+stand-in written for the tests would only test itself. It also fits badly: it wants a fixed set of parameters, and the
+number of volumes here is the model's; it is bound to one node, which closing the scene replaces; and it writes all
+defaults when it is made, so that opening the module would change the scene.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +13,8 @@ from urllib.parse import quote, unquote
 
 import slicer
 import vtk
+
+from automedsam.contract.backends import Backend
 
 MODULE_NAME = "AutoMedSAM"
 _VOLUME_ROLE = "InputVolume"
@@ -17,7 +25,7 @@ class Parameters:
     """Typed settings over the scene's singleton `vtkMRMLScriptedModuleNode` of this module.
 
     The node is looked up at each access, so that it is the right one after the scene was closed or loaded.
-    Setting a value to what it is already changes nothing and tells nobody.
+    Setting a value to what it is already changes nothing and invokes no event.
     """
 
     @property
@@ -48,8 +56,8 @@ class Parameters:
     def set_volume(self, index: int, volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
         """Chooses the volume for the model's modality of this index, from 0.
 
-        Another volume has an output of its own: the chosen segmentation is forgotten, whoever chooses the volume, so
-        that no patient's result is written into another's. The first volume of a further modality changes nothing.
+        Each volume has its own output: choosing another volume resets the segmentation, so that one patient's result
+        is never written into another's. The first volume of a further modality does not.
         """
         role = f"{_VOLUME_ROLE}{index}"
         with slicer.util.NodeModify(self.node):
@@ -78,7 +86,7 @@ class Parameters:
     @property
     def backend(self) -> str:
         """What computes: "int8" or "fp32"."""
-        return "fp32" if self._get("Backend") == "fp32" else "int8"
+        return (Backend.FP32_TORCH if self._get("Backend") == Backend.FP32_TORCH else Backend.INT8).value
 
     @backend.setter
     def backend(self, backend: str) -> None:
@@ -124,7 +132,7 @@ class Parameters:
 
     @boxes.setter
     def boxes(self, text: str) -> None:
-        self._set("Boxes", quote(text))
+        self._set("Boxes", quote(text, safe=",:[]"))
 
     def _get(self, name: str) -> str:
         return self.node.GetParameter(name) or ""

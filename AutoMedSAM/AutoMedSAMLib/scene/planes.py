@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+from slicer.i18n import tr as _
 
 from automedsam.contract import planes
 from automedsam.contract.planes import PLANES
 
-__all__ = ["PLANES", "default_plane", "slice_axis"]
+__all__ = ["PLANES", "default_plane", "display_name", "slice_axis"]
+
+
+def display_name(plane: str) -> str:
+    """The plane's name in the user's language."""
+    return {"axial": _("axial"), "coronal": _("coronal"), "sagittal": _("sagittal")}[plane]
 
 
 def slice_axis(plane: str, ijk_to_ras: np.ndarray) -> int:

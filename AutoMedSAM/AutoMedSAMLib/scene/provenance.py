@@ -23,7 +23,7 @@ _BOXES_FORMAT = 2
 
 
 def provenance_of(request: RunRequest, started: Message, frame: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What was run on what, as the engine said when it began.
+    """What was run on what, from the engine's "started" event.
 
     Args:
         request: what was asked for.
@@ -69,7 +69,7 @@ def read_boxes(segmentation: slicer.vtkMRMLSegmentationNode) -> dict[str, Any]:
 
     Returns:
         `boxes`: the accepted ones; `tracklets`: the objects that they make up; `rejected`: boxes of an earlier run
-        that a person left out; `crops`: what the engine saw of each object. Boxes and tracklets are as in the
+        that the user rejected; `crops`: the engine's crop of each object. Boxes and tracklets are as in the
         engine's messages.
     """
     found = decode(segmentation.GetAttribute(BOXES)) or {}
@@ -95,7 +95,7 @@ def encode_boxes(boxes: list[Message], tracklets: list[Message], rejected: list[
 
 
 def _box_fields(box: Message) -> list[Any]:
-    # A hundredth of a voxel, a thousandth of the score: what a person can tell apart.
+    # A hundredth of a voxel, a thousandth of the score: finer than anyone can see.
     bounds = [round(float(edge), 2) for edge in box["bounds"]]
     return [box["id"], box["slice"], bounds, round(box["score"], 3), box["label"], int(box["drawn"])]
 
@@ -117,4 +117,4 @@ def tag_of(segment: slicer.vtkSegment, name: str) -> Any:
 
 def checksum(mask: NDArray[np.bool_]) -> int:
     """CRC-32 of a mask, by which a later change is noticed; 0 for an empty one."""
-    return zlib.crc32(np.packbits(mask)) if mask.any() else 0
+    return zlib.crc32(np.packbits(mask).tobytes()) if mask.any() else 0

@@ -93,7 +93,7 @@ def is_as_written(
     axis: int,
     slices: tuple[int, int],
 ) -> bool:
-    """Whether a segment lies on this grid and nobody has edited it since it was written.
+    """Whether a segment has this grid and is unchanged since it was written.
 
     Args:
         own: the segment.

@@ -9,6 +9,7 @@ import numpy as np
 import slicer
 import vtk
 from numpy.typing import NDArray
+from slicer.i18n import tr as _
 
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.bundle_info import Model
@@ -24,7 +25,7 @@ from AutoMedSAMLib.scene.segment_ownership import (
 )
 from AutoMedSAMLib.scene.shared_labelmap import BINARY_LABELMAP, SharedLabelmap, segment_mask_on_grid
 
-CLOSED_SURFACE = "Closed surface"
+CLOSED_SURFACE = "Closed surface"  # no tr
 
 Labels = NDArray[np.uint8]
 Mode = Literal["beside", "replace", "again"]
@@ -34,7 +35,7 @@ class SegmentWriter:
     """The segments of one run: one for each label of the model, all in one image of the volume's own grid.
 
     Nothing is touched before the first slice is written. Names, colours and all else of a segment that is written
-    into again stay as they are, and so does what lies outside the slices of this run.
+    into again stay as they are, and so do the slices outside this run's range.
 
     Args:
         segmentation: where to write.
@@ -48,7 +49,7 @@ class SegmentWriter:
 
     Attributes:
         segment_ids: the ID of the segment of each label value, once they are in the segmentation.
-        kept_by_hand: the slices that were left as they are because somebody has edited them.
+        kept_by_hand: the slices that were not changed because they were edited by hand.
 
     Raises:
         AutoMedSAMError: If the segmentation is not one of label maps.
@@ -119,13 +120,12 @@ class SegmentWriter:
             if label["value"] not in self.segment_ids:
                 self.segment_ids[label["value"]] = self._add(label, layer)
         if self._before:
-            self._tell()
+            self._notify_views()
 
     def write(self, labels: Mapping[int, Labels]) -> list[int]:
         """Writes slices, given as label values of the model `(rows, columns)` by slice.
 
-        A slice that is as this run, or the one before it, has written it is passed over, and so is one that
-        somebody has edited since.
+        A slice that has these labels already is skipped, and so is one that was edited by hand since.
 
         Returns:
             The slices that have changed.
@@ -146,7 +146,7 @@ class SegmentWriter:
                 written.pop(number, None)
                 if crc:
                     written[number] = crc
-        self._tell()
+        self._notify_views()
         return changed
 
     def finish(self, provenance: Mapping[str, Any]) -> None:
@@ -159,7 +159,7 @@ class SegmentWriter:
                 set_tag(segment, PROVENANCE, {**provenance, "label": value, "volume": number})
 
     def edits_at_stake(self) -> int:
-        """How many slices somebody has edited after this run wrote them: `undo` takes these edits back too."""
+        """How many slices were edited by hand after this run wrote them: `undo` takes these edits back too."""
         if self._layer is None:
             return 0
         layer = self._whole_layer()
@@ -191,15 +191,24 @@ class SegmentWriter:
                     segment.RemoveRepresentation(CLOSED_SURFACE)
                 else:
                     segment.AddRepresentation(CLOSED_SURFACE, surface)
-        self._tell()
+        self._notify_views()
 
     @property
     def labels(self) -> Labels | None:
         """The label values `(K, J, I)` as they are in the segmentation now, no copy; None before `install`."""
         return None if self._layer is None else self._whole_layer().array
 
+    def volumes_ml(self) -> dict[str, float]:
+        """The volume of each label in ml, by the label's name, as it is in the segmentation now."""
+        labels = self.labels
+        voxel = float(np.prod(self._volume.GetSpacing())) / 1000
+        return {
+            label["name"]: 0.0 if labels is None else np.count_nonzero(labels == label["value"]) * voxel
+            for label in self._model.segments
+        }
+
     def _last_run(self) -> dict[int, ManagedSegment]:
-        """For each label the segment that was written last, if it lies on this grid."""
+        """For each label the segment that was written last, if it has this grid."""
         return {
             value: own
             for value, own in managed_segments(self.node, self._model.name, self._volume, by_name=True).items()
@@ -209,7 +218,7 @@ class SegmentWriter:
         }
 
     def _replaceable(self) -> dict[int, ManagedSegment]:
-        """For each label the segment that was written last, unless somebody has edited it on these slices."""
+        """For each label the segment that was written last, unless it was edited by hand on these slices."""
         return {
             value: own
             for value, own in managed_segments(self.node, self._model.name, self._volume).items()
@@ -236,7 +245,7 @@ class SegmentWriter:
                 self._segments.GetSegment(own.id).AddRepresentation(CLOSED_SURFACE, vtk.vtkPolyData())
 
     def _is_edited(self, number: int, layer: SharedLabelmap) -> bool:
-        """Whether a slice of the segments is not as it was written; one of a deleted segment cannot tell."""
+        """Whether a slice of the segments differs from what was written; deleted segments are left out."""
         plane = np.moveaxis(layer.array, self._axis, 0)[number]
         return any(
             checksum(plane == value) != written.get(number, 0)
@@ -287,8 +296,11 @@ class SegmentWriter:
                 segment.AddRepresentation(BINARY_LABELMAP, layer.image)
 
     def _whole_layer(self) -> SharedLabelmap:
-        """The layer, made anew if a person's edits have meanwhile cut it, replaced it or moved into it."""
+        """The layer, made again if the user's edits have meanwhile cropped it, replaced it or shared it."""
         layer = self._layer
+        if layer is None:
+            message = "Nothing was installed yet."  # no tr
+            raise RuntimeError(message)
         own = set(self.segment_ids.values())
         ours_elsewhere = foreign_segments = False
         for segment_id in self._segments.GetSegmentIDs():
@@ -308,9 +320,10 @@ class SegmentWriter:
         self._own_image(fresh)
         return fresh
 
-    def _tell(self) -> None:
-        """Lets the views know, but not `image.Modified()`: that drops the surfaces of all segments, others' too."""
-        self._layer.image.GetPointData().GetScalars().Modified()
+    def _notify_views(self) -> None:
+        """Updates the views, without `image.Modified()`: that drops the surfaces of all segments, others' too."""
+        if self._layer is not None:
+            self._layer.image.GetPointData().GetScalars().Modified()
         for segment_id in self.segment_ids.values():
             self._segments.InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified, segment_id)
 
@@ -321,15 +334,15 @@ def _sign(segment: slicer.vtkSegment, axis: int, written: Mapping[int, int]) -> 
 
 
 def check_segmentation(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
-    """Finds out before a run whether masks can be written into a segmentation.
+    """Checks before a run whether masks can be written into a segmentation.
 
     Raises:
         AutoMedSAMError: If its segments are surfaces or the like.
     """
     segments = segmentation.GetSegmentation()
     if segments.GetNumberOfSegments() and segments.GetSourceRepresentationName() != BINARY_LABELMAP:
-        message = (
-            f"The segments of {segmentation.GetName()} are not made of voxels; choose another output segmentation, "
-            "or convert it to a binary label map in Segmentations."
+        message = _(
+            "The segments of {segmentation} are not made of voxels; choose another output segmentation, or convert it "
+            "to a binary label map in Segmentations."
         )
-        raise AutoMedSAMError(message)
+        raise AutoMedSAMError(message.format(segmentation=segmentation.GetName()))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 
 def frame_of(volume: slicer.vtkMRMLScalarVolumeNode) -> dict[str, Any] | None:
     """The frame that is shown by a volume that a sequence browser plays.
 
     Returns:
-        `sequence` (its name), `number` (from 1) and `count`; None if the volume is of no sequence.
+        `sequence` (its name), `number` (from 1) and `count`; None if the volume is not part of a sequence.
     """
     if not hasattr(slicer, "vtkMRMLSequenceBrowserNode"):
         return None
@@ -27,4 +28,5 @@ def describe_frame(frame: dict[str, Any] | None) -> str:
     """A sentence that names the frame; empty for None."""
     if frame is None:
         return ""
-    return f"This is frame {frame['number']} of {frame['count']} of {frame['sequence']}; the others are not segmented."
+    message = _("This is frame {number} of {count} of {sequence}; the others are not segmented.")
+    return message.format(**frame)

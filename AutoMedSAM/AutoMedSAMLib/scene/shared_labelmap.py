@@ -14,7 +14,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from AutoMedSAMLib.scene.geometry import Matrix
 
-BINARY_LABELMAP = "Binary labelmap"
+BINARY_LABELMAP = "Binary labelmap"  # no tr
 
 _GRID_TOLERANCE = 0.05
 _SLAB_VOXELS = 1 << 21
@@ -40,7 +40,7 @@ class SharedLabelmap:
         self._cleared = 0
 
     def clear(self, seconds: float = math.inf) -> bool:
-        """Goes on setting all labels to zero for about so long; a large volume's would take a tenth of a second.
+        """Continues to set all labels to zero for about so long; a large volume's would take a tenth of a second.
 
         Returns:
             Whether all are zero.
@@ -59,7 +59,7 @@ class SharedLabelmap:
 
     @property
     def is_intact(self) -> bool:
-        """Whether nobody has cut, extended or converted the image since."""
+        """Whether the image was not cropped, extended or converted since."""
         k, j, i = self.shape
         whole = (0, i - 1, 0, j - 1, 0, k - 1)
         return self.image.GetExtent() == whole and self.image.GetScalarType() == vtk.VTK_UNSIGNED_CHAR

@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from numpy.typing import NDArray
 
 from AutoMedSAMLib.scene.geometry import ijk_to_ras, shape_of
+
+# Three coordinates.
+Point = Sequence[float] | NDArray[np.floating[Any]]
 
 # Cosine of the angle from which a view counts as one across an axis: nearer to it than to both others.
 _ALONG = 0.7
@@ -19,7 +23,7 @@ _ALONG = 0.7
 def jump_to_box(volume: Any, bounds: Sequence[float], axis: int = 0) -> None:
     """Shows the middle of a box in the views that belong together, and brings the box into sight where it is not.
 
-    Views of other groups stay: a person compares another study there.
+    Views of other groups stay: another study may be compared there.
 
     Args:
         volume: the volume node.
@@ -42,11 +46,11 @@ def jump_to_box(volume: Any, bounds: Sequence[float], axis: int = 0) -> None:
 
 
 def jump_to_slice(volume: Any, axis: int, slice_index: int) -> None:
-    """Moves the views across `axis`, of `(K, J, I)`, to a slice; the others stay where they are."""
+    """Moves the view across `axis`, of `(K, J, I)`, to a slice; the others stay where they are."""
     node = view_across(volume, axis)
     if node is None:
         return
-    # An oblique volume's slices cross the view: it moves until its middle lies on the slice.
+    # An oblique volume's slices cross the view: it moves until its middle is on the slice.
     middle, normal = _middle(node), _normal(node)
     here = to_voxel(volume, middle)[2 - axis]
     per_mm = to_voxel(volume, middle + normal)[2 - axis] - here
@@ -59,33 +63,6 @@ def current_slice(volume: Any, axis: int) -> int | None:
     if node is None:
         return None
     return int(np.clip(round(to_voxel(volume, _middle(node))[2 - axis]), 0, shape_of(volume)[axis] - 1))
-
-
-def box_in_view(volume: Any, axis: int, share: float = 0.2) -> list[float] | None:
-    """A square box in the middle of the view across `axis`, of `(K, J, I)`, on the slice that it shows.
-
-    Args:
-        volume: the volume node.
-        axis: the slice axis.
-        share: the box's side as a share of the shorter side of the view.
-
-    Returns:
-        `i0, i1, j0, j1, k0, k1` in voxels, half-open, within the volume; None without such a view.
-    """
-    node = view_across(volume, axis)
-    if node is None:
-        return None
-    spacing = volume.GetSpacing()
-    middle = to_voxel(volume, _middle(node)) + 0.5
-    side = share * min(node.GetFieldOfView()[:2])
-    bounds: list[float] = []
-    for n, count in enumerate(reversed(shape_of(volume))):
-        half = min(max(side / spacing[n], 2.0), count) / 2
-        center = float(np.clip(middle[n], half, count - half))
-        bounds += [center - half, center + half]
-    at = current_slice(volume, axis)
-    bounds[2 * (2 - axis) : 2 * (2 - axis) + 2] = [float(at), float(at + 1)]
-    return bounds
 
 
 def view_across(volume: Any, axis: int) -> Any:
@@ -107,13 +84,13 @@ def view_across(volume: Any, axis: int) -> Any:
     return max(views, key=lambda view: view[:3])[3] if views else None
 
 
-def to_world(volume: Any, voxel: Sequence[float]) -> np.ndarray:
+def to_world(volume: Any, voxel: Point) -> np.ndarray:
     """The world position in mm, RAS, of a voxel `(i, j, k)`, fractions allowed."""
     local = ijk_to_ras(volume) @ [*voxel, 1.0]
     return _through(volume.GetParentTransformNode(), None, local[:3])
 
 
-def to_voxel(volume: Any, world: Sequence[float]) -> np.ndarray:
+def to_voxel(volume: Any, world: Point) -> np.ndarray:
     """The voxel `(i, j, k)`, with fractions, at a world position in mm, RAS."""
     local = _through(None, volume.GetParentTransformNode(), world)
     return (np.linalg.inv(ijk_to_ras(volume)) @ [*local, 1.0])[:3]
@@ -134,7 +111,7 @@ class ViewObserver:
         self._scene_tags = [
             scene.AddObserver(scene.NodeAddedEvent, self._on_added),
             scene.AddObserver(scene.NodeRemovedEvent, self._on_removed),
-            # A scene that is loaded may bring views without a word about each.
+            # Loading a scene may add views without an event for each.
             scene.AddObserver(scene.EndBatchProcessEvent, lambda *_: self._watch_all()),
         ]
         self._watch_all()
@@ -199,7 +176,7 @@ def _normal(node: Any) -> np.ndarray:
     return slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())[:3, 2]
 
 
-def _through(source: Any, target: Any, point: Sequence[float]) -> np.ndarray:
+def _through(source: Any, target: Any, point: Point) -> np.ndarray:
     """A point in the space of one transform node, in that of another; None is the world."""
     if source is None and target is None:
         return np.asarray(point, dtype=float)

@@ -71,7 +71,7 @@ def contour(labels: Labels, value: int) -> Generator[None, None, tuple[Points, T
             fresh[old] = False
             ids[fresh] = count + np.arange(np.count_nonzero(fresh))
             ids[old] = seam[1][np.searchsorted(seam[0], _keys(new[old]))]
-            count += np.count_nonzero(fresh)
+            count += int(np.count_nonzero(fresh))
             points.append(new[fresh])
             triangles.append(ids[faces])
             last = np.flatnonzero(new[:, 2] == end)

@@ -14,10 +14,10 @@ import typer
 from automedsam import __version__
 from automedsam.cli.models import app as models_app
 from automedsam.cli.terminal import accept_any_text, ended_like_ctrl_c, printable, stoppable
+from automedsam.contract.backends import Backend
 from automedsam.core.memory import check_room_for_a_run, is_out_of_memory, not_enough_memory
 from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
-from automedsam.pipeline.backends import Backend
 
 BAD_INPUT = 2
 
@@ -45,35 +45,37 @@ Inputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="IN",
-        help="A NIfTI, NRRD, MetaImage, PNG or JPG file, or DICOM: a file or a folder; several files are "
-        "the modalities of one volume, in the model's order.",
+        help="A NIfTI, NRRD, MetaImage, PNG or JPEG file, a DICOM file or a folder with a DICOM series. Several files "
+        "are the modalities of one volume, in the model's order.",
     ),
 ]
-Model = Annotated[str, typer.Option("--model", "-m", help="A model of 'automedsam models', or a bundle's folder.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="A model listed by 'automedsam models', or the folder of a bundle.")
+]
 BackendChoice = Annotated[
-    Backend, typer.Option(help="int8: ONNX Runtime; fp32: PyTorch; fp32-onnx: to check an export.")
+    Backend, typer.Option(help="int8: ONNX Runtime; fp32: PyTorch; fp32-onnx: ONNX Runtime, to check an export.")
 ]
 Threshold = Annotated[
     float | None,
-    typer.Option(help="The confidence, 0 to 1, from which an object is accepted.", show_default="the model's own"),
+    typer.Option(help="Minimum score, 0 to 1, for accepting an object.", show_default="the model's own"),
 ]
 PlaneChoice = Annotated[
     Plane | None,
-    typer.Option(help="The plane of the slices.", show_default="that of acquisition, else the model's own"),
+    typer.Option(help="Plane of the slices.", show_default="the plane of acquisition, else the model's own"),
 ]
 
 Series = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Which volume of a DICOM folder or file that holds several, from 1; without it they are listed.",
+        help="Number of the volume, from 1, if a DICOM folder or file contains several. Without it they are listed.",
         show_default="the only one",
     ),
 ]
 
 
 AcceptTerms = Annotated[
-    bool, typer.Option("--accept-terms", help="Accept the terms of the model's weights without being asked.")
+    bool, typer.Option("--accept-terms", help="Accept the terms of the model's weights without a question.")
 ]
 
 
@@ -87,10 +89,10 @@ def _show_version(wanted: bool) -> None:
 def _automedsam(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave."),
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """Find and segment lesions in medical volumes, with nothing drawn by hand.
+    """Segment lesions and organs in medical volumes without manual prompts.
 
     Research software: not for clinical use.
     """
@@ -102,9 +104,9 @@ def segment(
         list[Path],
         typer.Argument(
             metavar="IN",
-            help="A NIfTI, NRRD, MetaImage, PNG or JPG file, or DICOM: a file or a folder; several files are "
-            "the modalities of one volume, in the model's order. Or a video: an mp4, mov or AVI file, a multi-frame "
-            "DICOM file, or a folder of PNG or JPG frames.",
+            help="A NIfTI, NRRD, MetaImage, PNG or JPEG file, a DICOM file or a folder with a DICOM series. Several "
+            "files are the modalities of one volume, in the model's order. Or a video: an mp4, mov or AVI file, a "
+            "multi-frame DICOM file, or a folder of PNG or JPEG frames.",
         ),
     ],
     output: Annotated[
@@ -112,32 +114,33 @@ def segment(
         typer.Option(
             "--output",
             "-o",
-            help=".seg.nrrd for Slicer; .nii.gz, .nii, .nrrd, .mha; .png for a single image; for a video a folder.",
+            help="A .seg.nrrd file for 3D Slicer, a .nii.gz, .nii, .nrrd or .mha file; .png for a single image; a "
+            "folder for a video.",
         ),
     ],
     model: Model = "glioma",
     backend: BackendChoice = Backend.INT8,
     threshold: Threshold = None,
     plane: PlaneChoice = None,
-    device: Annotated[Device, typer.Option(help="What computes; others than the CPU need fp32.")] = Device.AUTO,
+    device: Annotated[Device, typer.Option(help="Device of the FP32 backend; INT8 runs on the CPU.")] = Device.AUTO,
     overlay: Annotated[
         Path | None,
-        typer.Option(help="Draw what was found: a .png for a single image, an .mp4 for a video.", show_default="none"),
+        typer.Option(help="Draw the result: a .png for a single image, an .mp4 for a video.", show_default="none"),
     ] = None,
     frames: Annotated[
         str | None,
         typer.Option(
             metavar="FIRST:LAST",
-            help="Only these frames of a video, both included, counted from 0; either may be left out.",
+            help="Frames of a video to use, inclusive, counted from 0; either number may be omitted.",
             show_default="all",
         ),
     ] = None,
     accept_terms: AcceptTerms = False,
     series: Series = None,
 ) -> None:
-    """Segment a volume on its own grid, or an image or a video in its own pixels. Ctrl-C keeps what is finished.
+    """Segment a volume, an image or a video; the result has the grid of the input. Ctrl-C keeps finished slices.
 
-    In a video, what the model's settings say in mm counts frames: one frame is 1 mm from the next.
+    In a video, one frame counts as 1 mm where a setting of the model is in mm.
     """
     with stoppable():
         check_room_for_a_run()
@@ -162,7 +165,7 @@ def segment(
 def detect(
     inputs: Inputs,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A JSON file.", show_default="the terminal")
+        Path | None, typer.Option("--output", "-o", help="The JSON file to write.", show_default="standard output")
     ] = None,
     model: Model = "glioma",
     backend: BackendChoice = Backend.INT8,
@@ -171,7 +174,7 @@ def detect(
     accept_terms: AcceptTerms = False,
     series: Series = None,
 ) -> None:
-    """Find boxes on every slice, and give them as JSON."""
+    """Detect boxes on every slice and write them as JSON."""
     with stoppable():
         check_room_for_a_run()
         from automedsam.cli.detect import detect_files
@@ -190,9 +193,9 @@ def _accept(model: str, accepted: bool) -> None:
 
 @app.command()
 def demo(
-    output_dir: Annotated[Path, typer.Option(help="Where the volume, the segmentation and the picture go.")] = Path(),
+    output_dir: Annotated[Path, typer.Option(help="Folder for the volume, the segmentation and the image.")] = Path(),
 ) -> None:
-    """Segment a made-up head, and hold the result against the known shape of its lesions."""
+    """Segment a synthetic head phantom and compare the result with its known lesions."""
     from rich.console import Console
 
     from automedsam.cli.console import RunProgress, report_table
@@ -204,7 +207,7 @@ def demo(
         with RunProgress() as progress:
             result = run_demo(output_dir, progress.show)
     Console().print(report_table(result.report, *result.files))
-    typer.echo(f"Dice against the known shape: {result.dice:.3f}")
+    typer.echo(f"Dice with the known lesions: {result.dice:.3f}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

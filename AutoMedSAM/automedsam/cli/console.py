@@ -96,8 +96,8 @@ def report_table(
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_row("Objects", str(report.objects))
     volumes = {f"Volume of {name}": f"{millilitres:.2f} ml" for name, millilitres in report.volume_ml.items()}
-    for name, told in (volumes if found is None else found).items():
-        table.add_row(_plain(name), _plain(told))
+    for name, figure in (volumes if found is None else found).items():
+        table.add_row(_plain(name), _plain(figure))
     table.add_row(unit, f"{report.segmented_slices} segmented of {report.slices}")
     stages = [f"{stage} {seconds:.1f} s" for stage, seconds in report.seconds.items()]
     table.add_row("Time", f"{sum(report.seconds.values()):.1f} s ({', '.join(stages)})")
@@ -153,7 +153,7 @@ def catalog_table(models: Iterable[CatalogModel], installed: set[str], unfinishe
 
 
 def measured_dice(bundle: Bundle) -> str:
-    """The Dice on held-out patients that a bundle's manifest tells, or a dash."""
+    """The Dice on held-out patients in a bundle's manifest, or a dash."""
     measured = bundle.measured
     figures = measured.get("int8", measured)
     found = figures.get("dice") if isinstance(figures, dict) else None

@@ -12,10 +12,10 @@ from automedsam.bundle import load_bundle
 from automedsam.cli import terms
 from automedsam.cli.console import RunProgress
 from automedsam.cli.terminal import say
+from automedsam.contract.backends import Backend
 from automedsam.core.volume import Plane
 from automedsam.io.atomic import atomic_write
 from automedsam.io.volume_reader import read_volume
-from automedsam.pipeline.backends import Backend
 from automedsam.pipeline.run import SegmentationRun
 
 _FRAMES = {

@@ -32,10 +32,12 @@ def check_picture_overlay(path: Path, output: Path, inputs: Sequence[Path]) -> N
         AutoMedSAMError: if it is no PNG, is the mask or an input, or cannot be written.
     """
     if path.suffix.lower() != OVERLAY_SUFFIX:
-        message = f"The overlay {path} of an image is a PNG; let it end in {OVERLAY_SUFFIX}."
+        message = (
+            f"The overlay of an image is a PNG file, but {path} does not end in {OVERLAY_SUFFIX}: choose another name."
+        )
         raise AutoMedSAMError(message)
     if path.resolve() == output.resolve():
-        message = f"The overlay {path} is the mask's own file; give it another name."
+        message = f"The overlay and the mask have the same name, {path}: choose another name for one of them."
         raise AutoMedSAMError(message)
     check_writable(path, inputs)
 

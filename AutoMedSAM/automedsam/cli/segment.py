@@ -14,6 +14,7 @@ from automedsam.cli import terms
 from automedsam.cli.console import RunProgress, report_table
 from automedsam.cli.image_output import check_picture_overlay, write_image_result
 from automedsam.cli.terminal import STOPPED, say
+from automedsam.contract.backends import Backend
 from automedsam.core.events import Finished, RunReport, SliceSegmented
 from automedsam.core.memory import peak_memory_mb
 from automedsam.core.segmentation import Segmentation
@@ -22,7 +23,6 @@ from automedsam.errors import AutoMedSAMError
 from automedsam.io.image_reader import is_image_file
 from automedsam.io.segmentation_writer import check_output, write_segmentation
 from automedsam.io.volume_reader import is_dicom, read_volume
-from automedsam.pipeline.backends import Backend
 from automedsam.pipeline.run import SegmentationRun
 from automedsam.video.clip import FRAME_PLANE, open_frames, parse_frames, read_clip
 from automedsam.video.video_writer import check_video_output, write_video_result
@@ -65,18 +65,18 @@ def segment_files(
     source = next((found for found in map(open_frames, inputs) if found is not None), None)
     if source is None:
         if frames is not None:
-            message = f"--frames chooses among the frames of a video, and {inputs[0]} is none; leave it out."
+            message = f"--frames selects frames of a video, but {inputs[0]} is not a video: omit --frames."
             raise AutoMedSAMError(message)
         _segment_volume(inputs, output, overlay, model, backend, threshold, plane, device, series)
         return
     if len(inputs) > 1:
-        message = f"{source.path} is a video; give it alone."
+        message = f"{source.path} is a video, which must be the only input: run each video separately."
         raise AutoMedSAMError(message)
     if series is not None:
-        message = f"--series chooses among the volumes of a DICOM folder, and {source.path} is a video; leave it out."
+        message = f"--series selects a volume of a DICOM folder, but {source.path} is a video: omit --series."
         raise AutoMedSAMError(message)
     if plane is not None:
-        message = f"{source.path} is a video, which has frames and no planes; leave out --plane."
+        message = f"--plane applies to volumes, but {source.path} is a video: omit --plane."
         raise AutoMedSAMError(message)
     wanted = None if frames is None else parse_frames(frames)
     check_video_output(output, overlay, source.path)
@@ -150,7 +150,7 @@ def _say_remarks(run: SegmentationRun) -> None:
 
 def _check_overlay(picture: bool) -> None:
     if not picture:
-        message = "--overlay draws on single images and videos; open a volume's segmentation in 3D Slicer."
+        message = "--overlay draws on single images and videos only: open the segmentation of a volume in 3D Slicer."
         raise AutoMedSAMError(message)
 
 
@@ -184,7 +184,7 @@ def _print_summary(
     """The end of a run on the terminal."""
     line = terms.notice(run.bundle)
     if report is None:
-        say(*filter(None, [line]), f"Stopped: {output} holds the {finished} {unit}s that were segmented so far.")
+        say(*filter(None, [line]), f"Stopped: {output} contains the {finished} {unit}s that were segmented so far.")
         raise typer.Exit(STOPPED)
     written = [output] if overlay is None else [output, overlay]
     # Writing may have taken more memory than the run.
@@ -194,8 +194,8 @@ def _print_summary(
         say(line)
     if not report.objects:
         say(
-            f"Nothing was found at a threshold of {run.linking.threshold:g}, so {output} holds "
-            f"{'empty masks' if unit == 'frame' else 'an empty segmentation'}; a lower --threshold finds more."
+            f"Nothing was found at a threshold of {run.linking.threshold:g}: {output} contains "
+            f"{'empty masks' if unit == 'frame' else 'an empty segmentation'}. A lower --threshold finds more."
         )
 
 

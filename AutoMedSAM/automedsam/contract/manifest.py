@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from automedsam.contract.backends import Backend
 from automedsam.contract.checks import (
     Check,
     FieldError,
@@ -210,7 +211,7 @@ _EXPECTED_INPUT = Fields(
 def _segmenter_files(where: str, value: Any) -> None:
     map_of(map_of(_path))(where, value)
     for precision, files in value.items():
-        wanted: Iterable[str] = ("checkpoint",) if precision == "torch" else COMPONENTS
+        wanted: Iterable[str] = ("checkpoint",) if precision == Backend.FP32_TORCH.files_key else COMPONENTS
         for name in wanted:
             if name not in files:
                 fail(f"{where}.{precision}", f"{name} is missing")

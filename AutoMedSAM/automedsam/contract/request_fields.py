@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from automedsam.contract.backends import Backend
 from automedsam.contract.checks import (
     Check,
     FieldError,
@@ -30,7 +31,7 @@ MAX_LINE_BYTES = 64_000_000
 """The longest line of a request; 100 000 boxes take a quarter of it."""
 
 _MAX_SIDE = 100_000
-_BACKENDS = ("int8", "fp32-onnx", "fp32")
+_BACKENDS = tuple(backend.value for backend in Backend)
 
 
 def parse_request(line: bytes) -> dict[str, Any]:

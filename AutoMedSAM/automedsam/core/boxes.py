@@ -16,6 +16,10 @@ class Box:
         height: in pixels.
         score: the detector's confidence, 0 to 1; 1 for a box that a person drew.
         label: the label value in the segmentation.
+
+    Example:
+        >>> Box(10, 20, 30, 40).corners
+        (10, 20, 40, 60)
     """
 
     x: float
@@ -57,6 +61,11 @@ class Tracklet:
         label: the label value that all its boxes share.
         boxes: the box on each slice that has one, by slice index in ascending order.
         seed: the slice from which the object is segmented; it has a box.
+
+    Example:
+        >>> tracklet = Tracklet(1, {9: Box(10, 20, 30, 40), 10: Box(11, 20, 30, 40)}, seed=9)
+        >>> sorted(tracklet.boxes)
+        [9, 10]
     """
 
     label: int

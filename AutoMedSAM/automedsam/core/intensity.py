@@ -21,7 +21,7 @@ def to_uint8(array: Voxels, window: tuple[float, float] | None = None) -> NDArra
     """Map intensities to 0..255.
 
     With a window (CT), intensities are clipped to it and scaled linearly. Without (MR, whose units mean
-    nothing), a constant background is told by the corners: their commonest value, where at least a tenth of
+    nothing), a constant background is recognized by the corners: their commonest value, where at least a tenth of
     all voxels equal it exactly, be it the 0 of a skull-stripped volume or what z-scoring made of it. It
     becomes 0, and the rest, clipped to its 0.5 and 99.5 percentiles, becomes 1..255. With no such background
     every voxel is clipped and scaled to 0..255.

@@ -17,7 +17,7 @@ from automedsam.errors import AutoMedSAMError
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where a native picture lies in a detector's input, and how large it is there.
+    """The place of an image in a detector's input, and how large it is there.
 
     Two frames of pixels, both with 0 at the left (top) edge of the first column (row): the native one, and the
     input of `size`. The picture fills the input along one axis at least; what it leaves free is 0.
@@ -93,7 +93,7 @@ class Letterbox:
             raise AutoMedSAMError(message) from error
 
     def to_json(self) -> dict[str, Any]:
-        """The keys of a COCO image entry that say where the picture lies: `width`, `height`, `native`, `letterbox`."""
+        """The keys of a COCO image entry that hold the place of the image: `width`, `height`, `native`, `letterbox`."""
         return {
             "width": self.size[1],
             "height": self.size[0],

@@ -23,6 +23,10 @@ class Segment:
         name: What a reader calls it.
         color: Red, green and blue, each 0 to 1.
         terminology: Its codes, in Slicer's serialized form (category, type, modifier, region).
+
+    Example:
+        >>> Segment(1, "Lesion", (1.0, 0.0, 0.0), "").value
+        1
     """
 
     value: int
@@ -45,6 +49,14 @@ class Segmentation:
 
     Raises:
         ValueError: If the labels do not lie on the volume's grid or are not uint8 or uint16.
+
+    Example:
+        >>> volume = Volume(np.zeros((4, 5, 6)), (1.0, 1.0, 2.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+        >>> labels = np.zeros(volume.shape, np.uint8)
+        >>> labels[1, 2, 3] = 1
+        >>> segmentation = Segmentation(labels, volume, [Segment(1, "Lesion", (1.0, 0.0, 0.0), "")])
+        >>> int((segmentation.labels == 1).sum()) * volume.voxel_volume_ml
+        0.002
     """
 
     labels: NDArray[np.uint8] | NDArray[np.uint16]

@@ -26,7 +26,12 @@ _GEOMETRY_TOLERANCE = 0.1
 
 
 class Plane(str, Enum):
-    """The anatomical plane in which slices are cut."""
+    """The anatomical plane in which slices are cut.
+
+    Example:
+        >>> Plane("axial").value
+        'axial'
+    """
 
     AXIAL = "axial"
     CORONAL = "coronal"
@@ -54,12 +59,19 @@ class Volume:
         name: What to call the volume in messages and reports.
         notes: What a user should know of the file it was read from, one sentence each.
         nifti_header: The header it was read with, if any; a NIfTI mask repeats its two transforms.
-        described: For each channel, what its file says of it: "name", and DICOM tags by keyword.
-        colors: Whether its channels are red, green, blue and perhaps alpha, as far as the file tells.
+        described: For each channel, its file's description of it: "name", and DICOM tags by keyword.
+        colors: Whether its channels are red, green, blue and perhaps alpha, as far as the file states.
         is_video: Whether its slices are moments in time; its spacing is then a convention, not a measure.
 
     Raises:
         AutoMedSAMError: If the array is empty or not 3-D or 4-D, or the geometry is not a grid in space.
+
+    Example:
+        >>> volume = Volume(np.zeros((4, 5, 6)), (1.0, 1.0, 2.0), (-3.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+        >>> volume.shape, volume.voxel_volume_ml
+        ((4, 5, 6), 0.002)
+        >>> volume.world((0, 0, 1))  # (k, j, i) to mm, LPS
+        (-2.0, 0.0, 0.0)
     """
 
     array: Voxels

@@ -41,7 +41,7 @@ LESIONS = (
 
 
 def phantom_head(seed: int = 0, lesions: Sequence[Lesion] = LESIONS) -> tuple[Volume, NDArray[np.uint8]]:
-    """Makes a head and says where its lesions are.
+    """Makes a head, and the mask of its lesions.
 
     Args:
         seed: The same seed gives the same voxels.

@@ -1,4 +1,4 @@
-"""The demo: a made-up head through the whole road, held against the known shape of its lesions."""
+"""The demo: a synthetic head, segmented and compared with the known shape of its lesions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def run_demo(folder: Path, watch: Callable[[Event], None] = lambda event: None) 
 
     Args:
         folder: Where `phantom.nii.gz`, `phantom.seg.nrrd` and `phantom.png` go.
-        watch: Is told each event of the run.
+        watch: Called with each event of the run.
 
     Raises:
         AutoMedSAMError: If the folder cannot be written, or the bundle is missing or damaged.

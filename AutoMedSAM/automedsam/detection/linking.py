@@ -13,7 +13,7 @@ from automedsam.core.memory import check_room_for_scipy
 
 @dataclass(frozen=True)
 class LinkSettings:
-    """When boxes belong together, and which objects to believe in.
+    """When boxes belong together, and which objects to accept.
 
     Attributes:
         threshold: an object needs a box of at least this score, 0 to 1.

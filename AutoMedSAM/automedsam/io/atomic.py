@@ -88,8 +88,8 @@ def write_error_message(path: Path, error: OSError | RuntimeError | MemoryError)
         # ITK's writers do not name a reason.
         number, reason = errno.ENOSPC, os.strerror(errno.ENOSPC)
     else:
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        reason = getattr(error, "strerror", None) or said[-1].strip(" .")
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = getattr(error, "strerror", None) or lines[-1].strip(" .")
     return f"{path} cannot be written ({reason}); {_ADVICE.get(number, 'choose another folder')}."
 
 

@@ -21,7 +21,7 @@ def orientation_of(content: bytes) -> int:
     """Find the orientation in the bytes of a JPEG or PNG file.
 
     Returns:
-        1 (as it is stored) to 8; 1 where the file does not say, or says something impossible.
+        1 (as it is stored) to 8; 1 where the file has none, or an impossible one.
     """
     if content.startswith(_JPEG):
         found = _exif_of_jpeg(content)

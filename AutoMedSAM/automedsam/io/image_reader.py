@@ -32,7 +32,7 @@ def is_image_file(path: Path) -> bool:
 
 
 def read_pixels(path: Path) -> Voxels:
-    """Read a PNG or JPEG with its colours, turned upright as its EXIF orientation says.
+    """Read a PNG or JPEG with its colours, turned upright by its EXIF orientation.
 
     Args:
         path: The file; what it holds decides, not its suffix.

@@ -32,7 +32,7 @@ _REFUSED = {1: "single bits", 1536: "128-bit floats"}
 
 
 def read_nifti(path: Path, name: str) -> Volume:
-    """Read a NIfTI-1 or NIfTI-2 file, packed or not, whatever its suffix says.
+    """Read a NIfTI-1 or NIfTI-2 file, compressed or not, whatever its suffix.
 
     Args:
         path: The file.

@@ -185,7 +185,7 @@ def _disagreement(
     limit = _SAME * scales.min()
     if turned is not None and _is_possible(turned):
         if (apart := furthest(matrix, turned, shape)) > limit:
-            # itkNiftiImageIO takes the sform only where its code says scanner.
+            # itkNiftiImageIO takes the sform only where its code is that of the scanner.
             others = "" if int(header["sform_code"]) == 1 else " (3D Slicer and ITK use the qform)"
             note = (
                 f"{called}: sform and qform place voxels up to {apart:.1f} mm apart; the sform is used{others}, and a "

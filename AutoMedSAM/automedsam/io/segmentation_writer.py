@@ -38,8 +38,8 @@ def check_output(path: Path, volume: Volume | None = None, inputs: Sequence[Path
         inputs: The files that the run reads, none of which may be overwritten.
 
     Raises:
-        AutoMedSAMError: If the name says no known format or one that cannot carry the volume, the folder is missing
-            or cannot be written, or the file is one of the inputs.
+        AutoMedSAMError: If the suffix is of no known format, or of one that cannot hold the volume, the folder is
+            missing or cannot be written, or the file is one of the inputs.
     """
     suffix = _suffix(path)
     if suffix == PICTURE_SUFFIX and volume is not None and volume.shape[0] != 1:
@@ -53,7 +53,7 @@ def check_output(path: Path, volume: Volume | None = None, inputs: Sequence[Path
     check_writable(path, inputs)
 
 
-def write_segmentation(segmentation: Segmentation, path: Path) -> None:
+def write_segmentation(segmentation: Segmentation, path: str | Path) -> None:
     """Write labels on the volume's own grid.
 
     Args:
@@ -65,7 +65,17 @@ def write_segmentation(segmentation: Segmentation, path: Path) -> None:
 
     Raises:
         AutoMedSAMError: If the file cannot be written; what was there before is then still there.
+
+    Example:
+        >>> import numpy as np
+        >>> from automedsam import Segment, Segmentation, read_volume
+        >>> volume = read_volume("head.nii.gz")
+        >>> labels = np.zeros(volume.shape, np.uint8)
+        >>> labels[20:30, 60:80, 60:80] = 1
+        >>> lesion = Segment(1, "Lesion", (1.0, 0.0, 0.0), "")
+        >>> write_segmentation(Segmentation(labels, volume, [lesion]), "lesion.seg.nrrd")
     """
+    path = Path(path)
     check_output(path, segmentation.volume)
     suffix = _suffix(path)
     with atomic_write(path) as unfinished:

@@ -1,4 +1,4 @@
-"""Files in, a volume out, or one sentence that says why not."""
+"""Reads a volume from files; a file that cannot be read ends in one sentence with the reason."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _REASONS = {
 
 
 def read_volume(
-    paths: Sequence[Path] | Path,
+    paths: Sequence[str | Path] | str | Path,
     expected_channels: int | None = None,
     *,
     check_voxels: bool = True,
@@ -70,8 +70,13 @@ def read_volume(
 
     Raises:
         AutoMedSAMError: One sentence for whatever is wrong with the files.
+
+    Example:
+        >>> volume = read_volume("head.nii.gz")
+        >>> volume.shape, volume.spacing
+        ((60, 240, 240), (1.0, 1.0, 2.5))
     """
-    sources = [paths] if isinstance(paths, Path) else list(paths)
+    sources = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
     if not sources:
         message = "No input was given; name at least one image file or DICOM folder."
         raise AutoMedSAMError(message)
@@ -237,8 +242,8 @@ def _wrong_channels(sources: list[Path], volume: Volume, expected: int) -> str:
 
 
 def _unreadable(path: Path, error: RuntimeError) -> str:
-    said = str(error)
+    text = str(error)
     for sign, reason in _REASONS.items():
-        if sign in said:
+        if sign in text:
             return f"{path} {reason}."
-    return f"{path} cannot be read as an image (damaged, or not what its name says); copy or export it again."
+    return f"{path} cannot be read as an image (it is damaged, or its suffix is wrong); copy or export it again."

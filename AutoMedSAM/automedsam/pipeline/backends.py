@@ -1,16 +1,16 @@
-"""The backends: which files of a bundle run, and on what."""
+"""Loads a bundle for a backend."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from automedsam.contract.backends import Backend
 from automedsam.contract.protocol import DEVICE_OF_INT8
 from automedsam.detection.detector import Detector, OnnxDetector
 from automedsam.errors import AutoMedSAMError
@@ -21,14 +21,6 @@ if TYPE_CHECKING:
     from automedsam.bundle import Bundle
     from automedsam.core.boxes import Box
     from automedsam.sam2.networks import Sam2Networks
-
-
-class Backend(str, Enum):
-    """What computes: INT8 on ONNX Runtime, FP32 on PyTorch, or FP32 on ONNX Runtime to check an export."""
-
-    INT8 = "int8"
-    FP32_TORCH = "fp32"
-    FP32_ONNX = "fp32-onnx"
 
 
 @dataclass(frozen=True)
@@ -52,7 +44,7 @@ def open_detector(bundle: Bundle, backend: Backend) -> Detector:
     Raises:
         AutoMedSAMError: if the bundle's files are not here or damaged, or AUTOMEDSAM_THREADS is no number.
     """
-    return OnnxDetector(bundle.files(_precision(backend))["detector"], bundle.detector, threads_from_environment())
+    return OnnxDetector(bundle.files(backend)["detector"], bundle.detector, threads_from_environment())
 
 
 def load_model(bundle: Bundle, backend: Backend = Backend.INT8, device: str = "auto") -> LoadedModel:
@@ -71,9 +63,9 @@ def load_model(bundle: Bundle, backend: Backend = Backend.INT8, device: str = "a
         if device not in ("auto", "cpu"):
             message = f"The {backend.value} backend runs on the CPU: leave out the device {device}, or choose fp32."
             raise AutoMedSAMError(message)
-        files = bundle.files(_precision(backend), detector=bundle.has_detector)
+        files = bundle.files(backend, detector=bundle.has_detector)
         threads = tuned_thread_count(files["memory_attention"])
-        networks = OnnxNetworks(files, bundle.architecture.image_size, threads, bundle.golden(_precision(backend)))
+        networks = OnnxNetworks(files, bundle.architecture.image_size, threads, bundle.golden(backend))
         device = DEVICE_OF_INT8 if backend is Backend.INT8 else "CPU: FP32 on ONNX Runtime"
         return LoadedModel(_detector(bundle, files, threads), networks, device)
 
@@ -86,16 +78,16 @@ def load_model(bundle: Bundle, backend: Backend = Backend.INT8, device: str = "a
         )
         raise AutoMedSAMError(message) from error
     chosen, reason = torch_networks.choose_device(device)
-    files = bundle.files("torch", detector=bundle.has_detector)
+    files = bundle.files(backend, detector=bundle.has_detector)
     model, _ = torch_networks.load_model(files["checkpoint"], bundle.architecture)
     detector = _detector(bundle, files, threads_from_environment())
-    if bundle.has_detector and "fp32" not in bundle.manifest["detector"]["files"]:
+    if bundle.has_detector and backend.detector_key not in bundle.manifest["detector"]["files"]:
         reason += "; detector: INT8 on ONNX Runtime"
     return LoadedModel(detector, torch_networks.TorchNetworks(model, chosen), reason)
 
 
 class _NoDetector:
-    """Stands in for the detector of a bundle that has none: objects can be tracked from boxes, but not found."""
+    """Takes the place of the detector of a bundle that has none: objects can be tracked from boxes, but not found."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
@@ -108,7 +100,3 @@ def _detector(bundle: Bundle, files: Mapping[str, Path], threads: int | None) ->
     if not bundle.has_detector:
         return _NoDetector(bundle)
     return OnnxDetector(files["detector"], bundle.detector, threads)
-
-
-def _precision(backend: Backend) -> str:
-    return {Backend.INT8: "int8", Backend.FP32_ONNX: "fp32", Backend.FP32_TORCH: "torch"}[backend]

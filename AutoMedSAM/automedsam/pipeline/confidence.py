@@ -17,7 +17,7 @@ LOW_CONFIDENCE = 0.5
 
 # An outline drawn by a careful reader and a detector's box overlap by about this much or more.
 _FULL_AGREEMENT = 0.8
-# Across a gap in its boxes a mask has no witness, however well it lies.
+# Across a gap in its boxes nothing confirms a mask, however well it fits.
 _GAP_SHARE = 0.45
 # Beyond the last box nothing confirms the mask: after this many slices or mm, whichever comes first, it is doubtful.
 _BEYOND_SLICES, _BEYOND_MM = 3, 6.0

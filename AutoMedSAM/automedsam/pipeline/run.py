@@ -1,15 +1,16 @@
-"""The one road: a volume and a bundle in, events out, a segmentation on the volume's own grid at the end."""
+"""Segments a volume with a bundle: `segment` returns the result, `SegmentationRun` yields events on the way."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.bundle import Bundle
+from automedsam.contract.backends import Backend
 from automedsam.core.boxes import Box, Tracklet
 from automedsam.core.events import (
     Event,
@@ -28,7 +29,7 @@ from automedsam.core.volume import Plane, Volume
 from automedsam.detection.detector import Detector, stack_adjacent_slices
 from automedsam.detection.linking import LinkSettings, link
 from automedsam.errors import AutoMedSAMError
-from automedsam.pipeline.backends import Backend, LoadedModel, load_model, open_detector
+from automedsam.pipeline.backends import LoadedModel, load_model, open_detector
 from automedsam.pipeline.confidence import SliceConfidence, slice_confidence
 from automedsam.pipeline.input_check import UNTRUSTED, check_input
 from automedsam.sam2.propagation import CropBox
@@ -55,9 +56,19 @@ class SegmentationRun:
     Raises:
         AutoMedSAMError: if the volume is not what the bundle takes, the threshold is not within 0 to 1, or the
             slices are not in the volume.
+
+    Example:
+        >>> from automedsam import load_bundle, read_volume
+        >>> run = SegmentationRun(read_volume("head.nii.gz"), load_bundle("glioma"))
+        >>> for event in run.events():
+        ...     if isinstance(event, SliceDetected) and event.boxes:
+        ...         print(f"slice {event.index}: {len(event.boxes)} boxes")
+        slice ...
+        >>> int(run.result().labels.max())
+        1
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is an option of its own to a caller
         self,
         volume: Volume,
         bundle: Bundle,
@@ -104,14 +115,14 @@ class SegmentationRun:
         yield from self._track()
 
     def propagate(self, tracklets: Sequence[Tracklet], crops: Mapping[str, CropBox] | None = None) -> Iterator[Event]:
-        """The second half of the road alone: segments these objects and no others; ends with `Finished`.
+        """Segments these objects and no others, without detection; ends with `Finished`.
 
         What this run has computed already is not computed again: an object whose boxes, seed and reach are as they
-        were keeps its masks, voxel for voxel, whatever becomes of its neighbours. See `ObjectTracker.follow`.
+        were keeps its masks, voxel for voxel, even if its neighbors change. See `ObjectTracker.track`.
 
         Args:
             tracklets: the objects, with boxes and slices in frames of `plane`.
-            crops: `follower.crops` of an earlier run of the same volume and model, so that objects that have not
+            crops: `crops` of an earlier run of the same volume and model, so that objects that have not
                 changed since come out as they did there.
         """
         self._load()
@@ -137,7 +148,7 @@ class SegmentationRun:
         yield Finished(self.result(), self._report())
 
     def detect(self, detector: Detector | None = None) -> Iterator[Event]:
-        """The first half of the road: boxes on every slice, linked to tracklets."""
+        """Finds boxes on every slice and links them to tracklets; segments nothing."""
         began = time.perf_counter()
         detector = detector or open_detector(self.bundle, self.backend)
         frames = stack_adjacent_slices(self.slices, self.spacing, self.bundle.detector.context_mm)
@@ -153,6 +164,23 @@ class SegmentationRun:
         self.tracklets = link_frames(self.detections, self.spacing, self.linking, self.frames)
         self._seconds[Stage.LINK.value] = time.perf_counter() - began
         yield TrackletsLinked(self.tracklets)
+
+    @property
+    def crops(self) -> dict[str, CropBox]:
+        """The crop in which each object was segmented, by the object's key; for `propagate` of a later run."""
+        return self.tracker.crops
+
+    def resume_from(self, labels: NDArray[np.uint8]) -> None:
+        """Continues from labels that are shown already, whoever wrote them.
+
+        Args:
+            labels: `(K, J, I)` on the volume's grid; copied.
+        """
+        self.tracker.labels = np.array(replace(self.volume, array=labels).to_frames(self.plane)[0], order="C")
+
+    def release_voxels(self) -> None:
+        """Lets go of the volume's voxels, which are not needed once the run is made: a mapped file can be removed."""
+        self.volume = replace(self.volume, array=np.broadcast_to(np.uint8(0), self.volume.array.shape))
 
     def result(self) -> Segmentation:
         """What is finished so far, on the volume's own grid; empty if nothing was found."""
@@ -194,7 +222,7 @@ class SegmentationRun:
         )
 
 
-def segment(
+def segment(  # noqa: PLR0913  each is an option of its own to a caller
     volume: Volume,
     bundle: Bundle,
     *,
@@ -202,9 +230,42 @@ def segment(
     threshold: float | None = None,
     plane: Plane | None = None,
     device: str = "auto",
-) -> Iterator[Event]:
-    """Segments a volume; see `SegmentationRun` for the arguments and the errors. The last event is `Finished`."""
-    return SegmentationRun(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device).events()
+    progress: Callable[[Event], None] | None = None,
+) -> Segmentation:
+    """Segments a volume. `SegmentationRun` does the same step by step, and can be cancelled.
+
+    Args:
+        volume: One channel for each of the bundle's modalities.
+        bundle: The model.
+        backend: What computes.
+        threshold: The minimum confidence of an object, 0 to 1; the bundle's own if None.
+        plane: The plane of the slices; if None, that of acquisition, or the bundle's own if isotropic.
+        device: "auto", "cpu", "cuda" or "mps"; only the FP32 backend uses others than the CPU.
+        progress: Called with each event, `InputChecked` first; see `automedsam.core.events`.
+
+    Returns:
+        Labels `(K, J, I)`, uint8, on the volume's own grid; all 0 if nothing was found. Warnings of the input check
+        are in its provenance.
+
+    Raises:
+        AutoMedSAMError: If the volume is not what the bundle takes, the threshold is not within 0 to 1, or the
+            backend or its files are missing.
+
+    Example:
+        >>> import automedsam
+        >>> from automedsam.demo.phantom import phantom_head
+        >>> volume, reference = phantom_head()
+        >>> segmentation = automedsam.segment(volume, automedsam.load_bundle("glioma"))
+        >>> segmentation.labels.shape == volume.shape
+        True
+        >>> [segment.name for segment in segmentation.segments]
+        ['Glioma, whole tumour']
+    """
+    run = SegmentationRun(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device)
+    for event in run.events():
+        if progress is not None:
+            progress(event)
+    return run.result()
 
 
 def link_frames(
@@ -230,7 +291,7 @@ def check_threshold(threshold: float | None) -> None:
         AutoMedSAMError: If it is not above 0 and at most 1.
     """
     if threshold is not None and not 0 < threshold <= 1:
-        message = f"The threshold {threshold} is not a confidence: give a number above 0 and at most 1."
+        message = f"The threshold {threshold} is not a score: give a number above 0 and at most 1."
         raise AutoMedSAMError(message)
 
 

@@ -1,6 +1,6 @@
 """A self-test of model files: what they answered when they were made, against what they answer here.
 
-OpenVINO's INT8 decoder gave all-zero masks with one thread and said nothing, and
+OpenVINO's INT8 decoder gave all-zero masks with one thread without an error, and
 processors without VNNI may saturate INT8 sums. A few numbers of each output find either.
 """
 

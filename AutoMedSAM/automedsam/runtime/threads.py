@@ -1,4 +1,4 @@
-"""How many threads ONNX Runtime gets: as many as a person says, else those that this machine is fastest with."""
+"""How many threads ONNX Runtime gets: the number that the user sets, else the fastest on this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tuned_thread_count(path: Path) -> int:
     """The threads within an operator for a bundle's models; measured once for each file in a process.
 
     Cores that are two halves of one (hyperthreads), slow ones, and those that a container may not use all the time
-    make a model slower than it is without them, and no system tells of all three.
+    make a model slower than it is without them, and no system reports all three.
 
     Args:
         path: the model file to measure with.
@@ -32,9 +32,9 @@ def tuned_thread_count(path: Path) -> int:
     Raises:
         AutoMedSAMError: if AUTOMEDSAM_THREADS is no number of threads, or the file cannot be run.
     """
-    said, cores = threads_from_environment(), available_cores()
-    if said is not None:
-        return said
+    value, cores = threads_from_environment(), available_cores()
+    if value is not None:
+        return value
     if cores <= FEW_CORES:
         return cores
     path = path.resolve()
@@ -44,18 +44,18 @@ def tuned_thread_count(path: Path) -> int:
 
 
 def threads_from_environment() -> int | None:
-    """What AUTOMEDSAM_THREADS says, or all cores if those are fewer; None if it is not set.
+    """The value of AUTOMEDSAM_THREADS, or all cores if those are fewer; None if it is not set.
 
     Raises:
         AutoMedSAMError: if it is no whole number of 1 or more.
     """
-    said = os.environ.get(VARIABLE, "").strip()
-    if not said:
+    value = os.environ.get(VARIABLE, "").strip()
+    if not value:
         return None
-    if not (said.isascii() and said.isdigit() and int(said)):
-        message = f"{VARIABLE} is {said!r}: set it to how many threads to use, such as 4, or leave it out."
+    if not (value.isascii() and value.isdigit() and int(value)):
+        message = f"{VARIABLE} is {value!r}: set it to how many threads to use, such as 4, or leave it out."
         raise AutoMedSAMError(message)
-    return min(int(said), available_cores())
+    return min(int(value), available_cores())
 
 
 def _fastest_thread_count(cores: int, seconds: Callable[[int], float]) -> int:

@@ -118,7 +118,7 @@ class MaskDecoder(nn.Module):
         self.cells = model.sam_image_embedding_size
         self.register_buffer("dense_position", model.sam_prompt_encoder.get_dense_pe().detach())
 
-    def forward(
+    def forward(  # noqa: PLR0913  the inputs of the exported network
         self,
         features: Tensor,
         high_res_0: Tensor,

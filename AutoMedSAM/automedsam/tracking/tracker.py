@@ -80,7 +80,7 @@ class TrackedObject:
 
 
 class ObjectTracker:
-    """The second half of the road: tracklets in, labels out.
+    """The second half of a run: tracklets in, labels out.
 
     Args:
         slices: `(N, H, W)` uint8 grey levels.
@@ -120,10 +120,10 @@ class ObjectTracker:
 
         They keep their masks to the voxel, even where a neighbour in their view has changed or gone: nobody expects
         another outline of what they have not touched. Objects that are new share views among themselves, but for
-        those of which `crops` of an earlier follower tells what was seen: they come out as they did there.
+        those whose crop is in `crops`, of an earlier tracker: they come out as they did there.
 
         An empty slice fills as the objects reach it. A slice that shows something keeps it until all that is new
-        there is known, and is told of only if its labels are then others. Stopping early leaves every slice
+        there is known, and yields an event only if its labels change. Stopping early leaves every slice
         sound: as it was, as it shall be, or, where it was empty, with the objects that have reached it.
 
         Yields:
@@ -187,7 +187,7 @@ class ObjectTracker:
                 yield SliceSegmented(int(index), self.labels[index].copy())
 
     def _paint(self, index: int) -> bool:
-        """Where objects overlap, the surer one has the pixel. Says whether the slice's labels changed."""
+        """Where objects overlap, the more certain one takes the pixel. Returns whether the slice's labels changed."""
         painted = np.zeros(self.labels.shape[1:], np.uint8)
         strongest = np.zeros(self.labels.shape[1:], np.float16)
         for tracked in self.objects:
@@ -224,7 +224,7 @@ class ObjectTracker:
 
 
 def object_key(tracklet: Tracklet) -> str:
-    """The same for the same boxes, to a thousandth of a pixel, and the same seed: tells an object again later."""
+    """Identifies an object in a later run: equal for equal boxes, to a thousandth of a pixel, and an equal seed."""
     boxes = [(at, [round(edge, 3) for edge in box.corners], box.drawn) for at, box in sorted(tracklet.boxes.items())]
     return hashlib.sha256(repr((tracklet.label, tracklet.seed, boxes)).encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""Videos: frames in time order as the slices of a volume, so that they take the one road."""
+"""Videos: frames in time order as the slices of a volume, so that they are segmented like volumes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Clip:
 
     Attributes:
         volume: Grey levels `(N, h, w)`, one slice a frame in time order, rows and columns as they are seen. Frames lie
-            1 mm apart and pixels are 1 mm wide: what a bundle says in mm counts frames (the detector's context,
+            1 mm apart and pixels are 1 mm wide: a bundle's lengths in mm count frames (the detector's context,
             gaps that are bridged, how far an object is followed), and its slices in `FRAME_PLANE` are the frames.
         first: the number of its first frame in the source, which counts from 0.
         source: where the frames come from.
@@ -89,7 +89,7 @@ def read_clip(
         source: from `open_frames`.
         frames: The first and the last frame to read, both included, counted from 0; the last of all if None.
             What comes after the last is not looked at.
-        progress: Passes the frames on, to show that something happens; it is told how many there will be, if known.
+        progress: Passes the frames on, to show progress; it gets the number of frames, if known.
 
     Raises:
         AutoMedSAMError: If the source cannot be read or is damaged, has not these frames, has but one frame and

@@ -18,7 +18,7 @@ class FrameSource(Protocol):
 
     @property
     def path(self) -> Path:
-        """Where it lies."""
+        """The file or folder."""
 
     @property
     def rate(self) -> Fraction:
@@ -26,7 +26,7 @@ class FrameSource(Protocol):
 
     @property
     def count(self) -> int | None:
-        """How many frames it says that it has; None if it does not say."""
+        """The number of frames in its header; None if it has none."""
 
     def frames(self) -> Iterator[Voxels]:
         """All frames from the first, `(h, w)` or `(h, w, c)`; may be asked for again."""

@@ -56,12 +56,12 @@ class VideoFile:
 
     @cached_property
     def count(self) -> int | None:
-        """What the file's header says."""
+        """The file's header."""
         with self._stream() as (_, stream):
             return stream.frames or None
 
     def frames(self) -> Iterator[Voxels]:
-        """RGB frames `(h, w, 3)` uint8 as a player shows them: turned as the file says, pixels as they are stored.
+        """RGB frames `(h, w, 3)` uint8 as a player shows them: rotated by the file's metadata, pixels as stored.
 
         Raises:
             AutoMedSAMError: If the file is no video, damaged or incomplete.
@@ -128,7 +128,7 @@ class VideoFile:
 
 
 def _riff_is_whole(path: Path) -> bool:
-    """Whether an AVI file is as long as its first chunk says; FFmpeg plays a broken off one as far as it goes."""
+    """Whether an AVI file is as long as its first chunk states; FFmpeg plays a truncated one up to its end."""
     with path.open("rb") as file:
         start = file.read(8)
     return path.stat().st_size >= 8 + int.from_bytes(start[4:], "little")

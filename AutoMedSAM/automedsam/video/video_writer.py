@@ -50,7 +50,7 @@ def check_video_output(output: Path, overlay: Path | None, source: Path) -> None
         source: the video, or the folder of its frames.
 
     Raises:
-        AutoMedSAMError: if a name says another format, a folder is missing, holds files or cannot be written, an
+        AutoMedSAMError: if a suffix is of another format, a folder is missing, holds files or cannot be written, an
             output is the input or both are one, or PyAV is missing for the overlay.
     """
     if not is_mask_folder(output):

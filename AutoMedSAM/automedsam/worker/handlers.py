@@ -12,6 +12,7 @@ import numpy as np
 
 from automedsam import __version__
 from automedsam.bundle import Bundle, load_bundle
+from automedsam.contract.backends import Backend
 from automedsam.contract.checks import fail
 from automedsam.contract.protocol import DEVICE_OF_INT8
 from automedsam.contract.request_fields import check_request
@@ -28,7 +29,7 @@ from automedsam.core.ijk_boxes import IjkBoxConverter
 from automedsam.core.volume import Voxels
 from automedsam.demo.phantom import phantom_head
 from automedsam.errors import AutoMedSAMError
-from automedsam.pipeline.backends import Backend, LoadedModel, load_model
+from automedsam.pipeline.backends import LoadedModel, load_model
 from automedsam.pipeline.input_check import check_input
 from automedsam.pipeline.run import SegmentationRun, check_threshold, link_frames
 from automedsam.worker.channel import Send
@@ -114,8 +115,8 @@ class RequestHandler:
         labels = reopen_label_file(asked.labels, run.volume.shape)
         if labels is None:
             labels = create_label_file(asked.labels, run.volume.shape)
-        # The file says what is shown now, whoever has written it: this run, or one of a worker that is gone.
-        run.tracker.labels = np.array(_on_frames(run, labels), order="C")
+        # The file holds what is shown now, whoever wrote it: this run, or one of a worker that is gone.
+        run.resume_from(labels)
         self._execute(request, run, run.propagate(tracklets, crops), codec, labels, cancelled)
 
     def _execute(
@@ -127,7 +128,7 @@ class RequestHandler:
         labels: Voxels,
         cancelled: threading.Event,
     ) -> None:
-        """Tells what happens in a run, and keeps its labels up to date."""
+        """Sends the events of a run, and keeps its labels up to date."""
         number = request["id"]
         shown = _on_frames(run, labels)
         first, last = (codec.grid.slice_index(frame) for frame in run.frames)
@@ -151,8 +152,8 @@ class RequestHandler:
                     self._send("stage", id=number, stage=stage.value, total=total)
                 case SliceDetected(index, boxes):
                     done += 1
-                    told = codec.boxes(index, boxes)
-                    self._send("boxes", id=number, slice=codec.grid.slice_index(index), boxes=told, done=done)
+                    found = codec.boxes(index, boxes)
+                    self._send("boxes", id=number, slice=codec.grid.slice_index(index), boxes=found, done=done)
                 case TrackletsLinked(tracklets):
                     self._send("tracklets", id=number, tracklets=codec.tracklets(tracklets))
                 case SliceSegmented(index, values):
@@ -169,12 +170,12 @@ class RequestHandler:
                         report=asdict(report),
                         tracklets=codec.tracklets(run.tracklets),
                         confidence=_confidence(run, codec.grid),
-                        crops=run.tracker.crops,
+                        crops=run.crops,
                     )
                     return
             if cancelled.is_set():
                 break
-        self._send("cancelled", id=number, confidence=_confidence(run, codec.grid), crops=run.tracker.crops)
+        self._send("cancelled", id=number, confidence=_confidence(run, codec.grid), crops=run.crops)
 
     def _link(self, request: Mapping[str, Any]) -> None:
         volume = read_grid(request["volume"])
@@ -239,7 +240,7 @@ class RequestHandler:
             engine=self._warm_engine(bundle, asked),
         )
         # The grey levels have been taken from it; a mapped file could not be removed on Windows.
-        run.volume = replace(volume, array=np.broadcast_to(np.uint8(0), volume.array.shape))
+        run.release_voxels()
         self._run = _run_key(asked, bundle), run
         return run
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from automedsam.contract.backends import Backend
 from automedsam.contract.checks import fail, shown
 from automedsam.core.boxes import Box, Tracklet
 from automedsam.core.ijk_boxes import IjkBoxConverter
 from automedsam.core.volume import Plane, Volume, Voxels
 from automedsam.detection.linking import seed_slice
 from automedsam.errors import AutoMedSAMError
-from automedsam.pipeline.backends import Backend
 from automedsam.sam2.propagation import CropBox
 from automedsam.worker.label_file import UNREADABLE
 
@@ -89,7 +89,7 @@ def with_names(volume: Volume, request: Mapping[str, Any]) -> Volume:
 
 
 def read_crops(request: Mapping[str, Any], size: tuple[int, int]) -> dict[str, CropBox]:
-    """The "crops" that an earlier "finished" or "cancelled" event told, given back as they came; see `ObjectTracker`.
+    """The "crops" of an earlier "finished" or "cancelled" event, sent back unchanged; see `ObjectTracker`.
 
     Args:
         request: the request.
@@ -106,7 +106,7 @@ def read_crops(request: Mapping[str, Any], size: tuple[int, int]) -> dict[str, C
 
 
 def volume_fingerprint(fields: Mapping[str, Any]) -> tuple[object, ...]:
-    """What tells whether a message means the same voxels on the same grid as another did.
+    """A key that is equal for two messages if they mean the same voxels on the same grid.
 
     Raises:
         AutoMedSAMError: if the file is gone.
@@ -246,7 +246,7 @@ class MessageCodec:
         return found
 
     def _register(self, box: Box, number: int) -> int:
-        # Boxes are told apart by identity: two slices may hold equal ones. The list keeps them alive.
+        # Boxes are distinguished by identity: two slices may hold equal ones. The list keeps them alive.
         self._boxes.append(box)
         self._numbers[id(box)] = number
         return number

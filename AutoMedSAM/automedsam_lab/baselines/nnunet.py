@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from automedsam_lab.baselines.process import WORKERS, Line, Worker, run_worker
 from automedsam_lab.common.system_info import describe_machine
 from automedsam_lab.data import builtin_tasks
 from automedsam_lab.data.prediction_folder import TRAINED_HERE, Baseline, make_folder, write_baseline
+
+logger = logging.getLogger(__name__)
 
 WORKER = Worker("nnU-Net", WORKERS / "nnunet_worker.py", "pip install 'automedsam[baseline-nnunet]'")
 LICENCE = "Apache-2.0 (the code; the weights are trained here)"
@@ -103,7 +106,6 @@ def train(
     bfloat16: bool = False,
     memory_gb: float | None = None,
     python: Path | None = None,
-    tell: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Converts, plans, preprocesses and trains; a training that was stopped goes on where its last epoch ended.
 
@@ -119,7 +121,6 @@ def train(
             instructions for it (AVX512-BF16, AMX), slower elsewhere.
         memory_gb: of a GPU that nnU-Net shall plan for, which decides patch and batch; its own 8 GB if None.
         python: the interpreter that has nnunetv2; this one if None.
-        tell: is told what is being done.
 
     Returns:
         What `trained.json` holds: minutes used, iterations, patch, size.
@@ -143,7 +144,7 @@ def train(
     }
 
     def on_line(line: Line) -> None:
-        tell(str(line.get("tell", line)))
+        logger.info("%s", line.get("tell", line))
 
     result = run_worker(WORKER, job, work / "nnunet.log", python=python, threads=threads, on_line=on_line)
     # The worker may run where our own machine's description cannot be had.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import csv
 import time
 from collections.abc import Iterator, Sequence
@@ -14,9 +13,10 @@ from statistics import fmean
 import numpy as np
 
 from automedsam.bundle import Bundle
+from automedsam.contract.backends import Backend
 from automedsam.core.events import Finished
 from automedsam.io.atomic import atomic_write
-from automedsam.pipeline.backends import Backend, load_model
+from automedsam.pipeline.backends import load_model
 from automedsam.pipeline.run import SegmentationRun
 from automedsam_lab.data import builtin_tasks
 from automedsam_lab.metrics.masks import dice
@@ -62,7 +62,7 @@ def measure_memories(
         for _ in run.detect():
             pass
         for memories, stride in settings:
-            again = SegmentationRun(volume, _remembering(bundle, memories, stride), backend=backend, engine=engine)
+            again = SegmentationRun(volume, bundle.with_memories(memories, stride), backend=backend, engine=engine)
             began = time.process_time()
             followed = _track(again, run)
             seconds = time.process_time() - began
@@ -110,14 +110,8 @@ def plot_points(points: Sequence[Point], title: str, path: Path) -> None:
 
 
 def _track(run: SegmentationRun, detected: SegmentationRun) -> int:
-    """Propagates what another run detected; tells how many slices of objects were computed."""
+    """Propagates what another run detected; returns how many slices of objects were computed."""
     for event in run.propagate(detected.tracklets):
         if isinstance(event, Finished):
             return int(np.sum([len(followed.masks) for followed in run.tracker.objects]))
     return 0
-
-
-def _remembering(bundle: Bundle, memories: int, stride: int) -> Bundle:
-    manifest = copy.deepcopy(bundle.manifest)
-    manifest["segmenter"] |= {"memories": memories, "memory_stride": stride}
-    return Bundle(bundle.folder, manifest)

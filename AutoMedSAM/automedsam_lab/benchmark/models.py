@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -21,16 +20,13 @@ RANDOM = BundleMetadata(task=RANDOM_TASK, modality="any", licence="Random weight
 _NOISE = 0.01
 
 
-def random_bundle(
-    config: Config, out: Path, detector: str | None = None, tell: Callable[[str], None] = print
-) -> Bundle:
+def random_bundle(config: Config, out: Path, detector: str | None = None) -> Bundle:
     """Writes random weights as a published checkpoint has them, and converts them as any other.
 
     Args:
         config: the network.
         out: the bundle's folder, a new one.
         detector: what `convert` takes; a YOLO-NAS-S of random weights at 640 px if None.
-        tell: is told what happens.
 
     Raises:
         AutoMedSAMError: if the bundle cannot be written, or super-gradients is missing for a random detector.
@@ -50,7 +46,7 @@ def random_bundle(
         request = Request(
             folder / "random.pt", config, folder / "slices", detector=detector, description=RANDOM, quick=True
         )
-        return convert(request, out, tell)
+        return convert(request, out)
 
 
 def _random_segmenter(config: Config) -> dict[str, torch.Tensor]:

@@ -21,8 +21,8 @@ _BEGIN, _END = "<!-- bench -->", "<!-- end of bench -->"
 
 def markdown(benchmarks: Sequence[Benchmark], machine: dict[str, str | int]) -> str:
     """A table of the contenders and a table of the stages for each bundle, and what they were measured on."""
-    told = ", ".join(f"{key} {value}" for key, value in machine.items() if key not in ("cpu", "cores"))
-    lines = [f"Measured on {machine['cpu']}, {machine['cores']} cores ({told}).", ""]
+    packages = ", ".join(f"{key} {value}" for key, value in machine.items() if key not in ("cpu", "cores"))
+    lines = [f"Measured on {machine['cpu']}, {machine['cores']} cores ({packages}).", ""]
     for benchmark in benchmarks:
         lines += [*_head(benchmark), _contenders(benchmark).to_markdown(), "", _stages(benchmark).to_markdown(), ""]
     return "\n".join(lines)
@@ -71,12 +71,13 @@ def plot(benchmarks: Sequence[Benchmark], path: Path) -> None:
 
 def _head(benchmark: Benchmark) -> list[str]:
     options = benchmark.options
-    load = "" if benchmark.load is None else f" Load of the machine at the start: {benchmark.load:.1f}."
+    load = "" if benchmark.load is None else f" System load at the start: {benchmark.load:.1f}."
     lines = [
         f"### {benchmark.bundle}: {benchmark.about}",
         "",
-        f"{options.slices} slices, both directions, one object, cores: {options.cores}; medians over {options.repeats} "
-        f"turns. x and mask Dice are with the first line, x as the median of each turn's ratio.{load}",
+        f"{options.slices} slices in both directions, one object, cores: {options.cores}; medians of {options.repeats} "
+        f"rounds. The speedup (x) and the mask Dice are relative to the first row; the speedup is the median of the "
+        f"ratios of all rounds.{load}",
         "",
     ]
     return lines + [f"- {sentence}" for sentence in benchmark.absent] + ([""] if benchmark.absent else [])
@@ -84,7 +85,7 @@ def _head(benchmark: Benchmark) -> list[str]:
 
 def _contenders(benchmark: Benchmark) -> Table:
     times = ("wall ms per slice", "x", "CPU ms per slice", "x")
-    table = Table(["", *times, "peak MB", "MB on disk: segmenter + detector", "mask Dice"])
+    table = Table(["", *times, "peak memory, MB", "MB on disk: segmenter + detector", "mask Dice"])
     for result in benchmark.results:
         wall, cpu = (_per_slice(benchmark, result, FOLLOW, clock) for clock in ("wall", "cpu"))
         disk = " + ".join(f"{size / 1e6:.1f}" for size in result.bytes.values())
@@ -132,8 +133,8 @@ def _draw(axis: Axes, benchmark: Benchmark) -> None:
         axis.barh(names, widths, left=left, label=stage, height=0.6)
         left = [start + width for start, width in zip(left, widths, strict=True)]
     for row, result in enumerate(benchmark.results):
-        told = f" {_per_slice(benchmark, result, FOLLOW)} ms, x {benchmark.ratio(result):.1f}"
-        axis.text(left[row], row, told, va="center", fontsize=8)
+        label = f" {_per_slice(benchmark, result, FOLLOW)} ms, x {benchmark.ratio(result):.1f}"
+        axis.text(left[row], row, label, va="center", fontsize=8)
     axis.set_xlim(0, 1.25 * max(left))
     axis.invert_yaxis()
     axis.set_title(f"{benchmark.bundle}\n{benchmark.about}", fontsize=9, loc="left")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,9 +26,11 @@ from automedsam.demo.phantom import LESIONS, phantom_head
 from automedsam.errors import AutoMedSAMError
 from automedsam.runtime.session import available_cores
 from automedsam_lab.benchmark.stages import FOLLOW, StageTime
-from automedsam_lab.benchmark.worker import FP32, INT8, RUN, STOCK, WARM, Job
+from automedsam_lab.benchmark.worker import BACKENDS, FP32, INT8, RUN, STOCK, WARM, Job
 from automedsam_lab.metrics.masks import dice
 from automedsam_lab.metrics.reference_boxes import true_tracklet
+
+logger = logging.getLogger(__name__)
 
 TITLES = {STOCK: "stock sam2, FP32 torch", FP32: "ours, FP32", INT8: "ours, INT8"}
 RANDOM_TASK = "nothing: random weights, for timing alone"
@@ -120,7 +123,7 @@ class Benchmark:
         options: how it was measured.
         load: the machine's load average when it began, or None where the system does not tell.
         absent: why a contender is not there, each a sentence.
-        results: the contenders, the slowest road first.
+        results: the contenders, the slowest first.
     """
 
     bundle: str
@@ -140,7 +143,7 @@ class Benchmark:
         return asdict(self)
 
 
-def bench(bundle: Bundle, options: Options, tell: Callable[[str], None] = lambda _: None) -> Benchmark:
+def bench(bundle: Bundle, options: Options) -> Benchmark:
     """Measures every contender that a bundle has the files of, each in its own process, taking turns.
 
     Every process loads its models and is warmed up on three slices. In each repeat all run once, and who begins
@@ -149,7 +152,6 @@ def bench(bundle: Bundle, options: Options, tell: Callable[[str], None] = lambda
     Args:
         bundle: the model.
         options: how to measure.
-        tell: is told what happens.
 
     Raises:
         AutoMedSAMError: if a contender cannot run, or the processes cannot be bound to so many cores.
@@ -163,7 +165,7 @@ def bench(bundle: Bundle, options: Options, tell: Callable[[str], None] = lambda
         message = f"None of {', '.join(options.only)} can run {bundle.name}: leave --only out."
         raise AutoMedSAMError(message)
     for sentence in absent:
-        tell(sentence)
+        logger.info("%s", sentence)
     clip = made_up_clip(options.slices, bundle.window)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
@@ -178,24 +180,29 @@ def bench(bundle: Bundle, options: Options, tell: Callable[[str], None] = lambda
             for turn in in_turn(len(names), repeat):
                 run = _read_run(processes[turn].ask(RUN))
                 results[turn].runs.append(run)
-                tell(f"{bundle.name}, run {repeat + 1}: {TITLES[names[turn]]} followed in {_seconds(run):.1f} s")
+                title = TITLES[names[turn]]
+                logger.info("%s, run %d: %s followed in %.1f s", bundle.name, repeat + 1, title, _seconds(run))
         _compare(results, folder)
     return Benchmark(bundle.name, _about(bundle), options, load, absent, results)
 
 
 def contenders(bundle: Bundle) -> tuple[list[str], list[str]]:
-    """Who can take part, and for each other one a sentence that says why not."""
+    """The contenders that can take part, and a sentence with the reason for each of the others."""
     there, absent = [], []
     if bundle.segmenter.box_as_mask:
-        absent.append(f"{bundle.name}: no stock predictor, for this model is shown its box filled, which has no place.")
-    elif not _has(bundle, "torch"):
-        absent.append(f"{bundle.name}: no stock predictor, for the bundle's segmenter.pt is not here.")
+        absent.append(
+            f"{bundle.name}: the stock predictor was not run, because it does not support filled boxes as prompts."
+        )
+    elif _segmenter_size(bundle, STOCK) is None:
+        absent.append(
+            f"{bundle.name}: the stock predictor was not run, because the bundle's segmenter.pt is not installed."
+        )
     else:
         there.append(STOCK)
-    if _has(bundle, FP32) and _detector(bundle, FP32) is not None:
+    if _segmenter_size(bundle, FP32) is not None and _detector(bundle, FP32) is not None:
         there.append(FP32)
     else:
-        absent.append(f"{bundle.name}: our FP32 is not measured, for the bundle's FP32 files are not here.")
+        absent.append(f"{bundle.name}: our FP32 was not run, because the bundle's FP32 files are not installed.")
     return [*there, INT8], absent
 
 
@@ -235,21 +242,21 @@ class _Process:
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # Why it has ended is what `answer` says.
+            pass  # `answer` reports why it has ended.
         return self.answer()
 
     def answer(self) -> dict[str, Any]:
         """The next answer.
 
         Raises:
-            AutoMedSAMError: with what the process says, or with its last words if it has ended.
+            AutoMedSAMError: with the process's message, or its last output if it has ended.
         """
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             code = self._process.wait()
             words = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-            message = f"{TITLES[self.name]} ended with code {code} ({' '.join(words) or 'it said nothing'})."
+            message = f"{TITLES[self.name]} ended with code {code} ({' '.join(words) or 'without any output'})."
             raise AutoMedSAMError(message)
         answer: dict[str, Any] = json.loads(line)
         if answer["event"] == "error":
@@ -326,19 +333,20 @@ def _about(bundle: Bundle) -> str:
     return f"{weights}segmenter at {size} px with {memories}, detector at {rows} x {columns} px"
 
 
-def _has(bundle: Bundle, precision: str) -> bool:
-    files = bundle.manifest["segmenter"]["files"].get(precision)
-    return files is not None and all((bundle.folder / relative).is_file() for relative in files.values())
+def _segmenter_size(bundle: Bundle, contender: str) -> int | None:
+    """The bytes of a contender's segmenter; None if one of its files is not here."""
+    paths = {name: path for name, path in bundle.paths(BACKENDS[contender]).items() if name != "detector"}
+    if not paths or not all(path.is_file() for path in paths.values()):
+        return None
+    return sum(path.stat().st_size for path in paths.values())
 
 
-def _detector(bundle: Bundle, precision: str) -> Path | None:
-    relative = bundle.manifest["detector"]["files"].get(precision)
-    return bundle.folder / relative if relative and (bundle.folder / relative).is_file() else None
+def _detector(bundle: Bundle, contender: str) -> Path | None:
+    path = bundle.paths(BACKENDS[contender]).get("detector")
+    return path if path is not None and path.is_file() else None
 
 
 def _bytes(bundle: Bundle, contender: str) -> dict[str, int]:
-    precision = "torch" if contender == STOCK else contender
-    files = bundle.manifest["segmenter"]["files"][precision].values()
-    found = {"segmenter": sum((bundle.folder / relative).stat().st_size for relative in files)}
-    detector = None if contender == STOCK else _detector(bundle, precision)
+    found = {"segmenter": _segmenter_size(bundle, contender) or 0}
+    detector = None if contender == STOCK else _detector(bundle, contender)
     return found if detector is None else {**found, "detector": detector.stat().st_size}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,15 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.bundle import Bundle
+from automedsam.contract.backends import Backend
 from automedsam.errors import AutoMedSAMError
 from automedsam.runtime.session import available_cores, open_session
 from automedsam.sam2.onnx_networks import NETWORK_NAMES
 from automedsam_lab.common.table import Table
 
+logger = logging.getLogger(__name__)
+
 OrtInputs: TypeAlias = dict[str, NDArray[Any]]
 Runner: TypeAlias = Callable[[OrtInputs], list[NDArray[Any]]]
 
-PRECISIONS = ("int8", "fp32")
+# Each runs on ONNX files.
+PRECISIONS = {"int8": Backend.INT8, "fp32": Backend.FP32_ONNX}
 BATCHES = (2, 4)
 PARTS = ("detector", *NETWORK_NAMES)
 # The names that the exporters give to the axes that are free.
@@ -36,7 +41,7 @@ class Implementation:
     Attributes:
         name: in the table.
         open: loads a model file.
-        batch: how many inputs at once; times are told for one.
+        batch: how many inputs at once; times are given for one.
     """
 
     name: str
@@ -75,8 +80,7 @@ def measure(
     bundle: Bundle,
     repeats: int,
     threads: int | None = None,
-    precisions: Sequence[str] = PRECISIONS,
-    tell: Callable[[str], None] = lambda _: None,
+    precisions: Sequence[str] = tuple(PRECISIONS),
 ) -> list[Timing]:
     """Times every part of a bundle on every contender that is here; all take turns.
 
@@ -85,13 +89,12 @@ def measure(
         repeats: runs of each contender, after one that warms up.
         threads: the most threads to try; all cores that this process may use if None.
         precisions: of those that the bundle has files of, the ones to measure.
-        tell: is told each part as it begins, and how each contender did.
 
     Raises:
         AutoMedSAMError: if the bundle has none of these files, or one of them is damaged.
     """
     cores = threads or available_cores()
-    there = [precision for precision in precisions if bundle.has(precision)]
+    there = [precision for precision in precisions if bundle.has(PRECISIONS[precision])]
     if not there:
         message = f"The bundle {bundle.name} has no {' or '.join(precisions)} files here: choose another."
         raise AutoMedSAMError(message)
@@ -102,11 +105,12 @@ def measure(
     }
     timings = []
     for precision in there:
-        for part, path in bundle.files(precision).items():
-            tell(f"{part} in {precision.upper()}")
+        for part, path in bundle.files(PRECISIONS[precision]).items():
+            logger.info("%s in %s", part, precision.upper())
             found = time_part(part, precision, path, contenders(cores, precision), sizes, repeats)
             for timing in found:
-                tell(f"  {timing.contender}: {timing.failed or f'{median(timing.cpu):.1f} CPU ms'}")
+                took = timing.failed or f"{median(timing.cpu):.1f} CPU ms"
+                logger.info("  %s: %s", timing.contender, took)
             timings += found
     return timings
 
@@ -265,8 +269,8 @@ def _cell(timings: Sequence[Timing], part: str, contender: str) -> str:
         return "-"
     if found.failed:
         return "failed"
-    told = f"{median(found.wall):.1f} / {median(found.cpu):.1f}"
+    times = f"{median(found.wall):.1f} / {median(found.cpu):.1f}"
     if found is of_part[0]:
-        return told
+        return times
     ratio = median(first / other for first, other in zip(of_part[0].wall, found.wall, strict=True))
-    return f"{told}, x {ratio:.2f}, {found.apart:.1%}"
+    return f"{times}, x {ratio:.2f}, {found.apart:.1%}"

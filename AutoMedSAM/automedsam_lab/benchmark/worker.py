@@ -1,6 +1,6 @@
 """One contender of `automedsam-lab bench` in a process of its own, so that its peak memory is its own.
 
-`python -m automedsam_lab.benchmark.worker JOB.json` loads the model and says "ready"; each line on standard input is
+`python -m automedsam_lab.benchmark.worker JOB.json` loads the model and prints "ready"; each line on standard input is
 one run, answered by "done". The end of standard input ends the process.
 """
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.bundle import Bundle, load_bundle
+from automedsam.contract.backends import Backend
 from automedsam.core.boxes import Box
 from automedsam.core.memory import peak_memory_mb
 from automedsam.core.segmentation import Segmentation
@@ -26,13 +27,14 @@ from automedsam.core.volume import Volume
 from automedsam.detection.detector import stack_adjacent_slices
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.segmentation_writer import write_segmentation
-from automedsam.pipeline.backends import Backend, load_model
+from automedsam.pipeline.backends import load_model
 from automedsam.sam2.propagation import Prompt, Sam2Segmenter
 from automedsam.worker.channel import Output
 from automedsam_lab.benchmark.stages import DETECT, FOLLOW, WRITE, Stopwatch, TimedNetworks
 
 STOCK, FP32, INT8 = "stock", "fp32", "int8"
-BACKENDS = {FP32: Backend.FP32_ONNX, INT8: Backend.INT8}
+# The stock predictor reads the checkpoint that FP32 on PyTorch runs on.
+BACKENDS = {STOCK: Backend.FP32_TORCH, FP32: Backend.FP32_ONNX, INT8: Backend.INT8}
 WARM, RUN = "warm", "run"
 SPACING_MM = 1.0
 
@@ -115,7 +117,7 @@ def _open(name: str, bundle: Bundle, watch: Stopwatch) -> Implementation:
         return OurEngine(bundle, BACKENDS[name], watch)
     from automedsam_lab.benchmark.stock_sam2 import StockPredictor
 
-    return StockPredictor(bundle.folder / bundle.manifest["segmenter"]["files"]["torch"]["checkpoint"], watch)
+    return StockPredictor(bundle.paths(BACKENDS[STOCK])["checkpoint"], watch)
 
 
 def _bind(threads: int | None) -> None:

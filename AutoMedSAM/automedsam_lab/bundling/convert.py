@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -38,6 +39,8 @@ from automedsam_lab.quantization.quantizer import Plan
 if TYPE_CHECKING:
     from torch import Tensor
 
+logger = logging.getLogger(__name__)
+
 INT8, FP32, TORCH = "int8", "fp32", "torch"
 CHECKPOINT = "segmenter.pt"
 # As many inputs of each part are kept to calibrate with as these clips have slices.
@@ -45,7 +48,7 @@ MAX_CLIPS = 6
 
 
 class DoesNotFitError(AutoMedSAMError):
-    """A checkpoint that is not of the network it was said to be; `mismatch` has every key."""
+    """A checkpoint of another network than the one asked for; `mismatch` has every key."""
 
     def __init__(self, message: str, mismatch: Mismatch) -> None:
         super().__init__(message)
@@ -89,13 +92,12 @@ class Request:
     memory_stride: int = 1
 
 
-def convert(request: Request, out: Path, tell: Callable[[str], None] = print) -> Bundle:
+def convert(request: Request, out: Path) -> Bundle:
     """Makes a bundle; nothing is written unless all of it succeeds.
 
     Args:
         request: what to convert.
         out: the bundle's folder; it may not exist, or must be empty.
-        tell: is told what happens, and what is doubtful of the calibration.
 
     Raises:
         AutoMedSAMError: for whatever is wrong with the checkpoint, the detector, the calibration folder, or the
@@ -106,19 +108,19 @@ def convert(request: Request, out: Path, tell: Callable[[str], None] = print) ->
     _settings(request, architecture)
     state, terms = _read_segmenter(request.checkpoint, request.config)
     digest = file_hash(request.checkpoint)
-    published = _recognise(request, digest, tell)
+    published = _recognise(request, digest)
     detector = (
         open_detector_source(request.detector, request.detector_size, request.detector_fit)
         if request.detector
         else None
     )
     manifest = base_manifest(request.description, published, detector, out, terms)
-    calibration = _calibrate(request, architecture, manifest, detector, tell)
+    calibration = _calibrate(request, architecture, manifest, detector)
     try:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".automedsam-") as temporary:
             folder = Path(temporary) / "bundle"
             folder.mkdir()
-            _fill(folder, request, architecture, state, manifest, detector, calibration, tell)
+            _fill(folder, _Sources(request, architecture, state, detector, calibration), manifest)
             manifest["conversion"]["checkpoint"] = {"name": request.checkpoint.name, "sha256": digest}
             known = f"not known here, see {published.page}" if published else "not known here"
             write_json({**manifest, "training": {"data": known}, "measured": {}}, folder / MANIFEST_NAME)
@@ -136,7 +138,6 @@ def quantize_parts(
     calibration: Calibration,
     settings: SegmenterSettings,
     quick: bool,
-    tell: Callable[[str], None],
 ) -> Plan:
     """The one place that quantizes a segmenter: writes `<part>.int8.onnx`.
 
@@ -150,41 +151,46 @@ def quantize_parts(
     clips = [clip for clip in clips_of_calibration(calibration) if len(clip.frames) > 1]
     if clips and not quick:
         chosen = clips[:: -(-len(clips) // MAX_CLIPS)]
-        return choose_and_quantize(fp32, out, chosen, settings, tell=tell)[1]
+        return choose_and_quantize(fp32, out, chosen, settings)[1]
     if not quick:
-        tell("No two slices of the calibration are neighbours: INT8 is made without being measured, as with --quick.")
-    files, plan = quantize_by_plan(fp32, out, calibration, default_plan(fp32), tell=tell)
+        logger.warning(
+            "No two slices of the calibration are neighbours: INT8 is made without being measured, as with --quick."
+        )
+    files, plan = quantize_by_plan(fp32, out, calibration, default_plan(fp32))
     return Plan(plan.parts, {"golden": record_golden(files)})
 
 
-def _fill(
-    folder: Path,
-    request: Request,
-    architecture: Sam2Architecture,
-    state: Mapping[str, Tensor],
-    manifest: dict[str, Any],
-    detector: DetectorSource | None,
-    calibration: Calibration,
-    tell: Callable[[str], None],
-) -> None:
-    """Writes the models into a folder, and what the manifest says of them into `manifest`."""
-    differences, plan = _write_segmenter(folder, request, architecture, state, calibration, tell)
+@dataclass(frozen=True)
+class _Sources:
+    """What a bundle is made of, read and checked: `state` has the segmenter's weights."""
+
+    request: Request
+    architecture: Sam2Architecture
+    state: Mapping[str, Tensor]
+    detector: DetectorSource | None
+    calibration: Calibration
+
+
+def _fill(folder: Path, sources: _Sources, manifest: dict[str, Any]) -> None:
+    """Writes the models into a folder, and their entries into `manifest`."""
+    request, architecture, detector = sources.request, sources.architecture, sources.detector
+    differences, plan = _write_segmenter(folder, sources)
     settings = _settings(request, architecture)
     golden = {INT8: plan.measured["golden"]}
-    _tell_sizes(folder, differences, tell)
+    _log_sizes(folder, differences)
     files: dict[str, dict[str, str]] = {INT8: {part: f"{part}.{INT8}.onnx" for part in NETWORK_NAMES}}
     if request.keep_fp32:
         files |= {FP32: {part: f"{part}.{FP32}.onnx" for part in NETWORK_NAMES}, TORCH: {"checkpoint": CHECKPOINT}}
     manifest["segmenter"] = segmenter_of_manifest(architecture, settings, files, golden)
     if detector is None:
-        tell("There is no detector: the bundle follows prompts, and finds nothing by itself.")
+        logger.info("There is no detector: the bundle follows prompts, and finds nothing by itself.")
     else:
-        manifest["detector"]["files"] = _write_detector(folder, detector, calibration, request.keep_fp32, tell)
+        manifest["detector"]["files"] = _write_detector(folder, detector, sources.calibration, request.keep_fp32)
     manifest["files"] = files_of_manifest(folder, manifest)
     manifest["conversion"] = {
         "config": request.config.name,
         "detector": detector.about if detector else None,
-        "calibration": calibration.to_manifest(),
+        "calibration": sources.calibration.to_manifest(),
         "quantization": _without_golden(plan).to_manifest(),
         "difference_from_torch": differences,
         "versions": {name: version(name) for name in ("torch", "sam2", "onnx", "onnxruntime")},
@@ -237,19 +243,26 @@ def _read_segmenter(checkpoint: Path, config: Config) -> tuple[dict[str, Tensor]
     return state, str(stored["terms"]) if "terms" in stored and isinstance(stored["terms"], str) else None
 
 
-def _recognise(request: Request, digest: str, tell: Callable[[str], None]) -> PublishedFile | None:
-    """The published file that a checkpoint is; what differs from it is told."""
+def _recognise(request: Request, digest: str) -> PublishedFile | None:
+    """The published file that a checkpoint is; what differs from it is logged."""
     found = find_file(request.checkpoint.name, digest)
     if found is None:
         return None
     file, config = found
     if file.sha256 is not None and digest != file.sha256:
-        tell(f"{request.checkpoint.name} is not the published file of this name: its SHA-256 is {digest}.")
+        logger.warning("%s is not the published file of this name: its SHA-256 is %s.", request.checkpoint.name, digest)
     elif file.sha256 is not None:
-        tell(f"{request.checkpoint.name} is {file.name} as published.")
+        logger.info("%s is %s as published.", request.checkpoint.name, file.name)
     own, asked = config.architecture.image_size, request.image_size or request.config.architecture.image_size
     if own != asked:
-        tell(f"{file.name} was made for {own} px and is converted for {asked} px: --config {config.name} keeps {own}.")
+        logger.warning(
+            "%s was made for %d px and is converted for %d px: --config %s keeps %d.",
+            file.name,
+            own,
+            asked,
+            config.name,
+            own,
+        )
     return file
 
 
@@ -258,9 +271,8 @@ def _calibrate(
     architecture: Sam2Architecture,
     manifest: Mapping[str, Any],
     detector: DetectorSource | None,
-    tell: Callable[[str], None],
 ) -> Calibration:
-    """Reads the slices, tells what is doubtful, and sees that the detector has enough of them."""
+    """Reads the slices, logs what is doubtful, and sees that the detector has enough of them."""
     quantized_here = detector is not None and detector.write_fp32 is not None
     view = PreprocessingSpec(
         image_size=architecture.image_size,
@@ -273,7 +285,7 @@ def _calibrate(
     )
     calibration = read_calibration(request.calibration, view, request.slices, only=request.only)
     for doubt in calibration.warnings:
-        tell(doubt)
+        logger.warning("%s", doubt)
     if quantized_here and calibration.count < MIN_CALIBRATION:
         message = (
             f"{request.calibration} gives {calibration.count} slices, but a detector's INT8 needs {MIN_CALIBRATION}: "
@@ -283,14 +295,7 @@ def _calibrate(
     return calibration
 
 
-def _write_segmenter(
-    folder: Path,
-    request: Request,
-    architecture: Sam2Architecture,
-    state: Mapping[str, Tensor],
-    calibration: Calibration,
-    tell: Callable[[str], None],
-) -> tuple[dict[str, float], Plan]:
+def _write_segmenter(folder: Path, sources: _Sources) -> tuple[dict[str, float], Plan]:
     """Writes `<part>.fp32.onnx`, `<part>.int8.onnx` and `segmenter.pt`.
 
     Returns:
@@ -300,13 +305,14 @@ def _write_segmenter(
 
     from automedsam_lab.export.segmenter import export_segmenter
 
+    request, architecture, state = sources.request, sources.architecture, sources.state
     model = build_sam2(architecture).eval()
     fresh = {key: torch.zeros_like(value) for key, value in model.state_dict().items() if key not in state}
-    # What the configuration says is zero is all that may be absent here: `match_state_dict` has seen to it.
+    # Only what the configuration sets to zero may be absent here: `match_state_dict` has checked it.
     model.load_state_dict({**state, **fresh})
     differences = export_segmenter(model, folder)
     fp32 = {part: (folder / f"{part}.onnx").replace(folder / f"{part}.{FP32}.onnx") for part in NETWORK_NAMES}
-    plan = quantize_parts(fp32, folder, calibration, _settings(request, architecture), request.quick, tell)
+    plan = quantize_parts(fp32, folder, sources.calibration, _settings(request, architecture), request.quick)
     torch.save({"architecture": architecture.to_manifest(), "model": model.state_dict()}, folder / CHECKPOINT)
     return differences, plan
 
@@ -316,7 +322,6 @@ def _write_detector(
     detector: DetectorSource,
     calibration: Calibration,
     keep_fp32: bool,
-    tell: Callable[[str], None],
 ) -> dict[str, str]:
     """Writes the detector's files, and names them by precision."""
     from automedsam_lab.quantization.detector import quantize_detector
@@ -327,15 +332,15 @@ def _write_detector(
         for precision, path in kept.items():
             shutil.copyfile(path, folder / names[precision])
         if keep_fp32 and FP32 not in kept:
-            tell(f"The FP32 file of {detector.about} is not here: the bundle runs in INT8 alone.")
+            logger.warning("The FP32 file of %s is not here: the bundle runs in INT8 alone.", detector.about)
         return {precision: names[precision] for precision in kept}
     detector.write_fp32(folder / names[FP32])
     check = quantize_detector(folder / names[FP32], calibration.detector_slices, folder / names[INT8])
-    tell(f"detector: {detector.about}, {check.megabytes:.1f} MB, a box edge is off by {check.boxes:.2f} pixels")
+    logger.info("detector: %s, %.1f MB, a box edge is off by %.2f pixels", detector.about, check.megabytes, check.boxes)
     return names if keep_fp32 else {INT8: names[INT8]}
 
 
-def _tell_sizes(folder: Path, differences: Mapping[str, float], tell: Callable[[str], None]) -> None:
+def _log_sizes(folder: Path, differences: Mapping[str, float]) -> None:
     for part, difference in differences.items():
         fp32, int8 = ((folder / f"{part}.{precision}.onnx").stat().st_size / 1e6 for precision in (FP32, INT8))
-        tell(f"{part}: FP32 {fp32:.1f} MB, at most {difference:.1e} from torch; INT8 {int8:.1f} MB")
+        logger.info("%s: FP32 %.1f MB, at most %.1e from torch; INT8 %.1f MB", part, fp32, difference, int8)

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from automedsam.bundle import MANIFEST_NAME, Bundle, file_hash, load_bundle
+from automedsam.bundle import MANIFEST_NAME, Bundle, load_bundle
+from automedsam.contract.backends import Backend
 from automedsam.core.volume import Plane
 from automedsam.detection.detector import ANCHOR_STRIDES, ResizeMode
 from automedsam.errors import AutoMedSAMError
@@ -33,7 +34,7 @@ class DetectorMetadata:
     """What the lab's detectors tell of the data that they learnt from; None where one does not.
 
     Attributes:
-        segments: the name of each class by its label value, in the order of the scores; empty if not told.
+        segments: the name of each class by its label value, in the order of the scores; empty if unknown.
         modality: in a bundle's words.
         window: grey levels that became 0 and 255.
         plane: in which volumes were cut.
@@ -60,7 +61,7 @@ class DetectorSource:
         ready: files by precision that are taken as they are.
         bundle: the bundle that it comes from, whose settings it keeps.
         fit: how slices are brought to its input.
-        taught: what it tells of its training.
+        taught: the metadata of its training.
     """
 
     about: str
@@ -102,15 +103,9 @@ def open_detector_source(
 
 
 def _of_bundle(bundle: Bundle) -> DetectorSource:
-    ready = {}
-    for precision, relative in bundle.manifest["detector"]["files"].items():
-        path = (bundle.folder / relative).resolve()
-        if path.is_file() and path.is_relative_to(bundle.folder.parent.resolve()):
-            if file_hash(path) != bundle.manifest["files"][relative]["sha256"]:
-                message = f"The file {path} of bundle {bundle.name} is damaged or changed: install the bundle again."
-                raise AutoMedSAMError(message)
-            ready[precision] = path
-    if "int8" not in ready:
+    there = [backend for backend in (Backend.INT8, Backend.FP32_ONNX) if _has_detector(bundle, backend)]
+    ready = {backend.detector_key: bundle.file("detector", backend) for backend in there}
+    if Backend.INT8 not in there:
         message = f"The bundle {bundle.name} has no INT8 detector here: choose another, or give a checkpoint."
         raise AutoMedSAMError(message)
     settings = bundle.detector
@@ -118,6 +113,11 @@ def _of_bundle(bundle: Bundle) -> DetectorSource:
     return DetectorSource(
         about, len(settings.labels), settings.input_size, settings.context_mm, None, ready, bundle, settings.fit
     )
+
+
+def _has_detector(bundle: Bundle, backend: Backend) -> bool:
+    path = bundle.paths(backend).get("detector")
+    return path is not None and path.is_file()
 
 
 def _of_checkpoint(path: Path, input_size: tuple[int, int] | None, fit: ResizeMode | None) -> DetectorSource:
@@ -152,10 +152,10 @@ def _of_settings(
     input_size: tuple[int, int] | None,
     fit: ResizeMode | None,
 ) -> DetectorSource:
-    """A detector by what the lab's training says of it.
+    """A detector, by the metadata that the lab's training stored with it.
 
     Raises:
-        AutoMedSAMError: if it does not say what it must, or the user says otherwise.
+        AutoMedSAMError: if required metadata are missing, or contradict the user's options.
     """
     try:
         height, width = (int(side) for side in settings["input_size"])
@@ -172,7 +172,7 @@ def _of_settings(
             taught=_taught(settings, names),
         )
     except (KeyError, TypeError, ValueError) as error:
-        message = f"{path} lacks or garbles what a detector of the lab tells of itself ({error!r}): train it again."
+        message = f"{path} has missing or faulty detector metadata ({error!r}): train it again."
         raise AutoMedSAMError(message) from error
     _check_input(path, source.input_size, input_size)
     _check_fit(path, own, fit)
@@ -270,7 +270,7 @@ def _dimensions(value: Any) -> list[int | None]:
 
 
 def _check_outputs(path: Path, size: tuple[int, int]) -> int:
-    """Runs the file on two empty images, and tells the class count.
+    """Runs the file on two empty images, and returns the number of classes.
 
     Raises:
         AutoMedSAMError: if it gives other than boxes `(2, A, 4)` and scores `(2, A, classes)` of YOLO-NAS's anchors.

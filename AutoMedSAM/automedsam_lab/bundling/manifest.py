@@ -1,4 +1,4 @@
-"""The `bundle.json` of a converted model: what the user said, what the published file tells, and defaults."""
+"""The `bundle.json` of a converted model: the user's options, the published file's metadata, and defaults."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ YOLO_NAS_TERMS = (
 
 @dataclass(frozen=True)
 class BundleMetadata:
-    """What a person may say of a bundle; None takes what the detector's bundle or the published file tells.
+    """What the user may set; None takes the value of the detector's bundle or of the published file.
 
     Attributes:
         name: the short name that a person types.
         version: the bundle's own version.
         task: what it finds, in a few words.
         labels: what it finds, one for each of the detector's classes.
-        modality: what a volume must be ("CT", "FLAIR"); "any" if nothing tells.
-        window: grey levels that become 0 and 255; for CT abdominal soft tissue (-160 to 240) if nothing tells.
+        modality: what a volume must be ("CT", "FLAIR"); "any" if unknown.
+        window: grey levels that become 0 and 255; for CT abdominal soft tissue (-160 to 240) if unknown.
         plane: the plane of the slices where a volume does not tell.
         licence: the terms of the weights.
         threshold: the detector's confidence, 0 to 1, from which an object is accepted.
@@ -55,13 +55,13 @@ class BundleMetadata:
 
 
 def base_manifest(
-    said: BundleMetadata,
+    options: BundleMetadata,
     published: PublishedFile | None,
     detector: DetectorSource | None,
     out: Path,
     terms: str | None = None,
 ) -> dict[str, Any]:
-    """Everything of a manifest but its files and figures; `terms` are those that the checkpoint tells of itself.
+    """Everything of a manifest but its files and figures; `terms` are those in the checkpoint's metadata.
 
     Raises:
         AutoMedSAMError: if the name, the window or the threshold is none, or the labels are not as many as the
@@ -70,20 +70,20 @@ def base_manifest(
     base = detector.bundle.manifest if detector and detector.bundle else {}
     taught = detector.taught if detector else DetectorMetadata()
     known = published.modality if published else ANY_MODALITY
-    modality = said.modality or _only(base.get("modalities")) or taught.modality or known
-    plane = said.plane or taught.plane
-    segments = _segments(said, published, detector, base)
+    modality = options.modality or _only(base.get("modalities")) or taught.modality or known
+    plane = options.plane or taught.plane
+    segments = _segments(options, published, detector, base)
     return {
         "schema": SCHEMA_VERSION,
-        "name": _name(said.name or out.name),
-        "version": said.version,
-        "task": said.task or base.get("task") or " and ".join(segment["name"] for segment in segments),
-        "license": said.licence or _licence(terms, published, detector),
+        "name": _name(options.name or out.name),
+        "version": options.version,
+        "task": options.task or base.get("task") or " and ".join(segment["name"] for segment in segments),
+        "license": options.licence or _licence(terms, published, detector),
         "modalities": [modality],
-        "window": _window(said, published, base, taught, modality),
+        "window": _window(options, published, base, taught, modality),
         "plane": plane.value if plane else base.get("plane", Plane.AXIAL.value),
         "segments": segments,
-        "detector": _detector(said, detector, base, segments),
+        "detector": _detector(options, detector, base, segments),
         "linking": base.get("linking", LINKING),
         "tracking": base.get("tracking", TRACKING),
     }
@@ -128,13 +128,13 @@ def _only(values: list[str] | None) -> str | None:
 
 
 def _segments(
-    said: BundleMetadata, published: PublishedFile | None, detector: DetectorSource | None, base: Mapping[str, Any]
+    options: BundleMetadata, published: PublishedFile | None, detector: DetectorSource | None, base: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     classes = detector.classes if detector else 1
-    if not said.labels and base:
+    if not options.labels and base:
         return list(base["segments"])
     taught = detector.taught.segments if detector else {}
-    labels = said.labels or tuple(taught.values()) or _default_labels(published, classes)
+    labels = options.labels or tuple(taught.values()) or _default_labels(published, classes)
     if len(labels) != classes:
         message = (
             f"The detector knows {classes} {'class' if classes == 1 else 'classes'}, but {len(labels)} "
@@ -155,8 +155,8 @@ def _default_labels(published: PublishedFile | None, classes: int) -> tuple[str,
     return tuple(f"Class {index + 1}" for index in range(classes))
 
 
-def _licence(told: str | None, published: PublishedFile | None, detector: DetectorSource | None) -> str:
-    terms = told or (published.licence if published else UNKNOWN_TERMS)
+def _licence(stated: str | None, published: PublishedFile | None, detector: DetectorSource | None) -> str:
+    terms = stated or (published.licence if published else UNKNOWN_TERMS)
     if detector is None:
         return terms
     if detector.taught.licence:
@@ -165,14 +165,14 @@ def _licence(told: str | None, published: PublishedFile | None, detector: Detect
 
 
 def _window(
-    said: BundleMetadata,
+    options: BundleMetadata,
     published: PublishedFile | None,
     base: Mapping[str, Any],
     taught: DetectorMetadata,
     modality: str,
 ) -> list[float] | None:
-    if said.window is not None:
-        low, high = said.window
+    if options.window is not None:
+        low, high = options.window
         if not low < high:
             message = f"The window {low:g} to {high:g} is empty; give the lower value first."
             raise AutoMedSAMError(message)
@@ -188,10 +188,10 @@ def _window(
 
 
 def _detector(
-    said: BundleMetadata, detector: DetectorSource | None, base: Mapping[str, Any], segments: list[dict[str, Any]]
+    options: BundleMetadata, detector: DetectorSource | None, base: Mapping[str, Any], segments: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    if said.threshold is not None and not 0 < said.threshold <= 1:
-        message = f"The threshold {said.threshold} is not a confidence: give a number above 0 and at most 1."
+    if options.threshold is not None and not 0 < options.threshold <= 1:
+        message = f"The threshold {options.threshold} is not a score: give a number above 0 and at most 1."
         raise AutoMedSAMError(message)
     settings = {
         "input_size": list(detector.input_size) if detector else [640, 640],
@@ -204,4 +204,4 @@ def _detector(
         "labels": [segment["value"] for segment in segments],
         "files": {},
     }
-    return settings if said.threshold is None else {**settings, "score_threshold": said.threshold}
+    return settings if options.threshold is None else {**settings, "score_threshold": options.threshold}

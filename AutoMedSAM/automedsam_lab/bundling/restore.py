@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from automedsam.contract.backends import Backend
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.checkpoints.saving import save_checkpoint
 from automedsam_lab.data import builtin_tasks
 from automedsam_lab.data.detector_slices import DETECTOR_TASKS, read_stack
 from automedsam_lab.data.segmenter_clips import calibration_slices
@@ -47,7 +49,7 @@ def restore_bundle(bundle: Bundle, data: Path, out: Path) -> Restored:
     if bundle.name not in DETECTOR_TASKS:
         message = f"{bundle.name} is no model that the lab trains: it can take back {', '.join(DETECTOR_TASKS)}."
         raise AutoMedSAMError(message)
-    files = bundle.files("int8")
+    files = bundle.files(Backend.INT8)
     with tempfile.TemporaryDirectory() as folder:
         segmenter = _segmenter(bundle, files, data, Path(folder))
         detector = _detector(bundle, files["detector"], data, Path(folder))
@@ -103,6 +105,4 @@ def _width(detector: Path) -> float:
 
 def _save(stored: dict[str, object], path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    torch.save(stored, temporary)
-    return temporary.replace(path)
+    return save_checkpoint(stored, path)

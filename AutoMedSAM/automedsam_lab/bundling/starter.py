@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from automedsam import __version__
 from automedsam.bundle import MANIFEST_NAME, SCHEMA_VERSION, Bundle, file_hash, load_bundle
 from automedsam.errors import AutoMedSAMError
+from automedsam.io.atomic import atomic_write
 from automedsam.sam2.onnx_networks import NETWORK_NAMES
 from automedsam_lab.bundling.starter_tasks import SEGMENTER_HISTORY, STARTER_TASKS, StarterTask
 from automedsam_lab.common.json_files import write_json
@@ -19,7 +22,10 @@ from automedsam_lab.data import builtin_tasks
 if TYPE_CHECKING:
     from automedsam_lab.quantization.detector import QuantizationCheck
 
-VERSION = "0.2.0"
+logger = logging.getLogger(__name__)
+
+# A bundle keeps the version of the release that built it until it is built again.
+VERSION = __version__
 SEGMENTERS = "segmenters"
 SEGMENTER_NAME = f"starter-{VERSION}"
 
@@ -76,9 +82,7 @@ def best_threshold(task: str, detector: Path, data: Path) -> float:
     return round(scores.threshold, 3)
 
 
-def build_starter(
-    data: Path, runs: Path, bundles: Path, out: Path, *, minutes: float, tell: Callable[[str], None]
-) -> list[Bundle]:
+def build_starter(data: Path, runs: Path, bundles: Path, out: Path, *, minutes: float) -> list[Bundle]:
     """Trains what is missing in `runs`, and makes and measures both starter bundles.
 
     Args:
@@ -87,7 +91,6 @@ def build_starter(
         bundles: the folder of all bundles.
         out: the evaluations go to `evaluation-<task>` in it.
         minutes: how long each missing model is trained.
-        tell: is told what happens.
 
     Returns:
         The bundles, with their held-out figures.
@@ -102,17 +105,17 @@ def build_starter(
 
     weights = runs / "segmenter" / "segmenter.pt"
     if not weights.is_file():
-        tell(f"Training the segmenter for {minutes:g} minutes")
+        logger.info("Training the segmenter for %g minutes", minutes)
         clips, fixed = training_clips(data), validation_clips(data, STARTER.image_size)
         train_segmenter(clips, fixed, weights.parent, schedule=Schedule(steps=10**9, minutes=minutes))
     for part, difference in build_segmenter(weights, data, bundles).items():
-        tell(f"{part}: at most {difference:.1e} from torch")
+        logger.info("%s: at most %.1e from torch", part, difference)
 
     finished = []
     for task in STARTER_TASKS.values():
         checkpoint = runs / f"detector_{task.name}" / "detector.pt"
         if not checkpoint.is_file():
-            tell(f"Training the {task.name} detector for {minutes:g} minutes")
+            logger.info("Training the %s detector for %g minutes", task.name, minutes)
             settings = TrainingSettings(steps=10**9, minutes=minutes)
             train_detector(task.name, data, checkpoint.parent, settings=settings)
         folder = bundles / task.name
@@ -120,7 +123,7 @@ def build_starter(
         quantize_with_training_slices(task.name, folder / "detector.fp32.onnx", data, folder / "detector.int8.onnx")
         threshold = best_threshold(task.name, folder / "detector.int8.onnx", data)
         bundle = write_manifest(task, bundles, weights, threshold)
-        tell(f"Measuring {task.name} on its held-out patients")
+        logger.info("Measuring %s on its held-out patients", task.name)
         cases = choose_cases(task.name, data, "test")
         about = f"test part of the {task.name} split, {len(cases)} cases"
         rows = evaluate(bundle, cases, out / f"evaluation-{task.name}", available_backends(bundle), data=about)
@@ -203,7 +206,7 @@ def release_asset_name() -> str:
 
 
 def write_release_asset(bundles: Path, out: Path) -> tuple[Path, str]:
-    """Packs the FP32 files of all starter bundles, and tells the archive's SHA-256.
+    """Packs the FP32 files of all starter bundles, and returns the archive's SHA-256.
 
     The archive unpacks over `automedsam/bundles`. Equal files give an equal archive.
 
@@ -218,20 +221,8 @@ def write_release_asset(bundles: Path, out: Path) -> tuple[Path, str]:
         raise AutoMedSAMError(message)
     out.mkdir(parents=True, exist_ok=True)
     archive = out / release_asset_name()
-    temporary = archive.with_suffix(".part")
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
+    with atomic_write(archive) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as packed:
         for path in files:
             entry = zipfile.ZipInfo(path.relative_to(bundles).as_posix())
             packed.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
-    temporary.replace(archive)
     return archive, file_hash(archive)
-
-
-def starter_task(name: str) -> StarterTask:
-    """The description of a starter bundle.
-
-    Raises:
-        AutoMedSAMError: if the lab knows no such task.
-    """
-    builtin_tasks.check_task(name)
-    return STARTER_TASKS[name]

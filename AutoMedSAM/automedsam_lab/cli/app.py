@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import typer
 
 from automedsam.cli.app import BAD_INPUT
+from automedsam.cli.terminal import accept_any_text
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.cli import (
     baselines,
     bench,
     bundles,
     evaluate,
-    input,
     memories,
     prepare,
     quantize,
@@ -22,6 +22,7 @@ from automedsam_lab.cli import (
     threshold,
     train,
 )
+from automedsam_lab.cli import input as input_commands
 
 app = typer.Typer(
     name="automedsam-lab",
@@ -32,7 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app)
-app.add_typer(input.app)
+app.add_typer(input_commands.app)
 app.add_typer(bundles.app)
 app.add_typer(quantize.app)
 app.add_typer(bench.app)
@@ -46,11 +47,14 @@ app.add_typer(threshold.app)
 
 
 @app.callback()
-def _automedsam_lab() -> None:
-    """Make and measure model bundles for AutoMedSAM.
+def _automedsam_lab(context: typer.Context) -> None:
+    """Train, convert and evaluate model bundles for AutoMedSAM.
 
     Research software: not for clinical use.
     """
+    from automedsam_lab.cli.log import log_to_terminal
+
+    context.with_resource(log_to_terminal())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: After the program's name; those of the process if None.
     """
+    accept_any_text()
     try:
         app(args=None if arguments is None else list(arguments))
     except AutoMedSAMError as error:

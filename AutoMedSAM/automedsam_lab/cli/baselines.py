@@ -18,41 +18,42 @@ if TYPE_CHECKING:
     from automedsam_lab.data import builtin_tasks
     from automedsam_lab.data.prediction_folder import Baseline
 
-app = typer.Typer(no_args_is_help=True, help="Run other people's models, each in a process of its own.")
-nnunet_app = typer.Typer(no_args_is_help=True, help="nnU-Net v2, trained on the patients that ours is trained on.")
+app = typer.Typer(no_args_is_help=True, help="Run other methods for comparison, each in its own process.")
+nnunet_app = typer.Typer(no_args_is_help=True, help="nnU-Net v2, trained on the same patients.")
 app.add_typer(nnunet_app, name="nnunet")
 
 _DEVICES = ("cpu", "cuda")
 _SAMPLED = 100
 
-Cases = Annotated[Path, typer.Option("--cases", help="The folder that holds the datasets.")]
-TaskName = Annotated[str, typer.Option("--task", help=f"{HIPPOCAMPUS} or {GLIOMA}.")]
-Part = Annotated[str, typer.Option(help="Of the task's split: test, validation, train or unseen, as for evaluate.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most so many cases.", show_default="all")]
+Cases = Annotated[Path, typer.Option("--cases", help="Folder that contains the datasets.")]
+TaskName = Annotated[str, typer.Option("--task", help=f"Built-in task: {HIPPOCAMPUS} or {GLIOMA}.")]
+Part = Annotated[str, typer.Option(help="Split to use: test, validation, train or unseen, as for evaluate.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Maximum number of cases.", show_default="all")]
 Output = Annotated[
     Path | None,
-    typer.Option(
-        "--output", "-o", help="The baseline's folder, for evaluate --baseline.", show_default="baseline-NAME-TASK"
-    ),
+    typer.Option("--output", "-o", help="Output folder, for evaluate --baseline.", show_default="baseline-NAME-TASK"),
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(help="A checkpoint; nothing is ever downloaded.", show_default="random ones: size and speed alone"),
+    typer.Option(help="Checkpoint; nothing is downloaded.", show_default="random weights: size and speed only"),
 ]
 Slices = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Time so many slices spread over the cases, and write no masks.",
-        show_default=f"all with weights, {_SAMPLED} without",
+        help="Only time this many slices, spread over the cases, without writing masks.",
+        show_default=f"all with --weights, {_SAMPLED} without",
     ),
 ]
-Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Threads = Annotated[int, typer.Option(min=1, help="That compute on a CPU.")]
+Device = Annotated[str, typer.Option(help="Device: cpu or cuda.")]
+Threads = Annotated[int, typer.Option(min=1, help="Number of threads on a CPU.")]
 Python = Annotated[
     Path | None,
     typer.Option(
-        "--python", help="Another Python, that has the baseline's packages.", dir_okay=False, show_default="this one"
+        "--python",
+        help="Python interpreter in whose environment the baseline is installed.",
+        dir_okay=False,
+        show_default="this one",
     ),
 ]
 
@@ -63,7 +64,7 @@ def fastsam(
     task: TaskName = HIPPOCAMPUS,
     part: Part = "test",
     weights: Weights = None,
-    size: Annotated[str, typer.Option(help="s or x, of the random weights.")] = "x",
+    size: Annotated[str, typer.Option(help="Network, s or x, for random weights.")] = "x",
     slices: Slices = None,
     output: Output = None,
     limit: Limit = None,
@@ -71,7 +72,7 @@ def fastsam(
     threads: Threads = 2,
     python: Python = None,
 ) -> None:
-    """FastSAM: segments everything, of which the true box takes the best (ultralytics, licence AGPL-3.0)."""
+    """FastSAM: segments everything; the ground-truth box selects the mask (ultralytics, license AGPL-3.0)."""
     from automedsam_lab.baselines.ultralytics import fastsam as fastsam_of
 
     _run(fastsam_of(size), task, cases, part, limit, output, weights, slices, device, threads, python)
@@ -90,7 +91,7 @@ def mobilesam(
     threads: Threads = 2,
     python: Python = None,
 ) -> None:
-    """MobileSAM with the true box on each slice (ultralytics, licence AGPL-3.0)."""
+    """MobileSAM with the ground-truth box on each slice (ultralytics, license AGPL-3.0)."""
     from automedsam_lab.baselines.ultralytics import mobilesam as the_mobilesam
 
     _run(the_mobilesam(), task, cases, part, limit, output, weights, slices, device, threads, python)
@@ -102,7 +103,7 @@ def sam2(
     task: TaskName = HIPPOCAMPUS,
     part: Part = "test",
     weights: Weights = None,
-    config: Annotated[str, typer.Option(help="The network, as 'automedsam-lab convert' names it.")] = (
+    config: Annotated[str, typer.Option(help="Network, named as for 'automedsam-lab convert'.")] = (
         "sam2.1_hiera_t512"
     ),
     slices: Slices = None,
@@ -112,7 +113,7 @@ def sam2(
     threads: Threads = 2,
     python: Python = None,
 ) -> None:
-    """Stock SAM 2 or MedSAM2: the true box on one slice, followed as a video by the package sam2."""
+    """SAM 2 or MedSAM2 with the ground-truth box on one slice, tracked by the reference package sam2."""
     from automedsam_lab.baselines.sam2 import sam2 as sam2_of
 
     _run(sam2_of(config), task, cases, part, limit, output, weights, slices, device, threads, python)
@@ -124,7 +125,7 @@ def universeg(
     task: TaskName = HIPPOCAMPUS,
     part: Part = "test",
     weights: Weights = None,
-    examples: Annotated[int, typer.Option(min=1, help="Labelled training slices of each label.")] = 64,
+    examples: Annotated[int, typer.Option(min=1, help="Number of labeled training slices for each label.")] = 64,
     slices: Slices = None,
     output: Output = None,
     limit: Limit = None,
@@ -132,7 +133,7 @@ def universeg(
     threads: Threads = 2,
     python: Python = None,
 ) -> None:
-    """UniverSeg: each slice from labelled examples of training patients (package from its own repository)."""
+    """UniverSeg: segments each slice from labeled examples (install it from its repository)."""
     from automedsam_lab.baselines import universeg as adapter
 
     _check_device(device)
@@ -156,23 +157,27 @@ def universeg(
 
 @nnunet_app.command("train")
 def nnunet_train(
-    data: Annotated[Path, typer.Option("--data", help="The folder that holds the datasets.")],
-    work: Annotated[Path, typer.Option(help="A folder for nnU-Net's own; one task each.")],
+    data: Annotated[Path, typer.Option("--data", help="Folder that contains the datasets.")],
+    work: Annotated[Path, typer.Option(help="Working folder of nnU-Net, one for each task.")],
     task: TaskName = HIPPOCAMPUS,
     minutes: Annotated[
-        float, typer.Option(min=0.1, help="Of training: of CPU time of all threads, or by the clock on a GPU.")
+        float, typer.Option(min=0.1, help="Training budget: CPU time of all threads, or wall time on a GPU.")
     ] = 100.0,
-    configuration: Annotated[str, typer.Option(help="Of nnU-Net's plans.")] = "3d_fullres",
+    configuration: Annotated[str, typer.Option(help="Configuration of nnU-Net's plans.")] = "3d_fullres",
     memory: Annotated[
         float | None,
-        typer.Option(min=0.1, help="GB that nnU-Net plans patch and batch for.", show_default="its own 8 GB"),
+        typer.Option(
+            min=0.1, help="GPU memory in GB that nnU-Net plans patch and batch size for.", show_default="nnU-Net's 8 GB"
+        ),
     ] = None,
-    bfloat16: Annotated[bool, typer.Option("--bfloat16", help="For CPUs that have AVX512-BF16 or AMX.")] = False,
+    bfloat16: Annotated[
+        bool, typer.Option("--bfloat16", help="Train in bfloat16, for CPUs with AVX512-BF16 or AMX.")
+    ] = False,
     device: Device = "cpu",
     threads: Threads = 2,
     python: Python = None,
 ) -> None:
-    """Convert the split, plan, preprocess and train for a stated budget; a stopped training goes on."""
+    """Convert the split, plan, preprocess and train for a fixed budget. Re-running resumes the training."""
     from automedsam_lab.baselines import nnunet
 
     _check_device(device)
@@ -187,7 +192,6 @@ def nnunet_train(
         bfloat16=bfloat16,
         memory_gb=memory,
         python=python,
-        tell=typer.echo,
     )
     kind = "CPU" if device == "cpu" else "GPU"
     typer.echo(f"Trained {trained['iterations']} iterations in {trained['used_minutes']:g} {kind} minutes: {work}")
@@ -196,19 +200,19 @@ def nnunet_train(
 @nnunet_app.command("predict")
 def nnunet_predict(
     cases: Cases,
-    work: Annotated[Path, typer.Option(help="What 'baseline nnunet train' worked in.")],
+    work: Annotated[Path, typer.Option(help="Working folder of 'baseline nnunet train'.")],
     task: TaskName = HIPPOCAMPUS,
     part: Part = "test",
     output: Output = None,
     limit: Limit = None,
     mirror: Annotated[
-        bool, typer.Option(help="Predict each patch in all its mirror images, as nnU-Net does: eight times the time.")
+        bool, typer.Option(help="Test-time mirroring, nnU-Net's default; takes eight times as long.")
     ] = True,
     device: Device = "cpu",
     threads: Threads = 2,
     python: Python = None,
 ) -> None:
-    """Predict cases with what was trained."""
+    """Predict cases with the trained network."""
     from automedsam_lab.baselines import nnunet
 
     _check_device(device)
@@ -293,5 +297,5 @@ def _tell(baseline: Baseline, out: Path) -> None:
     seconds, images = (sum(case[key] for case in baseline.cases.values()) for key in ("seconds", "images"))
     typer.echo(
         f"{baseline.name}, {baseline.weights} weights, {baseline.size_mb:.1f} MB: "
-        f"{1000 * seconds / images:.0f} ms a slice over {images:g} slices. Written: {out}"
+        f"{1000 * seconds / images:.0f} ms per slice over {images:g} slices. Written: {out}"
     )

@@ -25,40 +25,40 @@ TABLE, PLOT, FIGURES = "bench.md", "bench.png", "bench.json"
 
 @app.command()
 def bench(
-    out: Annotated[Path, typer.Option("--out", "-o", help="A folder for the table, the plot and all figures.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the table, the plot and all measurements.")],
     bundles: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Models of 'automedsam models', or folders that 'convert' wrote.",
+            help="Models listed by 'automedsam models', or folders of converted bundles.",
             metavar="[BUNDLE]...",
-            show_default="random weights of MedSAM2's size at 512 px with YOLO-NAS-S, and the built-in models",
+            show_default="a model of MedSAM2's size with random weights, and the built-in models",
         ),
     ] = None,
-    slices: Annotated[int, typer.Option(min=3, help="How many slices an object is followed through.")] = 40,
-    repeats: Annotated[int, typer.Option(min=1, help="How often each contender runs.")] = 3,
+    slices: Annotated[int, typer.Option(min=3, help="Number of slices to track the object through.")] = 40,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of runs of each implementation.")] = 3,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Cores that a contender may use.", show_default="all")
+        int | None, typer.Option(min=1, help="Cores available to each implementation.", show_default="all")
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="Who runs, for a long run of one: stock, fp32 or int8; may be repeated.", show_default="all"),
+        typer.Option(help="Implementation to run: stock, fp32 or int8. Can be repeated.", show_default="all"),
     ] = None,
     readme: Annotated[
         Path | None,
         typer.Option(
-            help="A Markdown file: table and plot replace what is between its lines <!-- bench --> and "
+            help="Markdown file in which table and plot replace the text between the lines <!-- bench --> and "
             "<!-- end of bench -->.",
             show_default="none",
         ),
     ] = None,
     keep: Annotated[
         Path | None,
-        typer.Option(help="Make the bundle of random weights here, or take it from here.", show_default="made anew"),
+        typer.Option(help="Folder to keep the bundle of random weights in, and to reuse it from.", show_default="none"),
     ] = None,
 ) -> None:
-    """Time the stock sam2 predictor, our FP32 and our INT8 on the same slices, taking turns.
+    """Measure time and memory of the reference sam2 predictor, our FP32 and our INT8 on the same slices.
 
-    A checkpoint of your own is measured by converting it first, and naming its bundle.
+    To measure a checkpoint of your own, convert it first and give the folder of its bundle.
     """
     with require("train", "The benchmark"):
         import matplotlib as _matplotlib  # noqa: F401  before anything is measured in vain
@@ -75,7 +75,7 @@ def bench(
         raise AutoMedSAMError(message)
     unknown = sorted(set(only or ()) - set(TITLES))
     if unknown:
-        message = f"There is no contender {unknown[0]}: choose among {', '.join(TITLES)}."
+        message = f"There is no implementation {unknown[0]}: choose among {', '.join(TITLES)}."
         raise AutoMedSAMError(message)
     if readme is not None:
         put_into(readme, None)
@@ -85,7 +85,7 @@ def bench(
             chosen = [load_bundle(name) for name in bundles]
         else:
             chosen = [stack.enter_context(_random(keep)), *list_bundles(installed=False)]
-        benchmarks = [measure(bundle, options, typer.echo) for bundle in chosen]
+        benchmarks = [measure(bundle, options) for bundle in chosen]
     machine = describe_machine()
     out.mkdir(exist_ok=True)
     write_json({"machine": machine, "bundles": [benchmark.to_json() for benchmark in benchmarks]}, out / FIGURES)
@@ -110,4 +110,4 @@ def _random(keep: Path | None) -> Iterator[Bundle]:
         yield load_bundle(keep)
         return
     with tempfile.TemporaryDirectory() as temporary:
-        yield random_bundle(find_config(MEDSAM2), keep or Path(temporary) / RANDOM_NAME, tell=typer.echo)
+        yield random_bundle(find_config(MEDSAM2), keep or Path(temporary) / RANDOM_NAME)

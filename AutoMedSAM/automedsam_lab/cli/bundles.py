@@ -14,44 +14,46 @@ from automedsam_lab.cli.train import Data, Task
 from automedsam_lab.common.optional_dependencies import require
 
 app = typer.Typer()
-export_app = typer.Typer(no_args_is_help=True, help="Write a checkpoint as ONNX, checked against torch.")
-quantize_app = typer.Typer(no_args_is_help=True, help="Write the INT8 files of exported models.")
+export_app = typer.Typer(no_args_is_help=True, help="Export a checkpoint to ONNX and compare it with PyTorch.")
+quantize_app = typer.Typer(no_args_is_help=True, help="Quantize exported models to INT8.")
 app.add_typer(export_app, name="export")
 app.add_typer(quantize_app, name="quantize")
 
-Checkpoint = Annotated[Path, typer.Argument(help="What training wrote.", exists=True, dir_okay=False)]
-Folder = Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")]
+Checkpoint = Annotated[Path, typer.Argument(help="Checkpoint written by a training.", exists=True, dir_okay=False)]
+TaskArgument = Annotated[Task, typer.Argument(help="Built-in task of the detector.")]
+Exported = Annotated[Path, typer.Argument(help="File written by `export detector`.", exists=True, dir_okay=False)]
+Folder = Annotated[Path, typer.Option("--out", "-o", help="Output folder.")]
 
 
 @export_app.command("segmenter")
 def export_segmenter_command(checkpoint: Checkpoint, out: Folder) -> None:
-    """Write the four graphs of a segmenter."""
+    """Export the four networks of a segmenter."""
     with require("train", "Exporting the segmenter"):
         from automedsam.sam2.torch_networks import load_model
         from automedsam_lab.export.segmenter import export_segmenter
 
     model, _ = load_model(checkpoint)
     for part, difference in export_segmenter(model, out).items():
-        typer.echo(f"{part}: at most {difference:.1e} from torch")
+        typer.echo(f"{part}: differs from PyTorch by at most {difference:.1e}")
 
 
 @export_app.command("detector")
 def export_detector_command(checkpoint: Checkpoint, out: Folder) -> None:
-    """Write a detector as `detector.fp32.onnx`."""
+    """Export a detector to `detector.fp32.onnx`."""
     with require("train", "Exporting a detector"):
         from automedsam_lab.export.detector import export_detector
 
     check = export_detector(checkpoint, out / "detector.fp32.onnx")
-    typer.echo(f"detector: at most {check.boxes:.1e} pixels and {check.scores:.1e} in score from torch")
+    typer.echo(f"detector: differs from PyTorch by at most {check.boxes:.1e} pixels and {check.scores:.1e} in score")
 
 
 @quantize_app.command("segmenter")
 def quantize_segmenter_command(
-    exported: Annotated[Path, typer.Argument(help="The folder that `export segmenter` wrote.", exists=True)],
+    exported: Annotated[Path, typer.Argument(help="Folder written by `export segmenter`.", exists=True)],
     data: Data,
     out: Folder,
 ) -> None:
-    """Write the INT8 file of each part: dynamic matrix products, static convolutions in the image encoder."""
+    """Quantize each network: dynamic matrix products, static convolutions in the image encoder."""
     with require("train", "Quantizing the segmenter"):
         from automedsam.runtime.session import open_session
         from automedsam.sam2.onnx_networks import NETWORK_NAMES
@@ -65,67 +67,82 @@ def quantize_segmenter_command(
 
 
 @quantize_app.command("detector")
-def quantize_detector_command(task: Task, exported: Checkpoint, data: Data, out: Folder) -> None:
-    """Write `detector.int8.onnx`: static, calibrated with slices of the task's training patients."""
+def quantize_detector_command(task: TaskArgument, exported: Exported, data: Data, out: Folder) -> None:
+    """Write `detector.int8.onnx`, statically quantized and calibrated on slices of the training patients."""
     with require("train", "Quantizing a detector"):
         from automedsam_lab.bundling.starter import quantize_with_training_slices
 
     check = quantize_with_training_slices(task.value, exported, data, out / "detector.int8.onnx")
-    typer.echo(f"detector: {check.megabytes:.1f} MB, a box edge is off by {check.boxes:.2f} pixels on average")
+    typer.echo(f"detector: {check.megabytes:.1f} MB, box edges differ by {check.boxes:.2f} pixels on average")
 
 
 @app.command()
 def convert(
-    checkpoint: Annotated[Path, typer.Argument(help="MedSAM2, Medical SAM 2 or SAM 2.1, as published or trained on.")],
-    config: Annotated[str, typer.Option(help="Its network: sam2.1_hiera_t512 for MedSAM2, sam2.1_hiera_t, ...")],
-    calibration: Annotated[Path, typer.Option(help="A folder of your own volumes or images, at any depth.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="BUNDLE", help="The bundle's folder, a new one.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Checkpoint of MedSAM2, Medical SAM 2 or SAM 2.1, as published or fine-tuned.")
+    ],
+    config: Annotated[
+        str, typer.Option(help="Network of the checkpoint: sam2.1_hiera_t512 for MedSAM2, sam2.1_hiera_t, ...")
+    ],
+    calibration: Annotated[Path, typer.Option(help="Folder of your own volumes or images; subfolders are searched.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="BUNDLE", help="Folder of the bundle: new or empty.")],
     detector: Annotated[
-        str | None, typer.Option(help="A YOLO-NAS checkpoint, an ONNX export, or a model whose detector is taken.")
+        str | None, typer.Option(help="A YOLO-NAS checkpoint, an ONNX export, or a model whose detector is reused.")
     ] = None,
     detector_size: Annotated[
         tuple[int, int] | None,
-        typer.Option(help="Height and width of the detector's input.", show_default="its own, else 640 640"),
+        typer.Option(
+            help="Height and width of the detector's input.", show_default="from the checkpoint, else 640 640"
+        ),
     ] = None,
     detector_fit: Annotated[
         ResizeMode | None,
-        typer.Option(help="How slices are brought to that size.", show_default="its own, else stretch"),
+        typer.Option(
+            help="How slices are resized to the detector's input.", show_default="from the checkpoint, else stretch"
+        ),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(help="Side of the segmenter's input in pixels.", show_default="the network's own")
+        int | None,
+        typer.Option(help="Side of the segmenter's square input in pixels.", show_default="the network's own"),
     ] = None,
-    slices: Annotated[int, typer.Option(min=1, help="How many slices to calibrate with.")] = 32,
-    only: Annotated[str, typer.Option(help="Calibrate with files of such names, as in '*flair*'.")] = "*",
-    name: Annotated[str | None, typer.Option(help="The bundle's name.", show_default="its folder's")] = None,
-    task: Annotated[str | None, typer.Option(help="What it finds, in a few words.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="A label; once for each class of the detector.")] = None,
-    modality: Annotated[str | None, typer.Option(help="What a volume must be: CT, FLAIR, US, any.")] = None,
+    slices: Annotated[int, typer.Option(min=1, help="Number of calibration slices.")] = 32,
+    only: Annotated[
+        str, typer.Option(help="Calibrate only with files whose names match, for example '*flair*'.")
+    ] = "*",
+    name: Annotated[str | None, typer.Option(help="Name of the bundle.", show_default="the folder's name")] = None,
+    task: Annotated[str | None, typer.Option(help="What the model finds, in a few words.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Label of a detector class; repeat for each class, in order.")
+    ] = None,
+    modality: Annotated[str | None, typer.Option(help="Modality of the volumes: CT, FLAIR, US, any.")] = None,
     window: Annotated[
         tuple[float, float] | None,
-        typer.Option(help="Grey levels that become black and white.", show_default="-160 240 for CT, else percentiles"),
+        typer.Option(help="Intensities that map to black and white.", show_default="-160 240 for CT, else percentiles"),
     ] = None,
-    plane: Annotated[Plane | None, typer.Option(help="The plane of the slices.", show_default="axial")] = None,
-    threshold: Annotated[float | None, typer.Option(help="The detector's confidence that counts, 0 to 1.")] = None,
-    licence: Annotated[str | None, typer.Option(help="The terms of the weights.")] = None,
+    plane: Annotated[Plane | None, typer.Option(help="Plane of the slices.", show_default="axial")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Minimum score, 0 to 1, of an accepted box.")] = None,
+    licence: Annotated[str | None, typer.Option(help="License terms of the weights.")] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Quantize as usual, without measuring what suits this model best.")
+        bool, typer.Option("--quick", help="Use the default quantization instead of measuring the best one.")
     ] = False,
     memories: Annotated[
         int | None,
-        typer.Option(min=1, help="How many slices a slice remembers; fewer are faster.", show_default="all it learnt"),
+        typer.Option(
+            min=1, help="Number of earlier slices in the memory bank; fewer are faster.", show_default="as trained"
+        ),
     ] = None,
-    memory_stride: Annotated[int, typer.Option(min=1, help="Slices from one remembered slice to the next.")] = 1,
-    int8_only: Annotated[bool, typer.Option("--int8-only", help="Leave the FP32 files out.")] = False,
-    list_keys: Annotated[bool, typer.Option("--list-keys", help="List every key that does not fit.")] = False,
+    memory_stride: Annotated[int, typer.Option(min=1, help="Step between remembered slices.")] = 1,
+    int8_only: Annotated[bool, typer.Option("--int8-only", help="Omit the FP32 files.")] = False,
+    list_keys: Annotated[bool, typer.Option("--list-keys", help="List every key that does not match.")] = False,
 ) -> None:
-    """Make an INT8 bundle of a published checkpoint. docs/converting.md lists where to find them."""
+    """Convert a checkpoint to an INT8 bundle; docs/converting.md lists published checkpoints."""
     with require("train", "Converting a checkpoint"):
         from automedsam_lab.bundling.convert import DoesNotFitError, Request
         from automedsam_lab.bundling.convert import convert as make_bundle
         from automedsam_lab.bundling.manifest import BundleMetadata
         from automedsam_lab.checkpoints.model_zoo import find_config
 
-    said = BundleMetadata(name, task=task, labels=tuple(label or ()), modality=modality, window=window, plane=plane)
+    metadata = BundleMetadata(name, task=task, labels=tuple(label or ()), modality=modality, window=window, plane=plane)
     request = Request(
         checkpoint=checkpoint,
         config=find_config(config),
@@ -136,14 +153,14 @@ def convert(
         detector_fit=detector_fit,
         slices=slices,
         only=only,
-        description=replace(said, licence=licence, threshold=threshold),
+        description=replace(metadata, licence=licence, threshold=threshold),
         keep_fp32=not int8_only,
         quick=quick,
         memories=memories,
         memory_stride=memory_stride,
     )
     try:
-        bundle = make_bundle(request, out, tell=typer.echo)
+        bundle = make_bundle(request, out)
     except DoesNotFitError as error:
         if list_keys:
             typer.echo("\n".join(error.mismatch.lines()))
@@ -153,11 +170,11 @@ def convert(
 
 @app.command()
 def restore(
-    bundle: Annotated[str, typer.Argument(help="A starter model: hippocampus or glioma, or its folder.")],
+    bundle: Annotated[str, typer.Argument(help="A starter bundle: hippocampus or glioma, or its folder.")],
     data: Data,
-    out: Annotated[Path, typer.Option("--out", "-o", help="A folder of runs, as 'starter' has them.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of runs, as used by 'starter'.")],
 ) -> None:
-    """Take the weights back from a bundle's INT8 files, rounded as they are there, to train on from."""
+    """Recover weights, in INT8 precision, from the INT8 files of a bundle in order to continue training."""
     with require("train", "Restoring weights"):
         from automedsam.bundle import load_bundle
         from automedsam_lab.bundling.restore import restore_bundle
@@ -169,16 +186,16 @@ def restore(
 @app.command()
 def starter(
     data: Data,
-    runs: Annotated[Path, typer.Option(help="Checkpoints; what is missing there is trained first.")],
-    bundles: Annotated[Path, typer.Option(help="The folder of the bundles that are written.")],
-    out: Annotated[Path, typer.Option(help="A folder for the archive of FP32 files and the evaluations.")],
-    minutes: Annotated[float, typer.Option(min=0.1, help="How long each missing model is trained.")] = 60,
+    runs: Annotated[Path, typer.Option(help="Folder of checkpoints; missing ones are trained first.")],
+    bundles: Annotated[Path, typer.Option(help="Folder to write the bundles to.")],
+    out: Annotated[Path, typer.Option(help="Folder for the archive of FP32 files and the evaluations.")],
+    minutes: Annotated[float, typer.Option(min=0.1, help="Training time of each missing model.")] = 60,
 ) -> None:
-    """Rebuild the starter bundles, FP32 and INT8: train, export, quantize, measure on held-out patients."""
+    """Rebuild the starter bundles, FP32 and INT8: train, export, quantize, evaluate on held-out patients."""
     with require("train", "Building the starter bundles"):
         from automedsam_lab.bundling.starter import build_starter, write_release_asset
 
-    for bundle in build_starter(data, runs, bundles, out, minutes=minutes, tell=typer.echo):
+    for bundle in build_starter(data, runs, bundles, out, minutes=minutes):
         typer.echo(f"{bundle.name} {bundle.version}: {bundle.folder}")
     archive, digest = write_release_asset(bundles, out)
     typer.echo(f"Release asset {archive} ({archive.stat().st_size / 1e6:.1f} MB), SHA-256 {digest}")

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from automedsam.contract.backends import Backend
 from automedsam.errors import AutoMedSAMError
-from automedsam.pipeline.backends import Backend
 from automedsam_lab.cli.options import OnError, progress, renamed
 
 app = typer.Typer()
@@ -16,49 +16,58 @@ app = typer.Typer()
 
 @app.command()
 def evaluate(
-    bundle: Annotated[str, typer.Argument(help="A model of 'automedsam models', or a bundle's folder.")],
+    bundle: Annotated[str, typer.Argument(help="A model listed by 'automedsam models', or the folder of a bundle.")],
     cases: Annotated[
-        Path | None, typer.Option("--cases", help="The folder that holds the datasets; a task's split is used.")
+        Path | None, typer.Option("--cases", help="Folder that contains the datasets; the split of --task is used.")
     ] = None,
     prepared: Annotated[
-        Path | None, typer.Option("--prepared", help="Instead: a dataset of 'automedsam-lab prepare'.")
+        Path | None,
+        typer.Option("--prepared", help="A dataset prepared by 'automedsam-lab prepare', instead of --cases."),
     ] = None,
     part: Annotated[
         str,
-        typer.Option(help="Of the task's split: test, validation or train; unseen: all that is in no part but test."),
+        typer.Option(
+            help="Split to evaluate: test, validation or train; unseen: all cases outside train and validation."
+        ),
     ] = "test",
-    task: Annotated[str | None, typer.Option(help="hippocampus or glioma.", show_default="the bundle's name")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Built-in task: hippocampus or glioma.", show_default="the bundle's name")
+    ] = None,
     backends: Annotated[
         str | None,
         typer.Option(
-            help="Any of int8, fp32-onnx and fp32, with commas.",
-            show_default="int8, and fp32-onnx where its files are here",
+            help="Backends, separated by commas: int8, fp32-onnx, fp32.",
+            show_default="int8, and fp32-onnx if its files are installed",
         ),
     ] = None,
     baselines: Annotated[
         list[Path] | None,
         typer.Option(
             "--baseline",
-            help="Folder of a baseline, with baseline.json and a label map for each case; may be repeated.",
+            help="Folder of a baseline, with baseline.json and a label map for each case. Can be repeated.",
         ),
     ] = None,
     old_baselines: Annotated[list[Path] | None, typer.Option("--rival", hidden=True)] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="A folder for the results.", show_default="evaluation-BUNDLE"),
+        typer.Option("--output", "-o", help="Folder for the results.", show_default="evaluation-BUNDLE"),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many cases.", show_default="all")] = None,
-    tolerance_mm: Annotated[float, typer.Option(min=0, help="Of the surface Dice, in mm.")] = 1.0,
-    jitter: Annotated[float, typer.Option(help="Of the manual box: the share of a side that an edge moves.")] = 0.1,
-    seed: Annotated[int, typer.Option(min=0, help="Of jitter, bootstrap and timed slices.")] = 2025,
-    resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap by patient.")] = 2000,
-    timed_images: Annotated[int, typer.Option(min=0, help="Slices to time alone; 0 leaves that out.")] = 100,
-    pictures: Annotated[bool, typer.Option(help="Whether the report shows slices of the data.")] = True,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of cases.", show_default="all")] = None,
+    tolerance_mm: Annotated[float, typer.Option(min=0, help="Tolerance of the surface Dice in mm.")] = 1.0,
+    jitter: Annotated[
+        float, typer.Option(help="Largest shift of an edge of the perturbed box, as a fraction of the side.")
+    ] = 0.1,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed of perturbed boxes, bootstrap and timed slices.")
+    ] = 2025,
+    resamples: Annotated[int, typer.Option(min=1, help="Number of bootstrap resamples (by patient).")] = 2000,
+    timed_images: Annotated[int, typer.Option(min=0, help="Number of slices to time one by one; 0 skips this.")] = 100,
+    pictures: Annotated[bool, typer.Option(help="Show slices of the data in the report.")] = True,
     on_error: Annotated[
-        OnError, typer.Option(help="What to do about a case that cannot be used, or that the model has seen.")
+        OnError, typer.Option(help="What to do with a case that cannot be used or that the model was trained on.")
     ] = OnError.STOP,
 ) -> None:
-    """Measure a model, with and without a prompt and beside baselines; write tables, plots and an HTML report."""
+    """Evaluate a model with and without prompts, compare it with baselines, and write an HTML report."""
     from rich.console import Console
 
     from automedsam.bundle import load_bundle
@@ -109,7 +118,7 @@ def evaluate(
     Console().print(*summary_tables(rows))
     kept = len({row.case for row in rows})
     if missing := len(left_out) + len(picked) - kept:
-        typer.echo(f"Left out: {missing} of {missing + kept} cases; the report says why.")
+        typer.echo(f"Left out: {missing} of {missing + kept} cases; the report lists the reasons.")
     typer.echo(f"Means over {data}. Report: {folder / 'report.html'}")
 
 

@@ -11,13 +11,13 @@ from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS
 
 app = typer.Typer()
 
-Data = Annotated[Path, typer.Argument(help="The folder that holds the datasets.")]
+Data = Annotated[Path, typer.Argument(help="Folder that contains the datasets.")]
 Task = Annotated[str, typer.Option(help=f"{HIPPOCAMPUS} or {GLIOMA}.")]
 
 
 @app.command("expected-input")
 def measure(data: Data, task: Task = GLIOMA) -> None:
-    """Measure the training volumes of a built-in model; print the manifest's section `expected_input`."""
+    """Measure the training volumes of a built-in model and print the manifest section `expected_input`."""
     import json
 
     from automedsam.bundle import load_bundle
@@ -34,7 +34,7 @@ def measure(data: Data, task: Task = GLIOMA) -> None:
 
 @app.command("input-check")
 def check(data: Data, task: Task = GLIOMA) -> None:
-    """Measure how often a built-in model's input check warns, on images that it takes and on others."""
+    """Count the warnings of a built-in model's input check, on suitable and on unsuitable images."""
     from rich.console import Console
 
     from automedsam.bundle import load_bundle
@@ -46,7 +46,7 @@ def check(data: Data, task: Task = GLIOMA) -> None:
     table = Table(
         [Column("Images", is_text=True), "Files", "Warned", "By voxels alone", Column("Reasons", is_text=True)]
     )
-    for is_right, name in ((True, f"{task}: right"), (False, f"{task}: others")):
+    for is_right, name in ((True, f"{task}: suitable"), (False, f"{task}: others")):
         some = [one for one in checked if one.is_right is is_right]
         warned = [one for one in some if one.codes]
         reasons = sorted({code for one in warned for code in one.codes})

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from automedsam.pipeline.backends import Backend
+from automedsam.contract.backends import Backend
 from automedsam_lab.common.optional_dependencies import require
 
 app = typer.Typer()
@@ -16,19 +16,21 @@ app = typer.Typer()
 @app.command("memories", hidden=True, deprecated=True)
 @app.command("memory-length")
 def memory_length(
-    bundle: Annotated[str, typer.Argument(help="A model of 'automedsam models', or a bundle's folder.")],
-    cases: Annotated[Path, typer.Option("--cases", help="The folder that holds the datasets.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="A folder for the table and the plot.")],
-    part: Annotated[str, typer.Option(help="Of the task's split: validation to choose by, test to report.")] = "test",
-    task: Annotated[str | None, typer.Option(help="hippocampus or glioma.", show_default="the bundle's name")] = None,
-    backend: Annotated[Backend, typer.Option(help="int8, fp32-onnx or fp32.")] = Backend.INT8,
+    bundle: Annotated[str, typer.Argument(help="A model listed by 'automedsam models', or the folder of a bundle.")],
+    cases: Annotated[Path, typer.Option("--cases", help="Folder that contains the datasets.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the table and the plot.")],
+    part: Annotated[str, typer.Option(help="Split to use: validation for selection, test for reporting.")] = "test",
+    task: Annotated[
+        str | None, typer.Option(help="Built-in task: hippocampus or glioma.", show_default="the bundle's name")
+    ] = None,
+    backend: Annotated[Backend, typer.Option(help="Backend: int8, fp32-onnx or fp32.")] = Backend.INT8,
     stride: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="Slices from one memory to the next; may be repeated.", show_default="1 and 2"),
+        typer.Option(min=1, help="Step between remembered slices. Can be repeated.", show_default="1 and 2"),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many cases.", show_default="all")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of cases.", show_default="all")] = None,
 ) -> None:
-    """Measure Dice and time by the number of memories, with the boxes that the detector finds."""
+    """Measure Dice and time by the number of memories, with the detector's boxes."""
     from rich.console import Console
     from rich.progress import track
 
@@ -50,7 +52,7 @@ def memory_length(
     points = [point for of_case in shown for point in of_case]
     out.mkdir(parents=True, exist_ok=True)
     write_points(points, out / "memories.csv")
-    about = f"{model.name} {model.version}, {backend.value}: {len(chosen)} cases, {part} part of {task}"
+    about = f"{model.name} {model.version}, {backend.value}: {len(chosen)} cases, {part} split of {task}"
     plot_points(points, about, out / "memories.png")
     table = Table(["memories", "stride", "Dice", "CPU ms per slice"])
     for mean in averages(points):

@@ -34,5 +34,5 @@ class OnError(str, Enum):
 def renamed(old: str, new: str, values: Sequence[_T]) -> Sequence[_T]:
     """The values of an option that has another name now, with a warning if there are any."""
     if values:
-        typer.echo(f"{old} is called {new} now; the old name will be gone in the next release.", err=True)
+        typer.echo(f"{old} has been renamed to {new}; the old name will be removed in the next release.", err=True)
     return values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,7 +20,7 @@ app = typer.Typer()
 
 
 class Target(str, Enum):
-    """What of a glioma gets a box."""
+    """Part of a glioma that is boxed."""
 
     WHOLE_TUMOUR = "whole-tumour"
     TUMOUR_CORE = "tumour-core"
@@ -53,44 +53,46 @@ _MEANT_FOR = {
 
 @app.command("prepare")
 def prepare_command(
-    layout: Annotated[DatasetFormat, typer.Argument(help="How the archive's files lie.", metavar="LAYOUT")],
-    root: Annotated[Path, typer.Argument(help="The archive's folder.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="A new folder, or that of an earlier call to go on with.")],
+    layout: Annotated[DatasetFormat, typer.Argument(help="Format of the dataset.", metavar="FORMAT")],
+    root: Annotated[Path, typer.Argument(help="Folder of the dataset.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Output folder: a new one, or that of an interrupted run to resume it.")
+    ],
     split: Annotated[
         str | None,
         typer.Option(
-            help="A JSON file with lists of patients under train, val and test; a folder with the archive's own "
+            help="A JSON file with lists of patients under train, val and test; a folder with the dataset's own "
             "train.txt, val.txt or test.txt (or train_val_list.txt); or hippocampus or glioma.",
-            show_default="70, 20 and 10 % of the patients, drawn",
+            show_default="70, 20 and 10 % of the patients, at random",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the drawn split.")] = SEED,
+    seed: Annotated[int, typer.Option(help="Random seed of the split.")] = SEED,
     patient: Annotated[
         str | None,
         typer.Option(
-            help="A regular expression that finds the patient in a case's name as its first group.",
-            show_default="as the layout has it",
+            help="Regular expression whose first group matches the patient in a case's name.",
+            show_default="as the format defines it",
         ),
     ] = None,
     least_side: Annotated[
-        float, typer.Option(min=0, help="Drop boxes narrower or lower than so many of the 640 pixels.")
+        float, typer.Option(min=0, help="Minimum side of a box in pixels (of 640); smaller boxes are dropped.")
     ] = MIN_SIDE,
-    on_error: Annotated[OnError, typer.Option(help="What to do about a file that cannot be used.")] = OnError.SKIP,
+    on_error: Annotated[OnError, typer.Option(help="What to do with a file that cannot be used.")] = OnError.SKIP,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Processes.", show_default="the cores that there are")
+        int | None, typer.Option(min=1, max=256, help="Number of processes.", show_default="the number of cores")
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(help="Names where the archive has none: 1=polyp,2=ulcer.", show_default="the layout's"),
+        typer.Option(help="Label names, if the dataset has none: 1=polyp,2=ulcer.", show_default="from the dataset"),
     ] = None,
     plane: Annotated[
         Plane | None,
-        typer.Option(help="Cut in this plane.", show_default="as acquired, else axial", rich_help_panel=_VOLUMES),
+        typer.Option(help="Plane of the slices.", show_default="as acquired, else axial", rich_help_panel=_VOLUMES),
     ] = None,
     window: Annotated[
         tuple[float, float] | None,
         typer.Option(
-            help="Lowest and highest intensity to tell apart.",
+            help="Intensities that map to black and white.",
             show_default="-160 240 for the Decathlon's CT, else percentiles",
             rich_help_panel=_VOLUMES,
         ),
@@ -99,7 +101,7 @@ def prepare_command(
         float | None,
         typer.Option(
             min=0,
-            help="Keep so many slices without an object for each with one.",
+            help="Number of slices without an object to keep for each slice with one.",
             show_default="0.5",
             rich_help_panel=_VOLUMES,
         ),
@@ -107,7 +109,7 @@ def prepare_command(
     modality: Annotated[
         str | None,
         typer.Option(
-            help="Of BraTS or a Decathlon task with several channels.",
+            help="Modality to use, for BraTS and Decathlon tasks with several channels.",
             show_default="FLAIR, or the first channel",
             rich_help_panel=_VOLUMES,
         ),
@@ -115,27 +117,29 @@ def prepare_command(
     year: Annotated[
         int | None,
         typer.Option(
-            help="Of the challenge, which decides what labels mean.",
-            show_default="told by the files' names",
+            help="Year of the challenge, which defines the meaning of the labels.",
+            show_default="recognized from the file names",
             rich_help_panel=_BRATS,
         ),
     ] = None,
     target: Annotated[
         Target | None,
-        typer.Option(help="What gets a box.", show_default="whole-tumour", rich_help_panel=_BRATS),
+        typer.Option(help="Structure to box.", show_default="whole-tumour", rich_help_panel=_BRATS),
     ] = None,
     unboxed: Annotated[
         Unboxed | None,
-        typer.Option(help="Radiographs without boxes to take as well.", show_default="none", rich_help_panel=_XRAY),
+        typer.Option(help="Radiographs without boxes to include.", show_default="none", rich_help_panel=_XRAY),
     ] = None,
     every: Annotated[
         int | None,
-        typer.Option(min=1, help="Take each so many frames.", show_default="1", rich_help_panel=_VIDEO),
+        typer.Option(
+            min=1, help="Frame step: 1 uses every frame, 2 every other one.", show_default="1", rich_help_panel=_VIDEO
+        ),
     ] = None,
 ) -> None:
-    """Bring an archive to 640 x 640 PNG files with COCO boxes, 70/20/10 by patient.
+    """Convert a dataset to 640 x 640 PNG images with COCO boxes and a 70/20/10 split by patient.
 
-    LAYOUT is chestxray14, brats, decathlon, kvasir, sa-med2d, npz or videos. Called again it goes on where it was cut.
+    FORMAT is chestxray14, brats, decathlon, kvasir, sa-med2d, npz or videos. Re-running resumes an interrupted run.
     """
     chosen = {
         "year": year,
@@ -148,7 +152,7 @@ def prepare_command(
         "every": every,
         "unboxed": None if unboxed is None else unboxed.value.replace("-", " "),
     }
-    given = {name: value for name, value in chosen.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     for name in given:
         if layout not in _MEANT_FOR[name]:
             message = f"--{name} is for {', '.join(sorted(_MEANT_FOR[name]))}; leave it out for {layout.value}."
@@ -179,7 +183,7 @@ def _show(summary: Summary, out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("Part", "Patients", "Images", "Boxes", "Without box", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table = Table("Split", "Patients", "Images", "Boxes", "Without box", box=box.SIMPLE, padding=(0, 1, 0, 0))
     for part, counts in summary.counts.items():
         table.add_row(part, *(str(counts[name]) for name in ("patients", "images", "boxes", "empty")))
     Console().print(table)
@@ -187,11 +191,11 @@ def _show(summary: Summary, out: Path) -> None:
         typer.echo(f"Skipped: {flaw.reason}", err=True)
     if summary.skips > len(summary.skipped):
         others = summary.skips - len(summary.skipped)
-        typer.echo(f"And {others} more, named in {out / 'manifest.json'}.", err=True)
+        typer.echo(f"And {others} more, listed in {out / 'manifest.json'}.", err=True)
     entries = "entry" if summary.made == 1 else "entries"
     typer.echo(
-        f"{summary.made} {entries} made, {summary.kept} kept, {summary.skips} skipped in {summary.seconds:.1f} s; "
-        f"{summary.peak_mb:.0f} MB at most. Written: {out}"
+        f"{summary.made} {entries} prepared, {summary.kept} kept, {summary.skips} skipped in {summary.seconds:.1f} s; "
+        f"peak memory {summary.peak_mb:.0f} MB. Written: {out}"
     )
 
 

@@ -16,33 +16,36 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 Checkpoint = Annotated[
-    Path, typer.Argument(help="segmenter.pt, of training or of a converted bundle.", exists=True, dir_okay=False)
+    Path, typer.Argument(help="A segmenter.pt from a training or a converted bundle.", exists=True, dir_okay=False)
 ]
 Slices = Annotated[
     Path | None,
-    typer.Option("--calibration", help="A folder of your own volumes.", show_default="made-up heads"),
+    typer.Option("--calibration", help="Folder of your own volumes.", show_default="synthetic head phantoms"),
 ]
 Patients = Annotated[
     Path | None,
-    typer.Option("--data", help="The folder of the lab's datasets: clips of patients that nothing is trained on."),
+    typer.Option("--data", help="Folder that contains the datasets: clips of patients that are not used for training."),
 ]
-Clips = Annotated[int, typer.Option(min=2, help="How many short clips; half choose, half judge.")]
+Clips = Annotated[int, typer.Option(min=2, help="Number of short clips: half for selection, half for evaluation.")]
 BoxAsMask = Annotated[
-    bool, typer.Option("--box-as-mask/--box-alone", help="Whether a box is also shown filled, as to the starter model.")
+    bool,
+    typer.Option(
+        "--box-as-mask/--box-alone", help="Whether the box also prompts as a filled mask, as in the starters."
+    ),
 ]
 
 
 @app.command()
 def sensitivity(
     checkpoint: Checkpoint,
-    out: Annotated[Path, typer.Option("--out", "-o", help="A folder for plan.json and the INT8 files.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for plan.json and the INT8 files.")],
     calibration: Slices = None,
     data: Patients = None,
     clips: Clips = 12,
     box_as_mask: BoxAsMask = False,
-    most: Annotated[int, typer.Option(min=0, help="How many groups of layers stay in FP32 at most.")] = 3,
+    most: Annotated[int, typer.Option(min=0, help="Maximum number of layer groups to keep in FP32.")] = 3,
 ) -> None:
-    """Measure every scheme of each part, then each group of layers; write the best plan and its INT8 files."""
+    """Evaluate quantization schemes for each network and layer group; write the best plan and its files."""
     with require("train", "The sensitivity scan"):
         from automedsam.sam2.onnx_networks import NETWORK_NAMES
         from automedsam.sam2.propagation import SegmenterSettings
@@ -56,7 +59,7 @@ def sensitivity(
     chosen, judged = _clips(calibration, data, architecture, clips)
     export_segmenter(model, out)
     fp32 = {part: out / f"{part}.onnx" for part in NETWORK_NAMES}
-    files, plan = choose_and_quantize(fp32, out, chosen, settings, most=most, tell=typer.echo)
+    files, plan = choose_and_quantize(fp32, out, chosen, settings, most=most)
     write_json(plan.to_manifest(), out / "plan.json")
     found = FidelityEvaluator(fp32, judged, settings).of(files)
     size = sum(path.stat().st_size for path in files.values()) / 1e6
@@ -66,13 +69,13 @@ def sensitivity(
 @app.command()
 def ablation(
     checkpoint: Checkpoint,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The Markdown file to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Markdown file to write.")],
     calibration: Slices = None,
     data: Patients = None,
     clips: Clips = 12,
     box_as_mask: BoxAsMask = False,
 ) -> None:
-    """Compare INT8 with PTQ4SAM's bimodal integration and adaptive granularity, at 8 and 6 bits."""
+    """Compare INT8 with the methods of PTQ4SAM (BIG, AGQ) at 8 and 6 bits."""
     with require("train", "The ablation"):
         from automedsam.sam2.propagation import SegmenterSettings
         from automedsam.sam2.torch_networks import load_model
@@ -85,10 +88,9 @@ def ablation(
         SegmenterSettings.of(architecture, box_as_mask=box_as_mask),
         chosen,
         judged,
-        tell=lambda one: typer.echo(f"{one.scheme} ({one.runs_on}): Dice {one.found.dice:.4f}"),
     )
-    own = "made-up heads" if calibration is None else "the user's own volumes"
-    where = own if data is None else "hippocampus patients of the validation part"
+    own = "synthetic head phantoms" if calibration is None else "the user's own volumes"
+    where = own if data is None else "hippocampus patients of the validation split"
     about = f"{checkpoint.name} at {architecture.image_size} px, {len(judged)} clips of {where}."
     out.write_text(markdown(result, about), encoding="utf-8")
     typer.echo(f"Written: {out}")

@@ -15,25 +15,26 @@ app = typer.Typer()
 
 @app.command()
 def runtimes(
-    bundle: Annotated[str, typer.Argument(help="A model of 'automedsam models', or a folder that 'convert' wrote.")],
+    bundle: Annotated[str, typer.Argument(help="A model listed by 'automedsam models', or the folder of a bundle.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="A Markdown file for the table.", show_default="none")
+        Path | None, typer.Option("--out", "-o", help="Markdown file for the table.", show_default="none")
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="How often each contender runs.")] = 9,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of runs of each runtime.")] = 9,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="The most threads to try.", show_default="all cores")
+        int | None, typer.Option(min=1, help="Maximum number of threads to try.", show_default="all cores")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="int8 or fp32.", show_default="all that the bundle has files of")
+        str | None, typer.Option(help="Precision: int8 or fp32.", show_default="all that the bundle contains")
     ] = None,
 ) -> None:
-    """Time each part of a model on ONNX Runtime and, if it is installed, on OpenVINO (pip install openvino).
+    """Time each network of a model on ONNX Runtime and, if installed, on OpenVINO (pip install openvino).
 
-    All take turns on the same inputs. OpenVINO is an aid to compare with: AutoMedSAM itself does not use it.
+    The runtimes alternate on the same inputs. OpenVINO is only measured here; AutoMedSAM does not use it.
     """
     with require("lab", "Comparing runtimes"):
         from automedsam.bundle import load_bundle
         from automedsam_lab.benchmark.runtimes import PRECISIONS, markdown, measure
+        from automedsam_lab.cli.log import log_to_terminal
         from automedsam_lab.common.system_info import describe_machine
 
     if out is not None and not out.parent.is_dir():
@@ -42,8 +43,10 @@ def runtimes(
     if precision is not None and precision not in PRECISIONS:
         message = f"There is no precision {precision}: choose {' or '.join(PRECISIONS)}."
         raise AutoMedSAMError(message)
-    chosen = PRECISIONS if precision is None else (precision,)
-    timings = measure(load_bundle(bundle), repeats, threads, chosen, lambda line: typer.echo(line, err=True))
+    chosen = tuple(PRECISIONS) if precision is None else (precision,)
+    # The table alone is standard output, to be put into a file.
+    with log_to_terminal(stderr=True):
+        timings = measure(load_bundle(bundle), repeats, threads, chosen)
     table = markdown(timings, repeats, describe_machine())
     if out is not None:
         out.write_text(table + "\n", encoding="utf-8")

@@ -14,13 +14,15 @@ app = typer.Typer()
 
 @app.command()
 def threshold(
-    bundle: Annotated[str, typer.Argument(help="A model of 'automedsam models', or a bundle's folder.")],
-    data: Annotated[Path, typer.Option("--data", help="The folder that holds the datasets.")],
-    task: Annotated[str | None, typer.Option(help="hippocampus or glioma.", show_default="the bundle's name")] = None,
+    bundle: Annotated[str, typer.Argument(help="A model listed by 'automedsam models', or the folder of a bundle.")],
+    data: Annotated[Path, typer.Option("--data", help="Folder that contains the datasets.")],
+    task: Annotated[
+        str | None, typer.Option(help="Built-in task: hippocampus or glioma.", show_default="the bundle's name")
+    ] = None,
 ) -> None:
-    """Compare a bundle's score threshold with the one of the best F1, on validation patients; nothing is changed.
+    """Compare a bundle's score threshold with the one of the best F1 on validation patients; nothing is changed.
 
-    Where a task's split has no validation patients, training patients show how the two differ, and choose nothing.
+    If a split has no validation patients, training patients are used; do not select a threshold from them.
     """
     from rich.console import Console
     from rich.progress import track
@@ -46,6 +48,6 @@ def threshold(
         table.add(name, f"{scores.threshold:.3f}", f"{scores.f1:.4f}", f"{mean:.4f}")
     Console().print(table.to_rich(f"{model.name} {model.version}, INT8: {len(cases)} {part} patients of {task}"))
     interval = "" if found.interval is None else f" (95 %: {found.interval.low:+.4f} to {found.interval.high:+.4f})"
-    typer.echo(f"Gain in Dice of the threshold of the best F1: {found.gain:+.4f}{interval}.")
+    typer.echo(f"Gain in Dice with the threshold of the best F1: {found.gain:+.4f}{interval}.")
     if part == "train":
-        typer.echo("These patients trained the detector: do not choose a threshold by them.")
+        typer.echo("The detector was trained on these patients: do not select a threshold from them.")

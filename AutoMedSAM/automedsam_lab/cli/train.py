@@ -11,14 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
-from automedsam.cli.segment import STOPPED
+from automedsam.cli.terminal import STOPPED
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.common.optional_dependencies import require
 from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Train a detector or the segmenter. On several GPUs, for the recipes yolo-nas and medsam2: "
+    help="Train a detector or the segmenter. The recipes yolo-nas and medsam2 also run on several GPUs: "
     "torchrun --nproc-per-node N -m automedsam_lab.cli train ...",
 )
 
@@ -55,28 +55,28 @@ class ModelSize(str, Enum):
 
 
 STARTER_PANEL, YOLO_NAS_PANEL, MEDSAM2_PANEL = "Recipe starter", "Recipe yolo-nas", "Recipe medsam2"
-_DATA_HELP = "The folder that holds the datasets."
+_DATA_HELP = "Folder that contains the datasets."
 
 Data = Annotated[Path, typer.Option("--data", help=_DATA_HELP)]
 StarterData = Annotated[
     Path | None, typer.Option("--data", help=_DATA_HELP, show_default=False, rich_help_panel=STARTER_PANEL)
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", help="A folder for checkpoints and TensorBoard events.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for checkpoints and TensorBoard events.")]
 Minutes = Annotated[
     float | None,
     typer.Option(
         min=0.1,
-        help="End the schedule after so much training, if not by steps.",
+        help="End the training after this many minutes, if --steps has not ended it before.",
         show_default="none",
         rich_help_panel=STARTER_PANEL,
     ),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or another device of PyTorch.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the output folder.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or another PyTorch device.")]
 
 
 def _prepared(panel: str) -> Any:
-    help_text = "The folder that `automedsam-lab prepare` wrote."
+    help_text = "A dataset prepared by `automedsam-lab prepare`."
     return typer.Option("--prepared", help=help_text, show_default=False, rich_help_panel=panel)
 
 
@@ -87,47 +87,58 @@ def _number(text: str, default: str, panel: str, least: float) -> Any:
 @app.command()
 def detector(
     out: Out,
-    task: Annotated[Task | None, typer.Argument(help="What to find (recipe starter).", show_default=False)] = None,
-    recipe: Annotated[DetectorRecipe, typer.Option(help="How to train.")] = DetectorRecipe.STARTER,
+    task: Annotated[
+        Task | None, typer.Argument(help="Built-in task to train for (recipe starter).", show_default=False)
+    ] = None,
+    recipe: Annotated[
+        DetectorRecipe, typer.Option(metavar="starter|yolo-nas", help="Training recipe.")
+    ] = DetectorRecipe.STARTER,
     resume: Resume = False,
     start_from: Annotated[
         Path | None,
-        typer.Option(help="A detector.pt of the same network and labels to begin with.", show_default="fresh weights"),
+        typer.Option(
+            help="Initial weights: a detector.pt of the same network and labels.", show_default="random weights"
+        ),
     ] = None,
     device: Device = "auto",
     data: StarterData = None,
     steps: Annotated[int | None, _number("Optimizer steps.", "2500", STARTER_PANEL, 1)] = None,
     minutes: Minutes = None,
     prepared: Annotated[Path | None, _prepared(YOLO_NAS_PANEL)] = None,
-    epochs: Annotated[int | None, _number("How often each image is seen.", "100", YOLO_NAS_PANEL, 1)] = None,
-    batch: Annotated[int | None, _number("Images a step, in each process.", "4", YOLO_NAS_PANEL, 1)] = None,
-    lr: Annotated[float | None, _number("The highest learning rate.", "0.001", YOLO_NAS_PANEL, 0)] = None,
-    size: Annotated[int | None, _number("Side of the input in pixels.", "640", YOLO_NAS_PANEL, 64)] = None,
+    epochs: Annotated[int | None, _number("Number of epochs.", "100", YOLO_NAS_PANEL, 1)] = None,
+    batch: Annotated[int | None, _number("Batch size of each process.", "4", YOLO_NAS_PANEL, 1)] = None,
+    lr: Annotated[float | None, _number("Peak learning rate.", "0.001", YOLO_NAS_PANEL, 0)] = None,
+    size: Annotated[int | None, _number("Side of the square input in pixels.", "640", YOLO_NAS_PANEL, 64)] = None,
     model: Annotated[
-        ModelSize | None, typer.Option(help="Of YOLO-NAS.", show_default="s", rich_help_panel=YOLO_NAS_PANEL)
+        ModelSize | None, typer.Option(help="Size of YOLO-NAS.", show_default="s", rich_help_panel=YOLO_NAS_PANEL)
     ] = None,
-    width: Annotated[float | None, _number("Factor of the channel widths.", "1", YOLO_NAS_PANEL, 0.1)] = None,
+    width: Annotated[float | None, _number("Multiplier of the channel widths.", "1", YOLO_NAS_PANEL, 0.1)] = None,
     patience: Annotated[
-        int | None, _number("Epochs without a better validation score until it stops.", "20", YOLO_NAS_PANEL, 1)
+        int | None, _number("Epochs without a better validation score before training stops.", "20", YOLO_NAS_PANEL, 1)
     ] = None,
     flip: Annotated[
         bool | None,
-        typer.Option("--flip", help="Mirror half of the images.", show_default=False, rich_help_panel=YOLO_NAS_PANEL),
+        typer.Option(
+            "--flip", help="Flip half of the images horizontally.", show_default=False, rich_help_panel=YOLO_NAS_PANEL
+        ),
     ] = None,
 ) -> None:
-    """Train a detector (YOLO-NAS) from scratch: a task's, or by the YOLO-NAS recipe on a prepared dataset."""
+    """Train a YOLO-NAS detector from scratch, for a built-in task or on a prepared dataset."""
     with require("train", "Training a detector"):
         import torch  # noqa: F401
 
     starter = {"data": data, "steps": steps, "minutes": minutes, "TASK": task}
     yolo_nas = {"epochs": epochs, "batch": batch, "rate": lr, "image_size": size, "width": width, "patience": patience}
     if recipe is DetectorRecipe.POSTER:
-        typer.echo("The recipe poster is called yolo-nas now; the old name will be gone in the next release.", err=True)
+        typer.echo(
+            "The recipe poster has been renamed to yolo-nas; the old name will be removed in the next release.",
+            err=True,
+        )
         recipe = DetectorRecipe.YOLO_NAS
     if recipe is DetectorRecipe.STARTER:
         _refuse(recipe.value, {"prepared": prepared, "model": model, "flip": flip, **yolo_nas})
         if task is None:
-            message = f"The recipe starter trains for a task: name {' or '.join(t.value for t in Task)}."
+            message = f"The recipe starter needs a task: choose {' or '.join(t.value for t in Task)}."
             raise AutoMedSAMError(message)
         _starter_detector(task, _required(data, "data", recipe.value), out, steps, minutes, resume, start_from, device)
         return
@@ -143,7 +154,7 @@ def detector(
     settings = YoloNasSettings(movement=Movement(flip=bool(flip)), **chosen)
     with _stoppable(out):
         checkpoint = train_yolo_nas_detector(
-            folder, out, settings=settings, resume=resume, start_from=start_from, device=device, tell=typer.echo
+            folder, out, settings=settings, resume=resume, start_from=start_from, device=device
         )
     if is_main_process():
         typer.echo(
@@ -165,25 +176,26 @@ def _starter_detector(
 ) -> None:
     with require("train", "Training a detector"):
         from automedsam_lab.training.detector.starter_recipe import TrainingSettings, train_detector
+        from automedsam_lab.training.options import RunOptions
 
     _check_device(device)
     settings = TrainingSettings(minutes=minutes, **_given({"steps": steps}))
     with _stoppable(out):
-        checkpoint = train_detector(
-            task.value, data, out, settings=settings, resume=resume, device=device, start_from=start_from
-        )
+        options = RunOptions(device, resume, start_from)
+        checkpoint = train_detector(task.value, data, out, settings=settings, options=options)
     typer.echo(f"Written: {checkpoint}")
 
 
 @app.command()
 def segmenter(
     out: Out,
-    recipe: Annotated[SegmenterRecipe, typer.Option(help="How to train.")] = SegmenterRecipe.STARTER,
+    recipe: Annotated[SegmenterRecipe, typer.Option(help="Training recipe.")] = SegmenterRecipe.STARTER,
     resume: Resume = False,
     start_from: Annotated[
         Path | None,
         typer.Option(
-            help="A segmenter.pt to begin with; for medsam2 a published checkpoint.", show_default="fresh weights"
+            help="Initial weights: a segmenter.pt, or for medsam2 a published checkpoint.",
+            show_default="random weights",
         ),
     ] = None,
     device: Device = "auto",
@@ -194,25 +206,29 @@ def segmenter(
     root: Annotated[
         Path | None,
         typer.Option(
-            help="Where the archive is now.", show_default="where it was prepared", rich_help_panel=MEDSAM2_PANEL
+            help="Folder of the original archive, if it was moved.",
+            show_default="as prepared",
+            rich_help_panel=MEDSAM2_PANEL,
         ),
     ] = None,
     config: Annotated[
         str | None,
         typer.Option(
-            help="The checkpoint's network, as for `convert`.",
-            show_default="told by the file",
+            help="Network of the checkpoint, as for `convert`.",
+            show_default="recognized from the file",
             rich_help_panel=MEDSAM2_PANEL,
         ),
     ] = None,
-    epochs: Annotated[int | None, _number("How often each case gives a clip.", "75", MEDSAM2_PANEL, 1)] = None,
-    batch: Annotated[int | None, _number("Clips a step, in each process.", "4", MEDSAM2_PANEL, 1)] = None,
-    lr: Annotated[float | None, _number("The highest learning rate.", "5e-5", MEDSAM2_PANEL, 0)] = None,
+    epochs: Annotated[
+        int | None, _number("Number of epochs; each case yields one clip per epoch.", "75", MEDSAM2_PANEL, 1)
+    ] = None,
+    batch: Annotated[int | None, _number("Batch size of each process, in clips.", "4", MEDSAM2_PANEL, 1)] = None,
+    lr: Annotated[float | None, _number("Peak learning rate.", "5e-5", MEDSAM2_PANEL, 0)] = None,
     size: Annotated[
-        int | None, _number("Side of the frames in pixels.", "the network's own", MEDSAM2_PANEL, 64)
+        int | None, _number("Side of the square frames in pixels.", "the network's own", MEDSAM2_PANEL, 64)
     ] = None,
 ) -> None:
-    """Train the promptable segmenter (SAM 2): small and from scratch, or MedSAM2's fine-tuning of a checkpoint."""
+    """Train the SAM 2 segmenter: a small one from scratch, or a checkpoint fine-tuned as in MedSAM2."""
     with require("train", "Training the segmenter"):
         import torch  # noqa: F401
 
@@ -227,21 +243,20 @@ def segmenter(
     checkpoint = _required(start_from, "start-from", recipe.value)
     with require("train", "Training the segmenter"):
         from automedsam_lab.checkpoints.model_zoo import find_config
+        from automedsam_lab.data.prepared.dataset import PreparedDataset
         from automedsam_lab.training.distributed import is_main_process
+        from automedsam_lab.training.options import RunOptions
         from automedsam_lab.training.segmenter.medsam2_recipe import Medsam2Settings, finetune_medsam2
 
     _check_device(device)
     with _stoppable(out):
         weights, network = finetune_medsam2(
-            folder,
+            PreparedDataset.open(folder, root),
             checkpoint,
             out,
             config=None if config is None else find_config(config),
             settings=Medsam2Settings(**_given(medsam2)),
-            root=root,
-            resume=resume,
-            device=device,
-            tell=typer.echo,
+            options=RunOptions(device, resume),
         )
     if is_main_process():
         sized = "" if size is None else f" --image-size {size}"
@@ -263,6 +278,7 @@ def _starter_segmenter(
     with require("train", "Training the segmenter"):
         from automedsam_lab.data.segmenter_clips import training_clips, validation_clips
         from automedsam_lab.models.starter_segmenter import STARTER
+        from automedsam_lab.training.options import RunOptions
         from automedsam_lab.training.segmenter.starter_recipe import Schedule, train_segmenter
 
     _check_device(device)
@@ -276,9 +292,7 @@ def _starter_segmenter(
             validation_clips(data, STARTER.image_size),
             out,
             schedule=schedule,
-            resume=resume,
-            device=device,
-            start_from=start_from,
+            options=RunOptions(device, resume, start_from),
         )
     typer.echo(f"Written: {weights}")
 
@@ -289,7 +303,7 @@ def _stoppable(out: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"Stopped. The same command with --resume goes on from the last checkpoint in {out}.", err=True)
+        typer.echo(f"Stopped. The same command with --resume continues from the last checkpoint in {out}.", err=True)
         raise typer.Exit(STOPPED) from None
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from automedsam.contract.backends import Backend
 from automedsam.core.boxes import Box
 from automedsam.core.events import Finished, RunReport
-from automedsam.pipeline.backends import Backend, load_model
+from automedsam.pipeline.backends import load_model
 from automedsam.pipeline.run import SegmentationRun
 from automedsam_lab.common.system_info import forget_peak_memory
 from automedsam_lab.evaluation.mask_scores import JITTERED_BOX, NO_PROMPT, TRUE_BOX, MaskScores, MethodRow, score_mask
@@ -115,7 +116,7 @@ class CaseResult:
 
 def method_name(backend: Backend, prompt: str = NO_PROMPT) -> str:
     """What tables call our own road by a backend and a kind of prompt."""
-    called = {Backend.INT8: "INT8", Backend.FP32_ONNX: "FP32 (ONNX)", Backend.FP32_TORCH: "FP32 (PyTorch)"}[backend]
+    called = backend.label
     return f"AutoMedSAM {called}" + ("" if prompt == NO_PROMPT else f", {prompt}")
 
 

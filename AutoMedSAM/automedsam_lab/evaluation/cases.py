@@ -135,10 +135,9 @@ def _same_words(modality: str, wanted: Sequence[str]) -> bool:
 
 
 def _training(bundle: Bundle) -> Iterable[tuple[str, str]]:
-    split = bundle.manifest.get("training", {}).get("split", {})
-    for part, patients in split.items() if isinstance(split, dict) else ():
+    for part, patients in bundle.training_split.items():
         if part != _HELD_OUT:
-            yield from ((str(patient), part) for patient in patients)
+            yield from ((patient, part) for patient in patients)
 
 
 def _load_case(case: builtin_tasks.Case) -> LoadedCase:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from automedsam.pipeline.backends import Backend
+from automedsam.contract.backends import Backend
 from automedsam_lab.evaluation.baseline_scores import PredictionFolder, machine_words
 from automedsam_lab.evaluation.case import CaseResult, CaseScores, method_name
 from automedsam_lab.evaluation.cases import ExcludedCase
@@ -21,8 +21,6 @@ from automedsam_lab.metrics.bootstrap import Resamples
 
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle
-
-_PRECISIONS = {Backend.INT8: "int8", Backend.FP32_ONNX: "fp32", Backend.FP32_TORCH: "torch"}
 
 
 @dataclass(frozen=True)
@@ -226,7 +224,7 @@ def build_comparison(
             prompt,
             True,
             "the bundle's",
-            size_mb(bundle, _PRECISIONS[backend]),
+            bundle.size_mb(backend),
             speed.mean_ms if speed else None,
             speed.images if speed else 0,
             machine,
@@ -283,15 +281,6 @@ def build_comparison(
         method_rows=table.rows,
         left_out=list(left_out),
     )
-
-
-def size_mb(bundle: Bundle, precision: str) -> float | None:
-    """The files that a precision needs, in millions of bytes, as the manifest has them; None if it does not tell."""
-    manifest = bundle.manifest
-    detectors, segmenters = manifest["detector"]["files"], manifest["segmenter"]["files"].get(precision, {})
-    named = {detectors.get(precision, detectors.get("fp32")), *segmenters.values()}
-    told = [manifest["files"].get(path, {}).get("bytes") for path in named]
-    return None if None in told else sum(told) / 1e6
 
 
 def _detection(bundle: Bundle, backend: Backend, results: Sequence[CaseResult], table: MethodTable) -> Detection:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from automedsam.core.boxes import Box
 from automedsam.errors import AutoMedSAMError
-from automedsam.io.volume_reader import IMAGE_SUFFIXES, read_volume
+from automedsam.io.image_reader import IMAGE_SUFFIXES
+from automedsam.io.volume_reader import read_volume
 from automedsam_lab.evaluation.cases import EvaluationCase, LoadedCase
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from automedsam.contract.backends import Backend
 from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
-from automedsam.pipeline.backends import Backend
 from automedsam_lab.common.json_files import write_json
 from automedsam_lab.common.optional_dependencies import require
 from automedsam_lab.data import builtin_tasks
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 _Case = TypeVar("_Case")
 UNSEEN = "unseen"
 PARTS = ("test", "validation", "train", UNSEEN)
-_PRECISIONS = {Backend.INT8: "int8", Backend.FP32_ONNX: "fp32"}
+# Both run on ONNX Runtime, without PyTorch.
+_ONNX_BACKENDS = (Backend.INT8, Backend.FP32_ONNX)
 
 
 def evaluate(
@@ -133,12 +134,7 @@ def evaluate(
 
 def available_backends(bundle: Bundle) -> list[Backend]:
     """INT8, and FP32 on ONNX Runtime where the bundle has the files: both need no PyTorch."""
-    named = {"int8", *bundle.manifest["detector"]["files"]} & {"int8", *bundle.manifest["segmenter"]["files"]}
-    return [
-        backend
-        for backend, precision in _PRECISIONS.items()
-        if precision == "int8" or (precision in named and bundle.has(precision))
-    ]
+    return [backend for backend in _ONNX_BACKENDS if backend is Backend.INT8 or bundle.has(backend)]
 
 
 def choose_cases(task: str, root: Path, part: str = "test", limit: int | None = None) -> list[builtin_tasks.Case]:

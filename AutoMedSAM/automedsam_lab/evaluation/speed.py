@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from automedsam.contract.backends import Backend
 from automedsam.core.boxes import Tracklet
 from automedsam.core.events import Finished, Stage, StageStarted
-from automedsam.pipeline.backends import Backend, LoadedModel, load_model
+from automedsam.pipeline.backends import LoadedModel, load_model
 from automedsam.pipeline.run import SegmentationRun
 from automedsam.sam2.propagation import Prompt, Sam2Segmenter
 from automedsam.tracking.crops import region_of_interest

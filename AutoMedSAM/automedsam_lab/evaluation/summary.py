@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
+from automedsam.contract.backends import Backend
 from automedsam.io.atomic import atomic_write
-from automedsam.pipeline.backends import Backend
 from automedsam_lab.common.system_info import describe_machine
 from automedsam_lab.common.table import Table
 from automedsam_lab.evaluation.case import CaseScores

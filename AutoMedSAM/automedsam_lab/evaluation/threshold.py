@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.bundle import Bundle
-from automedsam.pipeline.backends import Backend, load_model
+from automedsam.contract.backends import Backend
+from automedsam.pipeline.backends import load_model
 from automedsam.pipeline.run import SegmentationRun, link_frames
 from automedsam_lab.data import builtin_tasks
 from automedsam_lab.metrics.average_precision import best_threshold, f1_at

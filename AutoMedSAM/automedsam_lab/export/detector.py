@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ import numpy as np
 import torch
 
 from automedsam.errors import AutoMedSAMError
+from automedsam.io.atomic import atomic_write
 from automedsam_lab.models.onnx_predictor import onnx_predictor
 from automedsam_lab.models.yolo_nas import fuse, load_detector
 
 OPSET = 17
-# How slices are fitted and which classes there are is told by the file itself, under this name.
+# How slices are fitted and which classes there are is stored in the file itself, under this name.
 _SETTINGS = "automedsam_detector"
 _BOX_TOLERANCE = 0.02
 _SCORE_TOLERANCE = 1e-3
@@ -49,7 +51,7 @@ class _RawOutput(torch.nn.Module):
     def forward(self, image: torch.Tensor) -> Any:
         output = self.model(image)
         # While it is traced YOLO-NAS returns the decoded pair alone.
-        return output if torch.jit.is_tracing() else output[0]
+        return output if torch.jit.is_tracing() else output[0]  # type: ignore[attr-defined]
 
 
 def export_detector(checkpoint: Path, out_onnx: Path) -> ExportCheck:
@@ -84,7 +86,7 @@ def export_model(
         size: Height and width of the input, multiples of 32.
         out_onnx: The file to write.
         called: What to call the model in an error.
-        settings: What the checkpoint tells of itself, which the file then tells too; see `read_settings`.
+        settings: The checkpoint's metadata, which the file then carries too; see `read_settings`.
 
     Returns:
         How closely ONNX Runtime agrees with torch.
@@ -97,38 +99,39 @@ def export_model(
     with torch.inference_mode():
         (boxes, scores), _ = model(images)
     out_onnx.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out_onnx.with_name(out_onnx.name + ".part")
-    _write(model, (height, width), temporary)
-    found_boxes, found_scores = onnx_predictor(temporary)(images.numpy())
-    check = ExportCheck(
-        float(np.abs(found_boxes - boxes.numpy()).max()),
-        float(np.abs(found_scores - scores.numpy()).max()),
-        temporary.stat().st_size / 1e6,
-    )
-    if check.boxes > _BOX_TOLERANCE or check.scores > _SCORE_TOLERANCE:
-        temporary.unlink()
-        message = (
-            f"The export of {called} differs from torch by {check.boxes:.3g} px and {check.scores:.3g} "
-            "in score; check the versions of torch and onnx."
+    with tempfile.TemporaryDirectory() as folder:
+        exported = Path(folder) / out_onnx.name
+        _write(model, (height, width), exported)
+        found_boxes, found_scores = onnx_predictor(exported)(images.numpy())
+        check = ExportCheck(
+            float(np.abs(found_boxes - boxes.numpy()).max()),
+            float(np.abs(found_scores - scores.numpy()).max()),
+            exported.stat().st_size / 1e6,
         )
-        raise AutoMedSAMError(message)
-    if settings is not None:
-        _tell_settings(temporary, settings)
-    os.replace(temporary, out_onnx)
+        if check.boxes > _BOX_TOLERANCE or check.scores > _SCORE_TOLERANCE:
+            message = (
+                f"The export of {called} differs from torch by {check.boxes:.3g} px and {check.scores:.3g} "
+                "in score; check the versions of torch and onnx."
+            )
+            raise AutoMedSAMError(message)
+        if settings is not None:
+            _add_settings(exported, settings)
+        with atomic_write(out_onnx) as unfinished:
+            shutil.copyfile(exported, unfinished)
     return check
 
 
 def read_settings(model: Any) -> dict[str, Any]:
     """The settings that `export_detector` put into an ONNX model; empty for another's."""
-    told = next((entry.value for entry in model.metadata_props if entry.key == _SETTINGS), "{}")
+    stored = next((entry.value for entry in model.metadata_props if entry.key == _SETTINGS), "{}")
     try:
-        settings = json.loads(told)
+        settings = json.loads(stored)
     except ValueError:
         return {}
     return settings if isinstance(settings, dict) else {}
 
 
-def _tell_settings(path: Path, settings: Mapping[str, Any]) -> None:
+def _add_settings(path: Path, settings: Mapping[str, Any]) -> None:
     import onnx
 
     model = onnx.load(path)
@@ -140,7 +143,7 @@ def _write(model: torch.nn.Module, size: tuple[int, int], path: Path) -> None:
     """Fuse the re-parametrized blocks of a model in place and trace it."""
     fuse(model, size)
     with warnings.catch_warnings():
-        # The legacy exporter is the one proven on YOLO-NAS, and needs no onnxscript; it says it is old.
+        # The legacy exporter is the one proven on YOLO-NAS, and needs no onnxscript; it warns of its age.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             _RawOutput(model).eval(),

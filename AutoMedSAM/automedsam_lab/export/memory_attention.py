@@ -72,7 +72,8 @@ class FusedMemoryAttention(MemoryAttention):
         with torch.no_grad():
             model.maskmem_tpos_enc.copy_(self.age_encoding.T.reshape(model.maskmem_tpos_enc.shape))
             for layer, own, cross in zip(model.memory_attention.layers, self.own, self.cross, strict=True):
-                for attention, faster in ((layer.self_attn, own), (layer.cross_attn_image, cross)):
+                pairs: tuple[tuple[Any, Any], ...] = ((layer.self_attn, own), (layer.cross_attn_image, cross))
+                for attention, faster in pairs:
                     faster.queries.give_back(attention.q_proj, math.sqrt(attention.internal_dim))
                     faster.keys.give_back(attention.k_proj)
                     values, out = attention.v_proj, attention.out_proj

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from automedsam.errors import AutoMedSAMError
+from automedsam.io.atomic import atomic_write
 from automedsam.runtime.session import open_session
 from automedsam.sam2.torch_networks import ImageEncoder, MaskDecoder, MemoryAttention, MemoryEncoder
 from automedsam_lab.export.hiera import for_export
@@ -55,29 +58,30 @@ def export_segmenter(model: SAM2Base, out: Path) -> dict[str, float]:
     differences = {}
     graphs = _graphs(for_export(model), FusedMemoryAttention, memories=2, pointers=3, points=2)
     for name, graph in graphs.items():
-        path, temporary = out / f"{name}.onnx", out / f"{name}.onnx.part"
-        with warnings.catch_warnings(), torch.inference_mode():
-            # The legacy exporter says that it is old; it needs no onnxscript and knows every operator here.
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                graph.module.eval(),
-                tuple(graph.inputs.values()),
-                str(temporary),
-                input_names=list(graph.inputs),
-                output_names=list(graph.outputs),
-                dynamic_axes=graph.free_axes,
-                opset_version=OPSET,
-                dynamo=False,
-            )
-        differences[name] = _difference(model, name, temporary)
-        if not differences[name] <= TOLERANCE:
-            temporary.unlink()
-            message = (
-                f"The export of {name} differs from torch by {differences[name]:.2g}: check the versions of "
-                "torch and onnxruntime."
-            )
-            raise AutoMedSAMError(message)
-        temporary.replace(path)
+        with tempfile.TemporaryDirectory() as folder:
+            exported = Path(folder) / f"{name}.onnx"
+            with warnings.catch_warnings(), torch.inference_mode():
+                # The legacy exporter warns that it is old; it needs no onnxscript and knows every operator here.
+                warnings.simplefilter("ignore")
+                torch.onnx.export(
+                    graph.module.eval(),
+                    tuple(graph.inputs.values()),
+                    str(exported),
+                    input_names=list(graph.inputs),
+                    output_names=list(graph.outputs),
+                    dynamic_axes=graph.free_axes,
+                    opset_version=OPSET,
+                    dynamo=False,
+                )
+            differences[name] = _difference(model, name, exported)
+            if not differences[name] <= TOLERANCE:
+                message = (
+                    f"The export of {name} differs from torch by {differences[name]:.2g}: check the versions of "
+                    "torch and onnxruntime."
+                )
+                raise AutoMedSAMError(message)
+            with atomic_write(out / exported.name) as unfinished:
+                shutil.copyfile(exported, unfinished)
     return differences
 
 

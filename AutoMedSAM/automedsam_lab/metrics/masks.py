@@ -51,8 +51,14 @@ def surface_scores(truth: Mask, found: Mask, spacing: Sequence[float], tolerance
     A surface voxel has one of its six neighbours (four, where the volume is a single slice) outside the mask;
     what lies beyond the volume is outside. The distances from each surface voxel of one mask to the nearest
     surface voxel of the other have a 95th percentile in either direction, and the larger one is the HD95
-    (Huttenlocher et al., IEEE TPAMI 1993). The share of all surface voxels of both whose distance is within the
-    tolerance is the NSD (Nikolov et al., 2018), counted in voxels as Metrics Reloaded does, not in areas.
+    (Huttenlocher et al., IEEE TPAMI 1993), interpolated linearly between voxels' distances. The share of all surface
+    voxels of both whose distance is within the tolerance is the NSD (Nikolov et al., 2018), counted in voxels as
+    Metrics Reloaded does.
+
+    Both are those of MONAI (`compute_hausdorff_distance(percentile=95)`, `compute_surface_dice` without subvoxels)
+    to its float32 rounding, except that MONAI leaves empty masks undefined. DeepMind's `surface-distance`, which the
+    Medical Segmentation Decathlon uses, weighs surface elements between voxels by area instead: its NSD is higher, and
+    numbers of the two cannot be compared.
 
     Args:
         truth: `(N, H, W)`.
@@ -74,16 +80,6 @@ def surface_scores(truth: Mask, found: Mask, spacing: Sequence[float], tolerance
         hd95_mm=float(max(np.percentile(there, _OUTLIERS), np.percentile(back, _OUTLIERS))),
         nsd=near / (len(there) + len(back)),
     )
-
-
-def hd95(truth: Mask, found: Mask, spacing: Sequence[float]) -> float:
-    """The 95th percentile Hausdorff distance in mm; see `surface_scores`."""
-    return surface_scores(truth, found, spacing, 0.0).hd95_mm
-
-
-def surface_dice(truth: Mask, found: Mask, spacing: Sequence[float], tolerance_mm: float) -> float:
-    """The normalised surface Dice, 0 to 1; see `surface_scores`."""
-    return surface_scores(truth, found, spacing, tolerance_mm).nsd
 
 
 def _surface(mask: Mask) -> NDArray[np.int_]:

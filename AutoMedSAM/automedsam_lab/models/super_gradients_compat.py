@@ -151,7 +151,7 @@ def _present(name: str) -> bool:
 def _package_resources() -> types.ModuleType:
     import packaging.version
 
-    class DistributionNotFound(Exception):
+    class DistributionNotFound(Exception):  # noqa: N818  the name in pkg_resources
         pass
 
     def resource_filename(package: str, resource: str) -> str:

@@ -35,7 +35,7 @@ class ActivationRecorder:
     def attend(
         self, features: Floats, memories: Floats, ages: NDArray[np.int64], pointers: Floats, distances: Floats
     ) -> Floats:
-        inputs = {
+        inputs: dict[str, NDArray[Any]] = {
             "features": features,
             "memories": memories,
             "ages": ages,
@@ -48,7 +48,7 @@ class ActivationRecorder:
     def decode(
         self, features: Floats, embedding: ImageEmbedding, prompt: DecoderPrompt, *, memory_conditioned: bool
     ) -> MaskPrediction:
-        inputs = {
+        inputs: dict[str, NDArray[Any]] = {
             "features": features,
             "high_res_0": embedding.high_res_0,
             "high_res_1": embedding.high_res_1,
@@ -95,7 +95,7 @@ def record_inputs(
         raise AutoMedSAMError(message)
     recorder = ActivationRecorder(OnnxNetworks(fp32, settings.image_size, threads), settings.image_size)
     propagate_clips(recorder, settings, clips)
-    recorded = {}
+    recorded: dict[str, list[OrtInputs]] = {}
     for name, inputs in recorder.inputs.items():
         wanted = {node.name for node in open_session(fp32[name], threads).get_inputs()}
         kept = np.unique(np.linspace(0, len(inputs) - 1, min(most, len(inputs))).round().astype(int))

@@ -9,7 +9,7 @@ et al., 2024, arXiv:2410.02367), it cost the starter's masks more than all else,
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -92,7 +92,8 @@ class _Rewriting:
 
     def replace(self, node: NodeProto) -> None:
         """One product."""
-        left, right, name = *node.input, node.output[0]
+        left, right = node.input
+        name = node.output[0]
         made = self._before.setdefault(name, [])
         signed, signed_scale = self._signed_bytes(right, made)
         unsigned, scale, zero = (f"{left}_unsigned", f"{left}_unsigned_scale", f"{left}_unsigned_zero")
@@ -130,7 +131,7 @@ class _Rewriting:
         return result, scale
 
     def _add(
-        self, made: list[NodeProto], operator: str, inputs: list[str], outputs: list[str], **settings: object
+        self, made: list[NodeProto], operator: str, inputs: list[str], outputs: list[str], **settings: Any
     ) -> None:
         """A node, unless another product has needed it before."""
         from onnx import helper

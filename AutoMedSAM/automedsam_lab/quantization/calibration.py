@@ -18,7 +18,8 @@ from automedsam.core.resize import resize_linear
 from automedsam.core.volume import Plane, Volume
 from automedsam.detection.detector import ResizeMode, detector_input, stack_adjacent_slices
 from automedsam.errors import AutoMedSAMError
-from automedsam.io.volume_reader import IMAGE_SUFFIXES, VOLUME_SUFFIXES, read_volume
+from automedsam.io.image_reader import IMAGE_SUFFIXES
+from automedsam.io.volume_reader import VOLUME_SUFFIXES, read_volume
 from automedsam.sam2.propagation import IMAGENET_MEAN, IMAGENET_STD
 from automedsam_lab.quantization.calibration_checks import input_warnings, is_label_map
 

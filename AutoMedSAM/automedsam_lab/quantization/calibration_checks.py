@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from automedsam.core.volume import Volume
-from automedsam.io.volume_reader import IMAGE_SUFFIXES
+from automedsam.io.image_reader import IMAGE_SUFFIXES
 
 ANY_MODALITY = "any"
 CT_SEQUENCES = frozenset({"CT"})
@@ -43,7 +43,7 @@ def input_warnings(source: Path, volume: Volume, modality: str, window: tuple[fl
         source: the file or DICOM folder.
         volume: what was read from it.
         modality: what it should be, in the bundle's words.
-        window: the grey levels that the model tells apart.
+        window: the grey levels that the model distinguishes.
 
     Returns:
         Clauses to put behind the file's name.

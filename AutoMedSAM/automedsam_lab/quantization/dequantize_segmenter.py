@@ -32,7 +32,7 @@ def restored_segmenter(architecture: Sam2Architecture, int8: Mapping[str, Path],
     Args:
         architecture: of the network.
         int8: the quantized graph of each part.
-        folder: to export to, which tells where each weight lies.
+        folder: to export to, which shows where each weight is stored.
 
     Raises:
         AutoMedSAMError: if another version exported the graphs, or a weight is in none of them.

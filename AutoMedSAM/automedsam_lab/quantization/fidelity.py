@@ -20,7 +20,7 @@ from automedsam_lab.metrics.reference_boxes import tight_box
 if TYPE_CHECKING:
     from automedsam_lab.quantization.calibration import Calibration
 
-# Beyond this a sigmoid says 0 or 1, whatever the logit.
+# Beyond this a sigmoid is 0 or 1, whatever the logit.
 LOGIT_CLIP = 10.0
 
 
@@ -43,7 +43,7 @@ class Fidelity(NamedTuple):
     Attributes:
         dice: mean Dice of a clip's masks, 0 to 1.
         worst: the least Dice of a clip.
-        logits: mean difference of the mask logits, both cut at -10 and 10; it tells what Dice of 1 does not.
+        logits: mean difference of the mask logits, both clipped to -10 and 10; it differs even where the Dice is 1.
     """
 
     dice: float

@@ -146,7 +146,7 @@ class Plan:
 class Ranges:
     """The least and greatest value of activations, by their names in a graph, and an input of that graph."""
 
-    ranges: Mapping[str, tuple[np.float32, np.float32]]
+    ranges: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
     example: OrtInputs
 
 
@@ -238,9 +238,10 @@ def find_ranges(prepared: Path, feeds: Sequence[OrtInputs], method: Method, oper
         for feed in feeds:
             calibrator.collect_data(_reader([feed]))
         found = calibrator.compute_data()
-    ranges = {
-        name: tuple(np.asarray(edge, np.float32).reshape(()) for edge in found[name].range_value) for name in found
-    }
+    ranges = {}
+    for name in found:
+        least, greatest = (np.asarray(edge, np.float32).reshape(()) for edge in found[name].range_value)
+        ranges[name] = (least, greatest)
     return Ranges(ranges, feeds[0])
 
 

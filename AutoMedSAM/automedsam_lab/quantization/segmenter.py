@@ -7,9 +7,10 @@ of convolutions is quantized statically instead, with calibration slices, as the
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ from automedsam_lab.quantization.quantizer import (
 if TYPE_CHECKING:
     from automedsam_lab.quantization.calibration import Calibration
 
+logger = logging.getLogger(__name__)
+
 ENCODER, ATTENTION = "image_encoder", "memory_attention"
 TRUNK, NECK = "/trunk/", "/laterals."
 
@@ -45,11 +48,10 @@ def quantize_segmenter(
     calibration: Calibration | NDArray[np.float32],
     plan: Plan | None = None,
     recorded: Mapping[str, Sequence[OrtInputs]] | None = None,
-    tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Path]:
     """Writes the INT8 file of each part.
 
-    A layer that cannot be quantized is told by its name and stays in FP32.
+    A layer that cannot be quantized stays in FP32, and its name is logged.
 
     Args:
         fp32: the exported graph of each part.
@@ -58,7 +60,6 @@ def quantize_segmenter(
         plan: how each part is quantized, see `default_plan` and `choose_plan`.
         recorded: real inputs of the parts, see `record_inputs`; a static scheme of any part but the image encoder
             needs them.
-        tell: is told the layers that stay in FP32 though the plan would have them in INT8.
 
     Returns:
         The written file of each part.
@@ -66,7 +67,7 @@ def quantize_segmenter(
     Raises:
         AutoMedSAMError: if a static scheme has no inputs to be calibrated with.
     """
-    return quantize_by_plan(fp32, out, calibration, plan or default_plan(fp32), recorded, tell)[0]
+    return quantize_by_plan(fp32, out, calibration, plan or default_plan(fp32), recorded)[0]
 
 
 def quantize_by_plan(
@@ -75,7 +76,6 @@ def quantize_by_plan(
     calibration: Calibration | NDArray[np.float32],
     plan: Plan,
     recorded: Mapping[str, Sequence[OrtInputs]] | None = None,
-    tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[dict[str, Path], Plan]:
     """As `quantize_segmenter`; gives the plan too, with the layers that could not be quantized in it."""
     out.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def quantize_by_plan(
             quantizer = Quantizer(fp32[name], feeds.get(name, ()), Path(folder))
             left = quantize_part(quantizer, fp32[name], temporary, plan.parts[name], feeds.get(name, ()))
             for node in left:
-                tell(f"{name}: {node} cannot be quantized and stays in FP32")
+                logger.info("%s: %s cannot be quantized and stays in FP32", name, node)
             parts[name] = replace(plan.parts[name], unquantizable=left)
             temporary.replace(written[name])
     return written, Plan(parts, plan.measured)

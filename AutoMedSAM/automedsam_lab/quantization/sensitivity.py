@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
     from automedsam.sam2.networks import Floats, ImageEmbedding
+
+logger = logging.getLogger(__name__)
 
 MAX_IN_FP32 = 3
 # A group is worth FP32 if it alone costs so much Dice; two schemes closer than this are judged by their time.
@@ -97,11 +100,6 @@ class FidelityEvaluator:
         """How well the model agrees with FP32 when these parts' files take the place of FP32's."""
         return agreement(self._reference, self._track(files))
 
-    @property
-    def empty_clips(self) -> int:
-        """Clips on which FP32 finds nothing, which say little."""
-        return sum(not (logits > 0).any() for logits in self._reference)
-
     def _track(self, files: Mapping[str, Path]) -> list[Floats]:
         parts = OnnxNetworks({**self._fp32, **files}, self._settings.image_size, self._threads)
         return propagate_clips(
@@ -138,7 +136,6 @@ def scan_sensitivity(
     recorded: Mapping[str, Sequence[OrtInputs]],
     comparison: FidelityEvaluator,
     plan: Plan,
-    tell: Callable[[GroupLoss], None] = lambda _: None,
 ) -> list[GroupLoss]:
     """Quantizes one group of layers at a time, all else in FP32, and measures what it costs.
 
@@ -147,7 +144,6 @@ def scan_sensitivity(
         recorded: real inputs of the parts, see `record_inputs`.
         comparison: of the same parts.
         plan: the scheme of each part.
-        tell: is told each group as it is measured.
 
     Returns:
         All groups, the worst first. A group that cannot be quantized has a loss of 1.
@@ -167,7 +163,7 @@ def scan_sensitivity(
                 else:
                     found = comparison.of({part: out})
                     losses.append(GroupLoss(part, group, nodes, 1 - found.dice, found.logits))
-                tell(losses[-1])
+                logger.info("%s", describe(losses[-1]))
     return sorted(losses, key=lambda loss: loss.severity, reverse=True)
 
 
@@ -198,7 +194,6 @@ def choose_plan(
     *,
     scan: bool = True,
     most: int = MAX_IN_FP32,
-    tell: Callable[[str], None] = lambda _: None,
 ) -> Plan:
     """Measures the schemes of each part, takes the best, and leaves the worst groups of layers in FP32.
 
@@ -211,7 +206,6 @@ def choose_plan(
         comparison: of the same parts.
         scan: measure the groups of layers, which takes most of the time.
         most: how many groups stay in FP32 at most.
-        tell: is told every measurement, a line each.
 
     Returns:
         The plan, with all that was measured.
@@ -227,7 +221,7 @@ def choose_plan(
                 left = quantize_part(quantizer, fp32[part], out, how, recorded[part])
                 found, took = comparison.of({part: out}), _milliseconds(out, recorded[part])
                 tried.append((replace(how, unquantizable=left), found, took, out.stat().st_size / 1e6))
-                tell(_line(part, *tried[-1]))
+                logger.info("%s", _line(part, *tried[-1]))
         best = max(found.dice for _, found, _, _ in tried)
         good = [one for one in tried if one[1].dice >= best - MIN_LOSS]
         quickest = min(good, key=lambda one: one[2])
@@ -236,10 +230,10 @@ def choose_plan(
         measured[part] = [_record(*one) for one in tried]
     plan = Plan(parts, {"schemes": measured})
     if scan:
-        losses = scan_sensitivity(fp32, recorded, comparison, plan, lambda loss: tell(describe(loss)))
+        losses = scan_sensitivity(fp32, recorded, comparison, plan)
         plan = keep_worst_in_fp32(plan, losses, most)
         for left in plan.measured["left_in_fp32"]:
-            tell(f"{left['part']}: {left['group']} stays in FP32")
+            logger.info("%s: %s stays in FP32", left["part"], left["group"])
     return plan
 
 
@@ -251,7 +245,6 @@ def choose_and_quantize(
     *,
     scan: bool = True,
     most: int = MAX_IN_FP32,
-    tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[dict[str, Path], Plan]:
     """Records real inputs, chooses a plan by measurement, and writes the INT8 files.
 
@@ -262,7 +255,6 @@ def choose_and_quantize(
         settings: how the model is run.
         scan: measure the groups of layers, which takes most of the time.
         most: how many groups stay in FP32 at most.
-        tell: is told every measurement, a line each.
 
     Returns:
         The written file of each part, and the plan, whose record has the files' golden outputs.
@@ -271,9 +263,9 @@ def choose_and_quantize(
         AutoMedSAMError: if no clip has two slices.
     """
     recorded = record_inputs(fp32, clips, settings)
-    plan = choose_plan(fp32, recorded, FidelityEvaluator(fp32, clips, settings), scan=scan, most=most, tell=tell)
+    plan = choose_plan(fp32, recorded, FidelityEvaluator(fp32, clips, settings), scan=scan, most=most)
     slices = np.concatenate([feed["image"] for feed in recorded[ENCODER]])
-    files, plan = quantize_by_plan(fp32, out, slices, plan, recorded, tell)
+    files, plan = quantize_by_plan(fp32, out, slices, plan, recorded)
     return files, Plan(plan.parts, {**plan.measured, "golden": record_golden(files)})
 
 

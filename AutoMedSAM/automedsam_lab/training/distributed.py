@@ -12,7 +12,7 @@ import torch
 
 from automedsam.errors import AutoMedSAMError
 
-# What torchrun tells each process of itself.
+# What torchrun sets for each process.
 _RANK, _LOCAL_RANK, _SIZE = "RANK", "LOCAL_RANK", "WORLD_SIZE"
 
 

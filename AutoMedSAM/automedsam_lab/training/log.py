@@ -1,14 +1,17 @@
-"""How a training goes: a line of JSON a row, on the terminal too, and TensorBoard's events."""
+"""How a training goes: a line of JSON a row, logged too, and TensorBoard's events."""
 
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
+logger = logging.getLogger(__name__)
+
 
 class TrainingLog:
-    """Writes each row to `log.jsonl`, to the terminal, and to TensorBoard where that is installed.
+    """Writes each row to `log.jsonl`, to the module's logger, and to TensorBoard where that is installed.
 
     Args:
         out: the run's folder.
@@ -29,7 +32,7 @@ class TrainingLog:
     def write(self, row: dict[str, Any]) -> None:
         """Writes a row, which has a "step"."""
         line = json.dumps(row)
-        print(line, flush=True)
+        logger.info("%s", line)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         if self._board is not None:

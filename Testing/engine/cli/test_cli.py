@@ -60,7 +60,7 @@ def few_slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_demo_finds_the_known_lesions(demo_folder: Path) -> None:
     printed = (demo_folder / "printed.txt").read_text(encoding="utf-8")
-    told = float(printed.partition("known shape: ")[2].split()[0])
+    told = float(printed.partition("known lesions: ")[2].split()[0])
     found = read_volume(demo_folder / "phantom.seg.nrrd", check_voxels=False).array > 0
     assert told == pytest.approx(dice(found, phantom_head()[1] > 0), abs=5e-4)
     assert told >= 0.7

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from automedsam.bundle import BUILT_IN, load_bundle
 from automedsam.cli.app import main
+from automedsam.contract.backends import Backend
 
 
 class Terminal:
@@ -152,7 +153,7 @@ def test_demo_into_no_folder(terminal: Terminal) -> None:
 def test_bundle_whose_hash_does_not_match(terminal: Terminal, verb: str) -> None:
     shutil.copytree(BUILT_IN, terminal.inputs / "bundles")
     copy = load_bundle(terminal.inputs / "bundles" / "glioma")
-    detector = copy.files("int8")["detector"]
+    detector = copy.files(Backend.INT8)["detector"]
     detector.write_bytes(detector.read_bytes()[:-1] + b"\0\0")
     sentence = terminal.refuses(verb, terminal.head(), "-o", terminal.outputs / "a.nii.gz", "-m", copy.folder)
     assert detector.name in sentence

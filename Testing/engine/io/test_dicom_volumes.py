@@ -126,7 +126,7 @@ def test_nuclear_slices_are_stacked_to_the_side_that_the_sign_of_their_distance_
 def test_nuclear_projections_are_no_volume(tmp_path: Path) -> None:
     made = dataset(voxels(), NUCLEAR, "NM", NumberOfFrames=6, ImageType=["ORIGINAL", "PRIMARY", "TOMO", "EMISSION"])
     made.PixelSpacing, made.SpacingBetweenSlices = [0.75, 0.5], STEP
-    assert "do not say where each slice lies" in refusal(save(made, tmp_path / "projections.dcm"))
+    assert "do not state the position of each slice" in refusal(save(made, tmp_path / "projections.dcm"))
 
 
 @pytest.mark.parametrize("atomic_write", [False, True])
@@ -206,7 +206,7 @@ def test_slices_that_make_no_grid_are_refused_with_the_reason(
 
 def test_slices_without_positions_are_refused_with_that_reason(tmp_path: Path) -> None:
     slices(tmp_path, voxels(), ImagePositionPatient=None)
-    assert "do not say where each slice lies" in refusal(tmp_path)
+    assert "do not state the position of each slice" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("spacing", [None, STEP])
@@ -219,7 +219,7 @@ def test_frames_without_positions_take_the_distance_that_is_given_and_never_the_
         made.SpacingBetweenSlices = spacing
     path = save(made, tmp_path / "cone_beam.dcm")
     if spacing is None:
-        assert "do not say where each slice lies" in refusal(path)
+        assert "do not state the position of each slice" in refusal(path)
         return
     volume = read_volume(path)
     assert_at(volume, voxels(), places(), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0))

@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from dicom_files import CAPTURE, dataset, voxels
 from pydicom.uid import RLELossless
 
+from automedsam.contract.backends import Backend
 from automedsam.core.native_path import sitk_path
 from automedsam.core.segmentation import Segment, Segmentation
 from automedsam.core.volume import Volume
@@ -217,7 +218,7 @@ def test_folder_for_temporary_files_whose_name_is_no_text(a_segmentation: Segmen
 @BYTES
 def test_model_in_a_folder_whose_name_is_no_text(glioma: object, tmp_path: Path) -> None:
     (tmp_path / LATIN_1).symlink_to(glioma.folder)
-    assert open_session(tmp_path / LATIN_1 / glioma.files("int8")["detector"].relative_to(glioma.folder), 1)
+    assert open_session(tmp_path / LATIN_1 / glioma.files(Backend.INT8)["detector"].relative_to(glioma.folder), 1)
 
 
 def test_path_that_is_text_is_handed_on_as_it_is(tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def test_single_slice_is_segmented(parts: BrightNetworks, a_bundle: Bundle) -> N
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, 1.5, float("nan")])
 def test_threshold_that_is_no_confidence(a_bundle: Bundle, threshold: float) -> None:
-    with pytest.raises(AutoMedSAMError, match="is not a confidence"):
+    with pytest.raises(AutoMedSAMError, match="is not a score"):
         SegmentationRun(volume_of(a_head([LESION])), a_bundle, threshold=threshold)
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from automedsam.bundle import load_bundle
+from automedsam.contract.backends import Backend
 from automedsam.errors import AutoMedSAMError
-from automedsam.pipeline.backends import Backend, load_model
+from automedsam.pipeline.backends import load_model
 from automedsam.runtime import threads
 from automedsam.runtime.threads import VARIABLE, _fastest_thread_count, tuned_thread_count
 
@@ -91,6 +92,6 @@ def test_what_is_no_number_is_told_in_a_sentence(said: str, monkeypatch: pytest.
 
 def test_a_real_model_is_measured_where_there_are_cores_to_choose_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "available_cores", lambda: 4)
-    path = load_bundle("glioma").files("int8")["memory_attention"]
+    path = load_bundle("glioma").files(Backend.INT8)["memory_attention"]
     assert tuned_thread_count(path) in (1, 2, 4)
     assert list(threads._chosen) == [path.resolve()]

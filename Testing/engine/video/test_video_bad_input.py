@@ -178,7 +178,7 @@ def test_planes_of_a_video(refuses: Refusal, frames: Path, out: Path) -> None:
 
 
 def test_two_videos_at_once(refuses: Refusal, frames: Path, a_clip: Path, out: Path) -> None:
-    assert "alone" in refuses(frames, a_clip, "-o", out / "masks")
+    assert "only input" in refuses(frames, a_clip, "-o", out / "masks")
 
 
 def test_output_folder_with_other_files(refuses: Refusal, frames: Path, out: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from log_lines import log_lines
 from typer.testing import CliRunner
 
 from automedsam.errors import AutoMedSAMError
@@ -310,9 +311,9 @@ def test_nnunets_folder_states_its_budget(
     data: Path, tmp_path: Path, held_out: list[builtin_tasks.Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nnunet, "WORKER", a_worker(tmp_path, FAKE_NNUNET))
-    told: list[str] = []
-    nnunet.train("hippocampus", data, tmp_path / "work", minutes=7.5, tell=told.append)
-    assert told == ["Training"]
+    with log_lines() as logged:
+        nnunet.train("hippocampus", data, tmp_path / "work", minutes=7.5)
+    assert logged == ["Training"]
     baseline = nnunet.predict("hippocampus", held_out, tmp_path / "work", tmp_path / "pred")
     assert (baseline.weights, baseline.prompted, baseline.cpu_minutes_training) == ("trained here", "none", 7.5)
     assert "7.5 CPU minutes (10 iterations of batch 2" in baseline.note

@@ -26,7 +26,7 @@ def test_every_number_of_memories_is_measured(measured: list[Point]) -> None:
 
 
 def test_all_memories_give_what_a_run_gives(measured: list[Point], shared_data: Path) -> None:
-    from automedsam.pipeline.backends import Backend
+    from automedsam.contract.backends import Backend
     from automedsam_lab.data import builtin_tasks
     from automedsam_lab.evaluation.case import evaluate_case
 

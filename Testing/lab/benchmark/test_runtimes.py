@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from log_lines import log_lines
 
 from automedsam.bundle import Bundle
 from automedsam.errors import AutoMedSAMError
@@ -124,9 +125,9 @@ def a_bundle(tmp_path: Path) -> SimpleNamespace:
 
 
 def test_precisions_that_a_bundle_has_are_measured(a_bundle: SimpleNamespace) -> None:
-    told: list[str] = []
-    timings = measure(a_bundle, 1, threads=1, tell=told.append)
-    assert told[0] == "detector in INT8" and len(told) == 1 + len(timings)
+    with log_lines() as logged:
+        timings = measure(a_bundle, 1, threads=1)
+    assert logged[0] == "detector in INT8" and len(logged) == 1 + len(timings)
     assert {timing.precision for timing in timings} == {"int8"}
     with pytest.raises(AutoMedSAMError, match="has no fp32 files here"):
         measure(a_bundle, 1, precisions=("fp32",))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from log_lines import log_lines
 
 torch = pytest.importorskip("torch", reason="the FP32 backend is not installed")
 pytest.importorskip("sam2", reason="the FP32 backend is not installed")
@@ -17,12 +18,13 @@ onnx = pytest.importorskip("onnx", reason="the lab is not installed")
 from published_files import TINY, TINY_SAM2, random_weights, write_medical_sam2, write_medsam2  # noqa: E402
 
 from automedsam.bundle import Bundle, load_bundle  # noqa: E402
+from automedsam.contract.backends import Backend  # noqa: E402
 from automedsam.core.boxes import Box  # noqa: E402
 from automedsam.core.volume import Plane  # noqa: E402
 from automedsam.detection.detector import ResizeMode  # noqa: E402
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam.io.volume_reader import read_volume  # noqa: E402
-from automedsam.pipeline.backends import Backend, load_model  # noqa: E402
+from automedsam.pipeline.backends import load_model  # noqa: E402
 from automedsam.pipeline.run import SegmentationRun  # noqa: E402
 from automedsam.sam2.networks import Sam2Networks  # noqa: E402
 from automedsam.sam2.propagation import Prompt, Sam2Segmenter  # noqa: E402
@@ -94,11 +96,11 @@ def write_detector(path: Path, *, classes: int = 1, image: str = "image", boxes:
 def converted(
     volumes: Path, checkpoint: Path, exported_detector: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Bundle, list[str]]:
-    """A bundle of both, and what was told on the way."""
-    told: list[str] = []
+    """A bundle of both, and what was logged on the way."""
     out = tmp_path_factory.mktemp("bundles") / "ct-lesion"
     request = Request(checkpoint, TINY, volumes, detector=str(exported_detector), quick=True)
-    return convert(request, out, told.append), told
+    with log_lines() as logged:
+        return convert(request, out), logged
 
 
 def answer(parts: Sam2Networks, bundle: Bundle) -> np.ndarray:
@@ -121,7 +123,7 @@ def test_int8_and_fp32_answer_as_the_checkpoint_does(converted: tuple[Bundle, li
 
 def test_converted_weights_are_the_published_ones(converted: tuple[Bundle, list[str]], checkpoint: Path) -> None:
     published = torch.load(checkpoint, weights_only=True)["model"]
-    kept = torch.load(converted[0].files("torch")["checkpoint"], weights_only=True)["model"]
+    kept = torch.load(converted[0].files(Backend.FP32_TORCH)["checkpoint"], weights_only=True)["model"]
     assert kept.keys() == published.keys()
     assert all(torch.equal(kept[key], published[key]) for key in kept)
 
@@ -146,25 +148,25 @@ def test_manifest_has_what_the_published_file_tells(converted: tuple[Bundle, lis
 def test_every_file_of_the_bundle_is_in_the_manifest(converted: tuple[Bundle, list[str]]) -> None:
     bundle, _ = converted
     assert {path.name for path in bundle.folder.iterdir()} == {"bundle.json", *bundle.manifest["files"]}
-    for precision in ("int8", "fp32", "torch"):
-        assert bundle.has(precision) and bundle.files(precision)
+    assert bundle.backends() == list(Backend)
+    assert all(bundle.files(backend) for backend in Backend)
 
 
 def test_both_models_are_quantized(converted: tuple[Bundle, list[str]]) -> None:
-    files = converted[0].files("int8")
+    files = converted[0].files(Backend.INT8)
     operators = {part: {node.op_type for node in onnx.load(path).graph.node} for part, path in files.items()}
     assert all("MatMulInteger" in operators[part] or "DequantizeLinear" in operators[part] for part in operators)
 
 
 def test_choice_is_measured_and_kept_in_the_manifest(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
-    told: list[str] = []
-    bundle = convert(Request(checkpoint, TINY, volumes, slices=4), tmp_path / "bundle", told.append)
+    with log_lines() as logged:
+        bundle = convert(Request(checkpoint, TINY, volumes, slices=4), tmp_path / "bundle")
     plan = Plan.from_manifest(bundle.manifest["conversion"]["quantization"])
     assert {tried["scheme"] for tried in plan.measured["schemes"]["mask_decoder"]} == {"dynamic", "static"}
     assert plan.measured["left_in_fp32"], "random weights lose enough somewhere"
     for group in plan.measured["left_in_fp32"]:
         assert plan.parts[group["part"]].fp32_nodes
-        assert f"{group['part']}: {group['group']} stays in FP32" in told
+        assert f"{group['part']}: {group['group']} stays in FP32" in logged
 
 
 def test_quick_bundle_says_what_could_not_be_quantized(
@@ -176,7 +178,7 @@ def test_quick_bundle_says_what_could_not_be_quantized(
         return not any(stubborn in name for name in only) and works(quantizer, out, plan, only, feeds)
 
     monkeypatch.setattr(quantize_segmenter, "_works", fails)
-    bundle = convert(Request(checkpoint, TINY, volumes, slices=4, quick=True), tmp_path / "bundle", lambda _: None)
+    bundle = convert(Request(checkpoint, TINY, volumes, slices=4, quick=True), tmp_path / "bundle")
     parts = bundle.manifest["conversion"]["quantization"]["parts"]
     assert parts["mask_decoder"]["unquantizable"]
     assert all(stubborn in name for name in parts["mask_decoder"]["unquantizable"])
@@ -189,15 +191,15 @@ def test_images_without_neighbours_are_converted_without_a_measurement(checkpoin
     for seed in range(4):
         gray = np.random.default_rng(seed).integers(0, 255, (48, 40)).astype(np.uint8)
         sitk.WriteImage(sitk.GetImageFromArray(gray), str(folder / f"{seed}.png"))
-    told: list[str] = []
     request = Request(checkpoint, TINY, folder, slices=4, description=BundleMetadata(modality="any"))
-    convert(request, tmp_path / "bundle", told.append)
-    assert any("without being measured" in line for line in told)
+    with log_lines() as logged:
+        convert(request, tmp_path / "bundle")
+    assert any("without being measured" in line for line in logged)
 
 
 def test_bundle_that_answers_otherwise_here_is_not_used(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
     request = Request(checkpoint, TINY, volumes, detector="glioma", slices=4, quick=True)
-    bundle = convert(request, tmp_path / "bundle", lambda _: None)
+    bundle = convert(request, tmp_path / "bundle")
     load_model(bundle)
     golden = bundle.manifest["segmenter"]["golden"]["int8"]["mask_decoder"]
     golden["logits"] = [value + 5 for value in golden["logits"]]
@@ -207,7 +209,7 @@ def test_bundle_that_answers_otherwise_here_is_not_used(checkpoint: Path, volume
 
 def test_medical_sam2_is_converted(volumes: Path, tmp_path: Path) -> None:
     path = write_medical_sam2(tmp_path / "MedSAM2_pretrain.pth", random_weights(TINY_SAM2))
-    bundle = convert(Request(path, TINY_SAM2, volumes, slices=4, quick=True), tmp_path / "bundle", lambda _: None)
+    bundle = convert(Request(path, TINY_SAM2, volumes, slices=4, quick=True), tmp_path / "bundle")
     kept = torch.load(bundle.folder / "segmenter.pt", weights_only=True)
     assert kept["architecture"]["temporal_pointers"] is False
     assert not kept["model"]["no_obj_embed_spatial"].any()
@@ -218,16 +220,16 @@ def test_medical_sam2_is_converted(volumes: Path, tmp_path: Path) -> None:
 def test_what_the_user_says_goes_before_what_the_file_tells(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
     said = BundleMetadata("lung", modality="any", window=(-1500.0, 100.0), labels=("Nodule",), licence="mine")
     request = Request(checkpoint, TINY, volumes, description=said, slices=4, keep_fp32=False, quick=True)
-    bundle = convert(request, tmp_path / "bundle", lambda _: None)
+    bundle = convert(request, tmp_path / "bundle")
     assert (bundle.name, bundle.modalities, bundle.window, bundle.licence) == ("lung", ("any",), (-1500, 100), "mine")
     assert [segment.name for segment in bundle.segments] == ["Nodule"]
     assert not any("fp32" in name or name.endswith(".pt") for name in bundle.manifest["files"])
 
 
 def test_bundle_without_a_detector_says_so(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
-    told: list[str] = []
-    bundle = convert(Request(checkpoint, TINY, volumes, slices=4, quick=True), tmp_path / "bundle", told.append)
-    assert any("no detector" in line for line in told)
+    with log_lines() as logged:
+        bundle = convert(Request(checkpoint, TINY, volumes, slices=4, quick=True), tmp_path / "bundle")
+    assert any("no detector" in line for line in logged)
     run = SegmentationRun(read_volume(next(volumes.rglob("*.nii.gz"))), bundle)
     with pytest.raises(AutoMedSAMError, match="has no detector"):
         list(run.events())
@@ -236,10 +238,10 @@ def test_bundle_without_a_detector_says_so(checkpoint: Path, volumes: Path, tmp_
 def test_detector_of_a_bundle_brings_its_settings(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
     glioma = load_bundle("glioma")
     request = Request(checkpoint, TINY, volumes, detector="glioma", slices=4, keep_fp32=False, quick=True)
-    bundle = convert(request, tmp_path / "bundle", lambda _: None)
+    bundle = convert(request, tmp_path / "bundle")
     assert (bundle.detector, bundle.segments, bundle.linking) == (glioma.detector, glioma.segments, glioma.linking)
     assert glioma.licence in bundle.licence
-    assert bundle.files("int8")["detector"].read_bytes() == glioma.files("int8")["detector"].read_bytes()
+    assert bundle.files(Backend.INT8)["detector"].read_bytes() == glioma.files("int8")["detector"].read_bytes()
 
 
 def test_a_published_file_at_another_size_is_told(
@@ -247,10 +249,10 @@ def test_a_published_file_at_another_size_is_told(
 ) -> None:
     known = replace(TINY, files=(PublishedFile(checkpoint.name, "page", "terms", sha256="0" * 64),))
     monkeypatch.setattr("automedsam_lab.checkpoints.model_zoo.CONFIGS", {"tiny": known})
-    told: list[str] = []
-    convert(Request(checkpoint, known, volumes, image_size=96, slices=4, quick=True), tmp_path / "bundle", told.append)
-    assert any("not the published file of this name" in line for line in told)
-    assert any("made for 64 px and is converted for 96 px" in line for line in told)
+    with log_lines() as logged:
+        convert(Request(checkpoint, known, volumes, image_size=96, slices=4, quick=True), tmp_path / "bundle")
+    assert any("not the published file of this name" in line for line in logged)
+    assert any("made for 64 px and is converted for 96 px" in line for line in logged)
 
 
 def refused(request: Request, tmp_path: Path, said: str) -> None:
@@ -258,7 +260,7 @@ def refused(request: Request, tmp_path: Path, said: str) -> None:
     place = tmp_path / "place"
     place.mkdir()
     with pytest.raises(AutoMedSAMError, match=said) as error:
-        convert(request, place / "bundle", lambda _: None)
+        convert(request, place / "bundle")
     assert "\n" not in str(error.value)
     assert not list(place.iterdir())
 
@@ -302,7 +304,7 @@ def test_detector_and_segmenter_of_the_recipes_say_what_they_learnt(
     weights = torch.load(checkpoint, weights_only=True)
     torch.save({**weights, "terms": "of the data, free"}, tmp_path / "finetuned.pt")
     request = Request(tmp_path / "finetuned.pt", TINY, volumes, detector=str(tmp_path / "livers.onnx"), quick=True)
-    bundle = convert(request, tmp_path / "livers", tell=lambda _: None)
+    bundle = convert(request, tmp_path / "livers")
     assert [(segment.value, segment.name) for segment in bundle.segments] == [(3, "liver")]
     assert bundle.detector.fit is ResizeMode.LETTERBOX and bundle.detector.labels == (3,)
     assert (bundle.modalities, bundle.window, bundle.plane) == (("CT",), (-160.0, 240.0), Plane.CORONAL)
@@ -383,10 +385,9 @@ def test_command_makes_a_bundle(
     said = ("--window", -1000, 500, "--label", "Nodule", "--plane", "coronal")
     code, output, _ = a_command(*asked, *said, "--quick", "--memories", 2)
     assert code == 0 and "mine 0.1.0" in output
-    manifest = json.loads((tmp_path / "mine" / "bundle.json").read_text())
-    assert (manifest["window"], manifest["plane"]) == ([-1000, 500], "coronal")
-    assert manifest["segments"][0]["name"] == "Nodule"
-    assert load_bundle(tmp_path / "mine").segmenter.memories == 2
+    bundle = load_bundle(tmp_path / "mine")
+    assert (bundle.window, bundle.plane, bundle.segments[0].name) == ((-1000, 500), Plane.CORONAL, "Nodule")
+    assert bundle.segmenter.memories == 2
 
 
 def test_command_lists_every_key_that_does_not_fit(

@@ -12,6 +12,7 @@ pytest.importorskip("cv2", reason="the lab's training packages are not installed
 if importlib.util.find_spec("super_gradients") is None:
     pytest.skip("super_gradients is not installed (README: training)", allow_module_level=True)
 
+from automedsam.contract.backends import Backend  # noqa: E402
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam_lab.bundling.detector_source import open_detector_source  # noqa: E402
 from automedsam_lab.checkpoints.matching import MetaTensorMode, shapes_of  # noqa: E402
@@ -130,7 +131,7 @@ def test_onnx_of_another_form_is_told_what_it_should_be(
 def test_quantized_onnx_is_refused() -> None:
     from automedsam.bundle import load_bundle
 
-    quantized = load_bundle("glioma").files("int8")["detector"]
+    quantized = load_bundle("glioma").files(Backend.INT8)["detector"]
     with pytest.raises(AutoMedSAMError, match="is quantized already: give the FP32 export"):
         open_detector_source(str(quantized))
 

@@ -73,9 +73,9 @@ def test_a_folder_without_training_volumes_is_refused(command: Command, tmp_path
 def test_the_table_counts_right_and_other_images(command: Command, data: Path) -> None:
     code, output, _ = command("input-check", data, "--task", "hippocampus")
     rows = {line.split(":")[0].strip() + line.split(":")[1].split()[0]: line.split() for line in output.splitlines()
-            if ": right" in line or ": others" in line}  # fmt: skip
+            if ": suitable" in line or ": others" in line}  # fmt: skip
     assert code == 0
-    assert rows["hippocampusright"][2:5] == ["2", "0", "0"]
+    assert rows["hippocampussuitable"][2:5] == ["2", "0", "0"]
     assert rows["hippocampusothers"][2:5] == ["1", "1", "1"]
     assert "warned (" not in output and "not warned" not in output
 

@@ -129,4 +129,4 @@ def test_old_command_names_are_accepted_and_hidden(old: str, new: str, command: 
 
 def test_old_name_of_an_option_is_accepted_with_a_warning(command: Command, tmp_path: Path) -> None:
     code, _, error = command("evaluate", "glioma", "--cases", tmp_path, "--rival", tmp_path / "gone")
-    assert code == 2 and "--rival is called --baseline now" in error and "gone" in error
+    assert code == 2 and "--rival has been renamed to --baseline" in error and "removed" in error

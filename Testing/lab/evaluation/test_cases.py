@@ -12,8 +12,8 @@ from bright_engine import draw_head, draw_truth, use_bright_engine
 from prepared_files import write_prepared
 
 from automedsam.bundle import BUILT_IN, Bundle, load_bundle
+from automedsam.contract.backends import Backend
 from automedsam.errors import AutoMedSAMError
-from automedsam.pipeline.backends import Backend
 from automedsam_lab.data.builtin_tasks import Case, LabelScheme
 from automedsam_lab.evaluation.cases import EvaluationCase, LoadedCase, builtin_case, check_fits, check_unseen
 from automedsam_lab.evaluation.run import evaluate, held_out_cases, prepared_cases

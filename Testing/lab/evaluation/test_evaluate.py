@@ -16,10 +16,10 @@ from bright_engine import SHAPE, draw_head, draw_truth, use_bright_engine
 
 from automedsam.bundle import BUILT_IN, Bundle, load_bundle
 from automedsam.cli.console import measured_dice
+from automedsam.contract.backends import Backend
 from automedsam.contract.manifest import COMPONENTS
 from automedsam.core.volume import Volume
 from automedsam.errors import AutoMedSAMError
-from automedsam.pipeline.backends import Backend
 from automedsam_lab.data.builtin_tasks import Case, LabelScheme, cases, split
 from automedsam_lab.evaluation.case import CaseScores, evaluate_case
 from automedsam_lab.evaluation.run import available_backends, choose_cases, evaluate

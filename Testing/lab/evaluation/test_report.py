@@ -12,7 +12,7 @@ pytest.importorskip("matplotlib", reason="the extra 'lab' is not installed")
 from bright_engine import draw_head, draw_truth, use_bright_engine
 
 from automedsam.bundle import Bundle
-from automedsam.pipeline.backends import Backend
+from automedsam.contract.backends import Backend
 from automedsam_lab.evaluation.cases import EvaluationCase, LoadedCase
 from automedsam_lab.evaluation.run import evaluate
 from automedsam_lab.evaluation.settings import EvaluationSettings

@@ -1,15 +1,24 @@
 """Figures that a paper or a manifest quotes, against cases with a known answer."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from automedsam.core.boxes import Box, Tracklet
 from automedsam_lab.metrics.lesions import score_lesions
-from automedsam_lab.metrics.masks import dice, hd95, iou, surface_dice
+from automedsam_lab.metrics.masks import dice, iou, surface_scores
 
 SHAPE = (8, 20, 20)
+
+
+def hd95(truth: np.ndarray, found: np.ndarray, spacing: Sequence[float]) -> float:
+    return surface_scores(truth, found, spacing, 0.0).hd95_mm
+
+
+def surface_dice(truth: np.ndarray, found: np.ndarray, spacing: Sequence[float], tolerance_mm: float) -> float:
+    return surface_scores(truth, found, spacing, tolerance_mm).nsd
 
 
 def block(*sides: tuple[int, int]) -> np.ndarray:

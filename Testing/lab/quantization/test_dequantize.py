@@ -16,6 +16,7 @@ pytest.importorskip("onnx", reason="the lab is not installed")
 from tiny_segmenter import SIZE, TINY, export, tiny_model  # noqa: E402
 
 from automedsam.bundle import Bundle, load_bundle  # noqa: E402
+from automedsam.contract.backends import Backend  # noqa: E402
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam.sam2.build import build_sam2  # noqa: E402
 from automedsam.sam2.onnx_networks import NETWORK_NAMES  # noqa: E402
@@ -130,7 +131,7 @@ def test_the_shipped_glioma_model_comes_back(shared_data: Path, tmp_path: Path) 
     export_model(model, tuple(settings["input_size"]), tmp_path / "detector.onnx", "restored")
     images = np.random.default_rng(0).random((2, 3, *settings["input_size"])).astype(np.float32)
     boxes, _ = onnx_predictor(tmp_path / "detector.onnx")(images)
-    shipped, _ = onnx_predictor(bundle.files("int8")["detector"])(images)
+    shipped, _ = onnx_predictor(bundle.files(Backend.INT8)["detector"])(images)
     assert np.abs(boxes - shipped).mean() < 2.0, "boxes in pixels of a 192 px input"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from log_lines import log_lines
 
 torch = pytest.importorskip("torch", reason="the FP32 backend is not installed")
 pytest.importorskip("sam2", reason="the FP32 backend is not installed")
@@ -98,8 +99,8 @@ def test_harmless_layers_are_not_left_in_fp32() -> None:
 def test_the_schemes_of_every_part_are_measured(
     fp32: dict[str, Path], recorded: dict[str, list[OrtInputs]], comparison: FidelityEvaluator
 ) -> None:
-    lines: list[str] = []
-    plan = choose_plan(fp32, recorded, comparison, scan=False, tell=lines.append)
+    with log_lines() as lines:
+        plan = choose_plan(fp32, recorded, comparison, scan=False)
     tried = plan.measured["schemes"]
     assert [one["calibration"] for one in tried["image_encoder"]] == ["minmax", "percentile", "entropy"]
     assert [one["scheme"] for one in tried["memory_encoder"]] == ["dynamic", "static", "static", "static"]

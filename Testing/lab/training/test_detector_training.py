@@ -23,6 +23,7 @@ from automedsam_lab.models.yolo_nas import load_detector, read_checkpoint  # noq
 from automedsam_lab.quantization.detector import calibration_frames, quantize_detector  # noqa: E402
 from automedsam_lab.training.detector.starter_recipe import TrainingSettings, train_on_stacks  # noqa: E402
 from automedsam_lab.training.detector.validation import measure_detector  # noqa: E402
+from automedsam_lab.training.options import RunOptions  # noqa: E402
 
 TASK = replace(DETECTOR_TASKS["glioma"], input_size=(64, 64))
 SETTINGS = TrainingSettings(steps=2, batch=2, width=0.25, epoch=1)
@@ -44,7 +45,7 @@ def a_checkpoint(a_stack: FrameStack, tmp_path_factory: pytest.TempPathFactory) 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("detector")
-    yield train_on_stacks(TASK, [a_stack], [a_stack], out, SETTINGS, device="cpu")
+    yield train_on_stacks(TASK, [a_stack], [a_stack], out, SETTINGS, RunOptions("cpu"))
     torch.set_num_threads(threads)
 
 
@@ -57,7 +58,7 @@ def test_training_leaves_a_checkpoint_and_a_validation_curve(a_checkpoint: Path)
 def test_training_goes_on_from_its_checkpoint(a_checkpoint: Path, a_stack: FrameStack, tmp_path: Path) -> None:
     (tmp_path / a_checkpoint.name).write_bytes(a_checkpoint.read_bytes())
     longer = replace(SETTINGS, steps=3)
-    resumed = train_on_stacks(TASK, [a_stack], [], tmp_path, longer, resume=True, device="cpu")
+    resumed = train_on_stacks(TASK, [a_stack], [], tmp_path, longer, RunOptions("cpu", resume=True))
     assert read_checkpoint(resumed)["step"] == 3
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
 
@@ -65,12 +66,12 @@ def test_training_goes_on_from_its_checkpoint(a_checkpoint: Path, a_stack: Frame
 def test_weights_of_another_width_are_no_beginning(a_checkpoint: Path, a_stack: FrameStack, tmp_path: Path) -> None:
     wider = replace(SETTINGS, width=0.5)
     with pytest.raises(AutoMedSAMError, match=r"is a YOLO-NAS-S of width 0\.25, not S of 0\.5"):
-        train_on_stacks(TASK, [a_stack], [], tmp_path, wider, device="cpu", start_from=a_checkpoint)
+        train_on_stacks(TASK, [a_stack], [], tmp_path, wider, RunOptions("cpu", start_from=a_checkpoint))
 
 
 def test_resuming_without_a_checkpoint_says_so(a_stack: FrameStack, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match="train the detector first"):
-        train_on_stacks(TASK, [a_stack], [], tmp_path, SETTINGS, resume=True, device="cpu")
+        train_on_stacks(TASK, [a_stack], [], tmp_path, SETTINGS, RunOptions("cpu", resume=True))
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:

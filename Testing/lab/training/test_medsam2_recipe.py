@@ -23,6 +23,7 @@ from automedsam_lab.checkpoints.model_zoo import NO_OBJECT_EMBEDDING  # noqa: E4
 from automedsam_lab.cli.app import main  # noqa: E402
 from automedsam_lab.data.prepared.clips import PreparedClips, Variation  # noqa: E402
 from automedsam_lab.data.prepared.dataset import PreparedDataset  # noqa: E402
+from automedsam_lab.training.options import RunOptions  # noqa: E402
 from automedsam_lab.training.segmenter.interactive_training import ClipStep, Interaction  # noqa: E402
 from automedsam_lab.training.segmenter.losses import candidates_loss  # noqa: E402
 from automedsam_lab.training.segmenter.medsam2_recipe import (  # noqa: E402
@@ -32,6 +33,7 @@ from automedsam_lab.training.segmenter.medsam2_recipe import (  # noqa: E402
 )
 
 SHORT = Medsam2Settings(epochs=1, batch=2, frames=3, log_every=1, interaction=Interaction(box_share=1.0, clicks=1))
+ON_CPU, RESUMED = RunOptions("cpu"), RunOptions("cpu", resume=True)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -51,9 +53,9 @@ def a_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def a_run(a_dataset: Path, a_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One step of fine-tuning, and then, resumed, a second."""
     out = tmp_path_factory.mktemp("runs") / "medsam2"
-    finetune_medsam2(a_dataset, a_checkpoint, out, config=TINY, settings=SHORT, device="cpu")
+    finetune_medsam2(PreparedDataset.open(a_dataset), a_checkpoint, out, config=TINY, settings=SHORT, options=ON_CPU)
     longer = replace(SHORT, epochs=2)
-    finetune_medsam2(a_dataset, a_checkpoint, out, config=TINY, settings=longer, device="cpu", resume=True)
+    finetune_medsam2(PreparedDataset.open(a_dataset), a_checkpoint, out, config=TINY, settings=longer, options=RESUMED)
     return out
 
 
@@ -91,7 +93,9 @@ def test_network_of_sam_2_0_stays_one(tmp_path: Path) -> None:
     """It has no embedding of absent objects: what is converted may not have learnt one."""
     dataset = write_prepared(tmp_path / "drawn", pictures=True)
     start = write_medical_sam2(tmp_path / "start.pth", random_weights(TINY_SAM2))
-    out, _ = finetune_medsam2(dataset, start, tmp_path / "run", config=TINY_SAM2, settings=SHORT, device="cpu")
+    out, _ = finetune_medsam2(
+        PreparedDataset.open(dataset), start, tmp_path / "run", config=TINY_SAM2, settings=SHORT, options=ON_CPU
+    )
     state = read_state_dict(out)
     assert not match_state_dict(state, TINY_SAM2) and NO_OBJECT_EMBEDDING not in state
 
@@ -134,7 +138,9 @@ def test_dataset_with_boxes_alone_cannot_teach_a_segmenter(a_checkpoint: Path, t
         case["label"] = None
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(AutoMedSAMError, match=r"No case of the part train of .* has masks"):
-        finetune_medsam2(folder, a_checkpoint, tmp_path / "run", config=TINY, settings=SHORT, device="cpu")
+        finetune_medsam2(
+            PreparedDataset.open(folder), a_checkpoint, tmp_path / "run", config=TINY, settings=SHORT, options=ON_CPU
+        )
 
 
 @pytest.mark.parametrize("box_share", [0.0, 1.0])
@@ -217,20 +223,26 @@ def test_fine_tuning_learns(tmp_path: Path) -> None:
     boxes = Interaction(box_share=1.0, clicks=0)
     loose = replace(SHORT, interaction=boxes, layer_decay=1.0, max_grad_norm=1.0, variation=Variation(0, 0, 0))
     settings = replace(loose, epochs=15, rate=2e-3)
-    finetune_medsam2(dataset, start, tmp_path / "run", config=TINY, settings=settings, device="cpu")
+    finetune_medsam2(
+        PreparedDataset.open(dataset), start, tmp_path / "run", config=TINY, settings=settings, options=ON_CPU
+    )
     losses = [row["dice"] for row in rows_of(tmp_path / "run") if "dice" in row]
     assert np.mean(losses[-3:]) < losses[0] - 0.12
 
 
 def test_checkpoint_of_another_network_is_refused(a_dataset: Path, a_checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match=r"start\.pt does not fit sam2\.1_hiera_t512"):
-        finetune_medsam2(a_dataset, a_checkpoint, tmp_path / "run", settings=SHORT, device="cpu")
+        finetune_medsam2(
+            PreparedDataset.open(a_dataset), a_checkpoint, tmp_path / "run", settings=SHORT, options=ON_CPU
+        )
     assert not (tmp_path / "run").exists()
 
 
 def test_training_is_not_begun_where_another_is(a_dataset: Path, a_run: Path, a_checkpoint: Path) -> None:
     with pytest.raises(AutoMedSAMError, match="holds a training already: give --resume"):
-        finetune_medsam2(a_dataset, a_checkpoint, a_run, config=TINY, settings=SHORT, device="cpu")
+        finetune_medsam2(
+            PreparedDataset.open(a_dataset), a_checkpoint, a_run, config=TINY, settings=SHORT, options=ON_CPU
+        )
 
 
 def test_ctrl_c_says_how_to_go_on(
@@ -257,17 +269,23 @@ def test_ctrl_c_says_how_to_go_on(
 def test_divergence_is_said(a_dataset: Path, a_checkpoint: Path, tmp_path: Path) -> None:
     wild = replace(SHORT, epochs=3, rate=1e30)
     with pytest.raises(AutoMedSAMError, match=r"diverged at step 2 .* try a lower --lr"):
-        finetune_medsam2(a_dataset, a_checkpoint, tmp_path / "run", config=TINY, settings=wild, device="cpu")
+        finetune_medsam2(
+            PreparedDataset.open(a_dataset), a_checkpoint, tmp_path / "run", config=TINY, settings=wild, options=ON_CPU
+        )
 
 
 def test_resuming_needs_a_checkpoint_of_the_same_network(
     a_dataset: Path, a_run: Path, a_checkpoint: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(AutoMedSAMError, match="start without --resume"):
-        finetune_medsam2(a_dataset, a_checkpoint, tmp_path, config=TINY, settings=SHORT, device="cpu", resume=True)
+        finetune_medsam2(
+            PreparedDataset.open(a_dataset), a_checkpoint, tmp_path, config=TINY, settings=SHORT, options=RESUMED
+        )
     other = replace(TINY, name="other")
     with pytest.raises(AutoMedSAMError, match="no checkpoint of a fine-tuning of other"):
-        finetune_medsam2(a_dataset, a_checkpoint, a_run, config=other, settings=SHORT, device="cpu", resume=True)
+        finetune_medsam2(
+            PreparedDataset.open(a_dataset), a_checkpoint, a_run, config=other, settings=SHORT, options=RESUMED
+        )
 
 
 @pytest.mark.parametrize(
@@ -294,6 +312,7 @@ import sys
 from pathlib import Path
 import torch
 from published_files import TINY
+from automedsam_lab.cli.log import log_to_terminal
 from automedsam_lab.training.segmenter.interactive_training import Interaction
 from automedsam_lab.training.segmenter import medsam2_recipe as recipe
 
@@ -311,7 +330,9 @@ prepared, start, out = map(Path, sys.argv[1:])
 settings = recipe.Medsam2Settings(
     epochs=2, batch=1, frames=2, log_every=1, interaction=Interaction(box_share=1.0, clicks=1)
 )
-recipe.finetune_medsam2(prepared, start, out, config=TINY, settings=settings, device="cpu")
+dataset, options = recipe.PreparedDataset.open(prepared), recipe.RunOptions("cpu")
+with log_to_terminal():
+    recipe.finetune_medsam2(dataset, start, out, config=TINY, settings=settings, options=options)
 """
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from log_lines import log_lines
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("sam2", reason="sam2 is not installed")
@@ -14,6 +15,7 @@ from automedsam.sam2.torch_networks import load_model  # noqa: E402
 from automedsam_lab.data.clips import Clip  # noqa: E402
 from automedsam_lab.data.segmenter_clips import ClipSource  # noqa: E402
 from automedsam_lab.models.starter_segmenter import STARTER, build_trainable  # noqa: E402
+from automedsam_lab.training.options import RunOptions  # noqa: E402
 from automedsam_lab.training.segmenter.starter_recipe import (  # noqa: E402
     Schedule,
     evaluate_clips,
@@ -24,7 +26,10 @@ from automedsam_lab.training.segmenter.starter_recipe import (  # noqa: E402
 
 TINY = replace(STARTER, image_size=64, embed_dim=16, stages=(1, 1, 2, 1), global_att_blocks=(3,), memory_layers=1)
 # One step of single frames, then one of clips.
-SHORT = Schedule(steps=2, image_share=0.5, image_batch=2, clip_batch=2, clip_frames=2, long_frames=2)
+SHORT = Schedule(
+    steps=2, image_share=0.5, image_batch=2, clip_batch=2, clip_frames=2, long_frames=2, log_every=1, validate_every=2
+)
+ON_CPU, RESUMED = RunOptions("cpu"), RunOptions("cpu", resume=True)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -45,9 +50,7 @@ def clips(a_source: ClipSource) -> list[Clip]:
 def a_run(a_source: ClipSource, clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of two steps of training."""
     out = tmp_path_factory.mktemp("segmenter")
-    written = train_segmenter(
-        a_source, clips, out, schedule=SHORT, architecture=TINY, device="cpu", log_every=1, validate_every=2
-    )
+    written = train_segmenter(a_source, clips, out, schedule=SHORT, architecture=TINY, options=ON_CPU)
     assert written == out / "segmenter.pt"
     return out
 
@@ -67,20 +70,21 @@ def test_training_moves_the_weights(a_run: Path) -> None:
         assert any(name.startswith(part) for name in moved), part
 
 
-def test_training_goes_on_from_its_checkpoint(
-    a_run: Path, a_source: ClipSource, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_training_goes_on_from_its_checkpoint(a_run: Path, a_source: ClipSource, tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes((a_run / "checkpoint.pt").read_bytes())
     longer = replace(SHORT, steps=3)
-    train_segmenter(a_source, [], tmp_path, schedule=longer, architecture=TINY, resume=True, device="cpu", log_every=1)
+    with log_lines() as logged:
+        train_segmenter(a_source, [], tmp_path, schedule=longer, architecture=TINY, options=RESUMED)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 3
-    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["3"]
+    assert [line.split()[1] for line in logged] == ["3"]
 
 
 def test_training_begins_with_the_weights_it_is_given(a_run: Path, a_source: ClipSource, tmp_path: Path) -> None:
     still = replace(SHORT, steps=1, learning_rate=0.0)
     start = a_run / "segmenter.pt"
-    train_segmenter(a_source, [], tmp_path, schedule=still, architecture=TINY, device="cpu", start_from=start)
+    train_segmenter(
+        a_source, [], tmp_path, schedule=still, architecture=TINY, options=RunOptions("cpu", start_from=start)
+    )
     before, after = (torch.load(folder / "segmenter.pt", weights_only=True)["model"] for folder in (a_run, tmp_path))
     # The batch norms' running statistics follow whatever is shown; what is learnt stays at a rate of 0.
     learnt = [name for name in before if "running_" not in name and "num_batches" not in name]
@@ -94,13 +98,15 @@ def test_weights_of_another_network_are_no_beginning(a_run: Path, a_source: Clip
     torch.save(stored, tmp_path / "other.pt")
     start, out = tmp_path / "other.pt", tmp_path / "run"
     with pytest.raises(AutoMedSAMError, match=r"other\.pt does not fit the starter's network \(1 missing"):
-        train_segmenter(a_source, [], out, schedule=SHORT, architecture=TINY, device="cpu", start_from=start)
+        train_segmenter(
+            a_source, [], out, schedule=SHORT, architecture=TINY, options=RunOptions("cpu", start_from=start)
+        )
     assert not out.exists()
 
 
 def test_resuming_without_a_checkpoint_says_so(a_source: ClipSource, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match="start without --resume"):
-        train_segmenter(a_source, [], tmp_path, schedule=SHORT, architecture=TINY, resume=True, device="cpu")
+        train_segmenter(a_source, [], tmp_path, schedule=SHORT, architecture=TINY, options=RESUMED)
 
 
 def test_validation_is_the_same_each_time_and_leaves_the_model_in_training(clips: list[Clip]) -> None:

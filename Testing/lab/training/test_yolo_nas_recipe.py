@@ -321,6 +321,7 @@ TWO_PROCESSES = """
 import json, sys
 from pathlib import Path
 import torch
+from automedsam_lab.cli.log import log_to_terminal
 from automedsam_lab.training.detector import super_gradients_trainer
 from automedsam_lab.models.yolo_nas import build_yolo_nas
 from automedsam_lab.data.prepared.dataset import PreparedDataset
@@ -342,7 +343,7 @@ def gradients(wrap):
 
 train = super_gradients_trainer.train
 
-def compare_and_train(model, shown, held, world, *rest, **named):
+def compare_and_train(model, loaders, world, *rest):
     device_config.assigned_rank = -1
     alone = gradients(lambda model: model)
     device_config.assigned_rank = world.rank
@@ -351,11 +352,12 @@ def compare_and_train(model, shown, held, world, *rest, **named):
     if world.main:
         apart = float((alone - together).norm() / alone.norm())
         (out.parent / "apart.json").write_text(json.dumps([world.size, apart]))
-    return train(model, shown, held, world, *rest, **named)
+    return train(model, loaders, world, *rest)
 
 super_gradients_trainer.train = compare_and_train
 settings = YoloNasSettings(epochs=1, batch=2, image_size=64, width=0.25)
-train_yolo_nas_detector(prepared, out, settings=settings, device="cpu")
+with log_to_terminal():
+    train_yolo_nas_detector(prepared, out, settings=settings, device="cpu")
 """
 
 

@@ -111,7 +111,7 @@ def test_declining_is_told_in_a_sentence_and_nothing_runs(
 
     monkeypatch.setattr(slicer.packaging, "pip_ensure", decline)
     logic = AutoMedSAMLogic()
-    with pytest.raises(AutoMedSAMError, match="declined; press Apply to be asked again"):
+    with pytest.raises(AutoMedSAMError, match="declined; click Apply to be asked again"):
         logic.start(request_for(add_volume(np.zeros((3, 4, 5), np.int16))), Recorder())
     assert not logic.is_running and logic.engine.process is None and logic.exchange.folder is None
     logic.close()

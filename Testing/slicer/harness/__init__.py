@@ -43,7 +43,7 @@ def start(temporary_folder: Path) -> Any:
 
     if hasattr(slicer, "app"):
         return slicer.app
-    from . import application, ctk_widgets, mrml_widgets, services, ui_files
+    from . import application, ctk_widgets, mrml_widgets, services, translation, ui_files
 
     app = application.install(temporary_folder)
     faults.watch()
@@ -52,7 +52,7 @@ def start(temporary_folder: Path) -> Any:
     ui_files.register((*ctk_widgets.WIDGETS, *mrml_widgets.WIDGETS))
     qt.QUiLoader = ui_files.StrictUiLoader
     slicer.packaging = services.Packaging()
-    slicer.i18n = services.translation_module()
+    slicer.i18n = translation.as_module()
     from . import scripted_module, self_tests
 
     slicer.testing = self_tests.as_module()

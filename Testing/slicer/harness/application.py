@@ -56,7 +56,11 @@ class qSlicerApplication(QtWidgets.QApplication):
         self.setApplicationName("Slicer")
         self._temporary_path = str(temporary_folder)
         self._testing = True
-        self._settings = QtCore.QSettings(str(temporary_folder / "Slicer.ini"), QtCore.QSettings.IniFormat)
+        # `qt.QSettings()` means the same file, as in Slicer.
+        self.setOrganizationName("Slicer")
+        QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
+        QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, str(temporary_folder))
+        self._settings = QtCore.QSettings()
         self._module_manager = ModuleManager()
         self._scene = slicer.vtkMRMLScene()
         self._logic = slicer.vtkSlicerApplicationLogic()

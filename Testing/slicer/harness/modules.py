@@ -18,6 +18,7 @@ class ModuleDescription:
     """What Slicer knows of a module, and gives its constructor as `parent`. It takes no attributes but these."""
 
     __slots__ = (
+        "_representation",
         "acknowledgementText",
         "associatedNodeTypes",
         "categories",
@@ -45,6 +46,11 @@ class ModuleDescription:
         self.hidden = False
         self.index = -1
         self.widgetRepresentationCreationEnabled = True
+        self._representation: Any = None
+
+    def widgetRepresentation(self) -> Any:
+        """The Qt widget that holds the panel that was opened last."""
+        return self._representation
 
     def logic(self) -> None:
         """None: the logic of a scripted module is Python's alone."""
@@ -78,24 +84,49 @@ class Module:
         return getattr(self.python, f"{self.description.name}Logic")()
 
 
+class qSlicerScriptedLoadableModuleWidget(slicer.qMRMLWidget):
+    """The Qt widget that holds a panel, and makes it from the module's Python class."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name, self._python = name, None
+        self.objectName = f"{name}ModuleWidget"
+        self.setLayout(qt.QVBoxLayout())
+        self.setMRMLScene(slicer.mrmlScene)
+
+    def self(self) -> Any:
+        """The module's own `...Widget` object."""
+        return self._python
+
+    def make(self, module: types.ModuleType) -> None:
+        """Makes the panel and sets it up."""
+        self._python = getattr(module, f"{self._name}Widget")(self)
+        setattr(slicer.modules, f"{self._name}Widget", self._python)
+        self._python.setup()
+
+    def reload(self) -> None:
+        """Makes the panel anew from the module as it is now. What is in the widget stays in it, and nobody enters."""
+        self.make(sys.modules[self._name])
+
+
 class Panel:
     """A module's panel as a person has it before them, set up and entered.
 
     Attributes:
         window: the Qt widget that holds it.
-        widget: the module's own `...Widget` object.
     """
 
     def __init__(self, module: Module) -> None:
         name = module.description.name
-        self.window = slicer.qMRMLWidget()
-        self.window.objectName = f"{name}ModuleWidget"
-        self.window.setLayout(qt.QVBoxLayout())
-        self.window.setMRMLScene(slicer.mrmlScene)
-        self.widget = getattr(module.python, f"{name}Widget")(self.window)
-        setattr(slicer.modules, f"{name}Widget", self.widget)
-        self.widget.setup()
+        self.window = qSlicerScriptedLoadableModuleWidget(name)
+        getattr(slicer.modules, name.lower())._representation = self.window
+        self.window.make(module.python)
         self.enter()
+
+    @property
+    def widget(self) -> Any:
+        """The module's own `...Widget` object; another one after a reload."""
+        return self.window.self()
 
     def enter(self) -> None:
         """A person comes to the module."""
@@ -117,6 +148,9 @@ class Panel:
         """Slicer quits: the panel is left, cleaned up and deleted."""
         self.exit()
         self.widget.cleanup()
+        slicer.app.moduleManager().disconnect(
+            "moduleAboutToBeUnloaded(QString)", self.widget._onModuleAboutToBeUnloaded
+        )
         self.window.hide()
         slicer.app.processEvents()
         shiboken6.delete(self.window)

@@ -1,5 +1,7 @@
 """Pictures for people: a widget drawn sharply, and the panel with the four views beside it as in Slicer's window."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,30 @@ _COLORS = {"Red": "#f34a33", "Yellow": "#edd54c", "Green": "#6eb04b", "3D": "#7a
 
 
 def widget_picture(widget: Any) -> Any:
-    """The widget as it is on the screen, as a `qt.QImage` of twice the size."""
+    """The widget as it is on a screen of twice the resolution, as a `qt.QImage`."""
     slicer.app.processEvents()
+    with _on_a_fine_screen(widget):
+        return _rendered(widget)
+
+
+@contextlib.contextmanager
+def _on_a_fine_screen(widget: Any) -> Iterator[None]:
+    """Within it, what labels draw themselves is drawn as finely as the picture."""
+    labels = widget.findChildren(qt.QLabel)
+
+    def redraw() -> None:
+        for label in labels:
+            slicer.app.sendEvent(label, qt.QEvent(qt.QEvent.PaletteChange))
+
+    own = qt.QPaintDevice.devicePixelRatioF
+    qt.QLabel.devicePixelRatioF = lambda _self: float(SCALE)
+    redraw()
+    yield
+    qt.QLabel.devicePixelRatioF = own
+    redraw()
+
+
+def _rendered(widget: Any) -> Any:
     image = qt.QImage(widget.width * SCALE, widget.height * SCALE, qt.QImage.Format_RGB32)
     image.setDevicePixelRatio(SCALE)
     image.fill(widget.palette.color(qt.QPalette.Window))

@@ -5,6 +5,7 @@ import types
 import unittest
 from typing import Any
 
+import ctk
 import qt
 import slicer
 
@@ -38,12 +39,28 @@ class ScriptedLoadableModuleWidget:
     def __init__(self, parent: Any = None) -> None:
         super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Widget")
-        self.developerMode = False
+        self.developerMode = slicer.util.settingsValue("Developer/DeveloperMode", False, converter=slicer.util.toBool)
         self.parent = parent
         self.layout = parent.layout()
+        slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
+
+    def _onModuleAboutToBeUnloaded(self, name: str) -> None:
+        if name == self.moduleName:
+            self.cleanup()
 
     def setup(self) -> None:
-        """Slicer puts its "Reload & Test" section here, in developer mode."""
+        """In developer mode, the "Reload & Test" section; of its buttons there is Reload alone."""
+        if self.developerMode:
+            section = ctk.ctkCollapsibleButton()
+            section.text = "Reload && Test"
+            self.layout.addWidget(section)
+            self.reloadButton = qt.QPushButton("Reload")
+            self.reloadButton.connect("clicked()", self.onReload)
+            qt.QVBoxLayout(section).addWidget(self.reloadButton)
+
+    def onReload(self) -> None:
+        """The button's slot, which a module may extend."""
+        slicer.util.reloadScriptedModule(self.moduleName)
 
     def cleanup(self) -> None:
         """A module that has something to end ends it here."""

@@ -1,4 +1,4 @@
-"""What a module may ask of Slicer besides its scene: packages, sample data, translations.
+"""What a module may ask of Slicer besides its scene: packages and sample data.
 
 Each records what it was asked, and fetches nothing.
 """
@@ -192,14 +192,6 @@ class SampleDataLogic:
                 return source.customDownloader(source)
         message = f"Sample Data has no tile '{sampleName}' under '{category}' that needs no network"
         raise LookupError(message)
-
-
-def translation_module() -> types.ModuleType:
-    """`slicer.i18n`, which leaves every text as it is."""
-    module = types.ModuleType("slicer.i18n")
-    module.tr = lambda text: text
-    module.translate = lambda _context, text: text
-    return module
 
 
 def sample_data_module() -> types.ModuleType:

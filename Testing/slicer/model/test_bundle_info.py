@@ -20,7 +20,7 @@ def bundle(tmp_path: Path) -> Path:
 
 def test_the_panel_and_the_engine_read_the_same_models() -> None:
     from automedsam.bundle import list_bundles
-    from AutoMedSAMLib.model.bundle_info import built_in_models
+    from AutoMedSAMLib.model.bundle_info import PANEL_BACKENDS, built_in_models
 
     for model, bundle in zip(built_in_models(), list_bundles(), strict=True):
         assert (model.name, model.version, model.task, model.folder.name) == (
@@ -31,7 +31,7 @@ def test_the_panel_and_the_engine_read_the_same_models() -> None:
         )
         assert model.modalities == bundle.modalities and model.plane == bundle.plane.value
         assert model.threshold == bundle.detector.score_threshold and model.hash == bundle.hash
-        assert model.precisions == {name for name, files in (("int8", "int8"), ("fp32", "torch")) if bundle.has(files)}
+        assert model.precisions == {backend.value for backend in PANEL_BACKENDS if bundle.has(backend)}
         for mine, its in zip(model.segments, bundle.segments, strict=True):
             assert (mine["value"], mine["name"], mine["color"], mine["terminology"]) == (
                 its.value,

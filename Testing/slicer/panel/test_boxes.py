@@ -44,12 +44,12 @@ def tick(item, checked):
 def test_boxes_are_grouped_by_object_with_seed_and_gap(done):
     assert rows(done.ui.boxTree) == {
         "Object 1": [
-            ["10", "Glioma, whole tumour", "0.90", "seed"],
+            ["10", "", "0.90", "seed"],
             ["11", "no box", "", "gap"],
-            ["12", "Glioma, whole tumour", "0.80", ""],
+            ["12", "", "0.80", ""],
         ],
-        "Object 2": [["20", "Glioma, whole tumour", "0.60", "seed"]],
-        "Other boxes": [["30", "Glioma, whole tumour", "0.55", ""]],
+        "Object 2": [["20", "", "0.60", "seed"]],
+        "Other boxes": [["30", "", "0.55", ""]],
     }
     assert done.ui.boxHintLabel.text == "2 objects from 3 boxes; 1 not used."
 
@@ -62,11 +62,11 @@ def test_ignored_box_has_one_row_that_says_so(done, slicer_app):
     done.boxes.table.reject([12])
     done.boxes.refresh()
     assert rows(done.ui.boxTree)["Object 1"] == [
-        ["10", "Glioma, whole tumour", "0.90", "seed"],
-        ["11", "Glioma, whole tumour", "0.90", ""],
-        ["12", "Glioma, whole tumour", "0.90", "ignored"],
+        ["10", "", "0.90", "seed"],
+        ["11", "", "0.90", ""],
+        ["12", "", "0.90", "ignored"],
         ["13", "no box", "", "gap"],
-        ["14", "Glioma, whole tumour", "0.90", ""],
+        ["14", "", "0.90", ""],
     ]
 
 
@@ -74,7 +74,7 @@ def test_box_by_hand_has_no_score_of_the_detector(done):
     done.boxes.table.edit(1, [0, 9, 0, 9, 10, 11])
     done.boxes.table.add(20, [0, 9, 0, 9, 20, 21], 1, done.boxes.table.objects()[1])
     done.boxes.refresh()
-    assert rows(done.ui.boxTree)["Object 1"][0] == ["10", "Glioma, whole tumour", "", "seed, drawn"]
+    assert rows(done.ui.boxTree)["Object 1"][0] == ["10", "", "", "seed, drawn"]
     assert done.ui.boxTree.topLevelItem(0).text(SCORE) == "0.80"
 
 
@@ -107,7 +107,7 @@ def test_rows_sort_by_number_and_not_by_letter(done):
 def test_boxes_appear_while_the_run_goes_on(running, slicer_app):
     running.logic.listener.on_boxes([a_box(1, 10, 0.9)])
     slicer_app.processEvents()
-    assert rows(running.ui.boxTree) == {"Found": [["10", "Glioma, whole tumour", "0.90", ""]]}
+    assert rows(running.ui.boxTree) == {"Found": [["10", "", "0.90", ""]]}
     assert not running.ui.rejectButton.enabled
 
 
@@ -335,14 +335,27 @@ def test_model_of_two_labels_asks_which_one_is_added(done):
     assert done.boxes.table[5].label == 2
 
 
+def test_each_row_names_its_label_where_there_are_several(done):
+    group = done.ui.boxTree.topLevelItem(0)
+    assert (group.text(LABEL), group.child(0).text(LABEL)) == ("Glioma, whole tumour", "")
+    names = {1: "Front", 2: "Back"}
+    segments = [{"value": value, "name": name, "color": (1, 0, 0)} for value, name in names.items()]
+    done.boxes.tree.set_segments(segments)
+    done.boxes.refresh()
+    group = done.ui.boxTree.topLevelItem(0)
+    assert (group.text(LABEL), group.child(0).text(LABEL)) == ("Front", "Front")
+
+
 def test_boxes_of_another_volume_cannot_be_propagated(done, flair, slicer_app):
     other = flair("other")
     slicer_app.processEvents()
     done.boxes.table.reject([2])
+    first = done.inputs.volume_selectors[0].currentNode()
     done.inputs.volume_selectors[0].setCurrentNode(other)
-    done.boxes.refresh()
     assert not done.ui.propagateButton.enabled
     assert "another volume" in done.ui.propagateButton.toolTip
+    done.inputs.volume_selectors[0].setCurrentNode(first)
+    assert done.ui.propagateButton.enabled
 
 
 def test_leaving_the_module_takes_the_box_out_of_the_views(done, panel, scene):

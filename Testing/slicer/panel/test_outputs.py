@@ -79,7 +79,7 @@ def test_result_that_the_segment_editor_has_undone_is_noticed(done, slicer_app):
     assert history.RestorePreviousState()
     slicer_app.processEvents()
     assert done.ui.propagateButton.enabled
-    assert "another result by now" in done.ui.propagateButton.toolTip
+    assert "now show another result" in done.ui.propagateButton.toolTip
 
 
 def test_segmentation_that_was_deleted_can_be_made_anew(done, scene, slicer_app):

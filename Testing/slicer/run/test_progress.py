@@ -109,7 +109,7 @@ def test_a_propagation_says_what_it_changed(begin_run: Any, wait_until: Any) -> 
     segment_slices(engine, 3, 4, 5)
     engine.labels[4, 0:3, 0:3] = 1
     message = finish(engine, again, wait_until, 1, 1.2)
-    assert message.startswith("1 slice changed; the segmentation has 1 object, 1.2 ml now (")
+    assert message.startswith("1 slice changed. The segmentation now has 1 object, 0.2 ml (")
 
 
 def test_a_propagation_that_changes_nothing_says_so(begin_run: Any, wait_until: Any) -> None:
@@ -118,13 +118,13 @@ def test_a_propagation_that_changes_nothing_says_so(begin_run: Any, wait_until: 
     finish(engine, heard, wait_until, 1, 1.0)
     engine, again = begin_run(heard.run.segmentation, again=True)
     segment_slices(engine, 3)
-    assert finish(engine, again, wait_until, 1, 1.0).startswith("No slice changed; the segmentation has 1 object")
+    assert finish(engine, again, wait_until, 1, 1.0).startswith("No slice changed. The segmentation now has 1 object")
 
 
 def test_nothing_found_says_what_to_do(begin_run: Any, wait_until: Any) -> None:
     engine, heard = begin_run()
     assert finish(engine, heard, wait_until, 0, 0.0) == (
-        "Nothing was found at a threshold of 0.4; a lower one finds more."
+        "Nothing was found with a min score of 0.4; lower it to find more."
     )
 
 
@@ -142,6 +142,8 @@ def test_slices_that_were_edited_by_hand_are_counted_in_the_closing_sentence(
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, segment_id, small_flair)
     engine, again = begin_run(node, again=True)
     segment_slices(engine, 3, 4)
-    message = finish(engine, again, wait_until, 1, 1.0)
-    assert message.startswith("No slice changed; the segmentation has 1 object, 1.0 ml now (")
+    # Two slices of 30 voxels of 2.5 mm3, less the 4 voxels that were erased; the engine has not seen that.
+    message = finish(engine, again, wait_until, 1, 0.15)
+    assert message.startswith("No slice changed. The segmentation now has 1 object, 0.1 ml (")
+    assert again.outcome.report["volume_ml"] == {"Glioma, whole tumour": pytest.approx(0.14)}
     assert message.endswith("s). 1 slice edited by hand was kept.")

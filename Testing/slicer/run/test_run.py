@@ -57,7 +57,7 @@ def test_cancel_is_answered_within_a_second_and_keeps_what_is_finished(
     scripted_logic.cancel()
     wait_until(lambda: heard.outcomes)
     assert time.monotonic() - began < 1.0
-    assert heard.outcome.status == "cancelled" and "2 slices" in heard.outcome.message
+    assert heard.outcome.status == "cancelled" and "2 finished slices" in heard.outcome.message
     assert labels_in(heard.run.segmentation, small_flair, heard.run.segment_ids)[3:5].sum() == 60
     assert not scripted_logic.is_running and scripted_logic.can_undo
 
@@ -133,7 +133,7 @@ def test_one_run_at_a_time(begin_run: Any, scripted_logic: Any, small_flair: Any
     from runs import Recorder, request_for
 
     begin_run()
-    with pytest.raises(AutoMedSAMError, match="goes on already"):
+    with pytest.raises(AutoMedSAMError, match="Another run is in progress"):
         scripted_logic.start(request_for(small_flair), Recorder())
 
 
@@ -162,3 +162,28 @@ def test_a_run_started_from_the_end_of_another(
     engine.finish(0)
     wait_until(lambda: first.outcomes)
     assert scripted_logic.is_running
+
+
+def test_run_whose_labels_cannot_be_read_leaves_no_empty_segmentation(
+    scripted_logic: Any, small_flair: Any, scene: Any, wait_until: Any
+) -> None:
+    from runs import Recorder, ScriptedEngine, request_for
+
+    heard = Recorder()
+    scripted_logic.start(request_for(small_flair), heard)
+    wait_until(lambda: ScriptedEngine.started and ScriptedEngine.started[0].sent)
+    engine = ScriptedEngine.started[0]
+    engine.say(
+        id=engine.asked["id"],
+        event="started",
+        plane="axial",
+        axis=0,
+        slices=[0, 11],
+        threshold=0.4,
+        device="CPU",
+        model={"name": "glioma", "version": "0.1.0", "hash": "abc"},
+        engine="0.1.0",
+    )
+    wait_until(lambda: heard.outcomes)
+    assert heard.outcome.status == "failed" and heard.outcome.message.startswith("The run failed (")
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0

@@ -138,7 +138,7 @@ def test_nothing_ticked_is_propagated_only_if_that_was_meant(done, monkeypatch):
 
     for box_id in (1, 2, 3):
         ignore(done, box_id)
-    answers = iter([None, questions.EMPTY])
+    answers = iter([None, "empty"])
     monkeypatch.setattr(questions, "ask", lambda *_: next(answers))
     done.ui.propagateButton.click()
     assert done.logic.propagated is None
@@ -152,7 +152,7 @@ def test_a_segment_deleted_by_hand_can_be_made_anew(done, slicer_app):
     segments.RemoveSegment(segments.GetNthSegmentID(0))
     slicer_app.processEvents()
     assert done.ui.propagateButton.enabled
-    assert "was deleted: this makes it anew" in done.ui.propagateButton.toolTip
+    assert "was deleted: this makes it again" in done.ui.propagateButton.toolTip
 
 
 def test_an_edited_box_stays_with_its_object_when_the_slider_moves(done):
@@ -175,7 +175,7 @@ def test_the_output_follows_the_volume(done, flair, slicer_app):
     assert done.logic.request.segmentation is None
 
 
-@pytest.mark.parametrize(("answer", "replaces"), [("Replace", True), ("Write beside", False), (None, None)])
+@pytest.mark.parametrize(("answer", "replaces"), [("replace", True), ("beside", False), (None, None)])
 def test_replacing_a_result_asks(done, monkeypatch, answer, replaces):
     from AutoMedSAMLib.panel import questions
 

@@ -116,9 +116,9 @@ def test_what_is_wrong_with_volumes_is_told_in_a_sentence(volume: Any, add_volum
         ([volume], ["FLAIR", "T1"], "Choose the T1 volume first"),
         ([volume, volume], ["FLAIR"], "takes 1 volume"),
         ([empty], ["FLAIR"], "empty has no voxels"),
-        ([volume, elsewhere], ["FLAIR", "T1"], "elsewhere does not lie on the voxels of FLAIR"),
+        ([volume, elsewhere], ["FLAIR", "T1"], "elsewhere does not have the same voxel grid as FLAIR"),
         ([volume, volume], ["FLAIR", "T1"], "FLAIR is chosen as FLAIR and as T1: choose a volume for each"),
-        ([volume, smaller], ["FLAIR", "T1"], "smaller does not lie on the voxels of FLAIR"),
+        ([volume, smaller], ["FLAIR", "T1"], "smaller does not have the same voxel grid as FLAIR"),
     ):
         with pytest.raises(AutoMedSAMError, match=sentence):
             check_volumes(volumes, modalities)
@@ -136,7 +136,7 @@ def test_a_colour_volume_is_refused(scene: Any) -> None:
     image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
     photo = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "photo")
     photo.SetAndObserveImageData(image)
-    with pytest.raises(AutoMedSAMError, match="photo is a colour volume"):
+    with pytest.raises(AutoMedSAMError, match="photo is a color volume"):
         check_volumes([photo], ["X-ray"])
 
 

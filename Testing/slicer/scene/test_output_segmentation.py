@@ -80,7 +80,7 @@ def test_grid_of_a_chosen_segmentation_that_is_not_the_volumes_is_told(
     node.SetReferenceImageGeometryParameterFromVolumeNode(other)
     engine, heard = begin_run(node)
     outcome = finish(engine, heard, wait_until)
-    assert "resample it to a coarse T1" in outcome.message
+    assert "has the geometry of a coarse T1" in outcome.message
 
 
 @pytest.mark.parametrize("given", [True, False])

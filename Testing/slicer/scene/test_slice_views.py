@@ -49,6 +49,7 @@ def test_jump_to_a_box_leaves_the_views_of_another_group_alone(volume, another_v
 
 @pytest.mark.parametrize("bounds", [[0, 4, 0, 4, 12, 13], [36, 40, 26, 30, 2, 3]])
 def test_box_beyond_the_edge_of_a_zoomed_view_is_brought_into_sight(volume, bounds):
+    from AutoMedSAMLib.panel.box_placement import box_where_one_looks
     from AutoMedSAMLib.scene import slice_views
 
     node = slice_views.view_across(volume, 0)
@@ -57,7 +58,7 @@ def test_box_beyond_the_edge_of_a_zoomed_view_is_brought_into_sight(volume, boun
     for corner in itertools.product(*zip(bounds[0::2], bounds[1::2], strict=True)):
         assert in_sight(node, slice_views.to_world(volume, np.array(corner) - 0.5))
     assert slice_views.current_slice(volume, 0) == bounds[4]
-    new = slice_views.box_in_view(volume, 0)
+    new = box_where_one_looks(volume, 0)
     assert all(new[2 * n] < bounds[2 * n + 1] and new[2 * n + 1] > bounds[2 * n] for n in range(2))
 
 
@@ -151,10 +152,11 @@ def test_parent_transform_moves_the_views_along(volume, scene):
 
 
 def test_box_in_the_view_is_within_the_volume_on_the_slice_that_is_shown(volume):
+    from AutoMedSAMLib.panel.box_placement import box_where_one_looks
     from AutoMedSAMLib.scene import slice_views
 
     slice_views.jump_to_slice(volume, 0, 4)
-    bounds = slice_views.box_in_view(volume, 0)
+    bounds = box_where_one_looks(volume, 0)
     assert bounds[4:] == [4, 5]
     for low, high, count in ((bounds[0], bounds[1], 40), (bounds[2], bounds[3], 30)):
         assert low >= 0 and high <= count and high - low >= 2

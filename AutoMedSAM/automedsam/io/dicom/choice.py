@@ -47,7 +47,7 @@ def choose(contents: Contents, series: int | None) -> Stack:
 
 
 def described(stack: Stack, folder: Path | None = None) -> str:
-    """A stack in a few words: description, modality, size and what tells it from others of its series."""
+    """A stack in a few words: description, modality, size and what distinguishes it from others of its series."""
     header = stack.frames[0].header
     count = len(stack)
     slices = "1 image" if not is_cross_sectional(header) and count == 1 else f"{count} slice{'s' * (count > 1)}"

@@ -35,7 +35,7 @@ Vector = NDArray[np.float64]
 
 _UNIT_TOLERANCE = 1e-2
 _MAX_FRAMES = 100_000
-# What tells the volumes of one series apart, in the order in which it is tried: name of the attribute, its name here.
+# What distinguishes the volumes of one series, in the order in which it is tried: name of the attribute, its name here.
 _CLASSIC_KEYS = {
     "AcquisitionNumber": "acquisition",
     "TemporalPositionIdentifier": "time",

@@ -26,7 +26,7 @@ class Stack:
         frames: In the order of their position along the normal of the first.
         step: From one slice to the next in mm, LPS; None for a single slice, and where they make no grid.
         reason: Why the frames make no grid, as the rest of a sentence that begins with what they are; empty if they do.
-        part: What tells it from other stacks of its series, such as "echo time 4.6".
+        part: What distinguishes it from other stacks of its series, such as "echo time 4.6".
         tilt: Between the step and the slices' normal in degrees, 0 for a grid of right angles.
     """
 
@@ -59,7 +59,7 @@ def stack_of(frames: list[Frame], part: str = "") -> Stack:
         return Stack(
             ordered,
             reason=f"lie at {len(frames) - repeated} positions, {repeated} of them again with another picture, and "
-            "nothing tells which belong together",
+            "nothing in the headers shows which belong together",
             part=part,
         )
     step = (positions[-1] - positions[0]) / (len(frames) - 1)

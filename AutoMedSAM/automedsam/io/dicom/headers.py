@@ -108,7 +108,7 @@ def tags(keywords: str) -> list[int]:
 
 
 def value(dataset: Dataset | None, keyword: str) -> Any:
-    """An attribute's value; None where it is missing, empty, or not what the standard says of it."""
+    """An attribute's value; None where it is missing, empty, or not what the standard allows."""
     tag = _tag(keyword)
     if dataset is None or tag not in dataset:
         return None

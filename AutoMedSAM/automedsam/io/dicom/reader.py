@@ -24,7 +24,7 @@ _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 def read_dicom(path: Path, series: int | None = None, modalities: Sequence[str] | None = None) -> Volume:
     """Read a volume, or a single image, from DICOM files.
 
-    Each slice lies where its own header says, and its values are its stored pixels with its own slope and intercept.
+    Each slice is placed by its own header, and its values are its stored pixels with its own slope and intercept.
     A file and the folder of its series give the same volume. Slices of a tilted gantry are not resampled: the grid
     is sheared as they are. Copies of a slice are left out.
 
@@ -35,7 +35,7 @@ def read_dicom(path: Path, series: int | None = None, modalities: Sequence[str] 
 
     Returns:
         Slices `(K, J, I)` in the order of their positions along the normal, in mm, LPS; a single image as one slice,
-        at the origin. Colour becomes luminance. `notes` says what was taken for granted.
+        at the origin. Colour becomes luminance. `notes` lists what was assumed.
 
     Raises:
         AutoMedSAMError: If there is no volume or image, or several, or their slices make no grid, or a file is damaged.
@@ -89,7 +89,7 @@ def _picture(path: Path, stack: Stack) -> Volume:
 
 
 def describe(header: Header, path: Path) -> dict[str, str]:
-    """What a file says of its acquisition: "name", that of the file or folder, and DICOM tags by keyword."""
+    """A file's description of its acquisition: "name", that of the file or folder, and DICOM tags by keyword."""
     tags = {"Modality": header.modality, "SeriesDescription": header.description}
     return {"name": path.name, **tags, **header.acquisition}
 

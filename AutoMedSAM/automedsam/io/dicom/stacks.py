@@ -44,7 +44,7 @@ def stacks_of(frames: Sequence[Frame], same_pixels: SamePixels) -> list[Stack]:
 
 
 _UNPLACED = (
-    "do not say where each slice lies (ImagePositionPatient and ImageOrientationPatient of every slice, and "
+    "do not state the position of each slice (ImagePositionPatient and ImageOrientationPatient of every slice, and "
     "PixelSpacing), so their order and distance are unknown"
 )
 

@@ -46,7 +46,7 @@ def values_of(frames: Sequence[Frame], *, seen: bool = False) -> Voxels:
         for place in wanted:
             frame = frames[place]
             if frame.index >= len(stored) or stored.shape[1:3] != array.shape[1:]:
-                message = f"{path} is damaged: it holds other frames than its header says; copy or export it again."
+                message = f"{path} is damaged: its frames do not match its header; copy or export it again."
                 raise AutoMedSAMError(message)
             array[place] = _values(stored[frame.index], frame, seen=seen)
     return array

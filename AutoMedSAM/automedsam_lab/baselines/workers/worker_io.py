@@ -1,6 +1,9 @@
 """How a baseline's process talks with the lab: a JSON job in, JSON lines out.
 
 The scripts beside this file are run by path, in a Python that may not have AutoMedSAM: they import nothing of it.
+So they send progress with the function `tell`, a line of standard output each, and write files in their own way: the
+lab's log handler and `automedsam.io.atomic` are in another process.
+
 A line is one of `{"done": case, "seconds": s, "images": n}`, `{"tell": text}`, `{"missing": package}`,
 `{"error": sentence}` and, last, `{"result": {...}}`.
 """

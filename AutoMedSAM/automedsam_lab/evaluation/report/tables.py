@@ -11,7 +11,8 @@ from automedsam_lab.evaluation.mask_scores import NO_PROMPT
 from automedsam_lab.evaluation.report.plots import scored
 
 if TYPE_CHECKING:
-    from automedsam_lab.evaluation.comparison import Comparison, Estimate, Method
+    from automedsam_lab.evaluation.comparison import Comparison, Method
+    from automedsam_lab.evaluation.estimates import Estimate
 
 # By metric: the heading, the digits, and whether more is better.
 _METRICS = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from automedsam.sam2.networks import Sam2Networks
     from automedsam_lab.quantization.quantizer import OrtInputs
+
+logger = logging.getLogger(__name__)
 
 ONNX_RUNTIME, SIMULATED = "ONNX Runtime", "simulated in torch"
 SIMULATED_BITS = (8, 6)
@@ -61,7 +64,6 @@ def ablate(
     settings: SegmenterSettings,
     calibration: Sequence[PromptedClip],
     tested: Sequence[PromptedClip],
-    tell: Callable[[Variant], None] = lambda _: None,
 ) -> Ablation:
     """Measures INT8 with and without PTQ4SAM's two ideas, and the same at 6 bits.
 
@@ -70,7 +72,6 @@ def ablate(
         settings: how it is run.
         calibration: clips that ranges, signs and granularities are chosen on.
         tested: other clips, that the masks are compared on.
-        tell: is told each variant as it is measured.
     """
     reference = propagate_clips(TorchNetworks(model), settings, tested)
     folded = deepcopy(model)
@@ -78,8 +79,9 @@ def ablate(
     models = {"": model, " + BIG": folded}
     variants = []
     for scheme, runs_on, parts in _every(models, settings, calibration):
-        variants.append(Variant(scheme, runs_on, agreement(reference, propagate_clips(parts, settings, tested))))
-        tell(variants[-1])
+        found = agreement(reference, propagate_clips(parts, settings, tested))
+        variants.append(Variant(scheme, runs_on, found))
+        logger.info("%s (%s): Dice %.4f", scheme, runs_on, found.dice)
     return Ablation(tuple(variants), tuple(integrations))
 
 

@@ -139,7 +139,7 @@ class _Interception(TorchFunctionMode):
         self._latest, self._calls = "", dict[str, int]()
 
     def begin(self) -> None:
-        """A part is run: layers that are used several times in it are told apart by their turn."""
+        """A part is run: layers that are used several times in it are distinguished by their order."""
         self._calls.clear()
 
     def __torch_function__(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,12 +19,14 @@ import torch
 
 from automedsam.detection.detector import Predict
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.checkpoints.saving import save_checkpoint
 from automedsam_lab.data.builtin_tasks import cases_of, check_task
 from automedsam_lab.data.detector_slices import DETECTOR_TASKS, BatchStream, DetectorTask, FrameStack, read_stack
 from automedsam_lab.models import super_gradients_compat
 from automedsam_lab.models.yolo_nas import build_detector, load_detector, read_checkpoint
 from automedsam_lab.training.detector.validation import measure_detector
 from automedsam_lab.training.log import TrainingLog
+from automedsam_lab.training.options import RunOptions
 
 CHECKPOINT = "detector.pt"
 _WARM_UP = 60
@@ -62,9 +63,7 @@ def train_detector(
     *,
     settings: TrainingSettings | None = None,
     input_size: tuple[int, int] | None = None,
-    resume: bool = False,
-    device: str = "auto",
-    start_from: Path | None = None,
+    options: RunOptions | None = None,
 ) -> Path:
     """Train a task's detector on the training patients of its split.
 
@@ -74,9 +73,7 @@ def train_detector(
         out: The folder for checkpoints, `log.jsonl` and TensorBoard events; made if absent.
         settings: How to train.
         input_size: Height and width of the input, multiples of 32; the task's own by default.
-        resume: Go on from the checkpoint in `out`.
-        device: "auto", "cpu", "cuda" or another torch device.
-        start_from: A checkpoint of the same task to begin with, as `restore` writes it; random weights if None.
+        options: Where to train and what to begin with: a checkpoint of the same task, as `restore` writes it.
 
     Returns:
         The checkpoint.
@@ -91,8 +88,7 @@ def train_detector(
         plan = replace(plan, input_size=input_size)
     train = [read_stack(plan, case) for case in cases_of(task, data_root, "train", "train_silver")]
     validation = [read_stack(plan, case) for case in cases_of(task, data_root, "validation")]
-    settings = settings or TrainingSettings()
-    return train_on_stacks(plan, train, validation, out, settings, resume=resume, device=device, start_from=start_from)
+    return train_on_stacks(plan, train, validation, out, settings or TrainingSettings(), options or RunOptions())
 
 
 def train_on_stacks(
@@ -101,75 +97,41 @@ def train_on_stacks(
     validation: Sequence[FrameStack],
     out: Path,
     settings: TrainingSettings,
-    *,
-    resume: bool = False,
-    device: str = "auto",
-    start_from: Path | None = None,
+    options: RunOptions,
 ) -> Path:
     """Train on slices that are in memory; see `train_detector`."""
     super_gradients_compat.install()
     from super_gradients.training.losses import PPYoloELoss
 
     out.mkdir(parents=True, exist_ok=True)
-    target = torch.device(pick_device(device))
+    target = torch.device(pick_device(options.device))
     torch.manual_seed(settings.seed)
     # Weights that came back from INT8 are those of fused blocks, also in what is resumed.
-    begin = out / CHECKPOINT if resume else start_from
-    fused = False
-    if begin is None:
-        model = build_detector(len(task.classes), settings.width).to(target)
-    else:
-        model, known = load_detector(begin)
-        if known["classes"] != list(task.classes):
-            message = f"{begin} finds {', '.join(known['classes'])}, not {', '.join(task.classes)}: another task's."
-            raise AutoMedSAMError(message)
-        if (known.get("size", "s"), known["width"]) != ("s", settings.width):
-            message = (
-                f"{begin} is a YOLO-NAS-{known.get('size', 's').upper()} of width {known['width']:g}, not S of "
-                f"{settings.width:g}: another recipe's."
-            )
-            raise AutoMedSAMError(message)
-        model, fused = model.to(target), bool(known.get("fused"))
-    average = copy.deepcopy(model).eval()
-    optimizer = torch.optim.AdamW(_parameter_groups(model), lr=settings.rate)
+    begin = out / CHECKPOINT if options.resume else options.start_from
+    trained = _Trained.fresh(task, settings, target) if begin is None else _Trained.of(begin, task, settings, target)
+    if options.resume:
+        trained.restore(out / CHECKPOINT)
     loss_of = PPYoloELoss(num_classes=len(task.classes), use_static_assigner=False)
-    step, spent = 0, 0.0
-    if resume:
-        stored = read_checkpoint(out / CHECKPOINT)
-        model.load_state_dict(stored["model"])
-        average.load_state_dict(stored["average"])
-        optimizer.load_state_dict(stored["optimizer"])
-        step, spent = int(stored["step"]), float(stored["seconds"])
     # A resumed run must not see the batches of the first part again.
-    batches = iter(BatchStream(task, train, settings.batch, settings.seed + step))
+    batches = iter(BatchStream(task, train, settings.batch, settings.seed + trained.step))
     log, losses, progress = TrainingLog(out), [], 0.0
-    started = time.monotonic() - spent
+    started = time.monotonic() - trained.seconds
     while progress < 1:
         used = (time.monotonic() - started) / 60
-        progress = max((step + 1) / settings.steps, used / settings.minutes if settings.minutes else 0)
-        rate = _schedule(step, min(progress, 1)) * settings.rate
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        progress = max((trained.step + 1) / settings.steps, used / settings.minutes if settings.minutes else 0)
+        rate = _schedule(trained.step, min(progress, 1)) * settings.rate
         images, boxes = next(batches)
-        model.train()
-        loss, _ = loss_of(model(torch.from_numpy(images).to(target)), torch.from_numpy(boxes).to(target))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-        optimizer.step()
-        step += 1
-        _track(average, model, min(_AVERAGE, (1 + step) / (10 + step)))
-        losses.append(float(loss.detach()))
-        if step % settings.epoch == 0 or progress >= 1:
-            seconds = time.monotonic() - started
-            row: dict[str, Any] = {"step": step, "seconds": round(seconds), "rate": rate}
+        losses.append(trained.learn(torch.from_numpy(images), torch.from_numpy(boxes), loss_of, rate))
+        if trained.step % settings.epoch == 0 or progress >= 1:
+            trained.seconds = time.monotonic() - started
+            row: dict[str, Any] = {"step": trained.step, "seconds": round(trained.seconds), "rate": rate}
             row["loss"] = round(float(np.mean(losses)), 4)
             losses.clear()
             if validation:
-                scores = measure_detector(task, torch_predictor(average, target), validation)
+                scores = measure_detector(task, torch_predictor(trained.average, target), validation)
                 row |= {f"validation_{name}": round(value, 4) for name, value in vars(scores).items()}
             log.write(row)
-            _save(out / CHECKPOINT, task, settings, model, average, optimizer, step, seconds, fused=fused)
+            trained.save(out / CHECKPOINT, task, settings)
     return out / CHECKPOINT
 
 
@@ -213,33 +175,82 @@ def _track(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> No
             kept.copy_(fresh)
 
 
-def _save(
-    path: Path,
-    task: DetectorTask,
-    settings: TrainingSettings,
-    model: torch.nn.Module,
-    average: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    step: int,
-    seconds: float,
-    *,
-    fused: bool,
-) -> None:
-    stored = {
-        "settings": {
-            "task": task.name,
-            "classes": list(task.classes),
-            "width": settings.width,
-            "input_size": list(task.input_size),
-            "context_mm": task.context_mm,
-            "fused": fused,
-        },
-        "model": model.state_dict(),
-        "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "step": step,
-        "seconds": seconds,
-    }
-    temporary = path.with_suffix(".part")
-    torch.save(stored, temporary)
-    os.replace(temporary, path)
+class _Trained:
+    """What a training changes: the network, its average and the optimizer; and how far it is.
+
+    Args:
+        model: On the device where it is trained.
+        settings: How it is trained.
+        fused: Whether its blocks are fused, as weights that came back from INT8 are.
+    """
+
+    def __init__(self, model: torch.nn.Module, settings: TrainingSettings, *, fused: bool) -> None:
+        self.model, self.average, self.fused = model, copy.deepcopy(model).eval(), fused
+        self.optimizer = torch.optim.AdamW(_parameter_groups(model), lr=settings.rate)
+        self.step, self.seconds = 0, 0.0
+
+    @classmethod
+    def fresh(cls, task: DetectorTask, settings: TrainingSettings, device: torch.device) -> _Trained:
+        """Random weights."""
+        return cls(build_detector(len(task.classes), settings.width).to(device), settings, fused=False)
+
+    @classmethod
+    def of(cls, begin: Path, task: DetectorTask, settings: TrainingSettings, device: torch.device) -> _Trained:
+        """The weights of a checkpoint.
+
+        Raises:
+            AutoMedSAMError: It cannot be read, or is of another task or network.
+        """
+        model, known = load_detector(begin)
+        if known["classes"] != list(task.classes):
+            message = f"{begin} finds {', '.join(known['classes'])}, not {', '.join(task.classes)}: another task's."
+            raise AutoMedSAMError(message)
+        if (known.get("size", "s"), known["width"]) != ("s", settings.width):
+            message = (
+                f"{begin} is a YOLO-NAS-{known.get('size', 's').upper()} of width {known['width']:g}, not S of "
+                f"{settings.width:g}: another recipe's."
+            )
+            raise AutoMedSAMError(message)
+        return cls(model.to(device), settings, fused=bool(known.get("fused")))
+
+    def learn(self, images: torch.Tensor, boxes: torch.Tensor, loss_of: Any, rate: float) -> float:
+        """One step; gives the loss before it."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        device = next(self.model.parameters()).device
+        self.model.train()
+        loss, _ = loss_of(self.model(images.to(device)), boxes.to(device))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
+        self.optimizer.step()
+        self.step += 1
+        _track(self.average, self.model, min(_AVERAGE, (1 + self.step) / (10 + self.step)))
+        return float(loss.detach())
+
+    def restore(self, path: Path) -> None:
+        """Take everything from a checkpoint of the same training."""
+        stored = read_checkpoint(path)
+        self.model.load_state_dict(stored["model"])
+        self.average.load_state_dict(stored["average"])
+        self.optimizer.load_state_dict(stored["optimizer"])
+        self.step, self.seconds = int(stored["step"]), float(stored["seconds"])
+
+    def save(self, path: Path, task: DetectorTask, settings: TrainingSettings) -> None:
+        """Write the checkpoint."""
+        stored = {
+            "settings": {
+                "task": task.name,
+                "classes": list(task.classes),
+                "width": settings.width,
+                "input_size": list(task.input_size),
+                "context_mm": task.context_mm,
+                "fused": self.fused,
+            },
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        save_checkpoint(stored, path)

@@ -12,8 +12,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
@@ -38,12 +39,40 @@ from super_gradients.training.utils.collate_fn import DetectionCollateFN  # noqa
 METRIC = "mAP@0.50"
 EXPERIMENT = "super_gradients"
 LATEST, BEST = "ckpt_latest.pth", "ckpt_best.pth"
-# What the published YOLO-NAS recipe (super-gradients, coco2017_yolo_nas) does; the poster tells of the rest.
+# What the published YOLO-NAS recipe (super-gradients, coco2017_yolo_nas) does; `yolo_nas_recipe` sets the rest.
 _WARM_UP_STEPS, _WEIGHT_DECAY, _FINAL_RATE, _EMA = 1000, 1e-5, 0.1, 0.9997
 _CLIP = 10.0
 
 Row = dict[str, Any]
 collate = DetectionCollateFN
+
+
+class Loaders(NamedTuple):
+    """Batches of images; those for training are shuffled and full, in several processes by a `DistributedSampler`."""
+
+    train: DataLoader[Any]
+    validation: DataLoader[Any]
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """What the Trainer is given of a recipe.
+
+    Attributes:
+        classes: how many there are.
+        epochs: how often the images are seen.
+        rate: the highest learning rate.
+        patience: epochs without a better score until it stops.
+        seed: of the weights' training.
+        resume: go on from the latest checkpoint in the run's folder.
+    """
+
+    classes: int
+    epochs: int
+    rate: float
+    patience: int
+    seed: int
+    resume: bool
 
 
 class YoloNasTrainer(Trainer):  # type: ignore[misc]
@@ -53,6 +82,8 @@ class YoloNasTrainer(Trainer):  # type: ignore[misc]
         world: this process among the others.
         out: the run's folder.
     """
+
+    net: torch.nn.Module
 
     def __init__(self, world: World, out: Path) -> None:
         # The Trainer looks these up in its own module-wide settings rather than take them.
@@ -77,7 +108,7 @@ class Watch(Callback):  # type: ignore[misc]
 
     Args:
         trainer: whose best score is set right after a resume.
-        processes: how many train together; the loss that the Trainer tells of is their sum.
+        processes: how many train together; the loss that the Trainer reports is their sum.
         patience: epochs without a better score until it stops.
         best: the score and the epoch of the best checkpoint so far; None if there is none.
         report: is given a row of figures an epoch.
@@ -101,7 +132,7 @@ class Watch(Callback):  # type: ignore[misc]
         self._trainer.best_metric = self._best
 
     def on_training_end(self, context: Any) -> None:
-        # The Trainer ends quietly at Ctrl-C, as it does when it is told to stop.
+        # The Trainer ends quietly at Ctrl-C, as it does when a stop is requested.
         self.interrupted = bool(context.stop_training) and not self._stopped
 
     def on_train_loader_start(self, context: Any) -> None:
@@ -135,33 +166,20 @@ class Watch(Callback):  # type: ignore[misc]
 
 def train(
     model: torch.nn.Module,
-    train_loader: DataLoader[Any],
-    validation_loader: DataLoader[Any],
+    loaders: Loaders,
     world: World,
     out: Path,
-    *,
-    classes: int,
-    epochs: int,
-    rate: float,
-    patience: int,
-    seed: int,
-    resume: bool,
+    settings: TrainerSettings,
     report: Callable[[Row], None],
 ) -> tuple[Path, bool]:
     """Trains to the end, the early stop or Ctrl-C.
 
     Args:
         model: a YOLO-NAS.
-        train_loader: shuffled, of full batches; in several processes with a `DistributedSampler`.
-        validation_loader: of the validation part.
+        loaders: of the training and of the validation part.
         world: this process among the others.
         out: the run's folder; the Trainer's checkpoints and TensorBoard's events go into a folder of it.
-        classes: how many there are.
-        epochs: how often the images are seen.
-        rate: the highest learning rate.
-        patience: epochs without a better score until it stops.
-        seed: of the weights' training.
-        resume: go on from the latest checkpoint in `out`.
+        settings: how to train.
         report: is given a row of figures an epoch.
 
     Returns:
@@ -171,16 +189,16 @@ def train(
         AutoMedSAMError: if what is to be resumed is of another network.
     """
     trainer = YoloNasTrainer(world, out)
-    stored = latest_run(out) if resume else None
+    stored = latest_run(out) if settings.resume else None
     if stored is not None:
         _check_same(stored / LATEST, model)
-    watch = Watch(trainer, world.size, patience, _best_of(stored), report)
-    steps = epochs * len(train_loader)
+    watch = Watch(trainer, world.size, settings.patience, _best_of(stored), report)
+    steps = settings.epochs * len(loaders.train)
     reader = PPYoloEPostPredictionCallback(score_threshold=0.01, nms_threshold=0.7, nms_top_k=1000, max_predictions=300)
     metric = DetectionMetrics_050(
         score_thres=0.1,
         top_k_predictions=300,
-        num_cls=classes,
+        num_cls=settings.classes,
         normalize_targets=True,
         post_prediction_callback=reader,
     )
@@ -188,8 +206,8 @@ def train(
         trainer.train(
             model,
             {
-                "max_epochs": epochs,
-                "initial_lr": rate,
+                "max_epochs": settings.epochs,
+                "initial_lr": settings.rate,
                 "lr_mode": "CosineLRScheduler",
                 "cosine_final_lr_ratio": _FINAL_RATE,
                 "warmup_mode": "LinearBatchLRWarmup",
@@ -204,21 +222,21 @@ def train(
                 "ema_params": {"decay": _EMA, "decay_type": "threshold"},
                 "sync_bn": world.device != "cpu",
                 "mixed_precision": world.device != "cpu",
-                "loss": PPYoloELoss(num_classes=classes, use_static_assigner=False),
+                "loss": PPYoloELoss(num_classes=settings.classes, use_static_assigner=False),
                 "valid_metrics_list": [metric],
                 "metric_to_watch": METRIC,
                 "greater_metric_to_watch_is_better": True,
                 "phase_callbacks": [watch],
                 "average_best_models": False,
-                "resume": resume,
-                "seed": seed,
+                "resume": settings.resume,
+                "seed": settings.seed,
                 "silent_mode": True,
                 # `join_world` ends the group of processes, once the weights are written.
                 "kill_ddp_pgroup_on_end": False,
                 "sg_logger_params": {"monitor_system": False, "tb_files_user_prompt": False},
             },
-            train_loader=train_loader,
-            valid_loader=validation_loader,
+            train_loader=loaders.train,
+            valid_loader=loaders.validation,
         )
     return Path(trainer.checkpoints_dir_path), not watch.interrupted
 

@@ -61,4 +61,5 @@ def measure_detector(
         truth = [np.column_stack([real[:, :1] + 1, real[:, 1:]]).astype(np.float64) for real in shown.values()]
         cases.append(SliceBoxes(stack.patient, found, truth))
     precision = average_precision(cases, labels)
-    return DetectorScores(*np.nan_to_num([precision.ap50, precision.ap]).tolist(), *best_threshold(cases, labels))
+    ap50, ap50_95 = np.nan_to_num([precision.ap50, precision.ap]).tolist()
+    return DetectorScores(ap50, ap50_95, *best_threshold(cases, labels))

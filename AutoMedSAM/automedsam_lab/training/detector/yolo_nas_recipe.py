@@ -1,14 +1,13 @@
-"""The poster's recipe for a detector: YOLO-NAS at 640 px, 100 epochs, batch 4, learning rate 1e-3, from scratch.
+"""Trains YOLO-NAS from scratch at 640 px, for 100 epochs, with batches of 4 and a learning rate of 1e-3.
 
-The poster says these four numbers; what else a training needs is the published YOLO-NAS recipe's (super-gradients
-3.7.1: AdamW, warm-up, cosine to a tenth, averaged weights, PP-YOLOE's loss). Deci's weights are never loaded: their
-licence forbids what a bundle is for.
+These four numbers are those of the pipeline that AutoMedSAM started from (YOLO-NAS boxes, MedSAM2 masks, INT8). All
+other settings are the published YOLO-NAS recipe's (super-gradients 3.7.1: AdamW, warm-up, cosine to a tenth, averaged
+weights, PP-YOLOE's loss). Deci's weights are never loaded: their license forbids what a bundle is for.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.checkpoints.matching import read_stored
+from automedsam_lab.checkpoints.saving import save_checkpoint
 from automedsam_lab.data.prepared.dataset import PreparedDataset
 from automedsam_lab.data.prepared.detection_images import DetectionImages, Movement
 from automedsam_lab.models import super_gradients_compat
@@ -28,6 +28,8 @@ from automedsam_lab.training.log import TrainingLog
 
 if TYPE_CHECKING:
     from automedsam_lab.training.detector.super_gradients_trainer import Row
+
+logger = logging.getLogger(__name__)
 
 _STRIDE = 32
 
@@ -78,7 +80,6 @@ def train_yolo_nas_detector(
     resume: bool = False,
     start_from: Path | None = None,
     device: str = "auto",
-    tell: Callable[[str], None] = print,
 ) -> Path:
     """Trains on the training part of a prepared dataset; the validation part chooses the weights that are kept.
 
@@ -91,7 +92,6 @@ def train_yolo_nas_detector(
         resume: go on from the Trainer's latest checkpoint in `out`.
         start_from: a `detector.pt` of the same network and labels to begin with; random weights if None.
         device: "auto", "cpu" or "cuda".
-        tell: is told what is trained.
 
     Returns:
         `out/detector.pt`, which `automedsam-lab convert --detector` and `export detector` take.
@@ -110,12 +110,7 @@ def train_yolo_nas_detector(
     super_gradients_compat.install()
     from automedsam_lab.training.detector import super_gradients_trainer
 
-    if resume and super_gradients_trainer.latest_run(out) is None:
-        message = f"There is no checkpoint to resume from in {out}: start without --resume."
-        raise AutoMedSAMError(message)
-    if not resume and super_gradients_trainer.latest_run(out) is not None:
-        message = f"{out} holds a training already: give --resume to go on with it, or another folder."
-        raise AutoMedSAMError(message)
+    _check_run(out, super_gradients_trainer.latest_run(out), resume=resume)
     labels = sorted(dataset.labels)
     names = [dataset.labels[value] for value in labels]
     begun = None if start_from is None or resume else _weights_of(start_from, names, chosen)
@@ -134,11 +129,17 @@ def train_yolo_nas_detector(
             model.load_state_dict(begun)
         if world.main:
             size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-            tell(
-                f"YOLO-NAS-{chosen.model.upper()} of {size:.1f} million parameters "
-                f"{'from scratch' if start_from is None else f'from {start_from}'} on "
-                f"{len(images['train'])} images of {dataset.name}, {world.size} x {world.device}; the weights inherit "
-                f"the terms of the data: {dataset.licence}"
+            logger.info(
+                "YOLO-NAS-%s of %.1f million parameters %s on %d images of %s, %d x %s; the weights inherit the terms "
+                "of the data: %s",
+                chosen.model.upper(),
+                size,
+                "from scratch" if start_from is None else f"from {start_from}",
+                len(images["train"]),
+                dataset.name,
+                world.size,
+                world.device,
+                dataset.licence,
             )
 
         def report(row: Row) -> None:
@@ -146,26 +147,15 @@ def train_yolo_nas_detector(
                 log.write(row)
 
         shown = DetectionImages(images["train"], labels, chosen.image_size, chosen.movement, chosen.seed)
-        run, ended = super_gradients_trainer.train(
-            model,
+        judged = DetectionImages(images["val"], labels, chosen.image_size)
+        loaders = super_gradients_trainer.Loaders(
             _loader(shown, chosen, world, shuffle=True, collate=super_gradients_trainer.collate()),
-            _loader(
-                DetectionImages(images["val"], labels, chosen.image_size),
-                chosen,
-                world,
-                shuffle=False,
-                collate=super_gradients_trainer.collate(),
-            ),
-            world,
-            out,
-            classes=len(labels),
-            epochs=chosen.epochs,
-            rate=chosen.rate,
-            patience=chosen.patience,
-            seed=chosen.seed,
-            resume=resume,
-            report=report,
+            _loader(judged, chosen, world, shuffle=False, collate=super_gradients_trainer.collate()),
         )
+        trainer_settings = super_gradients_trainer.TrainerSettings(
+            len(labels), chosen.epochs, chosen.rate, chosen.patience, chosen.seed, resume
+        )
+        run, ended = super_gradients_trainer.train(model, loaders, world, out, trainer_settings, report)
         if world.main and (run / super_gradients_trainer.BEST).is_file():
             _write_detector(run / super_gradients_trainer.BEST, out / CHECKPOINT, dataset, chosen)
         if not ended:
@@ -173,11 +163,21 @@ def train_yolo_nas_detector(
     return out / CHECKPOINT
 
 
+def _check_run(out: Path, latest: Path | None, *, resume: bool) -> None:
+    """Sees that a run's folder holds a training exactly if one is to be continued."""
+    if resume and latest is None:
+        message = f"There is no checkpoint to resume from in {out}: start without --resume."
+        raise AutoMedSAMError(message)
+    if not resume and latest is not None:
+        message = f"{out} holds a training already: give --resume to go on with it, or another folder."
+        raise AutoMedSAMError(message)
+
+
 def _loader(
     images: DetectionImages, settings: YoloNasSettings, world: World, *, shuffle: bool, collate: Any
 ) -> DataLoader[Any]:
     """A share of the images for each process, read by workers where there are cores to spare."""
-    sampler = None
+    sampler: DistributedSampler[Any] | None = None
     if world.size > 1:
         sampler = DistributedSampler(images, world.size, world.rank, shuffle, settings.seed, drop_last=shuffle)
     return DataLoader(
@@ -200,14 +200,14 @@ def _weights_of(checkpoint: Path, classes: list[str], settings: YoloNasSettings)
         AutoMedSAMError: if they are of another network, or of other classes.
     """
     stored = read_checkpoint(checkpoint)
-    told: dict[str, Any] = stored["settings"]
-    if told.get("fused"):
+    earlier: dict[str, Any] = stored["settings"]
+    if earlier.get("fused"):
         message = f"The blocks of {checkpoint} were fused for INT8: start from one that training wrote."
         raise AutoMedSAMError(message)
-    if list(told["classes"]) != classes:
-        message = f"{checkpoint} finds {', '.join(told['classes'])}, not {', '.join(classes)}: another dataset's."
+    if list(earlier["classes"]) != classes:
+        message = f"{checkpoint} finds {', '.join(earlier['classes'])}, not {', '.join(classes)}: another dataset's."
         raise AutoMedSAMError(message)
-    size, width = told.get("size", "s"), float(told["width"])
+    size, width = earlier.get("size", "s"), float(earlier["width"])
     if (size, width) != (settings.model, settings.width):
         message = (
             f"{checkpoint} is a YOLO-NAS-{size.upper()} of width {width:g}, not {settings.model.upper()} of "
@@ -243,6 +243,4 @@ def _write_detector(best: Path, path: Path, dataset: PreparedDataset, settings: 
         "epoch": int(stored["epoch"]),
         "validation_ap50": float(stored["acc"]),
     }
-    temporary = path.with_suffix(".part")
-    torch.save(content, temporary)
-    os.replace(temporary, path)
+    save_checkpoint(content, path)

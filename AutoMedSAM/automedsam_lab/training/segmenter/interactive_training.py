@@ -183,7 +183,7 @@ def _frames(rng: np.random.Generator, sure: list[int], most: int, length: int) -
 
 
 def _boxes(masks: Tensor, jitter: float) -> Points:
-    """The corners of each object's box; an object that is not on the frame has none, but a point that says nothing."""
+    """The corners of each object's box; an object that is not on the frame has none, but a padding point."""
     from sam2.modeling.sam2_utils import sample_box_points
 
     corners, labels = sample_box_points(masks[:, None], noise=jitter)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +21,18 @@ from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.build import build_sam2
 from automedsam_lab.checkpoints.matching import match_state_dict, mismatch_message, read_state_dict, read_stored
 from automedsam_lab.checkpoints.model_zoo import CONFIGS, Config, PublishedFile, find_file
+from automedsam_lab.checkpoints.saving import save_checkpoint
 from automedsam_lab.data.prepared.clips import PreparedClips, Variation
 from automedsam_lab.data.prepared.dataset import PreparedDataset
 from automedsam_lab.training.distributed import World, join_world, spare_workers
 from automedsam_lab.training.log import TrainingLog
+from automedsam_lab.training.options import RunOptions
 from automedsam_lab.training.segmenter.interactive_training import ClipStep, Interaction
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS, CHECKPOINT = "finetuned.pt", "checkpoint.pt"
 TERMS = ("focal", "dice", "iou", "presence", "loss")
@@ -80,16 +84,13 @@ class Medsam2Settings:
 
 
 def finetune_medsam2(
-    prepared: Path,
+    dataset: PreparedDataset,
     start_from: Path,
     out: Path,
     *,
     config: Config | None = None,
     settings: Medsam2Settings | None = None,
-    root: Path | None = None,
-    resume: bool = False,
-    device: str = "auto",
-    tell: Callable[[str], None] = print,
+    options: RunOptions | None = None,
 ) -> tuple[Path, Config]:
     """Trains a published checkpoint on the native training cases of a prepared dataset.
 
@@ -97,15 +98,13 @@ def finetune_medsam2(
     cases. On CUDA the network computes in bfloat16.
 
     Args:
-        prepared: the dataset's folder.
+        dataset: with masks, and its archive at hand.
         start_from: a checkpoint of MedSAM2, SAM 2.1 or Medical SAM 2.
         out: the run's folder, for `checkpoint.pt` (to resume), `finetuned.pt`, `log.jsonl` and TensorBoard's events.
-        config: the checkpoint's network; told by its hash, its name or its keys if None.
+        config: the checkpoint's network; recognized by its hash, its name or its keys if None.
         settings: how to train.
-        root: where the archive is now, if not where it was when it was prepared.
-        resume: go on from `out/checkpoint.pt`.
-        device: "auto", "cpu" or "cuda".
-        tell: is told what is trained.
+        options: where to train ("auto", "cpu" or "cuda"), and whether to continue from `out/checkpoint.pt`; what to
+            begin with is `start_from`.
 
     Returns:
         `out/finetuned.pt`, which `automedsam-lab convert` takes, and its network.
@@ -114,8 +113,7 @@ def finetune_medsam2(
         AutoMedSAMError: if the dataset has no masks, the checkpoint does not fit, there is nothing to resume or a
             training that should be, or the training diverges.
     """
-    chosen = settings or Medsam2Settings()
-    dataset = PreparedDataset.open(prepared, root)
+    chosen, options = settings or Medsam2Settings(), options or RunOptions()
     state = read_state_dict(start_from)
     network = config or recognise_config(start_from, state)
     if mismatch := match_state_dict(state, network):
@@ -131,27 +129,34 @@ def finetune_medsam2(
         seed=chosen.seed,
     )
     val_set = PreparedClips(dataset, "val", architecture.image_size, frames=chosen.frames, objects=chosen.objects)
-    if resume and not (out / CHECKPOINT).is_file():
+    if options.resume and not (out / CHECKPOINT).is_file():
         message = f"There is no checkpoint to resume from at {out / CHECKPOINT}: start without --resume."
         raise AutoMedSAMError(message)
-    if not resume and (out / CHECKPOINT).is_file():
+    if not options.resume and (out / CHECKPOINT).is_file():
         message = f"{out} holds a training already: give --resume to go on with it, or another folder."
         raise AutoMedSAMError(message)
-    with join_world(device) as world:
+    with join_world(options.device) as world:
         if len(train_set) < world.size:
-            message = f"{prepared} has {len(train_set)} training cases with masks, fewer than {world.size} processes."
+            message = (
+                f"{dataset.folder} has {len(train_set)} training cases with masks, fewer than {world.size} processes."
+            )
             raise AutoMedSAMError(message)
         out.mkdir(parents=True, exist_ok=True)
         known = find_file(start_from.name, file_hash(start_from))
         terms = f"The weights inherit terms: of the data, {dataset.licence}; of the checkpoint, {_terms_of(known)}"
         if world.main:
-            tell(
-                f"{network.about}, from {start_from.name}, at {architecture.image_size} px "
-                f"on {len(train_set)} cases of "
-                f"{dataset.name}, {world.size} x {world.device}"
+            logger.info(
+                "%s, from %s, at %d px on %d cases of %s, %d x %s",
+                network.about,
+                start_from.name,
+                architecture.image_size,
+                len(train_set),
+                dataset.name,
+                world.size,
+                world.device,
             )
-            tell(terms)
-        _train(_Run(network, architecture, state, chosen, world, terms), train_set, val_set, out, resume)
+            logger.info("%s", terms)
+        _train(_Run(network, architecture, state, chosen, world, terms), train_set, val_set, out, options.resume)
     return out / WEIGHTS, network
 
 
@@ -164,7 +169,7 @@ def _train(run: _Run, train_set: PreparedClips, val_set: PreparedClips, out: Pat
 def recognise_config(path: Path, state: dict[str, Tensor]) -> Config:
     """The network of a checkpoint: of the published file that it is, else the first that its keys and shapes fit.
 
-    The size of the image is not told by the weights: MedSAM2's network is Meta's tiny one at 512 px.
+    The size of the image cannot be read from the weights: MedSAM2's network is Meta's tiny one at 512 px.
 
     Raises:
         AutoMedSAMError: if it fits none.
@@ -285,7 +290,7 @@ class _Run:
             prompted, propagated = self._validate(val_set)
             self._spent = time.monotonic() - began
             if log is not None:
-                self._save(out)  # an epoch that the log tells of can be gone on from
+                self._save(out)  # an epoch in the log can be resumed from
                 row = {"step": self._steps, "epoch": self._epoch, "seconds": round(self._spent, 1)}
                 figures = {"validation_prompted_dice": prompted, "validation_propagated_dice": propagated}
                 log.write(row | {name: round(value, 4) for name, value in figures.items() if not math.isnan(value)})
@@ -359,16 +364,14 @@ class _Run:
         weights = {"model": kept, "terms": self._terms}
         state = {"config": self._config.name, "model": model, "optimiser": self._optimiser.state_dict()}
         progress = {"epoch": self._epoch, "steps": self._steps, "spent": self._spent}
-        for name, content in ((CHECKPOINT, {**state, **progress}), (WEIGHTS, weights)):
-            temporary = out / f"{name}.part"
-            torch.save(content, temporary)
-            os.replace(temporary, out / name)
+        save_checkpoint({**state, **progress}, out / CHECKPOINT)
+        save_checkpoint(weights, out / WEIGHTS)
 
 
 def _drop_out_of_memory(network: SAM2Base) -> None:
     """The dropout that SAM 2's memory attention is trained with; the engine's network, which only infers, has none."""
-    attention: nn.Module = network.memory_attention
-    for module in attention.modules():
+    modules: Iterable[Any] = network.memory_attention.modules()
+    for module in modules:
         if isinstance(module, nn.Dropout):
             module.p = _MEMORY_DROPOUT
         elif hasattr(module, "dropout_p"):

@@ -7,6 +7,7 @@ object on the first frame and, in half of the clips, further boxes arrive on lat
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -22,14 +23,18 @@ from torch import Tensor, nn
 from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam_lab.checkpoints.matching import compare, read_state_dict, shapes_of
+from automedsam_lab.checkpoints.saving import save_checkpoint
 from automedsam_lab.data.clips import Clip, jitter_box, normalize, tight_box
 from automedsam_lab.models.starter_segmenter import STARTER, build_trainable
+from automedsam_lab.training.options import RunOptions
 from automedsam_lab.training.segmenter.losses import LOGIT_LIMIT, DenseHead, clip_loss, hard_dice
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
     from automedsam_lab.data.segmenter_clips import ClipSource
+
+logger = logging.getLogger(__name__)
 
 BOX_LABELS = (2, 3)
 
@@ -39,7 +44,8 @@ class Schedule:
     """How long and how hard to train; the run ends at `steps` or after `minutes`, whichever comes first.
 
     The first `image_share` of the run shows single frames, the last `long_share` clips of `long_frames`. For the
-    last `frozen_norm_share`, batch norms use their running statistics, as inference does.
+    last `frozen_norm_share`, batch norms use their running statistics, as inference does. A line is logged after each
+    `log_every` steps; after each `validate_every`, the average is validated and everything saved.
     """
 
     steps: int = 20_000
@@ -55,6 +61,8 @@ class Schedule:
     long_share: float = 0.3
     long_frames: int = 5
     frozen_norm_share: float = 0.4
+    log_every: int = 50
+    validate_every: int = 500
 
     def batch(self, progress: float) -> tuple[int, int]:
         """The number of clips and of frames in each at a `progress` of 0..1."""
@@ -193,11 +201,7 @@ def train_segmenter(
     *,
     schedule: Schedule | None = None,
     architecture: Sam2Architecture = STARTER,
-    resume: bool = False,
-    device: str = "auto",
-    log_every: int = 50,
-    validate_every: int = 500,
-    start_from: Path | None = None,
+    options: RunOptions | None = None,
 ) -> Path:
     """Trains and writes `out/checkpoint.pt` (to resume) and `out/segmenter.pt` (the averaged weights).
 
@@ -207,77 +211,69 @@ def train_segmenter(
         out: the run's folder; TensorBoard's events go there, too.
         schedule: how long and how hard.
         architecture: the network's numbers.
-        resume: go on from `out/checkpoint.pt`.
-        device: "auto" takes CUDA when there is one.
-        log_every: steps between two lines of the log.
-        validate_every: steps between two validations, each with a checkpoint.
-        start_from: weights (`segmenter.pt`) to begin with, for example of a smaller image size.
+        options: where to train, and what to begin with: weights (`segmenter.pt`), for example of a smaller image size.
 
     Returns:
         The path of the averaged weights.
 
     Raises:
-        AutoMedSAMError: if there is nothing to resume from, or `start_from` is of another network.
+        AutoMedSAMError: if there is nothing to resume from, or the weights to begin with are of another network.
     """
-    schedule = schedule or Schedule()
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    schedule, options = schedule or Schedule(), options or RunOptions()
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
-    model = build_trainable(architecture).to(chosen).train()
-    if start_from is not None:
-        model.load_state_dict(_fitting_weights(start_from, model))
+    model = build_trainable(architecture).to(device).train()
+    if options.start_from is not None:
+        model.load_state_dict(_fitting_weights(options.start_from, model))
     out.mkdir(parents=True, exist_ok=True)
-    head = DenseHead(architecture.d_model).to(chosen)
-    parameters = [*model.parameters(), *head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, schedule.learning_rate, weight_decay=schedule.weight_decay)
-    average = copy.deepcopy(model).eval()
-    step, spent = 0, 0.0
-    if resume:
-        step, spent = _restore(out / "checkpoint.pt", model, head, average, optimiser, chosen)
+    trained = _Trained(model, architecture, schedule)
+    if options.resume:
+        trained.restore(out / "checkpoint.pt", device)
     writer = _summary_writer(out)
-    rng = np.random.default_rng(1000 + step)
-    began = time.monotonic() - spent
+    rng = np.random.default_rng(1000 + trained.step)
+    began = time.monotonic() - trained.spent
     recent: list[tuple[float, float, float]] = []
 
     while True:
-        progress = max(step / schedule.steps, (time.monotonic() - began) / (60 * schedule.minutes))
+        progress = max(trained.step / schedule.steps, (time.monotonic() - began) / (60 * schedule.minutes))
         if progress >= 1:
             break
-        for group in optimiser.param_groups:
-            group["lr"] = schedule.rate(step, progress)
-        if progress > 1 - schedule.frozen_norm_share:
-            _freeze_norms(model)
         count, length = schedule.batch(progress)
         clips = [source.clip(length, architecture.image_size) for _ in range(count)]
-        result = run_clips(model, clips, rng, prompts=float(rng.choice([0.0, 0.0, 0.5, 1.0])), head=head)
-        optimiser.zero_grad()
-        result.loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        step += 1
-        _average(average, model, min(schedule.ema_decay, (1 + step) / (10 + step)))
-        recent.append((result.loss.item(), result.prompted_dice, result.propagated_dice))
-
-        if step % log_every == 0:
-            loss, prompted, propagated = (_mean(column) for column in zip(*recent, strict=True))
-            minutes = (time.monotonic() - began) / 60
-            print(
-                f"step {step} ({minutes:.1f} min, {progress:.0%}): loss {loss:.3f}, Dice of prompted frames "
-                f"{prompted:.3f}, of propagated frames {propagated:.3f}",
-                flush=True,
-            )
-            for name, value in (("loss", loss), ("prompted", prompted), ("propagated", propagated)):
-                writer.add_scalar(f"train/{name}", value, step)
+        recent.append(trained.learn(clips, rng, progress))
+        trained.spent = time.monotonic() - began
+        if trained.step % schedule.log_every == 0:
+            _log_training(writer, trained, recent, progress)
             recent.clear()
-        if step % validate_every == 0:
-            prompted, propagated = evaluate_clips(average, validation)
-            print(f"  validation: prompted {prompted:.3f}, propagated {propagated:.3f}", flush=True)
-            writer.add_scalar("validation/prompted", prompted, step)
-            writer.add_scalar("validation/propagated", propagated, step)
-            _save(out, model, head, average, optimiser, step, time.monotonic() - began, architecture)
-    _save(out, model, head, average, optimiser, step, time.monotonic() - began, architecture)
+        if trained.step % schedule.validate_every == 0:
+            prompted, propagated = evaluate_clips(trained.average, validation)
+            logger.info("  validation: prompted %.3f, propagated %.3f", prompted, propagated)
+            writer.add_scalar("validation/prompted", prompted, trained.step)
+            writer.add_scalar("validation/propagated", propagated, trained.step)
+            trained.spent = time.monotonic() - began
+            trained.save(out)
+    trained.save(out)
     writer.close()
     return out / "segmenter.pt"
+
+
+def _log_training(
+    writer: Any, trained: _Trained, recent: Sequence[tuple[float, float, float]], progress: float
+) -> None:
+    """Means over the last steps: of the loss, of prompted and of propagated frames."""
+    loss, prompted, propagated = (_mean(column) for column in zip(*recent, strict=True))
+    logger.info(
+        "step %d (%.1f min, %.0f%%): loss %.3f, Dice of prompted frames %.3f, of propagated frames %.3f",
+        trained.step,
+        trained.spent / 60,
+        100 * progress,
+        loss,
+        prompted,
+        propagated,
+    )
+    for name, value in (("loss", loss), ("prompted", prompted), ("propagated", propagated)):
+        writer.add_scalar(f"train/{name}", value, trained.step)
 
 
 def _fitting_weights(path: Path, model: SAM2Base) -> dict[str, Tensor]:
@@ -315,42 +311,63 @@ def _average(average: SAM2Base, model: SAM2Base, decay: float) -> None:
                 kept.lerp_(fresh, 1 - decay)
 
 
-def _save(
-    out: Path,
-    model: SAM2Base,
-    head: DenseHead,
-    average: SAM2Base,
-    optimiser: torch.optim.Optimizer,
-    step: int,
-    spent: float,
-    architecture: Sam2Architecture,
-) -> None:
-    weights = {"model": average.state_dict(), "architecture": architecture.to_manifest()}
-    kept = {"model": model, "head": head, "average": average, "optimiser": optimiser}
-    state = {name: part.state_dict() for name, part in kept.items()}
-    for name, content in (("segmenter.pt", weights), ("checkpoint.pt", {**state, "step": step, "spent": spent})):
-        temporary = out / f"{name}.part"
-        torch.save(content, temporary)
-        temporary.replace(out / name)
+class _Trained:
+    """What a training changes: the network, its head, its average and the optimizer; and how far it is.
 
+    Args:
+        model: on the device where it is trained.
+        architecture: its numbers.
+        schedule: how it is trained.
+    """
 
-def _restore(
-    path: Path,
-    model: SAM2Base,
-    head: DenseHead,
-    average: SAM2Base,
-    optimiser: torch.optim.Optimizer,
-    device: str,
-) -> tuple[int, float]:
-    if not path.is_file():
-        message = f"There is no checkpoint to resume from at {path}: start without --resume."
-        raise AutoMedSAMError(message)
-    state = torch.load(path, map_location=device, weights_only=True)
-    model.load_state_dict(state["model"])
-    head.load_state_dict(state["head"])
-    average.load_state_dict(state["average"])
-    optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"]), float(state["spent"])
+    def __init__(self, model: SAM2Base, architecture: Sam2Architecture, schedule: Schedule) -> None:
+        self.model, self.average = model, copy.deepcopy(model).eval()
+        self.step, self.spent = 0, 0.0
+        self._architecture, self._schedule = architecture, schedule
+        self._head = DenseHead(architecture.d_model).to(model.device)
+        self._parameters = [*model.parameters(), *self._head.parameters()]
+        self._optimiser = torch.optim.AdamW(
+            self._parameters, schedule.learning_rate, weight_decay=schedule.weight_decay
+        )
+
+    def learn(self, clips: list[Clip], rng: np.random.Generator, progress: float) -> tuple[float, float, float]:
+        """One step; gives the loss and the Dice of prompted and of propagated frames before it."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._schedule.rate(self.step, progress)
+        if progress > 1 - self._schedule.frozen_norm_share:
+            _freeze_norms(self.model)
+        result = run_clips(self.model, clips, rng, prompts=float(rng.choice([0.0, 0.0, 0.5, 1.0])), head=self._head)
+        self._optimiser.zero_grad()
+        result.loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        self._optimiser.step()
+        self.step += 1
+        _average(self.average, self.model, min(self._schedule.ema_decay, (1 + self.step) / (10 + self.step)))
+        return result.loss.item(), result.prompted_dice, result.propagated_dice
+
+    def save(self, out: Path) -> None:
+        """Writes `segmenter.pt` and `checkpoint.pt`."""
+        weights = {"model": self.average.state_dict(), "architecture": self._architecture.to_manifest()}
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        save_checkpoint(weights, out / "segmenter.pt")
+        save_checkpoint({**state, "step": self.step, "spent": self.spent}, out / "checkpoint.pt")
+
+    def restore(self, path: Path, device: str) -> None:
+        """Takes everything from a checkpoint of the same training.
+
+        Raises:
+            AutoMedSAMError: if there is none.
+        """
+        if not path.is_file():
+            message = f"There is no checkpoint to resume from at {path}: start without --resume."
+            raise AutoMedSAMError(message)
+        state = torch.load(path, map_location=device, weights_only=True)
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.step, self.spent = int(state["step"]), float(state["spent"])
+
+    def _parts(self) -> dict[str, Any]:
+        return {"model": self.model, "head": self._head, "average": self.average, "optimiser": self._optimiser}
 
 
 class _NoWriter:
