@@ -67,7 +67,7 @@ def ensure_downloads() -> None:
             _ensure_requirements(constraints, FOR_DOWNLOADS, _("downloads of models"))
     except _DeclinedError as error:
         message = _(
-            "Nothing was downloaded, since installing what it needs was declined; click again to be asked again."
+            "Nothing was downloaded, since installing the packages was declined; click again to be asked again."
         )
         raise AutoMedSAMError(message) from error
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from AutoMedSAMLib.engine.client import ENGINE_STOPPED, EngineClient, PendingRequest
+from AutoMedSAMLib.engine.client import EngineClient, PendingRequest, engine_stopped
 from AutoMedSAMLib.model.run import Message
 
 
 class TransferListener(Protocol):
-    """Hears how a download or an import goes; the last call is one of the last three."""
+    """Receives the progress of a download or an import; the last call is one of the last three."""
 
     def on_transfer(self, done: int, total: int | None) -> None:
-        """So many bytes are here of so many; None if that is not known."""
+        """`done` bytes of `total` are here; `total` is None if it is not known."""
 
     def on_installed(self, model: Message, notes: list[str]) -> None:
         """The model is installed; see `InstalledModelFields` of the protocol."""
@@ -73,7 +73,7 @@ class ModelRequests:
 
         def died(_: str) -> None:
             self._transfer = None
-            listener.on_failed(ENGINE_STOPPED)
+            listener.on_failed(engine_stopped())
 
         self._transfer = self._engine.send(message, heard, died)
 
@@ -84,4 +84,4 @@ class ModelRequests:
             elif event["event"] != "cancelled":
                 done(event)
 
-        self._engine.send(message, heard, lambda _: failed(ENGINE_STOPPED))
+        self._engine.send(message, heard, lambda _: failed(engine_stopped()))

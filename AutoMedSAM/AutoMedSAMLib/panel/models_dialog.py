@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 from automedsam.contract.catalog import CHECKPOINT, CatalogModel, matches, read_catalog
 from AutoMedSAMLib.engine import installation
@@ -17,10 +18,8 @@ from AutoMedSAMLib.model.run import Message
 from AutoMedSAMLib.panel import questions
 from AutoMedSAMLib.scene import model_folder, terms
 
-_HEADERS = ("Model", "What it is", "Labels", "Images", "Size", "State")
 _NAME = qt.Qt.UserRole
-_NO_DETECTOR = "Nothing: only boxes that are given are segmented"
-_FILES = "Models (*.zip *.pt *.pth)"
+_FILES = "(*.zip *.pt *.pth)"
 _STEPS = 1000
 _WIDTH, _HEIGHT = 860, 460
 
@@ -81,15 +80,15 @@ class ModelsDialog:
 
     def _build(self, parent: Any, detectors: list[str]) -> None:
         self.dialog = qt.QDialog(parent)
-        self.dialog.setWindowTitle("AutoMedSAM models")
+        self.dialog.setWindowTitle(_("AutoMedSAM models"))
         self.dialog.resize(_WIDTH, _HEIGHT)
         layout = qt.QVBoxLayout(self.dialog)
         self.search = qt.QLineEdit()
-        self.search.placeholderText = "Search, such as: ct lesion"
+        self.search.placeholderText = _("Search, such as: ct lesion")
         self.search.clearButtonEnabled = True
         layout.addWidget(self.search)
         self.tree = qt.QTreeWidget()
-        self.tree.setHeaderLabels(list(_HEADERS))
+        self.tree.setHeaderLabels([_("Model"), _("Description"), _("Labels"), _("Images"), _("Size"), _("State")])
         self.tree.rootIsDecorated = False
         self.tree.alternatingRowColors = True
         layout.addWidget(self.tree)
@@ -99,12 +98,14 @@ class ModelsDialog:
         layout.addWidget(self.terms_label)
         form = qt.QFormLayout()
         self.detector = qt.QComboBox()
-        self.detector.addItem(_NO_DETECTOR)
+        self.detector.addItem(_("Nothing: only boxes that are given are segmented"))
         for name in detectors:
-            self.detector.addItem(f"Detector of {name}")
-        self.detector.toolTip = "What finds the objects for a published checkpoint, which has no detector of its own."
+            self.detector.addItem(_("Detector of {model}").format(model=name))
+        self.detector.toolTip = _(
+            "What finds the objects for a published checkpoint, which has no detector of its own."
+        )
         self._detectors: list[str | None] = [None, *detectors]
-        form.addRow("Objects are found by:", self.detector)
+        form.addRow(_("Objects are found by:"), self.detector)
         layout.addLayout(form)
         self.progress = qt.QProgressBar()
         self.progress.visible = False
@@ -120,15 +121,15 @@ class ModelsDialog:
 
     def _buttons(self) -> Any:
         row = qt.QHBoxLayout()
-        self.download_button = self._button("Download", row, self._download)
-        self.import_button = self._button("Import file...", row, self._import)
-        self.import_button.toolTip = (
+        self.download_button = self._button(_("Download"), row, self._download)
+        self.import_button = self._button(_("Import file..."), row, self._import)
+        self.import_button.toolTip = _(
             "A bundle's zip file, or a published checkpoint (.pt): for computers without network."
         )
-        self.remove_button = self._button("Remove", row, self._remove)
+        self.remove_button = self._button(_("Remove"), row, self._remove)
         row.addStretch(1)
-        self.cancel_button = self._button("Stop", row, self._requests.cancel)
-        self.close_button = self._button("Close", row, self.close)
+        self.cancel_button = self._button(_("Stop"), row, self._requests.cancel)
+        self.close_button = self._button(_("Close"), row, self.close)
         return row
 
     def _button(self, text: str, row: Any, clicked: Callable[[], None]) -> Any:
@@ -143,7 +144,7 @@ class ModelsDialog:
     def _refresh(self, status: str) -> None:
         """Asks the engine what is installed, and shows it with this status."""
         self._busy = True
-        self._show_status(status or "Looking for installed models ...")
+        self._show_status(status or _("Looking for installed models ..."))
         self._update()
 
         def done(event: Message) -> None:
@@ -153,9 +154,7 @@ class ModelsDialog:
             self._installed = {model["name"]: model for model in event["installed"]}
             self._unfinished, self._faulty = dict(event["unfinished"]), dict(event["faulty"])
             self._busy = False
-            self._show_status(
-                status or (f"Models are kept in {folder}." if folder else "No model has been downloaded yet.")
-            )
+            self._show_status(status or _place(folder))
             self._fill()
 
         self._requests.ask(done, self._failed)
@@ -176,14 +175,14 @@ class ModelsDialog:
         }
         self.tree.clear()
         for row in self._rows.values():
-            size = f"{row.megabytes:.0f} MB" if row.megabytes else ""
+            size = _("{size} MB").format(size=f"{row.megabytes:.0f}") if row.megabytes else ""
             item = qt.QTreeWidgetItem([row.name, row.about, row.labels, row.images, size, row.state])
             item.setData(0, _NAME, row.name)
             item.setToolTip(1, row.about)
             self.tree.addTopLevelItem(item)
             if selected is not None and row.name == selected.name:
                 item.setSelected(True)
-        for column in range(len(_HEADERS)):
+        for column in range(self.tree.columnCount):
             self.tree.resizeColumnToContents(column)
         self._update()
 
@@ -192,13 +191,13 @@ class ModelsDialog:
         known = {entry.name for entry in self._catalog}
         for name, model in self._installed.items():
             if name not in known:
-                rows.append(_Row(name, "Imported", "", "", model["bytes"] / 1e6, "Installed", None, True, True))
-        rows += [_Row(name, why, "", "", 0.0, "Faulty", None, False, True) for name, why in self._faulty.items()]
+                rows.append(_Row(name, _("Imported"), "", "", model["bytes"] / 1e6, _("Installed"), None, True, True))
+        rows += [_Row(name, why, "", "", 0.0, _("Faulty"), None, False, True) for name, why in self._faulty.items()]
         return rows
 
     def _catalog_row(self, entry: CatalogModel) -> _Row:
         installed, here = entry.name in self._installed, self._unfinished.get(entry.name, 0)
-        state = "Installed" if installed else f"{here / 1e6:.0f} MB here" if here else ""
+        state = _("Installed") if installed else _stored(here) if here else ""
         labels, images = ", ".join(entry.labels), " + ".join(entry.modalities)
         removable = installed or bool(here)
         return _Row(entry.name, entry.about, labels, images, entry.megabytes, state, entry, installed, removable)
@@ -210,11 +209,10 @@ class ModelsDialog:
     def _update(self) -> None:
         row, idle = self._selected(), not self._busy and not self._transferring
         entry = None if row is None else row.entry
-        self.terms_label.text = "" if entry is None else f"Terms: {entry.terms}"
-        self.download_button.enabled = idle and entry is not None and not row.installed
-        self.download_button.text = (
-            "Continue" if row is not None and row.removable and not row.installed else "Download"
-        )
+        self.terms_label.text = "" if entry is None else _("Terms: {terms}").format(terms=entry.terms)
+        self.download_button.enabled = idle and row is not None and entry is not None and not row.installed
+        unfinished = row is not None and row.removable and not row.installed
+        self.download_button.text = _("Continue") if unfinished else _("Download")
         self.remove_button.enabled = idle and row is not None and row.removable
         self.import_button.enabled = idle
         self.cancel_button.enabled = self.progress.visible = self._transferring
@@ -227,14 +225,15 @@ class ModelsDialog:
         if row is None or row.entry is None or not self._may_transfer(row.entry):
             return
         detector = self._detectors[self.detector.currentIndex] if row.entry.kind == CHECKPOINT else None
-        self._begin(f"Downloading {row.name} ...")
+        self._begin(_("Downloading {model} ...").format(model=row.name))
         self._requests.download(row.name, detector, self)
 
     def _may_transfer(self, entry: CatalogModel) -> bool:
         """Whether the user has accepted the terms and the installation of what a download needs."""
         if terms.must_be_shown(entry):
             if not questions.accepts_terms(entry, self.dialog):
-                self._show_status(f"The terms of {entry.name} were not accepted: nothing was downloaded.")
+                message = _("The terms of {model} were not accepted: nothing was downloaded.")
+                self._show_status(message.format(model=entry.name))
                 return False
             terms.accept(entry)
         return self._ensure_installed()
@@ -248,11 +247,11 @@ class ModelsDialog:
         return True
 
     def _import(self) -> None:
-        path = qt.QFileDialog.getOpenFileName(self.dialog, "Import a model", "", _FILES)
+        path = qt.QFileDialog.getOpenFileName(self.dialog, _("Import a model"), "", f"{_('Models')} {_FILES}")
         if path and self._ensure_installed():
             checkpoint = Path(path).suffix.lower() != ".zip"
             detector = self._detectors[self.detector.currentIndex] if checkpoint else None
-            self._begin(f"Importing {Path(path).name} ...")
+            self._begin(_("Importing {file} ...").format(file=Path(path).name))
             self._requests.import_file(path, detector, self)
 
     def _remove(self) -> None:
@@ -266,35 +265,46 @@ class ModelsDialog:
         def done(freed: int) -> None:
             if folder:
                 self._on_removed(Path(folder))
-            self._refresh(f"Removed {row.name}: {freed / 1e6:.1f} MB are free again.")
+            message = _("Removed {model}: {size} MB are free again.")
+            self._refresh(message.format(model=row.name, size=f"{freed / 1e6:.1f}"))
 
         self._requests.remove(row.name, done, self._failed)
 
     def _begin(self, status: str) -> None:
         self._transferring = True
-        # It moves to and fro until the size is known.
+        # A range of nothing shows that something happens until the size is known.
         self.progress.setRange(0, 0)
         self._show_status(status)
         self._update()
 
-    # What the engine says; see `TransferListener`
+    # The engine's events; see `TransferListener`
 
     def on_transfer(self, done: int, total: int | None) -> None:
         if total:
             self.progress.setRange(0, _STEPS)
             self.progress.setValue(round(_STEPS * done / total))
-        known = "" if total is None else f" of {total / 1e6:.1f}"
-        self.progress.format = f"{done / 1e6:.1f}{known} MB"
+        text = _("{done} MB") if total is None else _("{done} of {total} MB")
+        self.progress.format = text.format(done=f"{done / 1e6:.1f}", total=f"{(total or 0) / 1e6:.1f}")
 
     def on_installed(self, model: Mapping[str, Any], notes: list[str]) -> None:
         self._transferring = False
         self._on_installed(Path(model["folder"]))
-        self._refresh(" ".join([f"Installed {model['name']} {model['version']}.", *notes]))
+        message = _("Installed {model} {version}.").format(model=model["name"], version=model["version"])
+        self._refresh(" ".join([message, *notes]))
 
     def on_stopped(self) -> None:
         self._transferring = False
-        self._refresh("Stopped. What has arrived is kept, and Continue goes on from there.")
+        self._refresh(_("Stopped. The downloaded part is kept; Continue resumes the download."))
 
     def on_failed(self, message: str) -> None:
         self._transferring = False
         self._refresh(message)
+
+
+def _place(folder: str) -> str:
+    return _("Models are kept in {folder}.").format(folder=folder) if folder else _("No model has been downloaded yet.")
+
+
+def _stored(size: int) -> str:
+    """The state of a download that was stopped."""
+    return _("{size} MB here").format(size=f"{size / 1e6:.0f}")

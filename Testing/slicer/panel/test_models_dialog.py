@@ -120,7 +120,7 @@ def test_download_asks_for_terms_and_shows_progress(
     dialog.on_stopped()
     assert not dialog.progress.visible and len(requests.asked) == 2
     answer(requests, unfinished={"medsam2": 39_000_000})
-    assert "Continue goes on" in dialog.status.text and rows(dialog)["medsam2"][-1] == "39 MB here"
+    assert "Continue resumes" in dialog.status.text and rows(dialog)["medsam2"][-1] == "39 MB here"
     dialog.download_button.click()
     assert len(asked) == 2 and len(requests.transfers) == 2
 
