@@ -13,7 +13,7 @@ from scipy import ndimage
 from automedsam.core.boxes import Box
 from automedsam.core.letterbox import Letterbox
 from automedsam.core.volume import Plane, Volume
-from automedsam_lab.data.prepare.split import SPLITS
+from automedsam_lab.data.splits import SPLITS
 
 
 def manifest_of(out: Path) -> dict[str, Any]:

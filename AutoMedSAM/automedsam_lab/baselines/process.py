@@ -35,6 +35,21 @@ class Worker:
     notice: str = ""
 
 
+@dataclass(frozen=True)
+class RunSettings:
+    """Where a baseline runs.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        threads: Number of threads on a CPU.
+        python: The interpreter that has the packages of the baseline; this one if None.
+    """
+
+    device: str = "cpu"
+    threads: int = 2
+    python: Path | None = None
+
+
 def run_worker(
     worker: Worker,
     job: Line,

@@ -39,7 +39,7 @@ def sam2(config: str = "sam2.1_hiera_t512") -> SliceBaseline:
         worker=Worker("SAM 2", WORKERS / "sam2_worker.py", "pip install 'automedsam[baseline-sam2]'"),
         licence=f"Apache-2.0 (sam2). Published weights: {' '.join(terms)}",
         prompted="box on one slice",
-        sight=SliceSelection.VIDEO,
+        selection=SliceSelection.VIDEO,
         note=(
             f"At {size} px, with the true box of each label on the slice where it is the largest, followed forwards "
             "and backwards through the whole volume by the package's own video predictor in FP32."

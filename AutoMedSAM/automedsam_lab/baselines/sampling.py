@@ -17,12 +17,12 @@ class SliceSelection(str, Enum):
 
 
 def sample(
-    sight: SliceSelection, shown: Sequence[Sequence[int]], seeds: Sequence[int], count: int | None
+    selection: SliceSelection, shown: Sequence[Sequence[int]], seeds: Sequence[int], count: int | None
 ) -> list[list[int]]:
     """Chooses slices evenly over the cases.
 
     Args:
-        sight: a video is cut into runs of at least ten slices around the seeds, of as many cases as that allows;
+        selection: a video is cut into runs of at least ten slices around the seeds, of as many cases as that allows;
             other slices are taken one by one.
         shown: the slices of each case that could be shown.
         seeds: the slice of each case where the label is the largest.
@@ -33,7 +33,7 @@ def sample(
     """
     if count is None or count >= sum(map(len, shown)):
         return [list(indices) for indices in shown]
-    if sight is not SliceSelection.VIDEO:
+    if selection is not SliceSelection.VIDEO:
         every = [(case, index) for case, indices in enumerate(shown) for index in indices]
         picked = [every[place * len(every) // count] for place in range(count)]
         return [[index for owner, index in picked if owner == case] for case in range(len(shown))]

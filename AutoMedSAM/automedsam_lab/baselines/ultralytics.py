@@ -35,7 +35,7 @@ def fastsam(size: str = "x") -> SliceBaseline:
         worker=Worker("FastSAM", WORKERS / "ultralytics_worker.py", "pip install 'automedsam[baseline-fastsam]'", AGPL),
         licence="AGPL-3.0 (ultralytics and the weights)",
         prompted="box",
-        sight=SliceSelection.BOXED,
+        selection=SliceSelection.BOXED,
         note=(
             "Each slice that shows a label, at 1024 px: everything is segmented, and the segment that overlaps best "
             "with the true box of the label on that slice is taken (its own box prompt)."
@@ -53,7 +53,7 @@ def mobilesam() -> SliceBaseline:
         ),
         licence="AGPL-3.0 (ultralytics); Apache-2.0 (the weights)",
         prompted="box",
-        sight=SliceSelection.BOXED,
+        selection=SliceSelection.BOXED,
         note="Each slice that shows a label, at 1024 px, with the true box of each label on that slice.",
         settings={"model": "mobilesam"},
     )

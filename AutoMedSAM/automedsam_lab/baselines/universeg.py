@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.core.resize import resize_linear
-from automedsam.errors import AutoMedSAMError
 from automedsam_lab.baselines import slice_baseline
 from automedsam_lab.baselines.process import WORKERS, Worker
 from automedsam_lab.baselines.sampling import SliceSelection
-from automedsam_lab.baselines.slice_baseline import SliceBaseline
-from automedsam_lab.data import builtin_tasks
+from automedsam_lab.baselines.slice_baseline import SliceBaseline, SliceSettings
+from automedsam_lab.data.builtin_tasks import SPLIT_SEED
+from automedsam_lab.data.dataset import Dataset, DatasetCase, training_cases
 from automedsam_lab.data.prediction_folder import Baseline
 
 SIZE = 128  # The side of what its published weights were trained on.
@@ -35,7 +35,7 @@ def universeg(examples: int = EXAMPLES) -> SliceBaseline:
         ),
         licence="Apache-2.0 (universeg); OpenRAIL++-M, research only (its published weights)",
         prompted=f"{examples} labelled slices",
-        sight=SliceSelection.ALL,
+        selection=SliceSelection.ALL,
         note=(
             f"Every slice, at {SIZE} px, with {examples} labelled slices of training patients as examples of each "
             "label, and no other training."
@@ -45,62 +45,55 @@ def universeg(examples: int = EXAMPLES) -> SliceBaseline:
 
 
 def predict(
-    task: str,
-    data: Path,
-    cases: Sequence[builtin_tasks.Case],
+    dataset: Dataset,
+    cases: Sequence[DatasetCase],
     out: Path,
+    settings: SliceSettings | None = None,
     *,
     examples: int = EXAMPLES,
-    **options: Any,
+    on_done: Callable[[str, float], None] = lambda case, seconds: None,
 ) -> Baseline:
-    """Draws the examples from the training patients in `data`, and runs UniverSeg as `slice_baseline.predict` does.
+    """Draws the examples from the training patients, and runs UniverSeg as `slice_baseline.predict` does.
 
     Args:
-        task: "hippocampus" or "glioma".
-        data: the folder of datasets.
-        cases: to predict.
-        out: the baseline's folder.
-        examples: of each label.
-        options: of `slice_baseline.predict`.
+        dataset: Has the training patients.
+        cases: The cases to predict.
+        out: The folder of the baseline.
+        settings: Weights, slices, device; the defaults if None.
+        examples: Number of examples of each label.
+        on_done: Called with each case and its seconds.
 
     Returns:
         What `baseline.json` holds.
 
     Raises:
-        AutoMedSAMError: if there are no training patients in `data`, or as `slice_baseline.predict` raises.
+        AutoMedSAMError: There are no training patients, or as `slice_baseline.predict`.
     """
-    training = builtin_tasks.cases_of(task, data, "train")
-    if not training:
-        message = f"No training patient of the {task} split is in {data}, to take examples from."
-        raise AutoMedSAMError(message)
+    training = training_cases(dataset, experts_only=True)
     with TemporaryDirectory(prefix="automedsam-support-") as folder:
         path = Path(folder) / "support.npz"
-        np.savez(path, **support_set(task, training, examples))
-        return slice_baseline.predict(universeg(examples), task, cases, out, files={"support": str(path)}, **options)
+        arrays: dict[str, Any] = {**support_set(training, examples)}
+        np.savez(path, **arrays)
+        baseline, files = universeg(examples), {"support": str(path)}
+        return slice_baseline.predict(baseline, cases, out, settings, files=files, on_done=on_done)
 
 
-def support_set(
-    task: str,
-    training: Sequence[builtin_tasks.Case],
-    examples: int,
-    read: Callable[[builtin_tasks.Case, str], Any] = slice_baseline.task_frames,
-) -> dict[str, NDArray[np.float32]]:
+def support_set(training: Sequence[DatasetCase], examples: int) -> dict[str, NDArray[np.float32]]:
     """Examples of each label.
 
     Args:
-        task: whose labels.
-        training: the patients to draw from; slices are drawn evenly over them.
-        examples: of each label; fewer if there are not so many slices.
-        read: gives a case's volume, plane, slices and labels.
+        training: The training cases; slices are drawn evenly over them.
+        examples: Number of examples of each label; fewer if there are not so many slices.
 
     Returns:
         `images_<label>` and `labels_<label>`, each `(S, 128, 128)` float32 from 0 to 1.
     """
-    random = np.random.default_rng(builtin_tasks.SPLIT_SEED)
+    random = np.random.default_rng(SPLIT_SEED)
     drawn: dict[int, list[tuple[NDArray[np.float32], NDArray[np.float32]]]] = {}
-    # A few of each patient, not the first patients whole.
+    # A few of each case, instead of all of the first ones.
     for case in training:
-        _, _, slices, labels = read(case, task)
+        read = case.load_frames()
+        slices, labels = read.frames, read.labels
         for label in (int(value) for value in np.unique(labels) if value):
             shown = np.flatnonzero((labels == label).any(axis=(1, 2)))
             share = max(1, -(-examples // len(training)))

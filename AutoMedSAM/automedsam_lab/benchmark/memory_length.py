@@ -18,7 +18,7 @@ from automedsam.core.events import Finished
 from automedsam.io.atomic import atomic_write
 from automedsam.pipeline.backends import load_model
 from automedsam.pipeline.run import SegmentationRun
-from automedsam_lab.data import builtin_tasks
+from automedsam_lab.data.dataset import DatasetCase
 from automedsam_lab.metrics.masks import dice
 
 
@@ -27,7 +27,7 @@ class Point:
     """One case with one setting.
 
     Attributes:
-        case: the patient.
+        case: Name of the case.
         memories: how many a slice attends to.
         stride: slices from one to the next.
         dice: mean of the labels, without a prompt, 0 to 1.
@@ -43,7 +43,7 @@ class Point:
 
 def measure_memories(
     bundle: Bundle,
-    cases: Sequence[builtin_tasks.Case],
+    cases: Sequence[DatasetCase],
     backend: Backend = Backend.INT8,
     strides: Sequence[int] = (1,),
 ) -> Iterator[list[Point]]:
@@ -56,8 +56,7 @@ def measure_memories(
     settings = [(count, stride) for count in range(most, 0, -1) for stride in strides if count > 2 or stride == 1]
     for case in cases:
         points = []
-        volume, stored = builtin_tasks.load(case)
-        truth = builtin_tasks.task_labels(case, stored)
+        volume, truth = case.load_with_masks()
         run = SegmentationRun(volume, bundle, backend=backend, engine=engine)
         for _ in run.detect():
             pass
@@ -68,7 +67,7 @@ def measure_memories(
             seconds = time.process_time() - began
             labels = again.result().labels
             score = fmean(dice(truth == s.value, labels == s.value) for s in bundle.segments)
-            points.append(Point(case.patient, memories, stride, score, 1000 * seconds / max(1, followed)))
+            points.append(Point(case.name, memories, stride, score, 1000 * seconds / max(1, followed)))
         yield points
 
 

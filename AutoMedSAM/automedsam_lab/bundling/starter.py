@@ -6,7 +6,7 @@ import logging
 import shutil
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +76,7 @@ def best_threshold(task: str, detector: Path, data: Path) -> float:
     from automedsam_lab.training.detector.validation import measure_detector
 
     settings = DETECTOR_TASKS[task]
-    part = "validation" if builtin_tasks.split(task)["validation"] else "train"
+    part = "val" if builtin_tasks.split(task)["val"] else "train"
     stacks = [read_stack(settings, case) for case in builtin_tasks.cases_of(task, data, part)]
     scores = measure_detector(settings, onnx_predictor(detector), stacks, STARTER_TASKS[task].mirror)
     return round(scores.threshold, 3)
@@ -95,8 +95,10 @@ def build_starter(data: Path, runs: Path, bundles: Path, out: Path, *, minutes: 
     Returns:
         The bundles, with their held-out figures.
     """
+    from automedsam_lab.data.builtin_dataset import BuiltinDataset
     from automedsam_lab.data.segmenter_clips import training_clips, validation_clips
-    from automedsam_lab.evaluation.run import available_backends, choose_cases, evaluate
+    from automedsam_lab.evaluation.cases import held_out_cases
+    from automedsam_lab.evaluation.run import evaluate
     from automedsam_lab.evaluation.summary import manifest_figures, summarize
     from automedsam_lab.export.detector import export_detector
     from automedsam_lab.models.starter_segmenter import STARTER
@@ -124,10 +126,11 @@ def build_starter(data: Path, runs: Path, bundles: Path, out: Path, *, minutes: 
         threshold = best_threshold(task.name, folder / "detector.int8.onnx", data)
         bundle = write_manifest(task, bundles, weights, threshold)
         logger.info("Measuring %s on its held-out patients", task.name)
-        cases = choose_cases(task.name, data, "test")
-        about = f"test part of the {task.name} split, {len(cases)} cases"
-        rows = evaluate(bundle, cases, out / f"evaluation-{task.name}", available_backends(bundle), data=about)
-        record_measured(folder, manifest_figures(summarize(rows, bundle, about)))
+        selection = held_out_cases(bundle, BuiltinDataset(task.name, data))
+        # Without the folder of the data: the description becomes a part of the bundle.
+        selection = replace(selection, description=f"test split of {task.name}, {len(selection.cases)} cases")
+        rows = evaluate(bundle, selection, out / f"evaluation-{task.name}")
+        record_measured(folder, manifest_figures(summarize(rows, bundle, selection.description)))
         finished.append(load_bundle(folder))
     return finished
 
@@ -164,7 +167,7 @@ def write_manifest(task: StarterTask, bundles: Path, weights: Path, threshold: f
         "license": task.licence,
         "modalities": list(task.modalities),
         "window": None,
-        "plane": detector.plane,
+        "plane": detector.spec.plane.value,
         "segments": [asdict(segment) for segment in task.segments],
         "detector": {
             "input_size": list(detector.input_size),

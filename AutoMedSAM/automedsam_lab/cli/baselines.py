@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.cli.datasets import DataFolder, PreparedFolder, Split, open_dataset
 from automedsam_lab.cli.options import progress
+from automedsam_lab.common.optional_dependencies import require
 from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS
+from automedsam_lab.data.dataset import select_cases
 
 if TYPE_CHECKING:
-    from automedsam_lab.baselines.slice_baseline import SliceBaseline
-    from automedsam_lab.data import builtin_tasks
+    from automedsam_lab.baselines.slice_baseline import SliceBaseline, SliceSettings
+    from automedsam_lab.data.dataset import Dataset
     from automedsam_lab.data.prediction_folder import Baseline
 
 app = typer.Typer(no_args_is_help=True, help="Run other methods for comparison, each in its own process.")
@@ -25,9 +28,7 @@ app.add_typer(nnunet_app, name="nnunet")
 _DEVICES = ("cpu", "cuda")
 _SAMPLED = 100
 
-Cases = Annotated[Path, typer.Option("--cases", help="Folder that contains the datasets.")]
-TaskName = Annotated[str, typer.Option("--task", help=f"Built-in task: {HIPPOCAMPUS} or {GLIOMA}.")]
-Part = Annotated[str, typer.Option(help="Split to use: test, validation, train or unseen, as for evaluate.")]
+TaskName = Annotated[str, typer.Option("--task", help=f"Built-in task, for --data: {HIPPOCAMPUS} or {GLIOMA}.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Maximum number of cases.", show_default="all")]
 Output = Annotated[
     Path | None,
@@ -60,9 +61,10 @@ Python = Annotated[
 
 @app.command()
 def fastsam(
-    cases: Cases,
+    data: DataFolder = None,
     task: TaskName = HIPPOCAMPUS,
-    part: Part = "test",
+    prepared: PreparedFolder = None,
+    split: Split = "test",
     weights: Weights = None,
     size: Annotated[str, typer.Option(help="Network, s or x, for random weights.")] = "x",
     slices: Slices = None,
@@ -73,16 +75,21 @@ def fastsam(
     python: Python = None,
 ) -> None:
     """FastSAM: segments everything; the ground-truth box selects the mask (ultralytics, license AGPL-3.0)."""
-    from automedsam_lab.baselines.ultralytics import fastsam as fastsam_of
+    with require("lab", "A baseline"):
+        from automedsam_lab.baselines.slice_baseline import SliceSettings
+        from automedsam_lab.baselines.ultralytics import fastsam as fastsam_of
 
-    _run(fastsam_of(size), task, cases, part, limit, output, weights, slices, device, threads, python)
+    _check_device(device)
+    settings = SliceSettings(device, threads, python, weights, _sampled(weights, slices))
+    _run(fastsam_of(size), open_dataset(task, data, prepared), split, limit, output, settings)
 
 
 @app.command()
 def mobilesam(
-    cases: Cases,
+    data: DataFolder = None,
     task: TaskName = HIPPOCAMPUS,
-    part: Part = "test",
+    prepared: PreparedFolder = None,
+    split: Split = "test",
     weights: Weights = None,
     slices: Slices = None,
     output: Output = None,
@@ -92,16 +99,21 @@ def mobilesam(
     python: Python = None,
 ) -> None:
     """MobileSAM with the ground-truth box on each slice (ultralytics, license AGPL-3.0)."""
-    from automedsam_lab.baselines.ultralytics import mobilesam as the_mobilesam
+    with require("lab", "A baseline"):
+        from automedsam_lab.baselines.slice_baseline import SliceSettings
+        from automedsam_lab.baselines.ultralytics import mobilesam as the_mobilesam
 
-    _run(the_mobilesam(), task, cases, part, limit, output, weights, slices, device, threads, python)
+    _check_device(device)
+    settings = SliceSettings(device, threads, python, weights, _sampled(weights, slices))
+    _run(the_mobilesam(), open_dataset(task, data, prepared), split, limit, output, settings)
 
 
 @app.command()
 def sam2(
-    cases: Cases,
+    data: DataFolder = None,
     task: TaskName = HIPPOCAMPUS,
-    part: Part = "test",
+    prepared: PreparedFolder = None,
+    split: Split = "test",
     weights: Weights = None,
     config: Annotated[str, typer.Option(help="Network, named as for 'automedsam-lab convert'.")] = (
         "sam2.1_hiera_t512"
@@ -114,16 +126,21 @@ def sam2(
     python: Python = None,
 ) -> None:
     """SAM 2 or MedSAM2 with the ground-truth box on one slice, tracked by the reference package sam2."""
-    from automedsam_lab.baselines.sam2 import sam2 as sam2_of
+    with require("lab", "A baseline"):
+        from automedsam_lab.baselines.sam2 import sam2 as sam2_of
+        from automedsam_lab.baselines.slice_baseline import SliceSettings
 
-    _run(sam2_of(config), task, cases, part, limit, output, weights, slices, device, threads, python)
+    _check_device(device)
+    settings = SliceSettings(device, threads, python, weights, _sampled(weights, slices))
+    _run(sam2_of(config), open_dataset(task, data, prepared), split, limit, output, settings)
 
 
 @app.command()
 def universeg(
-    cases: Cases,
+    data: DataFolder = None,
     task: TaskName = HIPPOCAMPUS,
-    part: Part = "test",
+    prepared: PreparedFolder = None,
+    split: Split = "test",
     weights: Weights = None,
     examples: Annotated[int, typer.Option(min=1, help="Number of labeled training slices for each label.")] = 64,
     slices: Slices = None,
@@ -134,36 +151,33 @@ def universeg(
     python: Python = None,
 ) -> None:
     """UniverSeg: segments each slice from labeled examples (install it from its repository)."""
-    from automedsam_lab.baselines import universeg as adapter
+    with require("lab", "A baseline"):
+        from automedsam_lab.baselines import universeg as adapter
+        from automedsam_lab.baselines.slice_baseline import SliceSettings
 
     _check_device(device)
-    chosen = _choose(task, cases, part, limit)
+    dataset = open_dataset(task, data, prepared)
+    chosen = select_cases(dataset, split, limit)
+    out = output or Path(f"baseline-universeg-{dataset.name}")
+    settings = SliceSettings(device, threads, python, weights, _sampled(weights, slices))
     with _progress("UniverSeg", len(chosen)) as on_done:
-        baseline = adapter.predict(
-            task,
-            cases,
-            chosen,
-            output or Path(f"baseline-universeg-{task}"),
-            examples=examples,
-            weights=weights,
-            slices=_sampled(weights, slices),
-            device=device,
-            threads=threads,
-            python=python,
-            on_done=on_done,
-        )
-    _tell(baseline, output or Path(f"baseline-universeg-{task}"))
+        baseline = adapter.predict(dataset, chosen, out, settings, examples=examples, on_done=on_done)
+    _report(baseline, out)
 
 
 @nnunet_app.command("train")
 def nnunet_train(
-    data: Annotated[Path, typer.Option("--data", help="Folder that contains the datasets.")],
-    work: Annotated[Path, typer.Option(help="Working folder of nnU-Net, one for each task.")],
+    work: Annotated[Path, typer.Option(help="Working folder of nnU-Net, one for each dataset.")],
+    data: DataFolder = None,
     task: TaskName = HIPPOCAMPUS,
+    prepared: PreparedFolder = None,
     minutes: Annotated[
         float, typer.Option(min=0.1, help="Training budget: CPU time of all threads, or wall time on a GPU.")
     ] = 100.0,
-    configuration: Annotated[str, typer.Option(help="Configuration of nnU-Net's plans.")] = "3d_fullres",
+    configuration: Annotated[
+        str | None,
+        typer.Option(help="Configuration of nnU-Net's plans.", show_default="3d_fullres, or 2d for single slices"),
+    ] = None,
     memory: Annotated[
         float | None,
         typer.Option(
@@ -178,31 +192,23 @@ def nnunet_train(
     python: Python = None,
 ) -> None:
     """Convert the split, plan, preprocess and train for a fixed budget. Re-running resumes the training."""
-    from automedsam_lab.baselines import nnunet
+    with require("lab", "A baseline"):
+        from automedsam_lab.baselines import nnunet
 
     _check_device(device)
-    trained = nnunet.train(
-        task,
-        data,
-        work,
-        minutes=minutes,
-        configuration=configuration,
-        device=device,
-        threads=threads,
-        bfloat16=bfloat16,
-        memory_gb=memory,
-        python=python,
-    )
+    settings = nnunet.TrainingSettings(device, threads, python, minutes, configuration, bfloat16, memory)
+    trained = nnunet.train(open_dataset(task, data, prepared), work, settings)
     kind = "CPU" if device == "cpu" else "GPU"
     typer.echo(f"Trained {trained['iterations']} iterations in {trained['used_minutes']:g} {kind} minutes: {work}")
 
 
 @nnunet_app.command("predict")
 def nnunet_predict(
-    cases: Cases,
     work: Annotated[Path, typer.Option(help="Working folder of 'baseline nnunet train'.")],
+    data: DataFolder = None,
     task: TaskName = HIPPOCAMPUS,
-    part: Part = "test",
+    prepared: PreparedFolder = None,
+    split: Split = "test",
     output: Output = None,
     limit: Limit = None,
     mirror: Annotated[
@@ -213,66 +219,36 @@ def nnunet_predict(
     python: Python = None,
 ) -> None:
     """Predict cases with the trained network."""
-    from automedsam_lab.baselines import nnunet
+    with require("lab", "A baseline"):
+        from automedsam_lab.baselines import nnunet
 
     _check_device(device)
-    chosen = _choose(task, cases, part, limit)
-    out = output or Path(f"baseline-nnunet-{task}")
+    dataset = open_dataset(task, data, prepared)
+    chosen = select_cases(dataset, split, limit)
+    out = output or Path(f"baseline-nnunet-{dataset.name}")
+    settings = nnunet.PredictionSettings(device, threads, python, mirror)
     with _progress("nnU-Net", len(chosen)) as on_done:
-        baseline = nnunet.predict(
-            task,
-            chosen,
-            work,
-            out,
-            mirror=mirror,
-            device=device,
-            threads=threads,
-            python=python,
-            on_done=on_done,
-        )
-    _tell(baseline, out)
+        baseline = nnunet.predict(dataset, chosen, work, out, settings, on_done)
+    _report(baseline, out)
 
 
 def _run(
     baseline: SliceBaseline,
-    task: str,
-    cases: Path,
-    part: str,
+    dataset: Dataset,
+    split: str,
     limit: int | None,
     output: Path | None,
-    weights: Path | None,
-    slices: int | None,
-    device: str,
-    threads: int,
-    python: Path | None,
+    settings: SliceSettings,
 ) -> None:
     from automedsam_lab.baselines.slice_baseline import predict
 
-    _check_device(device)
-    chosen = _choose(task, cases, part, limit)
+    chosen = select_cases(dataset, split, limit)
     if baseline.worker.notice:
         typer.echo(f"{baseline.worker.baseline}: {baseline.worker.notice}", err=True)
-    out = output or Path(f"baseline-{baseline.worker.baseline.lower().replace(' ', '')}-{task}")
+    out = output or Path(f"baseline-{baseline.worker.baseline.lower().replace(' ', '')}-{dataset.name}")
     with _progress(baseline.worker.baseline, len(chosen)) as on_done:
-        written = predict(
-            baseline,
-            task,
-            chosen,
-            out,
-            weights=weights,
-            slices=_sampled(weights, slices),
-            device=device,
-            threads=threads,
-            python=python,
-            on_done=on_done,
-        )
-    _tell(written, out)
-
-
-def _choose(task: str, cases: Path, part: str, limit: int | None) -> list[builtin_tasks.Case]:
-    from automedsam_lab.evaluation.run import choose_cases
-
-    return choose_cases(task, cases, part, limit)
+        written = predict(baseline, chosen, out, settings, on_done=on_done)
+    _report(written, out)
 
 
 def _sampled(weights: Path | None, slices: int | None) -> int | None:
@@ -293,9 +269,10 @@ def _progress(title: str, total: int) -> Iterator[Callable[[str, float], None]]:
         yield lambda _case, _seconds: bar.advance(task)
 
 
-def _tell(baseline: Baseline, out: Path) -> None:
-    seconds, images = (sum(case[key] for case in baseline.cases.values()) for key in ("seconds", "images"))
+def _report(baseline: Baseline, out: Path) -> None:
+    seconds = sum(cost["seconds"] for cost in baseline.cases.values())
+    images = sum(cost["images"] for cost in baseline.cases.values())
     typer.echo(
-        f"{baseline.name}, {baseline.weights} weights, {baseline.size_mb:.1f} MB: "
-        f"{1000 * seconds / images:.0f} ms per slice over {images:g} slices. Written: {out}"
+        f"{baseline.name}, {baseline.weights} weights, {baseline.size_mb or 0:.1f} MB: "
+        f"{1000 * seconds / images if images else 0:.0f} ms per slice over {images:g} slices. Written: {out}"
     )

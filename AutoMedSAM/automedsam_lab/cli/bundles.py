@@ -10,6 +10,8 @@ import typer
 
 from automedsam.core.volume import Plane
 from automedsam.detection.detector import ResizeMode
+from automedsam.errors import AutoMedSAMError
+from automedsam_lab.cli.datasets import DataFolder, PreparedFolder, check_one_dataset, open_dataset
 from automedsam_lab.cli.train import Data, Task
 from automedsam_lab.common.optional_dependencies import require
 
@@ -20,8 +22,6 @@ app.add_typer(export_app, name="export")
 app.add_typer(quantize_app, name="quantize")
 
 Checkpoint = Annotated[Path, typer.Argument(help="Checkpoint written by a training.", exists=True, dir_okay=False)]
-TaskArgument = Annotated[Task, typer.Argument(help="Built-in task of the detector.")]
-Exported = Annotated[Path, typer.Argument(help="File written by `export detector`.", exists=True, dir_okay=False)]
 Folder = Annotated[Path, typer.Option("--out", "-o", help="Output folder.")]
 
 
@@ -50,30 +50,73 @@ def export_detector_command(checkpoint: Checkpoint, out: Folder) -> None:
 @quantize_app.command("segmenter")
 def quantize_segmenter_command(
     exported: Annotated[Path, typer.Argument(help="Folder written by `export segmenter`.", exists=True)],
-    data: Data,
     out: Folder,
+    data: DataFolder = None,
+    prepared: PreparedFolder = None,
 ) -> None:
-    """Quantize each network: dynamic matrix products, static convolutions in the image encoder."""
+    """Quantize each network: dynamic matrix products, static convolutions in the image encoder.
+
+    The convolutions are calibrated on slices of training patients: of both built-in tasks, or of a prepared dataset.
+    """
     with require("train", "Quantizing the segmenter"):
         from automedsam.runtime.session import open_session
         from automedsam.sam2.onnx_networks import NETWORK_NAMES
         from automedsam_lab.data.segmenter_clips import calibration_slices
+        from automedsam_lab.quantization.calibration import PreprocessingSpec, calibration_of_dataset
         from automedsam_lab.quantization.segmenter import quantize_segmenter
 
+    check_one_dataset(data, prepared)
     fp32 = {part: exported / f"{part}.onnx" for part in NETWORK_NAMES}
     size = open_session(fp32["image_encoder"]).get_inputs()[0].shape[-1]
-    for part, path in quantize_segmenter(fp32, out, calibration_slices(data, size)).items():
+    if data is not None:
+        slices = calibration_slices(data, size)
+    else:
+        calibration = calibration_of_dataset(open_dataset("", None, prepared), PreprocessingSpec(size))
+        for warning in calibration.warnings:
+            typer.echo(warning, err=True)
+        slices = calibration.slices
+    for part, path in quantize_segmenter(fp32, out, slices).items():
         typer.echo(f"{part}: {path.stat().st_size / 1e6:.1f} MB")
 
 
 @quantize_app.command("detector")
-def quantize_detector_command(task: TaskArgument, exported: Exported, data: Data, out: Folder) -> None:
+def quantize_detector_command(
+    exported: Annotated[list[Path], typer.Argument(metavar="EXPORTED", help="File written by `export detector`.")],
+    out: Folder,
+    data: DataFolder = None,
+    task: Annotated[Task | None, typer.Option(help="Built-in task of the detector, for --data.")] = None,
+    prepared: PreparedFolder = None,
+) -> None:
     """Write `detector.int8.onnx`, statically quantized and calibrated on slices of the training patients."""
     with require("train", "Quantizing a detector"):
         from automedsam_lab.bundling.starter import quantize_with_training_slices
+        from automedsam_lab.data.prepared.dataset import PreparedDataset
+        from automedsam_lab.quantization.detector import prepared_calibration, quantize_detector
 
-    check = quantize_with_training_slices(task.value, exported, data, out / "detector.int8.onnx")
+    check_one_dataset(data, prepared)
+    file, task = _exported_detector(exported, task)
+    if prepared is not None:
+        frames = prepared_calibration(PreparedDataset.open(prepared), file)
+        check = quantize_detector(file, frames, out / "detector.int8.onnx")
+    else:
+        assert data is not None
+        if task is None:
+            message = f"Name the built-in task of the detector: --task {' or --task '.join(t.value for t in Task)}."
+            raise AutoMedSAMError(message)
+        check = quantize_with_training_slices(task.value, file, data, out / "detector.int8.onnx")
     typer.echo(f"detector: {check.megabytes:.1f} MB, box edges differ by {check.boxes:.2f} pixels on average")
+
+
+def _exported_detector(arguments: list[Path], task: Task | None) -> tuple[Path, Task | None]:
+    """The file and the task; until version 0.2 the task was an argument before the file."""
+    if len(arguments) == 2 and str(arguments[0]) in [known.value for known in Task]:
+        typer.echo(f"The task is an option now: --task {arguments[0]}; the argument will be removed.", err=True)
+        task = Task(str(arguments[0]))
+        arguments = arguments[1:]
+    if len(arguments) != 1 or not arguments[0].is_file():
+        message = f"Give one file that 'automedsam-lab export detector' wrote, not {' '.join(map(str, arguments))}."
+        raise AutoMedSAMError(message)
+    return arguments[0], task
 
 
 @app.command()

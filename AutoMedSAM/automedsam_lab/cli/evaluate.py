@@ -9,7 +9,9 @@ import typer
 
 from automedsam.contract.backends import Backend
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.cli.datasets import BundleTask, DataFolder, PreparedFolder, Split, open_dataset
 from automedsam_lab.cli.options import OnError, progress, renamed
+from automedsam_lab.common.optional_dependencies import require
 
 app = typer.Typer()
 
@@ -17,22 +19,10 @@ app = typer.Typer()
 @app.command()
 def evaluate(
     bundle: Annotated[str, typer.Argument(help="A model listed by 'automedsam models', or the folder of a bundle.")],
-    cases: Annotated[
-        Path | None, typer.Option("--cases", help="Folder that contains the datasets; the split of --task is used.")
-    ] = None,
-    prepared: Annotated[
-        Path | None,
-        typer.Option("--prepared", help="A dataset prepared by 'automedsam-lab prepare', instead of --cases."),
-    ] = None,
-    part: Annotated[
-        str,
-        typer.Option(
-            help="Split to evaluate: test, validation or train; unseen: all cases outside train and validation."
-        ),
-    ] = "test",
-    task: Annotated[
-        str | None, typer.Option(help="Built-in task: hippocampus or glioma.", show_default="the bundle's name")
-    ] = None,
+    data: DataFolder = None,
+    prepared: PreparedFolder = None,
+    split: Split = "test",
+    task: BundleTask = None,
     backends: Annotated[
         str | None,
         typer.Option(
@@ -71,15 +61,15 @@ def evaluate(
     from rich.console import Console
 
     from automedsam.bundle import load_bundle
-    from automedsam_lab.evaluation.baseline_scores import PredictionFolder
-    from automedsam_lab.evaluation.run import available_backends, held_out_cases, prepared_cases
-    from automedsam_lab.evaluation.run import evaluate as run_evaluation
-    from automedsam_lab.evaluation.settings import EvaluationSettings
-    from automedsam_lab.evaluation.summary import summary_tables
 
-    if (cases is None) == (prepared is None):
-        message = "Give either --cases with the folder of datasets, or --prepared with a prepared dataset."
-        raise AutoMedSAMError(message)
+    with require("lab", "Evaluation"):
+        from automedsam_lab.evaluation.baseline_scores import PredictionFolder
+        from automedsam_lab.evaluation.cases import held_out_cases
+        from automedsam_lab.evaluation.run import ComparedMethods, available_backends
+        from automedsam_lab.evaluation.run import evaluate as run_evaluation
+        from automedsam_lab.evaluation.settings import EvaluationSettings
+        from automedsam_lab.evaluation.summary import summary_tables
+
     skip_bad = on_error is OnError.SKIP
     settings = EvaluationSettings(
         tolerance_mm=tolerance_mm,
@@ -96,30 +86,18 @@ def evaluate(
         for folder in [*(baselines or ()), *renamed("--rival", "--baseline", old_baselines or ())]
     ]
     chosen = available_backends(model) if backends is None else _backends(backends)
-    if prepared is not None:
-        picked, left_out, data = prepared_cases(model, prepared, part, limit, skip_bad=skip_bad)
-    else:
-        assert cases is not None
-        picked, left_out, data = held_out_cases(model, task or model.name, cases, part, limit, skip_bad=skip_bad)
+    dataset = open_dataset(task or model.name, data, prepared)
+    selection = held_out_cases(model, dataset, split, limit, skip_bad=skip_bad)
     folder = output or Path(f"evaluation-{model.name}")
     with progress() as bar:
-        task_bar = bar.add_task("Evaluating", total=len(picked) * len(chosen))
-        rows = run_evaluation(
-            model,
-            picked,
-            folder,
-            chosen,
-            data=data,
-            baselines=opened,
-            settings=settings,
-            left_out=left_out,
-            on_done=lambda done: bar.advance(task_bar),
-        )
+        task_bar = bar.add_task("Evaluating", total=len(selection.cases) * len(chosen))
+        methods = ComparedMethods(chosen, opened)
+        rows = run_evaluation(model, selection, folder, methods, settings, lambda done: bar.advance(task_bar))
     Console().print(*summary_tables(rows))
     kept = len({row.case for row in rows})
-    if missing := len(left_out) + len(picked) - kept:
+    if missing := len(selection.excluded) + len(selection.cases) - kept:
         typer.echo(f"Left out: {missing} of {missing + kept} cases; the report lists the reasons.")
-    typer.echo(f"Means over {data}. Report: {folder / 'report.html'}")
+    typer.echo(f"Means over {selection.description}. Report: {folder / 'report.html'}")
 
 
 def _backends(names: str) -> list[Backend]:

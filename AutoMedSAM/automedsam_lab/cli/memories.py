@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from automedsam.contract.backends import Backend
+from automedsam_lab.cli.datasets import BundleTask, DataFolder, PreparedFolder, Split, open_dataset
 from automedsam_lab.common.optional_dependencies import require
 
 app = typer.Typer()
@@ -17,12 +18,11 @@ app = typer.Typer()
 @app.command("memory-length")
 def memory_length(
     bundle: Annotated[str, typer.Argument(help="A model listed by 'automedsam models', or the folder of a bundle.")],
-    cases: Annotated[Path, typer.Option("--cases", help="Folder that contains the datasets.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the table and the plot.")],
-    part: Annotated[str, typer.Option(help="Split to use: validation for selection, test for reporting.")] = "test",
-    task: Annotated[
-        str | None, typer.Option(help="Built-in task: hippocampus or glioma.", show_default="the bundle's name")
-    ] = None,
+    data: DataFolder = None,
+    task: BundleTask = None,
+    prepared: PreparedFolder = None,
+    split: Split = "test",
     backend: Annotated[Backend, typer.Option(help="Backend: int8, fp32-onnx or fp32.")] = Backend.INT8,
     stride: Annotated[
         list[int] | None,
@@ -30,7 +30,10 @@ def memory_length(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of cases.", show_default="all")] = None,
 ) -> None:
-    """Measure Dice and time by the number of memories, with the detector's boxes."""
+    """Measure Dice and time by the number of memories, with the detector's boxes.
+
+    Use the split val to select the number, and test to report it.
+    """
     from rich.console import Console
     from rich.progress import track
 
@@ -41,18 +44,18 @@ def memory_length(
         import matplotlib as _matplotlib  # noqa: F401  before anything is measured in vain
     from automedsam_lab.benchmark.memory_length import averages, measure_memories, plot_points, write_points
     from automedsam_lab.common.table import Table
-    from automedsam_lab.evaluation.run import choose_cases
+    from automedsam_lab.data.dataset import select_cases
 
     model = load_bundle(bundle)
-    task = task or model.name
+    dataset = open_dataset(task or model.name, data, prepared)
     console = Console(stderr=True)
-    chosen = choose_cases(task, cases, part, limit)
+    chosen = select_cases(dataset, split, limit)
     measured = measure_memories(model, chosen, backend, stride or (1, 2))
     shown = track(measured, "Measuring", len(chosen), console=console, transient=True, disable=not console.is_terminal)
     points = [point for of_case in shown for point in of_case]
     out.mkdir(parents=True, exist_ok=True)
     write_points(points, out / "memories.csv")
-    about = f"{model.name} {model.version}, {backend.value}: {len(chosen)} cases, {part} split of {task}"
+    about = f"{model.name} {model.version}, {backend.value}: {dataset.describe(split, len(chosen))}"
     plot_points(points, about, out / "memories.png")
     table = Table(["memories", "stride", "Dice", "CPU ms per slice"])
     for mean in averages(points):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from automedsam_lab.cli.datasets import PreparedFolder, open_dataset
 from automedsam_lab.common.optional_dependencies import require
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ Slices = Annotated[
 ]
 Patients = Annotated[
     Path | None,
-    typer.Option("--data", help="Folder that contains the datasets: clips of patients that are not used for training."),
+    typer.Option("--data", help="Folder that contains the datasets: clips of hippocampus patients of the split val."),
 ]
 Clips = Annotated[int, typer.Option(min=2, help="Number of short clips: half for selection, half for evaluation.")]
 BoxAsMask = Annotated[
@@ -41,6 +42,7 @@ def sensitivity(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for plan.json and the INT8 files.")],
     calibration: Slices = None,
     data: Patients = None,
+    prepared: PreparedFolder = None,
     clips: Clips = 12,
     box_as_mask: BoxAsMask = False,
     most: Annotated[int, typer.Option(min=0, help="Maximum number of layer groups to keep in FP32.")] = 3,
@@ -56,7 +58,7 @@ def sensitivity(
 
     model, architecture = load_model(checkpoint)
     settings = SegmenterSettings.of(architecture, box_as_mask=box_as_mask)
-    chosen, judged = _clips(calibration, data, architecture, clips)
+    chosen, judged = _clips(calibration, _Patients(data, prepared), architecture, clips)
     export_segmenter(model, out)
     fp32 = {part: out / f"{part}.onnx" for part in NETWORK_NAMES}
     files, plan = choose_and_quantize(fp32, out, chosen, settings, most=most)
@@ -72,6 +74,7 @@ def ablation(
     out: Annotated[Path, typer.Option("--out", "-o", help="Markdown file to write.")],
     calibration: Slices = None,
     data: Patients = None,
+    prepared: PreparedFolder = None,
     clips: Clips = 12,
     box_as_mask: BoxAsMask = False,
 ) -> None:
@@ -82,30 +85,42 @@ def ablation(
         from automedsam_lab.quantization.ptq4sam.ablation import ablate, markdown
 
     model, architecture = load_model(checkpoint)
-    chosen, judged = _clips(calibration, data, architecture, clips)
+    chosen, judged = _clips(calibration, _Patients(data, prepared), architecture, clips)
     result = ablate(
         model,
         SegmenterSettings.of(architecture, box_as_mask=box_as_mask),
         chosen,
         judged,
     )
-    own = "synthetic head phantoms" if calibration is None else "the user's own volumes"
-    where = own if data is None else "hippocampus patients of the validation split"
+    where = "synthetic head phantoms" if calibration is None else "the user's own volumes"
+    if data is not None:
+        where = "hippocampus patients of the split val"
+    elif prepared is not None:
+        where = f"patients of the prepared dataset {prepared.name}"
     about = f"{checkpoint.name} at {architecture.image_size} px, {len(judged)} clips of {where}."
     out.write_text(markdown(result, about), encoding="utf-8")
     typer.echo(f"Written: {out}")
 
 
+class _Patients(NamedTuple):
+    """Where clips of patients come from: `--data` or `--prepared`, or neither."""
+
+    data: Path | None
+    prepared: Path | None
+
+
 def _clips(
-    folder: Path | None, data: Path | None, architecture: Sam2Architecture, count: int
+    folder: Path | None, patients: _Patients, architecture: Sam2Architecture, count: int
 ) -> tuple[list[PromptedClip], list[PromptedClip]]:
     """Clips to choose on, and others to judge on."""
     from automedsam.errors import AutoMedSAMError
     from automedsam_lab.quantization.calibration import CLIP_SLICES, PreprocessingSpec, read_calibration
-    from automedsam_lab.quantization.fidelity import clips_of_calibration, patient_clips, phantom_clips
+    from automedsam_lab.quantization.fidelity import clips_of_calibration, dataset_clips, patient_clips, phantom_clips
 
-    if data is not None:
-        clips = patient_clips(data, architecture.image_size, count)
+    if patients.prepared is not None:
+        clips = dataset_clips(open_dataset("", patients.data, patients.prepared), count)
+    elif patients.data is not None:
+        clips = patient_clips(patients.data, architecture.image_size, count)
     elif folder is None:
         clips = phantom_clips(count)
     else:
@@ -114,6 +129,7 @@ def _clips(
             typer.echo(doubt)
         clips = clips_of_calibration(calibration)
     if len(clips) < 2:
-        message = f"{folder} gives {len(clips)} clip of neighbouring slices, but two are needed: add volumes."
+        source = folder or patients.prepared
+        message = f"{source} gives {len(clips)} clip of neighbouring slices, but two are needed: add volumes."
         raise AutoMedSAMError(message)
     return clips[::2], clips[1::2]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from automedsam_lab.cli.datasets import BundleTask, DataFolder, PreparedFolder, open_dataset
 from automedsam_lab.common.optional_dependencies import require
 
 app = typer.Typer()
@@ -15,14 +15,13 @@ app = typer.Typer()
 @app.command()
 def threshold(
     bundle: Annotated[str, typer.Argument(help="A model listed by 'automedsam models', or the folder of a bundle.")],
-    data: Annotated[Path, typer.Option("--data", help="Folder that contains the datasets.")],
-    task: Annotated[
-        str | None, typer.Option(help="Built-in task: hippocampus or glioma.", show_default="the bundle's name")
-    ] = None,
+    data: DataFolder = None,
+    task: BundleTask = None,
+    prepared: PreparedFolder = None,
 ) -> None:
     """Compare a bundle's score threshold with the one of the best F1 on validation patients; nothing is changed.
 
-    If a split has no validation patients, training patients are used; do not select a threshold from them.
+    Without validation patients, training patients are used; do not select a threshold from them.
     """
     from rich.console import Console
     from rich.progress import track
@@ -31,14 +30,12 @@ def threshold(
 
     with require("lab", "Comparing thresholds"):
         from automedsam_lab.common.table import Table
-        from automedsam_lab.data.builtin_tasks import split
-        from automedsam_lab.evaluation.run import choose_cases
+        from automedsam_lab.data.dataset import selection_cases
         from automedsam_lab.evaluation.threshold import compare_thresholds
 
     model = load_bundle(bundle)
-    task = task or model.name
-    part = "validation" if split(task)["validation"] else "train"
-    cases = choose_cases(task, data, part)
+    dataset = open_dataset(task or model.name, data, prepared)
+    cases, split = selection_cases(dataset)
     console = Console(stderr=True)
     shown = track(cases, "Detecting", console=console, transient=True, disable=not console.is_terminal)
     found = compare_thresholds(model, shown)
@@ -46,8 +43,8 @@ def threshold(
     for name, scores in (("the bundle's", found.own), ("best F1", found.best)):
         mean = sum(scores.dice) / len(scores.dice)
         table.add(name, f"{scores.threshold:.3f}", f"{scores.f1:.4f}", f"{mean:.4f}")
-    Console().print(table.to_rich(f"{model.name} {model.version}, INT8: {len(cases)} {part} patients of {task}"))
+    Console().print(table.to_rich(f"{model.name} {model.version}, INT8: {dataset.describe(split, len(cases))}"))
     interval = "" if found.interval is None else f" (95 %: {found.interval.low:+.4f} to {found.interval.high:+.4f})"
     typer.echo(f"Gain in Dice with the threshold of the best F1: {found.gain:+.4f}{interval}.")
-    if part == "train":
+    if split == "train":
         typer.echo("The detector was trained on these patients: do not select a threshold from them.")

@@ -1,4 +1,4 @@
-"""Labelled volumes that the lab trains and measures on, and who is in which part of the split.
+"""The built-in tasks: their published volumes, their splits, and which boxes their labels ask for.
 
 A label's meaning depends on the year of the challenge it comes from, so each case declares its scheme:
 BraTS label 3 is non-enhancing tumour until 2016, unused from 2017 to 2021, and enhancing tumour in 2023.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from importlib import resources
@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.data.splits import current_name
+from automedsam_lab.metrics.box_agreement import BOX_PER_PIECE, ONE_BOX, BoxRule
 
 if TYPE_CHECKING:
     from automedsam.core.volume import Volume
@@ -26,6 +29,29 @@ HIPPOCAMPUS = "hippocampus"
 GLIOMA = "glioma"
 TASKS = (HIPPOCAMPUS, GLIOMA)
 SPLIT_SEED = 20261121
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What a built-in task asks of a detector and of a baseline.
+
+    Attributes:
+        name: The task.
+        plane: The plane of the slices.
+        labels: Names by label value, from 1 without gaps, in the order of a detector's classes.
+        boxes: Which boxes a label asks for on a slice.
+    """
+
+    name: str
+    plane: Plane
+    labels: Mapping[int, str]
+    boxes: BoxRule
+
+
+TASK_SPECS = {
+    HIPPOCAMPUS: TaskSpec(HIPPOCAMPUS, Plane.SAGITTAL, {1: "anterior", 2: "posterior"}, ONE_BOX),
+    GLIOMA: TaskSpec(GLIOMA, Plane.AXIAL, {1: "whole tumour"}, BOX_PER_PIECE),
+}
 
 
 class LabelScheme(str, Enum):
@@ -90,6 +116,11 @@ class Case:
     modality: str
     expert: bool = True
 
+    @property
+    def task(self) -> str:
+        """The task that the label belongs to."""
+        return HIPPOCAMPUS if self.scheme is LabelScheme.MSD_HIPPOCAMPUS else GLIOMA
+
 
 def cases(task: str, root: Path) -> list[Case]:
     """Every labelled case of a task.
@@ -144,6 +175,16 @@ def load(case: Case) -> tuple[Volume, np.ndarray]:
     Raises:
         AutoMedSAMError: A file cannot be read, or the label's grid is not the image's.
     """
+    volume, stored = load_stored(case)
+    return volume, np.rint(stored.array).astype(np.uint8)
+
+
+def load_stored(case: Case) -> tuple[Volume, Volume]:
+    """Read a case and its label map as it is stored, of any type.
+
+    Raises:
+        AutoMedSAMError: As `load`.
+    """
     from automedsam.io.volume_reader import read_volume
 
     volume = read_volume(list(case.images))
@@ -151,7 +192,7 @@ def load(case: Case) -> tuple[Volume, np.ndarray]:
     if not volume.same_grid(stored):
         message = f"The label {case.label} does not lie on the grid of {case.images[0]}; use matching files."
         raise AutoMedSAMError(message)
-    return volume, np.rint(stored.array).astype(np.uint8)
+    return volume, stored
 
 
 def region_mask(labels: np.ndarray, scheme: LabelScheme, region: Region = Region.WHOLE_TUMOUR) -> np.ndarray:
@@ -190,21 +231,20 @@ def task_labels(case: Case, labels: np.ndarray) -> np.ndarray:
 
 
 def split(task: str) -> dict[str, list[str]]:
-    """The written-down patient-wise split of a task.
+    """The stored patient-wise split of a task.
 
     Returns:
-        Patients by part: "train", "validation", "test" and, for glioma, "train_silver".
+        Patients by split: "train", "val", "test" and, for glioma, "train_silver".
     """
     check_task(task)
     text = resources.files("automedsam_lab").joinpath("splits", f"{task}.json").read_text("utf-8")
-    parts: dict[str, list[str]] = json.loads(text)["parts"]
-    return parts
+    return {current_name(name): patients for name, patients in json.loads(text)["parts"].items()}
 
 
-def cases_of(task: str, root: Path, *parts: str) -> list[Case]:
-    """The cases of some parts of a task's split that are present in `root`, ordered by patient."""
-    written = split(task)
-    wanted = {patient for part in parts for patient in written.get(part, [])}
+def cases_of(task: str, root: Path, *splits: str) -> list[Case]:
+    """The cases of some splits of a task that are present in `root`, ordered by patient."""
+    stored = split(task)
+    wanted = {patient for name in splits for patient in stored.get(current_name(name), [])}
     return [case for case in cases(task, root) if case.patient in wanted]
 
 
@@ -217,16 +257,16 @@ def draw_split(patients: Sequence[str], fractions: tuple[float, float], seed: in
         seed: The fixed seed.
 
     Returns:
-        Sorted patients by part: "train", "validation", "test".
+        Sorted patients by split: "train", "val", "test".
     """
     shuffled = sorted(patients)
     random.Random(seed).shuffle(shuffled)
-    validation = round(len(shuffled) * fractions[0])
+    val = round(len(shuffled) * fractions[0])
     test = round(len(shuffled) * fractions[1])
     return {
-        "train": sorted(shuffled[validation + test :]),
-        "validation": sorted(shuffled[:validation]),
-        "test": sorted(shuffled[validation : validation + test]),
+        "train": sorted(shuffled[val + test :]),
+        "val": sorted(shuffled[:val]),
+        "test": sorted(shuffled[val : val + test]),
     }
 
 

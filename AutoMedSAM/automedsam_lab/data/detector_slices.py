@@ -23,7 +23,16 @@ from automedsam.detection.detector import (
 )
 from automedsam_lab.data import synthetic_lesions as lesions
 from automedsam_lab.data.augmentation import Geometry, change_intensities, cut_field_of_view, sampling_map, warp
-from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS, Case, check_task, load, task_labels
+from automedsam_lab.data.builtin_tasks import (
+    GLIOMA,
+    HIPPOCAMPUS,
+    TASK_SPECS,
+    Case,
+    TaskSpec,
+    check_task,
+    load,
+    task_labels,
+)
 
 # Two boxes of one class that overlap more than this are one object's.
 NMS_IOU = 0.5
@@ -34,48 +43,42 @@ class DetectorTask:
     """What a task's detector is.
 
     Attributes:
-        name: The task.
-        plane: The plane whose slices are seen.
-        classes: The class names in the order of the scores; class `c` has label value `c + 1`.
+        spec: The task: its plane, its labels and their boxes.
         input_size: Height and width of the input.
         context_mm: Distance to the two context slices.
-        min_pixels: Fewer lesion pixels in a slice are neither taught as a lesion nor as none.
-        merge_pixels: Pieces of one label closer than this share a box; None: one box for the label.
         geometry: The limits of the geometric augmentation.
         contexts: Slice distances that training draws from.
     """
 
-    name: str
-    plane: str
-    classes: tuple[str, ...]
+    spec: TaskSpec
     input_size: tuple[int, int]
     context_mm: float
-    min_pixels: int
-    merge_pixels: int | None
     geometry: Geometry
     contexts: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The task."""
+        return self.spec.name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names in the order of the scores; class `c` has label value `c + 1`."""
+        return tuple(self.spec.labels.values())
 
 
 DETECTOR_TASKS = {
     HIPPOCAMPUS: DetectorTask(
-        HIPPOCAMPUS,
-        "sagittal",
-        ("anterior", "posterior"),
+        TASK_SPECS[HIPPOCAMPUS],
         (128, 160),
         2.0,
-        6,
-        None,
         Geometry(8, 0.1, 0.1, 0.08, 0.06, 0.03, flip=False),
         (1, 2, 2, 2, 3),
     ),
     GLIOMA: DetectorTask(
-        GLIOMA,
-        "axial",
-        ("whole tumour",),
+        TASK_SPECS[GLIOMA],
         (192, 192),
         2.0,
-        20,
-        5,
         Geometry(25, 0.17, 0.08, 0.12, 0.06, 0.06, flip=True),
         (0, 1, 2, 2, 2, 3, 5),
     ),
@@ -112,10 +115,9 @@ def read_stack(task: DetectorTask, case: Case) -> FrameStack:
         AutoMedSAMError: A file of the case cannot be read.
     """
     from automedsam.core.intensity import to_uint8
-    from automedsam.core.volume import Plane
 
     volume, stored = load(case)
-    plane = Plane(task.plane)
+    plane = task.spec.plane
     grid = type(volume)(
         array=np.stack([to_uint8(volume.array), task_labels(case, stored)]),
         spacing=volume.spacing,
@@ -148,8 +150,8 @@ def make_stack(
         The stack.
     """
     counts = np.stack([(labels == c + 1).sum((1, 2)) for c in range(len(task.classes))])
-    doubtful = ((counts > 0) & (counts < task.min_pixels)).any(0)
-    filled = np.flatnonzero((counts >= task.min_pixels).any(0) & ~doubtful)
+    doubtful = ((counts > 0) & (counts < task.spec.boxes.min_pixels)).any(0)
+    filled = np.flatnonzero((counts >= task.spec.boxes.min_pixels).any(0) & ~doubtful)
     # Slices without image teach nothing more after the first few.
     seen = (frames > 0).mean((1, 2)) > 0.01
     empty = np.flatnonzero((counts.sum(0) == 0) & seen)
@@ -175,14 +177,14 @@ def boxes_of(task: DetectorTask, labels: np.ndarray, scale: float = 1.0) -> np.n
         `(n, 5)` float32: class, x0, y0, x1, y1, half-open pixels of `labels`; None when what there is
         is too little to teach.
     """
-    least = task.min_pixels * scale * scale
+    least = task.spec.boxes.min_pixels * scale * scale
     boxes, doubtful = [], False
     for index in range(len(task.classes)):
         mask = (labels == index + 1).astype(np.uint8)
         total = int(mask.sum())
         if total == 0:
             continue
-        pieces = _pieces(mask, task.merge_pixels, scale)
+        pieces = _pieces(mask, task.spec.boxes.merge_pixels, scale)
         kept = [piece for piece in pieces if len(piece[0]) >= least]
         doubtful |= not kept
         boxes += [(index, c.min(), r.min(), c.max() + 1, r.max() + 1) for r, c in kept]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import NonNegativeFloat, NonNegativeInt, ValidationInfo, field_validator
+from typing_extensions import TypedDict
 
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.atomic import atomic_write
 from automedsam_lab.common.json_files import write_json
+from automedsam_lab.common.manifest_files import ManifestModel, read_manifest
 
 if TYPE_CHECKING:
     from automedsam.core.volume import Volume
@@ -20,36 +22,46 @@ BASELINE_FILE = "baseline.json"
 # Its name until version 0.2.
 OLD_BASELINE_FILE = "rival.json"
 SCHEMA = 1
-TRAINED_HERE, GIVEN, RANDOM = "trained here", "given", "random"
 
 
-@dataclass(frozen=True)
-class Baseline:
+class CaseCost(TypedDict):
+    """What one case cost: seconds of computing, and images (slices) that went through the network."""
+
+    seconds: NonNegativeFloat
+    images: NonNegativeInt
+
+
+class Baseline(ManifestModel):
     """What a baseline is, and how long it took.
 
     Attributes:
-        name: as tables have it.
-        version: of the package that ran it.
-        licence: of the package, and of the weights where that is known.
-        prompted: "none", or what the baseline was told of the truth, such as "box".
+        name: Name in tables.
+        version: Version of the package that ran it; "" if unknown.
+        licence: License of the package, and of the weights if known.
+        prompted: What the baseline was given of the reference: "none", "box" ...
         weights: "trained here", "given" or "random"; the masks of random weights mean nothing.
-        size_mb: of the weights, in millions of bytes.
-        machine: see `automedsam_lab.common.system_info.describe_machine`.
+        size_mb: Size of the weights in millions of bytes; None if unknown.
+        machine: See `automedsam_lab.common.system_info.describe_machine`, or words; None if unknown.
         cpu_minutes_training: CPU time of its training here; None if it was not trained here, or on a GPU.
-        cases: by case, `seconds` of computing and `images` (slices) that went through the network.
-        note: what a reader of the table has to know.
+        cases: The cost by case.
+        note: What a reader of the table has to know.
     """
 
     name: str
-    version: str
-    licence: str
-    prompted: str
-    weights: str
-    size_mb: float
-    machine: dict[str, Any]
-    cpu_minutes_training: float | None = None
-    cases: dict[str, dict[str, float]] = field(default_factory=dict)
+    version: str = ""
+    licence: str = "unknown"
+    prompted: str = "none"
+    weights: Literal["trained here", "given", "random"]
+    size_mb: NonNegativeFloat | None = None
+    machine: dict[str, Any] | str | None = None
+    cpu_minutes_training: NonNegativeFloat | None = None
+    cases: dict[str, CaseCost]
     note: str = ""
+
+    @field_validator("version", "licence", "prompted", "note", mode="before")
+    @classmethod
+    def _null_is_default(cls, value: object, info: ValidationInfo) -> object:
+        return cls.model_fields[str(info.field_name)].default if value is None else value
 
 
 def make_folder(out: Path) -> None:
@@ -67,13 +79,31 @@ def make_folder(out: Path) -> None:
         raise AutoMedSAMError(message) from error
 
 
+def read_baseline(folder: Path) -> Baseline:
+    """Reads `baseline.json`, under its old name too.
+
+    Raises:
+        AutoMedSAMError: It is missing or faulty.
+    """
+    path = folder / BASELINE_FILE
+    if not path.exists() and (folder / OLD_BASELINE_FILE).exists():
+        path = folder / OLD_BASELINE_FILE
+    return read_manifest(
+        path,
+        Baseline,
+        schema=SCHEMA,
+        missing="give the folder of a baseline that has finished",
+        repair="run the baseline again",
+    )
+
+
 def write_baseline(baseline: Baseline, out: Path) -> None:
     """Writes `baseline.json`, last of all: a folder without it is not finished.
 
     Raises:
         AutoMedSAMError: if it cannot be written.
     """
-    write_json({"schema": SCHEMA, **asdict(baseline)}, out / BASELINE_FILE)
+    write_json({"schema": SCHEMA, **baseline.model_dump()}, out / BASELINE_FILE)
 
 
 def write_labels(labels: NDArray[np.uint8], volume: Volume, case: str, out: Path) -> None:

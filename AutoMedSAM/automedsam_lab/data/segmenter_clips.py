@@ -62,7 +62,7 @@ def validation_clips(root: Path, size: int, *, frames: int = 6, count: int = 32)
         count: the number of clips.
     """
     rng = np.random.default_rng(5)
-    volumes = hippocampus_volumes(root, "validation")
+    volumes = hippocampus_volumes(root, "val")
     return [sample_clip(volumes[int(rng.integers(len(volumes)))], frames, size, rng) for _ in range(count)]
 
 

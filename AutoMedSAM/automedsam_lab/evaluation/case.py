@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from automedsam.contract.backends import Backend
 from automedsam.core.boxes import Box
 from automedsam.core.events import Finished, RunReport
+from automedsam.errors import AutoMedSAMError
 from automedsam.pipeline.backends import load_model
 from automedsam.pipeline.run import SegmentationRun
 from automedsam_lab.common.system_info import forget_peak_memory
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from automedsam.bundle import Bundle
     from automedsam.core.segmentation import Segment, Segmentation
     from automedsam.core.volume import Volume
+    from automedsam_lab.data.dataset import DatasetCase, LoadedCase
 
 
 @dataclass(frozen=True)
@@ -115,42 +117,41 @@ class CaseResult:
 
 
 def method_name(backend: Backend, prompt: str = NO_PROMPT) -> str:
-    """What tables call our own road by a backend and a kind of prompt."""
+    """The name of our own method in tables, by backend and kind of prompt."""
     called = backend.label
     return f"AutoMedSAM {called}" + ("" if prompt == NO_PROMPT else f", {prompt}")
 
 
 def evaluate_case(
-    name: str,
-    volume: Volume,
-    truth: NDArray[np.uint8],
+    case: DatasetCase,
+    loaded: LoadedCase,
     bundle: Bundle,
     backend: Backend,
     settings: EvaluationSettings | None = None,
-    patient: str | None = None,
 ) -> tuple[CaseResult, Segmentation]:
     """Runs one case and scores it on the frames of the run's plane, where the voxels are those of the volume.
 
     Args:
-        name: the case.
-        volume: what the bundle takes.
-        truth: `(K, J, I)`, the values of the bundle's segments, 0 outside.
-        bundle: the model.
-        backend: what computes.
-        settings: tolerance, jitter and seed; the defaults if None.
-        patient: whose case it is; the case's name if None.
+        case: The case.
+        loaded: Its volume, and its reference with the values of the bundle's segments, 0 outside.
+        bundle: The model.
+        backend: The backend.
+        settings: Tolerance, jitter and seed; the defaults if None.
 
     Returns:
-        What is reported, and the automatic result.
+        The scores, and the automatic result.
 
     Raises:
-        AutoMedSAMError: if the bundle and the volume do not go together, or the backend cannot run.
+        AutoMedSAMError: The case has no masks, the bundle and the volume do not fit, or the backend cannot run.
     """
-    settings, patient = settings or EvaluationSettings(), patient or name
+    if loaded.reference is None:
+        message = f"The case {case.name} has boxes but no masks, so its segmentation cannot be scored."
+        raise AutoMedSAMError(message)
+    settings, name, patient, volume = settings or EvaluationSettings(), case.name, case.patient, loaded.volume
     run, report = _run(volume, bundle, backend)
     segmentation = run.result()
     parts = load_model(bundle, backend).networks
-    true_frames = replace(volume, array=truth).to_frames(run.plane)[0]
+    true_frames = replace(volume, array=loaded.reference).to_frames(run.plane)[0]
     found_frames = replace(volume, array=segmentation.labels).to_frames(run.plane)[0]
     spacing, voxel_ml = volume.frame_spacing(run.plane), volume.voxel_volume_ml
     asked = true_boxes(true_frames, [segment.value for segment in bundle.segments], BoxRule.of(bundle))
@@ -196,26 +197,27 @@ def evaluate_case(
 
 
 def evaluate_boxes_alone(
-    name: str, volume: Volume, truth: Mapping[int, Sequence[Box]], bundle: Bundle, backend: Backend, patient: str
+    case: DatasetCase, loaded: LoadedCase, bundle: Bundle, backend: Backend
 ) -> tuple[CaseResult, Segmentation]:
-    """Runs one case that has true boxes and no masks: only what concerns boxes and time is defined.
+    """Runs one case that has boxes and no masks: only scores of boxes and time are defined.
 
     Args:
-        name: the case.
-        volume: what the bundle takes.
-        truth: the true boxes of every frame that was looked at, in its pixels.
-        bundle: the model.
-        backend: what computes.
-        patient: whose case it is.
+        case: The case.
+        loaded: Its volume, and the boxes of every frame that was annotated, in its pixels.
+        bundle: The model.
+        backend: The backend.
 
     Returns:
-        What is reported, and the automatic result.
+        The scores, and the automatic result.
 
     Raises:
-        AutoMedSAMError: as `evaluate_case`.
+        AutoMedSAMError: As `evaluate_case`.
     """
-    run, report = _run(volume, bundle, backend)
-    of_masks = ("dice", "iou", "nsd", "hd95_mm", "truth_ml", "found_ml", "lesion_recall", "false_positives")
+    run, report = _run(loaded.volume, bundle, backend)
+    truth, patient = loaded.boxes or {}, case.patient
+    of_masks: dict[str, Any] = dict.fromkeys(
+        ("dice", "iou", "nsd", "hd95_mm", "truth_ml", "found_ml", "lesion_recall", "false_positives"), math.nan
+    )
     rows = []
     for segment in bundle.segments:
         tracklets = [tracklet for tracklet in run.tracklets if tracklet.label == segment.value]
@@ -227,10 +229,10 @@ def evaluate_boxes_alone(
             for tracklet in tracklets
         )
         row = CaseScores(
-            case=name,
+            case=case.name,
             backend=backend.value,
             label=segment.name,
-            **dict.fromkeys(of_masks, math.nan),
+            **of_masks,
             lesions=len(real),
             box_recall=hit / len(real) if real else math.nan,
             false_tracklets=false,
@@ -253,7 +255,7 @@ def _run(volume: Volume, bundle: Bundle, backend: Backend) -> tuple[Segmentation
     return run, report
 
 
-def _automatic(scores: MaskScores) -> dict[str, float]:
+def _automatic(scores: MaskScores) -> dict[str, Any]:
     return {
         "dice": scores.dice,
         "iou": scores.iou,
@@ -272,7 +274,7 @@ def _with_prompts(
     true: NDArray[np.bool_],
     scores: Mapping[str, MaskScores],
     agreed: Mapping[str, float],
-) -> dict[str, float]:
+) -> dict[str, Any]:
     if prompted is None:
         names = ("prompted_dice", "prompted_slice_dice", "boxes_dice", "jittered_dice", "consistency")
         return dict.fromkeys((*names, "jittered_consistency"), math.nan)
@@ -286,7 +288,7 @@ def _with_prompts(
     }
 
 
-def _cost(report: RunReport) -> dict[str, float]:
+def _cost(report: RunReport) -> dict[str, Any]:
     seconds = math.fsum(report.seconds.values())
     return {
         "slices": report.slices,

@@ -1,58 +1,22 @@
-"""What is evaluated on: cases that must be sound, of the bundle's task, and unseen."""
+"""Cases to evaluate on: readable, of the bundle's task, and unseen by the bundle."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from automedsam.core.boxes import Box
 from automedsam.errors import AutoMedSAMError
-from automedsam.io.volume_reader import read_volume
-from automedsam_lab.data import builtin_tasks
+from automedsam_lab.data.dataset import Dataset, DatasetCase, LoadedCase, select_cases
+from automedsam_lab.data.splits import UNSEEN, current_name, split_name
 
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle
-    from automedsam.core.volume import Volume
 
-# Parts of a bundle's own split that have shaped it.
+# The only split of a bundle that did not shape it.
 _HELD_OUT = "test"
-
-
-@dataclass(frozen=True, eq=False)
-class LoadedCase:
-    """A case that was read.
-
-    Attributes:
-        volume: what a bundle takes.
-        truth: label values `(K, J, I)` uint8 on its grid; None where there are boxes alone.
-        boxes: by frame, in native pixels, where there are boxes alone; frames without an entry were not looked at.
-    """
-
-    volume: Volume
-    truth: NDArray[np.uint8] | None = None
-    boxes: Mapping[int, Sequence[Box]] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class EvaluationCase:
-    """A case to evaluate on.
-
-    Attributes:
-        name: of the case; letters, digits, `.`, `_` and `-`.
-        patient: whose it is.
-        modality: in a bundle's words; "" where that is not known.
-        load: reads it; raises an `AutoMedSAMError` that names the file which is damaged, lies on another grid than
-            its image, or has values outside its scheme.
-    """
-
-    name: str
-    patient: str
-    modality: str
-    load: Callable[[], LoadedCase]
 
 
 @dataclass(frozen=True)
@@ -63,66 +27,101 @@ class ExcludedCase:
     reason: str
 
 
-def builtin_case(case: builtin_tasks.Case) -> EvaluationCase:
-    """A case of one of the lab's tasks."""
-    return EvaluationCase(case.patient, case.patient, case.modality, lambda: _load_case(case))
+@dataclass(frozen=True, eq=False)
+class CaseSelection:
+    """Cases to evaluate on.
+
+    Attributes:
+        cases: The cases.
+        description: What they are, for the report.
+        excluded: Cases that were left out.
+    """
+
+    cases: Sequence[DatasetCase]
+    description: str = ""
+    excluded: Sequence[ExcludedCase] = ()
+
+
+def held_out_cases(
+    bundle: Bundle, dataset: Dataset, split: str = "test", limit: int | None = None, *, skip_bad: bool = False
+) -> CaseSelection:
+    """The cases of a split that a bundle may be reported on.
+
+    Args:
+        bundle: The model.
+        dataset: The dataset.
+        split: "train", "val", "test" or "unseen"; see `automedsam_lab.data.dataset.Dataset.cases`.
+        limit: At most this many, evenly spaced.
+        skip_bad: Leave out patients that are in two splits or that the bundle has seen, instead of raising an error.
+
+    Raises:
+        AutoMedSAMError: There are no such cases, or such a patient is among the cases of a held-out split.
+    """
+    split = split_name(split)
+    cases = select_cases(dataset, split, limit)
+    seen = check_unseen(bundle, cases, dataset.patients) if split in (_HELD_OUT, UNSEEN) else []
+    if seen and (not skip_bad or len(seen) == len(cases)):
+        raise AutoMedSAMError(seen[0].reason)
+    names = {excluded.name for excluded in seen}
+    kept = [case for case in cases if case.name not in names]
+    return CaseSelection(kept, dataset.describe(split, len(kept)), seen)
 
 
 def check_unseen(
-    bundle: Bundle, subjects: Iterable[EvaluationCase], parts: Mapping[str, Iterable[str]]
+    bundle: Bundle, cases: Iterable[DatasetCase], patients: Mapping[str, Iterable[str]]
 ) -> list[ExcludedCase]:
     """Finds patients that a held-out evaluation must not show.
 
     Args:
         bundle: the model, whose manifest names the patients that trained and selected it.
-        subjects: the cases that are to be held out.
-        parts: patients by part of the data's own split.
+        cases: The cases to hold out.
+        patients: Patients by split of the dataset.
 
     Returns:
-        The cases of patients that are in two parts, or that the bundle has seen.
+        The cases of patients that are in two splits, or that the bundle has seen.
     """
     # A manifest names patients as the lab's tasks do: by the case, where that is all that a dataset has of a name.
     seen = dict(_training(bundle))
     where: dict[str, list[str]] = {}
-    for part, patients in parts.items():
-        for patient in patients:
-            where.setdefault(patient, []).append(part)
+    for split, members in patients.items():
+        for patient in members:
+            where.setdefault(patient, []).append(split)
     found = []
-    for subject in subjects:
-        listed = where.get(subject.patient, [])
+    for case in cases:
+        listed = where.get(case.patient, [])
         if len(set(listed)) > 1:
-            reason = f"The patient {subject.patient} is in the parts {' and '.join(listed)} of the split; draw it anew."
-        elif known := next((name for name in (subject.patient, subject.name) if name in seen), None):
+            reason = f"The patient {case.patient} is in the splits {' and '.join(listed)}; draw the splits again."
+        elif known := next((name for name in (case.patient, case.name) if name in seen), None):
             reason = (
-                f"The patient {known} is in the {seen[known]} part that the bundle {bundle.name} was made from; "
+                f"The patient {known} is in the {seen[known]} split that the bundle {bundle.name} was made from; "
                 "evaluate on others."
             )
         else:
             continue
-        found.append(ExcludedCase(subject.name, reason))
+        found.append(ExcludedCase(case.name, reason))
     return found
 
 
-def check_fits(bundle: Bundle, subject: EvaluationCase, loaded: LoadedCase) -> None:
+def check_fits(bundle: Bundle, case: DatasetCase, loaded: LoadedCase) -> None:
     """Sees that a case is one of the bundle's task.
 
     Raises:
-        AutoMedSAMError: if the case is of another modality, or its truth has a label that the bundle does not know.
+        AutoMedSAMError: if the case is of another modality, or its reference has a label that the bundle does not know.
     """
-    if subject.modality and bundle.modalities and not _same_words(subject.modality, bundle.modalities):
+    if case.modality and bundle.modalities and not _same_words(case.modality, bundle.modalities):
         message = (
-            f"The case {subject.name} is {subject.modality}, and the bundle {bundle.name} takes "
+            f"The case {case.name} is {case.modality}, and the bundle {bundle.name} takes "
             f"{', '.join(bundle.modalities)}; choose cases of the bundle's task."
         )
         raise AutoMedSAMError(message)
     known = {segment.value for segment in bundle.segments}
-    if loaded.truth is not None:
-        there = {int(value) for value in np.unique(loaded.truth)} - {0}
+    if loaded.reference is not None:
+        there = {int(value) for value in np.unique(loaded.reference)} - {0}
     else:
         there = {box.label for boxes in (loaded.boxes or {}).values() for box in boxes}
     if strange := sorted(there - known):
         message = (
-            f"The case {subject.name} has the label {', '.join(map(str, strange))}, and the bundle {bundle.name} knows "
+            f"The case {case.name} has the label {', '.join(map(str, strange))}, and the bundle {bundle.name} knows "
             f"{', '.join(map(str, sorted(known)))}; choose cases of the bundle's task."
         )
         raise AutoMedSAMError(message)
@@ -137,32 +136,4 @@ def _same_words(modality: str, wanted: Sequence[str]) -> bool:
 def _training(bundle: Bundle) -> Iterable[tuple[str, str]]:
     for part, patients in bundle.training_split.items():
         if part != _HELD_OUT:
-            yield from ((patient, part) for patient in patients)
-
-
-def _load_case(case: builtin_tasks.Case) -> LoadedCase:
-    volume = read_volume(list(case.images))
-    stored = read_volume(case.label, check_voxels=False)
-    if not volume.same_grid(stored):
-        message = f"The label {case.label} does not lie on the grid of {case.images[0]}; use matching files."
-        raise AutoMedSAMError(message)
-    known = _values(case.scheme)
-    strange = unknown_values(stored.array, known)
-    if strange:
-        message = (
-            f"The label {case.label} has the value {strange}, and the scheme {case.scheme.value} knows "
-            f"{', '.join(map(str, sorted(known)))}; declare the scheme that it follows, or repair the file."
-        )
-        raise AutoMedSAMError(message)
-    return LoadedCase(volume, builtin_tasks.task_labels(case, stored.array.astype(np.uint8)))
-
-
-def unknown_values(stored: NDArray[np.generic], known: Collection[int]) -> str:
-    """The first five values of a label map that are not known, for a sentence; "" if all are."""
-    return ", ".join([f"{value:g}" for value in np.unique(stored) if value not in known][:5])
-
-
-def _values(scheme: builtin_tasks.LabelScheme) -> set[int]:
-    if scheme is builtin_tasks.LabelScheme.MSD_HIPPOCAMPUS:
-        return {0, 1, 2}
-    return {0, *np.flatnonzero(builtin_tasks.region_mask(np.arange(256), scheme)).tolist()}
+            yield from ((patient, current_name(part)) for patient in patients)

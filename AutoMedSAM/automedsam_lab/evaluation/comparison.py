@@ -32,12 +32,12 @@ class Method:
         prompt: what it is told of the truth.
         ours: whether it is the bundle that is evaluated.
         weights: where they come from.
-        size_mb: of the model files, in millions of bytes; None if not told.
+        size_mb: of the model files, in millions of bytes; None if unknown.
         ms_per_image: the mean; None if not measured.
         images: how many it is the mean of.
         machine: where it ran.
         licence: its terms.
-        training: what its training cost, in words; "" if not told.
+        training: what its training cost, in words; "" if unknown.
         note: what a reader has to know.
         figures: by label, and "all labels", the figures of `estimates.FIGURES`; empty with random weights.
         dice_apart: Dice less that of the first method, on the same cases; None for the first and where undefined.
@@ -183,36 +183,48 @@ class Comparison:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """What was measured.
+
+    Attributes:
+        results: Every case by every backend.
+        baseline_rows: Every case by every baseline.
+        speeds: Speed of single slices, by backend and kind of prompt.
+        excluded: Cases that could not be used.
+    """
+
+    results: Sequence[CaseResult]
+    baseline_rows: Sequence[MethodRow]
+    speeds: Mapping[Backend, Mapping[str, Speed]]
+    excluded: Sequence[ExcludedCase]
+
+
 def build_comparison(
     bundle: Bundle,
     backends: Sequence[Backend],
-    results: Sequence[CaseResult],
-    baseline_rows: Sequence[MethodRow],
     baselines: Sequence[PredictionFolder],
-    speeds: Mapping[Backend, Mapping[str, Speed]],
+    measured: Measurements,
     settings: EvaluationSettings,
     summary: Mapping[str, Any],
-    left_out: Sequence[ExcludedCase],
 ) -> Comparison:
     """Computes all figures.
 
     Args:
-        bundle: the model.
-        backends: what computed, the one to compare with first.
-        results: of every case by every backend.
-        baseline_rows: of every case by every baseline.
-        baselines: what they are.
-        speeds: of slices run alone, by backend and kind of prompt.
-        settings: seed and resamples.
-        summary: of `evaluation.summary.summarise`, for date, machine and data.
-        left_out: cases that could not be used.
+        bundle: The model.
+        backends: The backends; the first one is the one to compare with.
+        baselines: The baselines.
+        measured: What was measured.
+        settings: Seed and resamples.
+        summary: Of `evaluation.summary.summarize`, for date, machine and data.
     """
+    results, speeds = measured.results, measured.speeds
     rows = [row for result in results for row in result.rows]
     patients = {row.case: row.patient for row in rows}
     labels = tuple(segment.name for segment in bundle.segments)
     resamples = Resamples.draw(list(patients.values()), resamples=settings.resamples, seed=settings.seed)
     table = MethodTable(
-        resamples, patients, labels, [m for result in results for m in result.methods] + [*baseline_rows]
+        resamples, patients, labels, [m for result in results for m in result.methods] + [*measured.baseline_rows]
     )
     machine = machine_words(summary["machine"])
 
@@ -236,19 +248,20 @@ def build_comparison(
         )
 
     def theirs(baseline: PredictionFolder) -> Method:
-        minutes = baseline.cpu_minutes_training
+        manifest = baseline.baseline
+        minutes = manifest.cpu_minutes_training
         return Method(
             baseline.method,
-            baseline.prompted,
+            manifest.prompted,
             False,
-            baseline.weights,
-            baseline.size_mb,
+            manifest.weights,
+            manifest.size_mb,
             baseline.ms_per_image(list(patients)),
             baseline.images_timed(list(patients)),
             baseline.machine,
-            baseline.licence,
+            manifest.licence,
             "" if minutes is None else f"{minutes:.0f} CPU minutes",
-            baseline.note,
+            manifest.note,
             table.figures(baseline.method),
             table.apart(baseline.method, method_name(backends[0])),
         )
@@ -279,7 +292,7 @@ def build_comparison(
         ms_per_slice={method_name(backend): fmean(r.ms_per_slice for r in of) for backend, of in by_backend.items()},
         rows=rows,
         method_rows=table.rows,
-        left_out=list(left_out),
+        left_out=list(measured.excluded),
     )
 
 

@@ -1,11 +1,11 @@
-"""Measure a bundle on labelled cases: what a person would get from it, and what each half contributes."""
+"""Measure a bundle on labelled cases: the automatic result, and what the detector and the segmenter contribute."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,18 +14,11 @@ from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.common.json_files import write_json
 from automedsam_lab.common.optional_dependencies import require
-from automedsam_lab.data import builtin_tasks
+from automedsam_lab.data.dataset import DatasetCase, LoadedCase
 from automedsam_lab.evaluation.baseline_scores import PredictionFolder
 from automedsam_lab.evaluation.case import CaseResult, CaseScores, evaluate_boxes_alone, evaluate_case
-from automedsam_lab.evaluation.cases import (
-    EvaluationCase,
-    ExcludedCase,
-    LoadedCase,
-    builtin_case,
-    check_fits,
-    check_unseen,
-)
-from automedsam_lab.evaluation.comparison import Comparison, build_comparison
+from automedsam_lab.evaluation.cases import CaseSelection, ExcludedCase, check_fits
+from automedsam_lab.evaluation.comparison import Comparison, Measurements, build_comparison
 from automedsam_lab.evaluation.figures import agreement, dice_plot, overview
 from automedsam_lab.evaluation.settings import EvaluationSettings
 from automedsam_lab.evaluation.speed import time_images
@@ -36,96 +29,100 @@ if TYPE_CHECKING:
     from automedsam.core.segmentation import Segmentation
     from automedsam_lab.evaluation.mask_scores import MethodRow
 
-_Case = TypeVar("_Case")
-UNSEEN = "unseen"
-PARTS = ("test", "validation", "train", UNSEEN)
 # Both run on ONNX Runtime, without PyTorch.
 _ONNX_BACKENDS = (Backend.INT8, Backend.FP32_ONNX)
 
 
+@dataclass(frozen=True)
+class ComparedMethods:
+    """What is compared.
+
+    Attributes:
+        backends: The backends of the bundle; INT8 and, if its files are here, FP32 on ONNX Runtime if None.
+        baselines: Other methods, whose label maps are scored in the same way.
+    """
+
+    backends: Sequence[Backend] | None = None
+    baselines: Sequence[PredictionFolder] = ()
+
+    def __post_init__(self) -> None:
+        names = [baseline.method for baseline in self.baselines]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            message = (
+                f"Two baselines are called {twice}; give another name in the baseline.json of one, or leave one out."
+            )
+            raise AutoMedSAMError(message)
+
+
 def evaluate(
     bundle: Bundle,
-    cases: Sequence[builtin_tasks.Case | EvaluationCase],
+    selection: CaseSelection,
     out: Path,
-    backends: Sequence[Backend] | None = None,
-    *,
-    data: str = "",
-    baselines: Sequence[PredictionFolder] = (),
+    methods: ComparedMethods | None = None,
     settings: EvaluationSettings | None = None,
-    left_out: Sequence[ExcludedCase] = (),
     on_done: Callable[[list[CaseScores]], None] = lambda rows: None,
 ) -> list[CaseScores]:
-    """Runs every case through every backend, and writes what came of it.
+    """Runs every case through every backend, and writes the results.
 
     Args:
-        bundle: the model.
-        cases: labelled cases of one of the lab's tasks, or of a prepared dataset.
-        out: folder for `results.csv` (by case, label and backend), `methods.csv` (by case, label and method, baselines
+        bundle: The model.
+        selection: The cases.
+        out: Folder for `results.csv` (by case, label and backend), `methods.csv` (by case, label and method, baselines
             and manual prompts included), `summary.json`, `report.html`, `dice.png`, `overview.png` and a picture
             of each case in `cases`; made if absent.
-        backends: what shall compute; INT8 and, where its files are here, FP32 on ONNX Runtime if None.
-        data: what the cases are, for the summary.
-        baselines: whose label maps are scored beside ours.
-        settings: tolerance, jitter, bootstrap and the like; the defaults if None.
-        left_out: cases that were left out before, for the report.
-        on_done: is told the rows of each case and backend as they come.
+        methods: Backends and baselines to compare; the bundle's backends if None.
+        settings: Tolerance, jitter, bootstrap and the like; the defaults if None.
+        on_done: Called with the rows of each case and backend.
 
     Returns:
         A row for each case, backend and label.
 
     Raises:
-        AutoMedSAMError: if there are no cases, one, the bundle or a baseline cannot be read or does not fit the others
-            (where `settings.skip_bad` says so, such a case is left out), or `out` cannot be written.
+        AutoMedSAMError: There are no cases, or one of them, the bundle or a baseline cannot be read or does not fit
+            the others (with `settings.skip_bad`, such a case is left out), or `out` cannot be written.
     """
-    settings = settings or EvaluationSettings()
-    chosen = list(backends) if backends is not None else available_backends(bundle)
-    if not cases:
+    settings, methods = settings or EvaluationSettings(), methods or ComparedMethods()
+    backends = list(methods.backends) if methods.backends is not None else available_backends(bundle)
+    if not selection.cases:
         message = "There are no cases to evaluate on: give a folder with cases of the bundle's task."
         raise AutoMedSAMError(message)
     with require("lab", "Evaluation"):
         import matplotlib  # noqa: F401
-    pictures = out / "cases"
     try:
-        pictures.mkdir(parents=True, exist_ok=True)
+        (out / "cases").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         message = f"The folder {out} cannot be made ({error.strerror}); choose another one."
         raise AutoMedSAMError(message) from error
-    _check_names(baselines)
-    subjects = [case if isinstance(case, EvaluationCase) else builtin_case(case) for case in cases]
-    # Before the first run, which may be the first of many hours.
-    subjects, faulty = _usable(bundle, subjects, baselines, skip=settings.skip_bad)
+    # Checked before the first run, which may be the first of many hours.
+    cases, faulty = _usable(bundle, selection.cases, methods.baselines, skip=settings.skip_bad)
 
     results: list[CaseResult] = []
     baseline_rows: list[MethodRow] = []
-    showing: list[tuple[EvaluationCase, list[int]]] = []
-    for subject in subjects:
-        loaded = subject.load()
-        for backend in chosen:
-            result, segmentation = _evaluate(subject, loaded, bundle, backend, settings)
+    showing: list[tuple[DatasetCase, list[int]]] = []
+    for case in cases:
+        loaded = case.load()
+        for backend in backends:
+            result, segmentation = _evaluate(case, loaded, bundle, backend, settings)
             results.append(result)
-            plane = segmentation.plane
-            if backend is chosen[0]:
-                showing.append((subject, _frames_that_show(loaded, plane)))
-                if loaded.truth is not None:
-                    agreement(segmentation, loaded.truth, pictures / f"{subject.name}.png")
             on_done(result.rows)
-        if loaded.truth is not None:
-            for baseline in baselines:
-                baseline_rows += baseline.rows(
-                    subject.name, subject.patient, loaded.volume, loaded.truth, bundle, plane, settings.tolerance_mm
-                )
-        # Written anew after each case, so that an evaluation that is stopped leaves what it has measured.
+            if backend is backends[0]:
+                showing.append((case, _labelled_frames(loaded, segmentation.plane)))
+                if loaded.reference is not None:
+                    agreement(segmentation, loaded.reference, out / "cases" / f"{case.name}.png")
+                for baseline in methods.baselines:
+                    baseline_rows += baseline.rows(case, loaded, bundle, segmentation.plane, settings.tolerance_mm)
+        # Written after each case, so that an interrupted evaluation leaves what it has measured.
         write_csv([row for result in results for row in result.rows], out / "results.csv")
 
     rows = [row for result in results for row in result.rows]
     speeds = {}
     if settings.timed_images:
-        for backend in chosen:
+        for backend in backends:
             speeds[backend] = time_images(showing, bundle, backend, settings.timed_images, settings.seed)
-    summary = summarize(rows, bundle, data)
-    study = build_comparison(
-        bundle, chosen, results, baseline_rows, baselines, speeds, settings, summary, [*left_out, *faulty]
-    )
+    summary = summarize(rows, bundle, selection.description)
+    measured = Measurements(results, baseline_rows, speeds, [*selection.excluded, *faulty])
+    study = build_comparison(bundle, backends, methods.baselines, measured, settings, summary)
     write_methods_csv(study.method_rows, out / "methods.csv")
     write_json({**summary, **study.to_json()}, out / "summary.json")
     _draw(rows, bundle, study, out)
@@ -137,145 +134,42 @@ def available_backends(bundle: Bundle) -> list[Backend]:
     return [backend for backend in _ONNX_BACKENDS if backend is Backend.INT8 or bundle.has(backend)]
 
 
-def choose_cases(task: str, root: Path, part: str = "test", limit: int | None = None) -> list[builtin_tasks.Case]:
-    """The expert-labelled cases to report on.
-
-    Args:
-        task: "hippocampus" or "glioma".
-        root: the folder of datasets.
-        part: of the task's written split, or "unseen": whatever is in `root` and is in no part that trains or
-            selects, test patients and strangers alike.
-        limit: at most so many, spread evenly over the patients; None for all.
-
-    Raises:
-        AutoMedSAMError: if the task or part is unknown, or there are no such cases in `root`.
-    """
-    if part not in PARTS:
-        message = f"There is no part {part!r} of the split; use one of {', '.join(PARTS)}."
-        raise AutoMedSAMError(message)
-    found = builtin_tasks.cases(task, root)
-    if part == UNSEEN:
-        written = builtin_tasks.split(task)
-        seen = {patient for name, patients in written.items() if name != "test" for patient in patients}
-        found = [case for case in found if case.patient not in seen]
-    else:
-        wanted = set(builtin_tasks.split(task).get(part, []))
-        found = [case for case in found if case.patient in wanted]
-    found = [case for case in found if case.expert]
-    if not found:
-        message = f"No {task} cases of the part {part!r} are in {root}; choose another part or folder."
-        raise AutoMedSAMError(message)
-    return spread(found, limit)
-
-
-def held_out_cases(
-    bundle: Bundle, task: str, root: Path, part: str, limit: int | None = None, *, skip_bad: bool = False
-) -> tuple[list[EvaluationCase], list[ExcludedCase], str]:
-    """The cases of a task's split that a bundle may be reported on.
-
-    Args:
-        bundle: the model.
-        task: "hippocampus" or "glioma".
-        root: the folder of datasets.
-        part: of the split; see `choose_cases`.
-        limit: at most so many.
-        skip_bad: leave out patients that are in two parts or that the bundle has seen, instead of ending.
-
-    Returns:
-        The cases, what was left out of them, and what they are in words.
-
-    Raises:
-        AutoMedSAMError: as `choose_cases`, or if such a patient is among the cases of a held-out part.
-    """
-    subjects = [builtin_case(case) for case in choose_cases(task, root, part, limit)]
-    kept, left_out = _unseen(bundle, subjects, part, builtin_tasks.split(task), skip=skip_bad)
-    return kept, left_out, f"{part} part of the {task} split, {_cases(len(kept))} in {root}"
-
-
-def prepared_cases(
-    bundle: Bundle, folder: Path, part: str, limit: int | None = None, *, skip_bad: bool = False
-) -> tuple[list[EvaluationCase], list[ExcludedCase], str]:
-    """The cases of a part of a prepared dataset; arguments, result and errors as of `held_out_cases`."""
-    from automedsam_lab.data.prepared.dataset import PreparedDataset
-    from automedsam_lab.evaluation.prepared_cases import prepared_subjects
-
-    dataset = PreparedDataset.open(folder)
-    # What the lab's tasks call validation, the datasets call val.
-    part = "val" if part == "validation" else part
-    subjects = spread(prepared_subjects(dataset, part), limit)
-    kept, left_out = _unseen(bundle, subjects, part, dataset.manifest["patients"], skip=skip_bad)
-    return kept, left_out, f"{part} part of {dataset.name}, {_cases(len(kept))} of the prepared dataset {folder}"
-
-
-def spread(found: list[_Case], limit: int | None) -> list[_Case]:
-    """At most so many, spread evenly; all if `limit` is None."""
-    if limit is None or limit >= len(found):
-        return found
-    return [found[index * len(found) // limit] for index in range(limit)]
-
-
-def _unseen(
-    bundle: Bundle, subjects: list[EvaluationCase], part: str, parts: Mapping[str, list[str]], *, skip: bool
-) -> tuple[list[EvaluationCase], list[ExcludedCase]]:
-    """Those that a report on a part may show, and the others; of a part that trains, whatever there is."""
-    if part not in ("test", UNSEEN):
-        return subjects, []
-    seen = check_unseen(bundle, subjects, parts)
-    if seen and (not skip or len(seen) == len(subjects)):
-        raise AutoMedSAMError(seen[0].reason)
-    names = {unusable.name for unusable in seen}
-    return [subject for subject in subjects if subject.name not in names], seen
-
-
-def _cases(count: int) -> str:
-    return f"{count} case" + ("" if count == 1 else "s")
-
-
-def _check_names(baselines: Sequence[PredictionFolder]) -> None:
-    names = [baseline.method for baseline in baselines]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        message = f"Two baselines are called {twice}; give another name in the baseline.json of one, or leave one out."
-        raise AutoMedSAMError(message)
-
-
 def _usable(
-    bundle: Bundle, subjects: Sequence[EvaluationCase], baselines: Sequence[PredictionFolder], *, skip: bool
-) -> tuple[list[EvaluationCase], list[ExcludedCase]]:
-    """The cases that can be read, are of the bundle's task, and that every baseline has a sound label map of."""
+    bundle: Bundle, cases: Sequence[DatasetCase], baselines: Sequence[PredictionFolder], *, skip: bool
+) -> tuple[list[DatasetCase], list[ExcludedCase]]:
+    """The cases that can be read, are of the bundle's task, and have a sound label map of every baseline."""
     usable, faulty = [], []
-    for subject in subjects:
+    for case in cases:
         try:
-            loaded = subject.load()
-            check_fits(bundle, subject, loaded)
+            loaded = case.load()
+            check_fits(bundle, case, loaded)
             for baseline in baselines:
-                if not baseline.random and loaded.truth is not None:
-                    baseline.labels(subject.name, loaded.volume, bundle)
+                if not baseline.random and loaded.reference is not None:
+                    baseline.labels(case.name, loaded.volume, bundle)
         except AutoMedSAMError as error:
             if not skip:
                 raise
-            faulty.append(ExcludedCase(subject.name, str(error)))
+            faulty.append(ExcludedCase(case.name, str(error)))
         else:
-            usable.append(subject)
+            usable.append(case)
     if not usable:
-        message = f"None of the {len(subjects)} cases can be used; the first one: {faulty[0].reason}"
+        message = f"None of the {len(cases)} cases can be used; the first one: {faulty[0].reason}"
         raise AutoMedSAMError(message)
     return usable, faulty
 
 
 def _evaluate(
-    subject: EvaluationCase, loaded: LoadedCase, bundle: Bundle, backend: Backend, settings: EvaluationSettings
+    case: DatasetCase, loaded: LoadedCase, bundle: Bundle, backend: Backend, settings: EvaluationSettings
 ) -> tuple[CaseResult, Segmentation]:
-    if loaded.truth is None:
-        boxes = loaded.boxes or {}
-        return evaluate_boxes_alone(subject.name, loaded.volume, boxes, bundle, backend, subject.patient)
-    return evaluate_case(subject.name, loaded.volume, loaded.truth, bundle, backend, settings, subject.patient)
+    if loaded.reference is None:
+        return evaluate_boxes_alone(case, loaded, bundle, backend)
+    return evaluate_case(case, loaded, bundle, backend, settings)
 
 
-def _frames_that_show(loaded: LoadedCase, plane: Plane) -> list[int]:
-    if loaded.truth is None:
+def _labelled_frames(loaded: LoadedCase, plane: Plane) -> list[int]:
+    if loaded.reference is None:
         return [index for index, boxes in (loaded.boxes or {}).items() if boxes]
-    frames = replace(loaded.volume, array=loaded.truth).to_frames(plane)[0]
+    frames = replace(loaded.volume, array=loaded.reference).to_frames(plane)[0]
     return [int(index) for index in np.flatnonzero(frames.any(axis=(1, 2)))]
 
 

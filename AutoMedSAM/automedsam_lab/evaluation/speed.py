@@ -26,7 +26,7 @@ from automedsam_lab.metrics.reference_boxes import tight_box
 
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle
-    from automedsam_lab.evaluation.cases import EvaluationCase
+    from automedsam_lab.data.dataset import DatasetCase
 
 _WARM_UP = 3
 
@@ -61,7 +61,7 @@ class Speed:
 
 
 def time_images(
-    showing: Sequence[tuple[EvaluationCase, Sequence[int]]],
+    showing: Sequence[tuple[DatasetCase, Sequence[int]]],
     bundle: Bundle,
     backend: Backend,
     count: int,
@@ -94,8 +94,8 @@ def time_images(
                 _automatic(run)
             repeats = 0
             seconds[NO_PROMPT].append(_automatic(run))
-            if loaded.truth is not None:
-                true = replace(loaded.volume, array=loaded.truth).to_frames(run.plane)[0][frame]
+            if loaded.reference is not None:
+                true = replace(loaded.volume, array=loaded.reference).to_frames(run.plane)[0][frame]
                 seconds[TRUE_BOX].append(_prompted(run, engine, frame, true))
             on_done()
     speeds = {kind: Speed.of(values) for kind, values in seconds.items()}
@@ -103,8 +103,8 @@ def time_images(
 
 
 def _draw(
-    showing: Sequence[tuple[EvaluationCase, Sequence[int]]], count: int, seed: int
-) -> list[tuple[EvaluationCase, list[int]]]:
+    showing: Sequence[tuple[DatasetCase, Sequence[int]]], count: int, seed: int
+) -> list[tuple[DatasetCase, list[int]]]:
     every = [(number, frame) for number, (_, frames) in enumerate(showing) for frame in frames]
     chosen = np.random.default_rng(seed).permutation(len(every))[:count]
     drawn: dict[int, list[int]] = {}

@@ -13,7 +13,8 @@ from automedsam.bundle import Bundle
 from automedsam.contract.backends import Backend
 from automedsam.pipeline.backends import load_model
 from automedsam.pipeline.run import SegmentationRun, link_frames
-from automedsam_lab.data import builtin_tasks
+from automedsam_lab.data.dataset import DatasetCase
+from automedsam_lab.evaluation.cases import check_fits
 from automedsam_lab.metrics.average_precision import best_threshold, f1_at
 from automedsam_lab.metrics.bootstrap import Interval, Resamples
 from automedsam_lab.metrics.box_agreement import BoxRule, slice_boxes, true_boxes
@@ -52,23 +53,28 @@ class ThresholdComparison:
     interval: Interval | None
 
 
-def compare_thresholds(bundle: Bundle, cases: Iterable[builtin_tasks.Case]) -> ThresholdComparison:
+def compare_thresholds(bundle: Bundle, cases: Iterable[DatasetCase]) -> ThresholdComparison:
     """Detects once a case, by the engine's own INT8 run, and segments with either threshold.
 
     Args:
         bundle: The model.
-        cases: Of patients that may choose the threshold.
+        cases: Cases of patients that may select the threshold; all need masks.
+
+    Raises:
+        AutoMedSAMError: A case cannot be read, has no masks, or is of another task than the bundle.
     """
     labels = [segment.value for segment in bundle.segments]
     model, rule = load_model(bundle, Backend.INT8), BoxRule.of(bundle)
     runs: list[tuple[str, SegmentationRun, NDArray[np.uint8]]] = []
     found = []
     for case in cases:
-        volume, stored = builtin_tasks.load(case)
+        loaded = case.load()
+        check_fits(bundle, case, loaded)
+        volume, reference = case.masks_of(loaded)
         run = SegmentationRun(volume, bundle, engine=model)
         for _ in run.detect(model.detector):
             pass
-        truth = replace(volume, array=builtin_tasks.task_labels(case, stored)).to_frames(run.plane)[0]
+        truth = replace(volume, array=reference).to_frames(run.plane)[0]
         found.append(slice_boxes(case.patient, run.detections, true_boxes(truth, labels, rule)))
         runs.append((case.patient, run, truth))
 

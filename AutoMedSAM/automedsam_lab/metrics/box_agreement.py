@@ -31,11 +31,8 @@ class BoxRule:
 
     @classmethod
     def of(cls, bundle: Bundle) -> BoxRule:
-        """The rule by which the lab's detectors were taught (`detector_slices.DETECTOR_TASKS`).
-
-        A bundle that looks for one object a label has one box for the label, any other a box for each piece.
-        """
-        return cls(None, 6) if bundle.linking.max_objects == 1 else cls(5, 20)
+        """The rule of a bundle: one box for each label if it looks for one object of each, else one for each piece."""
+        return ONE_BOX if bundle.linking.max_objects == 1 else BOX_PER_PIECE
 
     def boxes(self, mask: Mask, label: int) -> list[Box] | None:
         """The boxes of one label on one slice.
@@ -60,6 +57,11 @@ class BoxRule:
         grown = binary_dilation(mask, _disc(self.merge_pixels // 2))
         parts, count = label(grown, structure=np.ones((3, 3)))
         return [(parts == part) & mask for part in range(1, count + 1)]
+
+
+# One box for all of a label, and a box for each of its pieces.
+ONE_BOX = BoxRule(merge_pixels=None, min_pixels=6)
+BOX_PER_PIECE = BoxRule(merge_pixels=5, min_pixels=20)
 
 
 @dataclass(frozen=True, eq=False)

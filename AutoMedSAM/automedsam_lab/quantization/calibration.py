@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,7 @@ from automedsam.errors import AutoMedSAMError
 from automedsam.io.image_reader import IMAGE_SUFFIXES
 from automedsam.io.volume_reader import VOLUME_SUFFIXES, read_volume
 from automedsam.sam2.propagation import IMAGENET_MEAN, IMAGENET_STD
+from automedsam_lab.data.dataset import Dataset, training_cases
 from automedsam_lab.quantization.calibration_checks import input_warnings, is_label_map
 
 CLIP_SLICES = 4
@@ -162,6 +163,40 @@ def read_calibration(
     if missing > 0:
         warnings.append(f"{folder} gave {count - missing} slices, {missing} fewer than the {count} asked for.")
     return Calibration(tuple(clips), view, tuple(warnings))
+
+
+def calibration_of_dataset(dataset: Dataset, view: PreprocessingSpec, count: int = 64, *, seed: int = 0) -> Calibration:
+    """Slices of the training cases of a dataset, four neighbours at a time, of as many cases as are needed.
+
+    Args:
+        dataset: The dataset; each case has its own plane and window.
+        view: How the models will see the slices.
+        count: Number of slices.
+        seed: Random seed of the draw.
+
+    Raises:
+        AutoMedSAMError: There are no training cases, one cannot be read, or no slice has any contrast.
+    """
+    cases = training_cases(dataset)
+    rng = np.random.default_rng(seed)
+    clips: list[CalibrationClip] = []
+    missing = count
+    for position, index in enumerate(rng.permutation(len(cases))):
+        if missing <= 0:
+            break
+        case = cases[int(index)]
+        share = -(-missing // (len(cases) - position))
+        wanted = min(missing, -(-share // CLIP_SLICES) * CLIP_SLICES)
+        volume = case.load().volume
+        own = replace(view, plane=case.plane or view.plane, window=case.window)
+        taken = _clips(Path(case.name), volume, own, wanted, rng)
+        missing -= sum(len(clip.frames) for clip in taken)
+        clips += taken
+    if not clips:
+        message = f"No slice of the training cases of {dataset.title} has any contrast; choose another dataset."
+        raise AutoMedSAMError(message)
+    warnings = (f"{dataset.title} gave {count - missing} of {count} slices.",) if missing > 0 else ()
+    return Calibration(tuple(clips), view, warnings)
 
 
 def find_sources(folder: Path, only: str = "*") -> list[Path]:

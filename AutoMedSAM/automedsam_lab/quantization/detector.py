@@ -16,6 +16,7 @@ import numpy as np
 
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.data.detector_slices import DetectorTask, FrameStack, plain_input
+from automedsam_lab.data.prepared.dataset import PreparedDataset
 from automedsam_lab.models.onnx_predictor import onnx_predictor
 from automedsam_lab.quantization.quantizer import ALL_OPERATORS, PartPlan, Quantizer, Scheme
 
@@ -59,6 +60,62 @@ def calibration_frames(task: DetectorTask, stacks: Sequence[FrameStack], count: 
         pool = stack.empty if index % 4 == 0 and len(stack.empty) else stack.filled
         images.append(plain_input(task, stack, int(rng.choice(pool))))
     return np.stack(images).astype(np.float32)
+
+
+def prepared_calibration(dataset: PreparedDataset, exported: Path, count: int = 64, seed: int = 0) -> np.ndarray:
+    """Training images of a prepared dataset to calibrate with, three quarters of them with a box.
+
+    Args:
+        dataset: The dataset that the detector was trained on.
+        exported: The exported detector, which has the size of its input.
+        count: Number of images; small datasets give some of them twice.
+        seed: Random seed of the draw.
+
+    Returns:
+        `(count, 3, S, S)` float32 in 0..1.
+
+    Raises:
+        AutoMedSAMError: The file is no detector of such a dataset, or an image cannot be read.
+    """
+    from automedsam_lab.data.prepared.detection_images import DetectionImages
+
+    size = _prepared_input_size(dataset, exported)
+    images = dataset.part("train")
+    shown = DetectionImages(images, sorted(dataset.labels), size)
+    filled = [index for index, image in enumerate(images) if image.boxes]
+    empty = [index for index, image in enumerate(images) if not image.boxes]
+    rng = np.random.default_rng(seed)
+    chosen = []
+    for index in range(count):
+        pool = empty if index % 4 == 0 and empty else filled or empty
+        chosen.append(shown[int(rng.choice(pool))][0])
+    return np.stack(chosen)
+
+
+def _prepared_input_size(dataset: PreparedDataset, exported: Path) -> int:
+    """The side of the input of a detector that fits a prepared dataset."""
+    import onnx
+
+    from automedsam_lab.export.detector import read_settings
+
+    try:
+        model = onnx.load(exported)
+        height, width = (int(side.dim_value) for side in model.graph.input[0].type.tensor_type.shape.dim[2:])
+    except Exception as error:  # The exceptions of protobuf and onnx share no public base class.
+        message = f"{exported} is not an exported detector ({error}); export it with 'automedsam-lab export detector'."
+        raise AutoMedSAMError(message) from error
+    settings = read_settings(model)
+    if height != width or settings.get("fit", "letterbox") != "letterbox" or settings.get("context_mm"):
+        message = f"The detector {exported} was not trained on a prepared dataset; give --task and --data of its task."
+        raise AutoMedSAMError(message)
+    values = settings.get("values", sorted(dataset.labels))
+    if list(values) != sorted(dataset.labels):
+        message = (
+            f"The detector {exported} finds the labels {', '.join(map(str, values))}, and {dataset.folder} has "
+            f"{', '.join(map(str, sorted(dataset.labels)))}; choose the dataset that it was trained on."
+        )
+        raise AutoMedSAMError(message)
+    return height
 
 
 def quantize_detector(fp32_onnx: Path, calibration: np.ndarray, out_onnx: Path) -> QuantizationCheck:

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.core.boxes import Box
+from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.networks import DecoderPrompt, Floats, ImageEmbedding, MaskPrediction, Sam2Networks
 from automedsam.sam2.propagation import Prompt, Sam2Segmenter, SegmenterSettings
+from automedsam_lab.data.dataset import CaseFrames, Dataset, selection_cases
 from automedsam_lab.metrics.masks import dice
 from automedsam_lab.metrics.reference_boxes import tight_box
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 # Beyond this a sigmoid is 0 or 1, whatever the logit.
 LOGIT_CLIP = 10.0
+# Fewer pixels are no object to track.
+_SMALLEST_OBJECT = 30
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,50 @@ def patient_clips(root: Path, size: int, count: int) -> list[PromptedClip]:
         frames = np.round(clip.frames[:, 0].numpy() * 255).astype(np.uint8)
         clips.append(PromptedClip(frames, tight_box(clip.masks[0, 0].numpy() > 0)))
     return clips
+
+
+def dataset_clips(dataset: Dataset, count: int, frames: int = 6, seed: int = 0) -> list[PromptedClip]:
+    """Clips of cases that may select a setting, prompted with the reference box of one label.
+
+    Args:
+        dataset: The dataset; see `automedsam_lab.data.dataset.selection_cases`.
+        count: Number of clips.
+        frames: Maximum number of slices of a clip.
+        seed: Random seed of the choice of cases, labels and slices.
+
+    Raises:
+        AutoMedSAMError: There are no such cases, or none has an object on two neighbouring slices.
+    """
+    cases, _ = selection_cases(dataset)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(cases))
+    clips: list[PromptedClip] = []
+    for position in range(count * len(cases)):
+        case = cases[int(order[position % len(cases)])]
+        if (clip := _labelled_clip(case.load_frames(), frames, rng)) is not None:
+            clips.append(clip)
+        if len(clips) == count or (position == len(cases) - 1 and not clips):
+            break
+    if not clips:
+        message = f"No case of {dataset.title} has an object on two neighbouring slices; choose another dataset."
+        raise AutoMedSAMError(message)
+    return clips
+
+
+def _labelled_clip(case: CaseFrames, frames: int, rng: np.random.Generator) -> PromptedClip | None:
+    """A clip from a random slice of a random label; None if no label is large enough on a slice before the last."""
+    areas = {
+        int(label): np.count_nonzero(case.labels[:-1] == label, axis=(1, 2))
+        for label in np.unique(case.labels)
+        if label
+    }
+    starts = {label: found for label, area in areas.items() if len(found := np.flatnonzero(area >= _SMALLEST_OBJECT))}
+    if not starts:
+        return None
+    label = int(rng.choice(list(starts)))
+    start = int(rng.choice(starts[label]))
+    box = tight_box(case.labels[start] == label)
+    return PromptedClip(np.ascontiguousarray(case.frames[start : start + frames]), box)
 
 
 def _brightest_component(image: NDArray[np.uint8]) -> Box | None:

@@ -10,46 +10,24 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from log_lines import log_lines
+from stand_in_baselines import a_baseline, a_worker
 from typer.testing import CliRunner
 
+from automedsam.core.volume import Plane, Volume
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.baselines import nnunet, slice_baseline
 from automedsam_lab.baselines import universeg as universeg_adapter
-from automedsam_lab.baselines.process import WORKERS, Worker, run_worker
+from automedsam_lab.baselines.process import run_worker
 from automedsam_lab.baselines.sam2 import sam2
 from automedsam_lab.baselines.sampling import SliceSelection, sample
-from automedsam_lab.baselines.slice_baseline import SliceBaseline
+from automedsam_lab.baselines.slice_baseline import SliceBaseline, SliceSettings
 from automedsam_lab.baselines.ultralytics import fastsam, mobilesam
 from automedsam_lab.cli import baselines
 from automedsam_lab.data import builtin_tasks
+from automedsam_lab.data.builtin_dataset import BuiltinDataset
+from automedsam_lab.data.dataset import DatasetCase, LoadedCase
 
-# Fills every box that it is given, and knows nothing else: with true boxes around boxes, it is always right.
-FILLS_BOXES = """
-import numpy as np
-def work(job, tell):
-    for name, case in job["cases"].items():
-        slices = np.load(case["frames"])
-        found = np.zeros(slices.shape, np.uint8)
-        for label, boxes in case["boxes"].items():
-            for index, (left, top, right, bottom) in boxes.items():
-                found[int(index), int(top):int(bottom), int(left):int(right)] = int(label)
-        np.save(case["output"], found)
-        tell({"done": name, "seconds": 0.5, "images": len(slices)})
-    return {"version": "1.2", "size_mb": 3.0}
-"""
 OBLIQUE = (0.0, 0.0, 1.0, -1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
-
-
-def a_worker(folder: Path, body: str) -> Worker:
-    """A worker whose `work` is `body`."""
-    script = folder / "fake_worker.py"
-    head = f"import sys; sys.path.insert(0, {str(WORKERS)!r})\nfrom worker_io import *\n"
-    script.write_text(f"{head}{body}\nrun_job(work)\n", encoding="utf-8")
-    return Worker("Fake", script, "pip install 'automedsam[baseline-fake]'")
-
-
-def a_baseline(folder: Path, body: str = FILLS_BOXES, sight: SliceSelection = SliceSelection.BOXED) -> SliceBaseline:
-    return SliceBaseline("Fake", a_worker(folder, body), "none", "box", sight, "A fake.")
 
 
 def write_hippocampus(root: Path, patient: str, seed: int = 0) -> np.ndarray:
@@ -72,14 +50,14 @@ def write_hippocampus(root: Path, patient: str, seed: int = 0) -> np.ndarray:
 def data(tmp_path: Path) -> Path:
     """A folder of datasets with two test, two training and one validation patient of the hippocampus split."""
     parts = builtin_tasks.split("hippocampus")
-    for seed, patient in enumerate([*parts["test"][:2], *parts["train"][:2], parts["validation"][0]]):
+    for seed, patient in enumerate([*parts["test"][:2], *parts["train"][:2], parts["val"][0]]):
         write_hippocampus(tmp_path / "data", patient, seed)
     return tmp_path / "data"
 
 
 @pytest.fixture
-def held_out(data: Path) -> list[builtin_tasks.Case]:
-    return builtin_tasks.cases_of("hippocampus", data, "test")
+def held_out(data: Path) -> list[DatasetCase]:
+    return BuiltinDataset("hippocampus", data).cases("test")
 
 
 @pytest.fixture
@@ -89,29 +67,30 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
+def label_of(case: DatasetCase, data: Path) -> Path:
+    return data / "msd_task04_hippocampus" / "labelsTr" / f"{case.name}.nii.gz"
+
+
 def test_a_baselines_masks_lie_on_the_cases_own_grid(
-    tmp_path: Path, held_out: list[builtin_tasks.Case], weights: Path
+    tmp_path: Path, data: Path, held_out: list[DatasetCase], weights: Path
 ) -> None:
-    slice_baseline.predict(a_baseline(tmp_path), "hippocampus", held_out, tmp_path / "pred", weights=weights)
+    slice_baseline.predict(a_baseline(tmp_path), held_out, tmp_path / "pred", SliceSettings(weights=weights))
     for case in held_out:
         truth, found = (
-            sitk.ReadImage(str(path)) for path in (case.label, tmp_path / "pred" / f"{case.patient}.nii.gz")
+            sitk.ReadImage(str(path)) for path in (label_of(case, data), tmp_path / "pred" / f"{case.patient}.nii.gz")
         )
         assert found.GetDirection() == pytest.approx(truth.GetDirection())
         assert (found.GetOrigin(), found.GetSpacing()) == (truth.GetOrigin(), pytest.approx(truth.GetSpacing()))
         assert np.array_equal(sitk.GetArrayFromImage(found), sitk.GetArrayFromImage(truth))
 
 
-def test_baselines_json_tells_what_the_table_needs(
-    tmp_path: Path, held_out: list[builtin_tasks.Case], weights: Path
-) -> None:
+def test_baselines_json_tells_what_the_table_needs(tmp_path: Path, held_out: list[DatasetCase], weights: Path) -> None:
     told = []
     slice_baseline.predict(
         a_baseline(tmp_path),
-        "hippocampus",
         held_out,
         tmp_path / "pred",
-        weights=weights,
+        SliceSettings(weights=weights),
         on_done=lambda case, seconds: told.append((case, seconds)),
     )
     written = json.loads((tmp_path / "pred" / "baseline.json").read_text(encoding="utf-8"))
@@ -123,31 +102,29 @@ def test_baselines_json_tells_what_the_table_needs(
     assert all(cost["images"] > 0 for cost in written["cases"].values())
 
 
-def test_random_weights_leave_time_and_size_but_no_masks(tmp_path: Path, held_out: list[builtin_tasks.Case]) -> None:
+def test_random_weights_leave_time_and_size_but_no_masks(tmp_path: Path, held_out: list[DatasetCase]) -> None:
     out = tmp_path / "pred"
-    written = slice_baseline.predict(a_baseline(tmp_path), "hippocampus", held_out, out, slices=5)
+    written = slice_baseline.predict(a_baseline(tmp_path), held_out, out, SliceSettings(slices=5))
     assert written.weights == "random" and "mean nothing" in written.note
     assert sum(cost["images"] for cost in written.cases.values()) == 5
     assert not list(out.glob("*.nii.gz"))
 
 
 def test_a_baseline_of_an_earlier_run_is_gone_when_the_next_one_fails(
-    tmp_path: Path, held_out: list[builtin_tasks.Case], weights: Path
+    tmp_path: Path, held_out: list[DatasetCase], weights: Path
 ) -> None:
     out = tmp_path / "pred"
-    slice_baseline.predict(a_baseline(tmp_path), "hippocampus", held_out, out, weights=weights)
+    slice_baseline.predict(a_baseline(tmp_path), held_out, out, SliceSettings(weights=weights))
     failing = a_baseline(tmp_path, 'def work(job, tell): raise WorkerError("no luck")')
     with pytest.raises(AutoMedSAMError, match=r"^no luck$"):
-        slice_baseline.predict(failing, "hippocampus", held_out, out, weights=weights)
+        slice_baseline.predict(failing, held_out, out, SliceSettings(weights=weights))
     assert not (out / "baseline.json").exists()
 
 
-def test_weights_that_are_not_there_are_told_before_anything_runs(
-    tmp_path: Path, held_out: list[builtin_tasks.Case]
-) -> None:
+def test_weights_that_are_not_there_are_told_before_anything_runs(tmp_path: Path, held_out: list[DatasetCase]) -> None:
     baseline = a_baseline(tmp_path, "def work(job, tell): open('ran', 'w')")
     with pytest.raises(AutoMedSAMError, match=r"no weights at .*gone\.pt.*nothing is ever downloaded"):
-        slice_baseline.predict(baseline, "hippocampus", held_out, tmp_path / "pred", weights=tmp_path / "gone.pt")
+        slice_baseline.predict(baseline, held_out, tmp_path / "pred", SliceSettings(weights=tmp_path / "gone.pt"))
     assert not (tmp_path / "pred").exists()
 
 
@@ -209,10 +186,10 @@ def work(job, tell):
     assert refused == ["a baseline's process may not use the network"] * 2
 
 
-@pytest.mark.parametrize("sight", [SliceSelection.BOXED, SliceSelection.ALL])
-def test_sampled_slices_are_spread_over_all_cases(sight: SliceSelection) -> None:
+@pytest.mark.parametrize("selection", [SliceSelection.BOXED, SliceSelection.ALL])
+def test_sampled_slices_are_spread_over_all_cases(selection: SliceSelection) -> None:
     shown = [list(range(30)), list(range(5, 15)), list(range(20))]
-    picked = sample(sight, shown, [0, 5, 0], 12)
+    picked = sample(selection, shown, [0, 5, 0], 12)
     assert list(map(len, picked)) == [6, 2, 4]
     assert all(set(chosen) <= set(could) for chosen, could in zip(picked, shown, strict=True))
 
@@ -233,13 +210,14 @@ def test_a_video_is_prompted_on_one_slice_and_pictures_on_each() -> None:
     assert slice_baseline.true_boxes(labels, one_slice=False)["1"] == {"1": [3, 2, 5, 4], "2": [3, 2, 8, 7]}
 
 
-def test_baselines_see_the_plane_that_our_detectors_see() -> None:
+def test_baselines_see_the_slices_that_our_detectors_see(data: Path, held_out: list[DatasetCase]) -> None:
     pytest.importorskip("cv2", reason="the detectors' data need OpenCV: pip install 'automedsam[train]'")
-    from automedsam_lab.data.detector_slices import DETECTOR_TASKS
+    from automedsam_lab.data.detector_slices import DETECTOR_TASKS, read_stack
 
-    assert {name: task.plane for name, task in DETECTOR_TASKS.items()} == {
-        name: plane.value for name, plane in slice_baseline.PLANES.items()
-    }
+    assert held_out[0].plane is DETECTOR_TASKS["hippocampus"].spec.plane
+    [case, *_] = builtin_tasks.cases_of("hippocampus", data, "test")
+    stack, read = read_stack(DETECTOR_TASKS["hippocampus"], case), held_out[0].load_frames()
+    assert np.array_equal(stack.frames, read.frames) and np.array_equal(stack.labels, read.labels)
 
 
 # nnU-Net
@@ -247,9 +225,9 @@ def test_baselines_see_the_plane_that_our_detectors_see() -> None:
 
 def test_nnunet_gets_training_and_validation_patients_and_no_held_out_one(data: Path, tmp_path: Path) -> None:
     parts = builtin_tasks.split("hippocampus")
-    splits = nnunet.convert("hippocampus", data, tmp_path / "work")
+    splits = nnunet.convert(BuiltinDataset("hippocampus", data), tmp_path / "work")
     raw = tmp_path / "work" / "raw" / "Dataset004_hippocampus"
-    assert splits == {"train": parts["train"][:2], "val": parts["validation"][:1]}
+    assert splits == {"train": parts["train"][:2], "val": parts["val"][:1]}
     names = [*splits["train"], *splits["val"]]
     assert sorted(file.name for file in (raw / "imagesTr").iterdir()) == sorted(f"{name}_0000.nii.gz" for name in names)
     assert sorted(file.name for file in (raw / "labelsTr").iterdir()) == sorted(f"{name}.nii.gz" for name in names)
@@ -270,7 +248,7 @@ def test_nnunet_gets_the_tasks_labels_on_the_images_grid(tmp_path: Path) -> None
         image = sitk.GetImageFromArray(array)
         image.SetSpacing((1.0, 2.0, 3.0))
         sitk.WriteImage(image, str(folder / f"{name}.nii.gz"))
-    splits = nnunet.convert("glioma", tmp_path / "data", tmp_path / "work")
+    splits = nnunet.convert(BuiltinDataset("glioma", tmp_path / "data"), tmp_path / "work")
     assert splits["val"] == splits["train"] == [folder.name]  # There is nobody to spare for validation.
     raw = tmp_path / "work" / "raw" / "Dataset001_glioma"
     label = sitk.ReadImage(str(raw / "labelsTr" / f"{folder.name}.nii.gz"))
@@ -282,13 +260,13 @@ def test_nnunet_gets_the_tasks_labels_on_the_images_grid(tmp_path: Path) -> None
 def test_a_folder_of_another_task_is_not_trained_in(data: Path, tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "split.json").write_text('{"task": "glioma"}', encoding="utf-8")
-    with pytest.raises(AutoMedSAMError, match="holds another task or split"):
-        nnunet.convert("hippocampus", data, tmp_path / "work")
+    with pytest.raises(AutoMedSAMError, match="holds another dataset or split"):
+        nnunet.convert(BuiltinDataset("hippocampus", data), tmp_path / "work")
 
 
 def test_predicting_before_training_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match="run 'automedsam-lab baseline nnunet train' to its end"):
-        nnunet.predict("hippocampus", [], tmp_path, tmp_path / "pred")
+        nnunet.predict(BuiltinDataset("hippocampus", tmp_path), [], tmp_path, tmp_path / "pred")
 
 
 FAKE_NNUNET = """
@@ -308,33 +286,35 @@ def work(job, tell):
 
 
 def test_nnunets_folder_states_its_budget(
-    data: Path, tmp_path: Path, held_out: list[builtin_tasks.Case], monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, held_out: list[DatasetCase], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nnunet, "WORKER", a_worker(tmp_path, FAKE_NNUNET))
     with log_lines() as logged:
-        nnunet.train("hippocampus", data, tmp_path / "work", minutes=7.5)
+        nnunet.train(BuiltinDataset("hippocampus", data), tmp_path / "work", nnunet.TrainingSettings(minutes=7.5))
     assert logged == ["Training"]
-    baseline = nnunet.predict("hippocampus", held_out, tmp_path / "work", tmp_path / "pred")
+    baseline = nnunet.predict(BuiltinDataset("hippocampus", data), held_out, tmp_path / "work", tmp_path / "pred")
     assert (baseline.weights, baseline.prompted, baseline.cpu_minutes_training) == ("trained here", "none", 7.5)
     assert "7.5 CPU minutes (10 iterations of batch 2" in baseline.note
-    assert baseline.cases == {case.patient: {"seconds": 2.0, "images": 12} for case in held_out}
+    assert baseline.cases == {case.name: {"seconds": 2.0, "images": 12} for case in held_out}
     found = sitk.ReadImage(str(tmp_path / "pred" / f"{held_out[0].patient}.nii.gz"))
     assert found.GetDirection() == pytest.approx(OBLIQUE)
     assert np.array_equal(sitk.GetArrayFromImage(found), write_hippocampus(tmp_path / "again", "x") == 2)
 
 
 def test_nnunet_trains_on_a_budget_and_goes_on_where_it_was_stopped(
-    data: Path, tmp_path: Path, held_out: list[builtin_tasks.Case]
+    data: Path, tmp_path: Path, held_out: list[DatasetCase]
 ) -> None:
     pytest.importorskip("nnunetv2", reason="nnU-Net is not installed: pip install 'automedsam[baseline-nnunet]'")
     work = tmp_path / "work"
-    first = nnunet.train("hippocampus", data, work, minutes=0.02)
+    first = nnunet.train(BuiltinDataset("hippocampus", data), work, nnunet.TrainingSettings(minutes=0.02))
     assert first["iterations"] >= 1 and first["used_minutes"] >= 0.02
-    again = nnunet.train("hippocampus", data, work, minutes=first["used_minutes"] + 0.02)
+    again = nnunet.train(
+        BuiltinDataset("hippocampus", data), work, nnunet.TrainingSettings(minutes=first["used_minutes"] + 0.02)
+    )
     assert again["iterations"] > first["iterations"]
-    nnunet.predict("hippocampus", held_out, work, tmp_path / "pred")
+    nnunet.predict(BuiltinDataset("hippocampus", data), held_out, work, tmp_path / "pred")
     found = sitk.ReadImage(str(tmp_path / "pred" / f"{held_out[0].patient}.nii.gz"))
-    assert found.GetSize() == sitk.ReadImage(str(held_out[0].label)).GetSize()
+    assert found.GetSize() == sitk.ReadImage(str(label_of(held_out[0], data))).GetSize()
 
 
 # The adapters
@@ -358,7 +338,7 @@ def universeg(version="v1", pretrained=False):
 
 
 def test_universeg_segments_from_the_training_patients_slices(
-    data: Path, tmp_path: Path, held_out: list[builtin_tasks.Case], monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, held_out: list[DatasetCase], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch = pytest.importorskip("torch", reason="UniverSeg runs on PyTorch")
     (tmp_path / "packages").mkdir()
@@ -366,38 +346,45 @@ def test_universeg_segments_from_the_training_patients_slices(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"))
     torch.save({"threshold": torch.full((1,), 0.4)}, tmp_path / "universeg.pt")
     written = universeg_adapter.predict(
-        "hippocampus", data, held_out, tmp_path / "pred", examples=6, weights=tmp_path / "universeg.pt"
+        BuiltinDataset("hippocampus", data),
+        held_out,
+        tmp_path / "pred",
+        SliceSettings(weights=tmp_path / "universeg.pt"),
+        examples=6,
     )
     assert written.prompted == "6 labelled slices" and written.weights == "given"
     truth, found = (
         sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-        for path in (held_out[0].label, tmp_path / "pred" / f"{held_out[0].patient}.nii.gz")
+        for path in (label_of(held_out[0], data), tmp_path / "pred" / f"{held_out[0].patient}.nii.gz")
     )
     # Every patient's blocks are in the same place, so the mean example covers them.
     assert np.array_equal(found[truth > 0], truth[truth > 0])
 
 
 def test_examples_come_from_every_training_patient() -> None:
-    def read(case: str, _task: str) -> tuple[None, None, np.ndarray, np.ndarray]:
-        slices = np.full((9, 20, 30), int(case), np.uint8)
-        labels = np.zeros_like(slices)
+    def case(brightness: int) -> DatasetCase:
+        labels = np.zeros((9, 20, 30), np.uint8)
         labels[2:6, 5:15, 10:20] = 1
-        return None, None, slices, labels
+        # The corners make the window that of 8 bits.
+        pixels = np.full(labels.shape, brightness, np.float32)
+        pixels[:, :2], pixels[:, -2:] = 0, 255
+        loaded = LoadedCase(
+            Volume(pixels, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)), labels
+        )
+        return DatasetCase(str(brightness), str(brightness), "", lambda: loaded, plane=Plane.AXIAL, window=(0, 255))
 
-    support = universeg_adapter.support_set("hippocampus", ["10", "20", "30"], 6, read)
+    support = universeg_adapter.support_set([case(10), case(20), case(30)], 6)
     assert support["images_1"].shape == support["labels_1"].shape == (6, 128, 128)
-    assert sorted(np.unique(support["images_1"] * 255).round()) == [10, 20, 30]
+    assert sorted(np.unique(support["images_1"][:, 40, 64] * 255).round()) == [10, 20, 30]
     assert set(np.unique(support["labels_1"])) == {0, 1}
 
 
-def test_stock_sam_2_follows_a_box_at_the_size_that_is_asked_for(
-    tmp_path: Path, held_out: list[builtin_tasks.Case]
-) -> None:
+def test_stock_sam_2_follows_a_box_at_the_size_that_is_asked_for(tmp_path: Path, held_out: list[DatasetCase]) -> None:
     pytest.importorskip("sam2", reason="stock SAM 2 needs its package: pip install 'automedsam[baseline-sam2]'")
     pytest.importorskip("hydra", reason="the package sam2 builds its networks with hydra")
     baseline = sam2("sam2.1_hiera_t")
     small = replace(baseline, settings={**baseline.settings, "image_size": 128})
-    written = slice_baseline.predict(small, "hippocampus", held_out[:1], tmp_path / "pred", slices=3)
+    written = slice_baseline.predict(small, held_out[:1], tmp_path / "pred", SliceSettings(slices=3))
     assert written.size_mb == pytest.approx(155.8, abs=0.1)  # 38.96 million parameters.
     assert written.cases[held_out[0].patient]["images"] == 3
     assert written.prompted == "box on one slice"
@@ -405,11 +392,11 @@ def test_stock_sam_2_follows_a_box_at_the_size_that_is_asked_for(
 
 @pytest.mark.parametrize("baseline", [fastsam("s"), mobilesam()], ids=lambda baseline: baseline.name)
 def test_ultralytics_runs_without_its_weights_and_without_the_network(
-    baseline: SliceBaseline, tmp_path: Path, held_out: list[builtin_tasks.Case], monkeypatch: pytest.MonkeyPatch
+    baseline: SliceBaseline, tmp_path: Path, held_out: list[DatasetCase], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ultralytics", reason="ultralytics (AGPL-3.0) is not installed")
     monkeypatch.setenv("HOME", str(tmp_path))
-    written = slice_baseline.predict(baseline, "hippocampus", held_out, tmp_path / "pred", slices=1)
+    written = slice_baseline.predict(baseline, held_out, tmp_path / "pred", SliceSettings(slices=1))
     assert written.weights == "random" and written.size_mb > 30
     assert not (tmp_path / ".config").exists(), "the user's own settings of ultralytics are left alone"
 
@@ -437,7 +424,7 @@ def test_the_licence_is_told_on_use_and_in_the_help(name: str, data: Path, tmp_p
 
 
 def test_the_same_cases_are_asked_for_as_in_an_evaluation(
-    data: Path, tmp_path: Path, held_out: list[builtin_tasks.Case], monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, held_out: list[DatasetCase], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nnunet, "WORKER", a_worker(tmp_path, FAKE_NNUNET))
     work, pred = str(tmp_path / "work"), tmp_path / "pred"
@@ -446,8 +433,8 @@ def test_the_same_cases_are_asked_for_as_in_an_evaluation(
     assert trained.exception is None and "2 CPU minutes" in trained.output
     arguments = ["nnunet", "predict", "--cases", str(data), "--work", work, "--part", "test", "-o", str(pred)]
     predicted = runner.invoke(baselines.app, arguments)
-    assert predicted.exception is None and "167 ms a slice" in predicted.output
+    assert predicted.exception is None and "167 ms per slice" in predicted.output
     assert sorted(file.name for file in pred.glob("*.nii.gz")) == [f"{case.patient}.nii.gz" for case in held_out]
     assert "and its mirroring" in json.loads((pred / "baseline.json").read_text())["note"]
-    assert "21 ms a slice" in runner.invoke(baselines.app, [*arguments, "--no-mirror"]).output
+    assert "21 ms per slice" in runner.invoke(baselines.app, [*arguments, "--no-mirror"]).output
     assert "without its mirroring" in json.loads((pred / "baseline.json").read_text())["note"]

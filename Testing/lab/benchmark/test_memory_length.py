@@ -9,13 +9,14 @@ import pytest
 
 from automedsam.bundle import load_bundle
 from automedsam_lab.benchmark.memory_length import Point, averages, measure_memories, plot_points, write_points
-from automedsam_lab.evaluation.run import choose_cases
+from automedsam_lab.data.builtin_dataset import BuiltinDataset
+from automedsam_lab.data.dataset import select_cases
 
 
 @pytest.fixture(scope="module")
 def measured(shared_data: Path) -> list[Point]:
     """One hippocampus with one to five memories."""
-    cases = choose_cases("hippocampus", shared_data, "validation", 1)
+    cases = select_cases(BuiltinDataset("hippocampus", shared_data), "val", 1)
     return [point for points in measure_memories(load_bundle("hippocampus"), cases, strides=(1, 2)) for point in points]
 
 
@@ -27,13 +28,11 @@ def test_every_number_of_memories_is_measured(measured: list[Point]) -> None:
 
 def test_all_memories_give_what_a_run_gives(measured: list[Point], shared_data: Path) -> None:
     from automedsam.contract.backends import Backend
-    from automedsam_lab.data import builtin_tasks
     from automedsam_lab.evaluation.case import evaluate_case
 
     bundle = load_bundle("hippocampus")
-    case = choose_cases("hippocampus", shared_data, "validation", 1)[0]
-    volume, stored = builtin_tasks.load(case)
-    result, _ = evaluate_case(case.patient, volume, builtin_tasks.task_labels(case, stored), bundle, Backend.INT8)
+    case = select_cases(BuiltinDataset("hippocampus", shared_data), "val", 1)[0]
+    result, _ = evaluate_case(case, case.load(), bundle, Backend.INT8)
     assert measured[0].dice == pytest.approx(fmean(row.dice for row in result.rows))
 
 

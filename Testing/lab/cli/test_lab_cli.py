@@ -9,7 +9,8 @@ import pytest
 
 from automedsam.bundle import Bundle
 from automedsam_lab.cli.app import main
-from automedsam_lab.evaluation.run import choose_cases
+from automedsam_lab.data.builtin_dataset import BuiltinDataset
+from automedsam_lab.data.dataset import select_cases
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -64,7 +65,8 @@ def test_a_missing_bundle_is_named(command: Command, tmp_path: Path) -> None:
     ("options", "word"),
     [
         (("--task", "liver"), "knows no task 'liver'"),
-        (("--part", "best"), "no part 'best'"),
+        (("--split", "best"), "no split 'best'; choose one of train, val, test, unseen"),
+        (("--part", "validation"), "No glioma cases were found"),
         (("--backends", "int4"), "no backend 'int4'; use any of int8, fp32, fp32-onnx"),
         (("--backends", ","), "no backend ','"),
         ((), "No glioma cases were found"),
@@ -83,7 +85,7 @@ def test_a_bundle_without_its_files_measures_nothing(
     command: Command, a_manifest: Bundle, shared_data: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("matplotlib", reason="the extra 'lab' is not installed")
-    assert choose_cases("glioma", shared_data)
+    assert select_cases(BuiltinDataset("glioma", shared_data))
     asked = ("evaluate", a_manifest.folder, "--cases", shared_data, "-o", tmp_path / "out", "--limit", 1)
     assert_one_sentence(command(*asked), "has no INT8 files here")
     assert not (tmp_path / "out" / "results.csv").exists()

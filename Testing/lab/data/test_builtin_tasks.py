@@ -49,7 +49,9 @@ def test_the_written_hippocampus_split_is_the_one_that_its_seed_draws() -> None:
     written = json.loads(text)
     everyone = [patient for part in written["parts"].values() for patient in part]
     shares = (written["fractions"]["validation"], written["fractions"]["test"])
-    assert builtin_tasks.draw_split(everyone, shares, written["seed"]) == written["parts"]
+    drawn = builtin_tasks.draw_split(everyone, shares, written["seed"])
+    assert drawn == builtin_tasks.split("hippocampus")
+    assert (drawn["train"], drawn["val"]) == (written["parts"]["train"], written["parts"]["validation"])
     assert [len(written["parts"][part]) for part in ("train", "validation", "test")] == [131, 19, 37]
 
 
@@ -92,7 +94,7 @@ def test_whole_tumour_of_a_real_glioma_has_its_known_volume(shared_data: Path) -
 
 
 def test_silver_labels_train_and_are_never_reported(shared_data: Path) -> None:
-    reported = builtin_tasks.cases_of("glioma", shared_data, "validation", "test")
+    reported = builtin_tasks.cases_of("glioma", shared_data, "val", "test")
     silver = builtin_tasks.cases_of("glioma", shared_data, "train_silver")
     assert reported and all(case.expert for case in reported)
     assert silver and not any(case.expert for case in silver)

@@ -126,9 +126,16 @@ def test_garbled_annotation_is_refused(a_dataset: Path, change: Callable[[Coco],
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda manifest: manifest.update(schema=2), "is of schema 2, and this version reads 1"),
-        (lambda manifest: manifest.pop("cases"), "KeyError"),
-        (lambda manifest: manifest.update(labels=["lesion"]), "lacks or garbles"),
+        (lambda manifest: manifest.update(schema=2), "has schema 2, and this version reads 1"),
+        (lambda manifest: manifest.pop("cases"), "the field cases is missing"),
+        (
+            lambda manifest: manifest.update(labels=["lesion"]),
+            "the field labels is .*: input should be a valid dictionary",
+        ),
+        (lambda manifest: manifest["cases"][1].pop("patient"), r"the field cases\[1\]\.patient is missing"),
+        (lambda manifest: manifest["cases"][2].update(part="dev"), r"the field cases\[2\]\.part is \"dev\""),
+        (lambda manifest: manifest["patients"].update(dev=["e"]), "there are no splits dev, only train, val, test"),
+        (lambda manifest: manifest.update(size=0), "the field size is 0: input should be greater than 0"),
     ],
 )
 def test_manifest_of_another_form_is_refused(
@@ -151,9 +158,14 @@ def test_damaged_image_is_named(a_dataset: Path) -> None:
         image.read()
 
 
-def test_part_that_is_not_there_is_said(a_dataset: Path) -> None:
-    with pytest.raises(AutoMedSAMError, match="no part 'validation'; choose one of train, val, test"):
-        PreparedDataset.open(a_dataset).part("validation")
+def test_unknown_split_is_refused(a_dataset: Path) -> None:
+    with pytest.raises(AutoMedSAMError, match="no split 'holdout'; choose one of train, val, test"):
+        PreparedDataset.open(a_dataset).part("holdout")
+
+
+def test_old_name_of_the_validation_split_is_accepted(a_dataset: Path) -> None:
+    dataset = PreparedDataset.open(a_dataset)
+    assert dataset.part("validation") == dataset.part("val") and dataset.cases("validation") == dataset.cases("val")
 
 
 def test_native_slices_are_those_of_the_volume(a_dataset: Path) -> None:

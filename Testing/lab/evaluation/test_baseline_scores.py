@@ -15,15 +15,16 @@ from bright_engine import draw_head, draw_truth, use_bright_engine
 from automedsam.bundle import Bundle
 from automedsam.contract.backends import Backend
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.data.dataset import DatasetCase, LoadedCase
 from automedsam_lab.evaluation.baseline_scores import PredictionFolder, machine_words
-from automedsam_lab.evaluation.cases import EvaluationCase, LoadedCase
-from automedsam_lab.evaluation.run import evaluate
+from automedsam_lab.evaluation.cases import CaseSelection
+from automedsam_lab.evaluation.run import ComparedMethods, evaluate
 from automedsam_lab.evaluation.settings import EvaluationSettings
 
 QUICK = EvaluationSettings(resamples=20, timed_images=0, pictures=False)
 TRUTH = draw_truth()
 HEAD = draw_head(TRUTH)
-CASES = [EvaluationCase(name, name, "FLAIR", lambda: LoadedCase(HEAD, TRUTH)) for name in ("one", "two")]
+CASES = [DatasetCase(name, name, "FLAIR", lambda: LoadedCase(HEAD, TRUTH)) for name in ("one", "two")]
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def write_baseline(folder: Path, found: np.ndarray, **told: Any) -> Path:
 def run(bundle: Bundle, folder: Path, baselines: list[Path], **settings: Any) -> dict[str, Any]:
     opened = [PredictionFolder.open(baseline) for baseline in baselines]
     chosen = EvaluationSettings(**{**vars(QUICK), **settings})
-    evaluate(bundle, CASES, folder, [Backend.INT8], baselines=opened, settings=chosen)
+    evaluate(bundle, CaseSelection(CASES), folder, ComparedMethods([Backend.INT8], opened), chosen)
     return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
 
 
@@ -138,10 +139,14 @@ def test_two_baselines_of_one_name_are_refused(a_bundle: Bundle, a_baseline: Pat
 @pytest.mark.parametrize(
     ("told", "said"),
     [
-        ({"schema": 2}, "is of schema 2"),
-        ({"weights": "borrowed"}, "tells of 'borrowed' weights"),
-        ({"cases": {"one": {}}}, "lacks or garbles"),
-        ({"size_mb": "large"}, "lacks or garbles"),
+        ({"schema": 2}, "has schema 2, and this version reads 1"),
+        (
+            {"weights": "borrowed"},
+            r"the field weights is \"borrowed\": input should be 'trained here', 'given' or 'random'",
+        ),
+        ({"cases": {"one": {"seconds": 1}}}, r"the field cases\.one\.images is missing"),
+        ({"size_mb": "large"}, r"the field size_mb is \"large\": input should be a valid number"),
+        ({"name": None}, "the field name is null: input should be a valid string"),
     ],
 )
 def test_a_baseline_that_tells_nonsense_is_refused(told: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -150,7 +155,9 @@ def test_a_baseline_that_tells_nonsense_is_refused(told: dict[str, Any], said: s
 
 
 def test_a_folder_without_a_baselines_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AutoMedSAMError, match=r"baseline\.json cannot be read"):
+    with pytest.raises(
+        AutoMedSAMError, match=r"There is no .*baseline\.json; give the folder of a baseline that has finished"
+    ):
         PredictionFolder.open(tmp_path)
 
 
@@ -159,14 +166,23 @@ def test_what_our_own_adapters_write_is_read(tmp_path: Path) -> None:
     from automedsam_lab.common.system_info import describe_machine
 
     cases = {"one": {"seconds": 1.0, "images": 4}}
-    told = prediction.Baseline("X", "1", "free", "box", "given", 3.0, describe_machine(), cases=cases)
+    told = prediction.Baseline(
+        name="X",
+        version="1",
+        licence="free",
+        prompted="box",
+        weights="given",
+        size_mb=3.0,
+        machine=describe_machine(),
+        cases=cases,
+    )
     prediction.write_baseline(told, tmp_path)
     opened = PredictionFolder.open(tmp_path)
-    assert (opened.method, opened.prompted, opened.ms_per_image(["one"])) == ("X 1", "box", 250)
+    assert (opened.method, opened.baseline.prompted, opened.ms_per_image(["one"])) == ("X 1", "box", 250)
     assert opened.machine == machine_words(describe_machine())
 
 
 def test_folder_of_the_old_name_is_read(tmp_path: Path) -> None:
     folder = write_baseline(tmp_path / "baseline", TRUTH)
     (folder / "baseline.json").rename(folder / "rival.json")
-    assert PredictionFolder.open(folder).weights == "trained here"
+    assert PredictionFolder.open(folder).baseline.weights == "trained here"

@@ -14,9 +14,13 @@ from prepared_files import write_prepared
 from automedsam.bundle import BUILT_IN, Bundle, load_bundle
 from automedsam.contract.backends import Backend
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.data.builtin_dataset import BuiltinDataset, dataset_case
 from automedsam_lab.data.builtin_tasks import Case, LabelScheme
-from automedsam_lab.evaluation.cases import EvaluationCase, LoadedCase, builtin_case, check_fits, check_unseen
-from automedsam_lab.evaluation.run import evaluate, held_out_cases, prepared_cases
+from automedsam_lab.data.dataset import DatasetCase, LoadedCase
+from automedsam_lab.data.prepared.dataset import PreparedDataset
+from automedsam_lab.data.prepared.native_dataset import NativeDataset
+from automedsam_lab.evaluation.cases import check_fits, check_unseen, held_out_cases
+from automedsam_lab.evaluation.run import ComparedMethods, evaluate
 from automedsam_lab.evaluation.settings import EvaluationSettings
 
 QUICK = EvaluationSettings(resamples=20, timed_images=1, pictures=False)
@@ -24,6 +28,10 @@ QUICK = EvaluationSettings(resamples=20, timed_images=1, pictures=False)
 
 def bundle_of(bundle: Bundle, **manifest: Any) -> Bundle:
     return Bundle(bundle.folder, {**bundle.manifest, **manifest})
+
+
+def native(folder: Path) -> NativeDataset:
+    return NativeDataset(PreparedDataset.open(folder))
 
 
 def two_labels(bundle: Bundle) -> Bundle:
@@ -53,35 +61,35 @@ def change_label(case: Case, value: int | None = None, spacing: float | None = N
 def test_a_label_value_outside_the_scheme_is_named(a_case: Case) -> None:
     change_label(a_case, value=3)
     with pytest.raises(AutoMedSAMError, match=r"label\.nii\.gz has the value 3, and the scheme brats_2017_2021"):
-        builtin_case(a_case).load()
-    assert builtin_case(replace(a_case, scheme=LabelScheme.BRATS_2023)).load().truth is not None
+        dataset_case(a_case).load()
+    assert dataset_case(replace(a_case, scheme=LabelScheme.BRATS_2023)).load().reference is not None
 
 
 def test_a_label_on_another_grid_is_named(a_case: Case) -> None:
     change_label(a_case, spacing=1.2)
     with pytest.raises(AutoMedSAMError, match=r"label\.nii\.gz does not lie on the grid"):
-        builtin_case(a_case).load()
+        dataset_case(a_case).load()
 
 
 def test_a_case_of_another_task_is_refused(a_manifest: Bundle) -> None:
     truth = draw_truth()
     head = draw_head(truth)
-    check_fits(a_manifest, EvaluationCase("a", "a", "FLAIR", lambda: LoadedCase(head)), LoadedCase(head, truth))
+    check_fits(a_manifest, DatasetCase("a", "a", "FLAIR", lambda: LoadedCase(head)), LoadedCase(head, truth))
     with pytest.raises(AutoMedSAMError, match=r"a has the label 2, and the bundle glioma knows 1"):
-        check_fits(a_manifest, EvaluationCase("a", "a", "", lambda: LoadedCase(head)), LoadedCase(head, 2 * truth))
+        check_fits(a_manifest, DatasetCase("a", "a", "", lambda: LoadedCase(head)), LoadedCase(head, 2 * truth))
     with pytest.raises(AutoMedSAMError, match=r"a is T1, and the bundle glioma takes FLAIR"):
-        check_fits(a_manifest, EvaluationCase("a", "a", "T1", lambda: LoadedCase(head)), LoadedCase(head, truth))
+        check_fits(a_manifest, DatasetCase("a", "a", "T1", lambda: LoadedCase(head)), LoadedCase(head, truth))
 
 
 def test_a_patient_in_two_parts_or_of_the_training_is_no_held_out_one(a_manifest: Bundle) -> None:
     head = draw_head(draw_truth())
-    subjects = [EvaluationCase(f"case_{p}", p, "", lambda: LoadedCase(head)) for p in ("a", "b", "c")]
+    subjects = [DatasetCase(f"case_{p}", p, "", lambda: LoadedCase(head)) for p in ("a", "b", "c")]
     trained = bundle_of(a_manifest, training={"split": {"train": ["b"], "validation": [], "test": ["a", "c"]}})
     parts = {"train": ["a"], "test": ["a", "b", "c"]}
     found = {unusable.name: unusable.reason for unusable in check_unseen(trained, subjects, parts)}
     assert found.keys() == {"case_a", "case_b"}
-    assert "in the parts train and test" in found["case_a"] and "in two" not in found["case_b"]
-    assert "patient b is in the train part that the bundle glioma was made from" in found["case_b"]
+    assert "in the splits train and test" in found["case_a"] and "in two" not in found["case_b"]
+    assert "patient b is in the train split that the bundle glioma was made from" in found["case_b"]
     # Archives tell patients apart by other parts of a name than the bundle's manifest may.
     by_case = bundle_of(a_manifest, training={"split": {"train": ["case_c"]}})
     assert [unusable.name for unusable in check_unseen(by_case, subjects, {})] == ["case_c"]
@@ -89,11 +97,14 @@ def test_a_patient_in_two_parts_or_of_the_training_is_no_held_out_one(a_manifest
 
 def test_a_prepared_volume_is_evaluated_at_its_native_resolution(a_manifest: Bundle, tmp_path: Path) -> None:
     folder = write_prepared(tmp_path / "drawn")
-    [subject], left_out, about = prepared_cases(two_labels(a_manifest), folder, "test")
-    loaded = subject.load()
+    selection = held_out_cases(two_labels(a_manifest), native(folder), "test")
+    [case] = selection.cases
+    loaded = case.load()
     stored = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "drawn-root" / "labelsTr" / "d.nii.gz")))
-    assert np.array_equal(loaded.truth, stored) and loaded.volume.shape == stored.shape
-    assert left_out == [] and about.startswith("test part of decathlon, 1 case of the prepared dataset")
+    assert np.array_equal(loaded.reference, stored) and loaded.volume.shape == stored.shape
+    assert selection.excluded == [] and selection.description.startswith(
+        "test split of decathlon, 1 case of the prepared"
+    )
 
 
 def test_a_prepared_picture_is_a_case_of_one_slice(
@@ -102,11 +113,11 @@ def test_a_prepared_picture_is_a_case_of_one_slice(
     pytest.importorskip("matplotlib", reason="the extra 'lab' is not installed")
     use_bright_engine(monkeypatch)
     folder = write_prepared(tmp_path / "stills", pictures=True)
-    subjects, _, about = prepared_cases(a_manifest, folder, "train")
-    truth = subjects[0].load().truth
+    selection = held_out_cases(a_manifest, native(folder), "train")
+    truth = selection.cases[0].load().reference
     stored = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "stills-root" / "masks" / "a.png")))
     assert truth is not None and np.array_equal(truth[0], stored > 127)
-    rows = evaluate(a_manifest, subjects, tmp_path / "out", [Backend.INT8], data=about, settings=QUICK)
+    rows = evaluate(a_manifest, selection, tmp_path / "out", ComparedMethods([Backend.INT8]), QUICK)
     assert [row.case for row in rows] == ["a", "b"] and all(row.slices == 1 for row in rows)
     assert all(0 <= row.dice <= 1 and row.consistency >= 0 for row in rows)
 
@@ -117,16 +128,16 @@ def test_boxes_alone_give_figures_of_boxes_and_time_and_no_accuracy(
     pytest.importorskip("matplotlib", reason="the extra 'lab' is not installed")
     use_bright_engine(monkeypatch)
     folder = write_prepared(tmp_path / "boxes", masks=False, pictures=True)
-    subjects, _, _ = prepared_cases(a_manifest, folder, "train")
-    loaded = subjects[0].load()
+    selection = held_out_cases(a_manifest, native(folder), "train")
+    loaded = selection.cases[0].load()
     stored = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "boxes-root" / "masks" / "a.png")))
     rows_, columns = np.nonzero(stored)
     corners = (columns.min(), rows_.min(), columns.max() + 1, rows_.max() + 1)
-    assert loaded.truth is None and loaded.boxes is not None
+    assert loaded.reference is None and loaded.boxes is not None
     [box] = loaded.boxes[0]
     assert box.corners == pytest.approx(corners, abs=0.5)
 
-    rows = evaluate(a_manifest, subjects, tmp_path / "out", [Backend.INT8], settings=QUICK)
+    rows = evaluate(a_manifest, selection, tmp_path / "out", ComparedMethods([Backend.INT8]), QUICK)
     assert all(np.isnan(row.dice) and row.lesions == 1 and 0 <= row.box_iou <= 1 for row in rows)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert summary["detection"][0]["boxes"] == 2 and summary["detection"][0]["ap50"]["mean"] is not None
@@ -139,15 +150,16 @@ def test_a_prepared_dataset_whose_test_patient_trained_the_bundle_is_refused_or_
 ) -> None:
     folder = write_prepared(tmp_path / "drawn")
     trained = bundle_of(two_labels(a_manifest), training={"split": {"train": ["d"]}})
-    with pytest.raises(AutoMedSAMError, match="patient d is in the train part that the bundle"):
-        prepared_cases(trained, folder, "test")
+    with pytest.raises(AutoMedSAMError, match="patient d is in the train split that the bundle"):
+        held_out_cases(trained, native(folder), "test")
     # What trains may be looked at, under its own name.
-    assert len(prepared_cases(trained, folder, "train")[0]) == 2
+    assert len(held_out_cases(trained, native(folder), "train").cases) == 2
 
 
 def test_held_out_hippocampi_were_not_seen_by_the_starter_bundle(shared_data: Path) -> None:
     if not (BUILT_IN / "hippocampus" / "bundle.json").is_file():
         pytest.skip("the starter bundles are not built")
-    subjects, left_out, about = held_out_cases(load_bundle("hippocampus"), "hippocampus", shared_data, "test", 3)
-    assert len(subjects) == 3 and left_out == []
-    assert about == f"test part of the hippocampus split, 3 cases in {shared_data}"
+    dataset = BuiltinDataset("hippocampus", shared_data)
+    selection = held_out_cases(load_bundle("hippocampus"), dataset, "test", 3)
+    assert len(selection.cases) == 3 and selection.excluded == []
+    assert selection.description == f"test split of hippocampus, 3 cases in {shared_data}"

@@ -20,9 +20,12 @@ from automedsam.contract.backends import Backend
 from automedsam.contract.manifest import COMPONENTS
 from automedsam.core.volume import Volume
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.data.builtin_dataset import BuiltinDataset, dataset_case
 from automedsam_lab.data.builtin_tasks import Case, LabelScheme, cases, split
+from automedsam_lab.data.dataset import DatasetCase, LoadedCase, select_cases
 from automedsam_lab.evaluation.case import CaseScores, evaluate_case
-from automedsam_lab.evaluation.run import available_backends, choose_cases, evaluate
+from automedsam_lab.evaluation.cases import CaseSelection
+from automedsam_lab.evaluation.run import ComparedMethods, available_backends, evaluate
 from automedsam_lab.evaluation.settings import EvaluationSettings
 from automedsam_lab.evaluation.summary import manifest_figures, summarize, summary_tables, write_csv
 from automedsam_lab.metrics.reference_boxes import true_tracklet
@@ -49,11 +52,16 @@ def a_head(a_truth: np.ndarray) -> Volume:
 
 
 @pytest.fixture
-def a_case(a_head: Volume, a_truth: np.ndarray, tmp_path: Path) -> Case:
+def a_case(a_head: Volume, a_truth: np.ndarray, tmp_path: Path) -> DatasetCase:
     image, label = tmp_path / "image.nii.gz", tmp_path / "label.nii.gz"
     sitk.WriteImage(a_head.to_image(a_head.array), str(image))
     sitk.WriteImage(a_head.to_image(a_truth), str(label))
-    return Case("somebody", (image,), label, LabelScheme.BRATS_2012_2016, "FLAIR")
+    return dataset_case(Case("somebody", (image,), label, LabelScheme.BRATS_2012_2016, "FLAIR"))
+
+
+def loaded(name: str, volume: Volume, reference: np.ndarray) -> tuple[DatasetCase, LoadedCase]:
+    case = LoadedCase(volume, reference)
+    return DatasetCase(name, name, "", lambda: case), case
 
 
 def a_row(**changes: object) -> CaseScores:
@@ -64,7 +72,7 @@ def a_row(**changes: object) -> CaseScores:
 def test_a_found_lesion_scores_high_by_every_kind_of_prompt(
     a_bundle: Bundle, a_head: Volume, a_truth: np.ndarray
 ) -> None:
-    result, segmentation = evaluate_case("a", a_head, a_truth, a_bundle, Backend.INT8)
+    result, segmentation = evaluate_case(*loaded("a", a_head, a_truth), a_bundle, Backend.INT8)
     [row] = result.rows
     assert segmentation.labels.shape == SHAPE
     assert min(row.dice, row.prompted_dice, row.prompted_slice_dice, row.boxes_dice, row.jittered_dice) > 0.95
@@ -87,7 +95,7 @@ def test_a_found_lesion_scores_high_by_every_kind_of_prompt(
 def test_a_label_that_is_not_there_has_no_prompted_dice_and_its_finding_is_false(
     a_bundle: Bundle, a_head: Volume, a_truth: np.ndarray
 ) -> None:
-    result, _ = evaluate_case("a", a_head, 0 * a_truth, a_bundle, Backend.INT8)
+    result, _ = evaluate_case(*loaded("a", a_head, 0 * a_truth), a_bundle, Backend.INT8)
     [row] = result.rows
     assert (row.dice, row.lesions, row.false_positives, row.false_tracklets) == (0, 0, 1, 1)
     assert math.isnan(row.prompted_dice) and math.isnan(row.boxes_dice) and math.isnan(row.lesion_recall)
@@ -105,11 +113,11 @@ def test_the_truth_is_boxed_tightly_on_each_of_its_slices_and_seeded_where_it_is
     assert tracklet.boxes[8].corners == (24, 19, 48, 40)
 
 
-def test_an_evaluation_leaves_tables_and_pictures(a_bundle: Bundle, a_case: Case, tmp_path: Path) -> None:
+def test_an_evaluation_leaves_tables_and_pictures(a_bundle: Bundle, a_case: DatasetCase, tmp_path: Path) -> None:
     told: list[list[CaseScores]] = []
     out = tmp_path / "deep" / "results"
-    again = replace(a_case, patient="another")
-    rows = evaluate(a_bundle, [a_case, again], out, BOTH, data="two blocks", settings=QUICK, on_done=told.append)
+    selection = CaseSelection([a_case, replace(a_case, name="another", patient="another")], "two blocks")
+    rows = evaluate(a_bundle, selection, out, ComparedMethods(BOTH), QUICK, told.append)
     assert [row for some in told for row in some] == rows
     assert [(row.case, row.backend) for row in rows] == [
         (patient, backend.value) for patient in ("somebody", "another") for backend in BOTH
@@ -132,12 +140,12 @@ def test_an_evaluation_leaves_tables_and_pictures(a_bundle: Bundle, a_case: Case
     assert summary["speed"]["AutoMedSAM INT8"]["none"]["images"] == 2
 
 
-def test_no_cases_or_no_folder_is_one_sentence(a_bundle: Bundle, a_case: Case, tmp_path: Path) -> None:
+def test_no_cases_or_no_folder_is_one_sentence(a_bundle: Bundle, a_case: DatasetCase, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match="no cases to evaluate on"):
-        evaluate(a_bundle, [], tmp_path)
+        evaluate(a_bundle, CaseSelection([]), tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(AutoMedSAMError, match="cannot be made"):
-        evaluate(a_bundle, [a_case], tmp_path / "file" / "results")
+        evaluate(a_bundle, CaseSelection([a_case]), tmp_path / "file" / "results")
 
 
 def test_a_summary_averages_labels_within_a_case_and_leaves_out_what_is_not_defined(a_manifest: Bundle) -> None:
@@ -193,14 +201,14 @@ def test_backends_without_files_are_left_out_unless_asked_for(a_manifest: Bundle
 
 
 def test_reported_cases_are_held_out_and_labelled_by_experts(shared_data: Path) -> None:
-    test = [case.patient for case in choose_cases("hippocampus", shared_data)]
+    test = [case.patient for case in select_cases(BuiltinDataset("hippocampus", shared_data))]
     assert test == split("hippocampus")["test"]
-    few = [case.patient for case in choose_cases("hippocampus", shared_data, limit=5)]
+    few = [case.patient for case in select_cases(BuiltinDataset("hippocampus", shared_data), limit=5)]
     assert len(few) == 5 and set(few) < set(test)
-    unseen = {case.patient for case in choose_cases("glioma", shared_data, "unseen")}
+    unseen = {case.patient for case in select_cases(BuiltinDataset("glioma", shared_data), "unseen")}
     assert unseen == set(split("glioma")["test"])
-    with pytest.raises(AutoMedSAMError, match=r"No glioma cases of the part 'validation'"):
-        choose_cases("glioma", shared_data, "validation")
+    with pytest.raises(AutoMedSAMError, match=r"The split 'val' of the glioma split has no cases here"):
+        select_cases(BuiltinDataset("glioma", shared_data), "validation")
 
 
 def test_strangers_count_as_unseen(tmp_path: Path) -> None:
@@ -210,13 +218,16 @@ def test_strangers_count_as_unseen(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / "msd_task04_hippocampus" / "imagesTr" / f"{name}.nii.gz").touch()
     assert len(cases("hippocampus", tmp_path)) == 3
-    assert [case.patient for case in choose_cases("hippocampus", tmp_path, "unseen")] == sorted(names[1:])
+    assert [case.patient for case in select_cases(BuiltinDataset("hippocampus", tmp_path), "unseen")] == sorted(
+        names[1:]
+    )
 
 
 def test_the_starter_bundle_is_measured_on_a_patient_it_never_saw(shared_data: Path, tmp_path: Path) -> None:
     if not (BUILT_IN / "hippocampus" / "bundle.json").is_file():
         pytest.skip("the starter bundles are not built")
-    [case] = choose_cases("hippocampus", shared_data, limit=1)
-    rows = evaluate(load_bundle("hippocampus"), [case], tmp_path, [Backend.INT8], settings=QUICK)
+    [case] = select_cases(BuiltinDataset("hippocampus", shared_data), limit=1)
+    methods = ComparedMethods([Backend.INT8])
+    rows = evaluate(load_bundle("hippocampus"), CaseSelection([case]), tmp_path, methods, QUICK)
     assert len({row.label for row in rows}) == len(rows) == 2
     assert all(row.dice > 0.5 and row.prompted_dice > 0.5 and row.box_recall == 1 for row in rows)

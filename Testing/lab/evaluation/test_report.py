@@ -13,8 +13,9 @@ from bright_engine import draw_head, draw_truth, use_bright_engine
 
 from automedsam.bundle import Bundle
 from automedsam.contract.backends import Backend
-from automedsam_lab.evaluation.cases import EvaluationCase, LoadedCase
-from automedsam_lab.evaluation.run import evaluate
+from automedsam_lab.data.dataset import DatasetCase, LoadedCase
+from automedsam_lab.evaluation.cases import CaseSelection
+from automedsam_lab.evaluation.run import ComparedMethods, evaluate
 from automedsam_lab.evaluation.settings import EvaluationSettings
 
 VOID = {"meta", "img", "br", "path", "use", "rect", "circle"}
@@ -49,10 +50,11 @@ def a_report(a_manifest: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     use_bright_engine(monkeypatch)
     truth = draw_truth()
     head = draw_head(truth)
-    cases = [EvaluationCase(name, name, "FLAIR", lambda: LoadedCase(head, truth)) for name in ("one", "two")]
+    cases = [DatasetCase(name, name, "FLAIR", lambda: LoadedCase(head, truth)) for name in ("one", "two")]
     settings = EvaluationSettings(resamples=20, timed_images=2, tolerance_mm=1.5, jitter=0.05, seed=11)
     bundle = Bundle(a_manifest.folder, {**a_manifest.manifest, "task": "a <script>alert(1)</script> thing"})
-    evaluate(bundle, cases, tmp_path / "out", [Backend.INT8, Backend.FP32_ONNX], data="drawn blocks", settings=settings)
+    methods = ComparedMethods([Backend.INT8, Backend.FP32_ONNX])
+    evaluate(bundle, CaseSelection(cases, "drawn blocks"), tmp_path / "out", methods, settings)
     return (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
@@ -110,9 +112,9 @@ def test_the_data_s_pictures_can_be_kept_out(
 ) -> None:
     use_bright_engine(monkeypatch)
     truth = draw_truth()
-    case = EvaluationCase("one", "one", "FLAIR", lambda: LoadedCase(draw_head(truth), truth))
+    case = DatasetCase("one", "one", "FLAIR", lambda: LoadedCase(draw_head(truth), truth))
     settings = EvaluationSettings(resamples=5, timed_images=0, pictures=False)
-    evaluate(a_manifest, [case], tmp_path / "out", [Backend.INT8], settings=settings)
+    evaluate(a_manifest, CaseSelection([case]), tmp_path / "out", ComparedMethods([Backend.INT8]), settings)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "<img" not in page and "<svg" in page
     [method, *_] = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))["methods"]

@@ -7,11 +7,19 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from bright_engine import BrightDetector, BrightNetworks, draw_head, draw_truth
+from prepared_files import write_prepared
+from typer.testing import CliRunner
 
 from automedsam.bundle import Bundle
 from automedsam.core.boxes import Box
+from automedsam.errors import AutoMedSAMError
 from automedsam.pipeline.backends import LoadedModel
+from automedsam_lab.cli.app import app
+from automedsam_lab.data.builtin_dataset import dataset_case
 from automedsam_lab.data.builtin_tasks import Case, LabelScheme
+from automedsam_lab.data.dataset import DatasetCase
+from automedsam_lab.data.prepared.dataset import PreparedDataset
+from automedsam_lab.data.prepared.native_dataset import NativeDataset
 from automedsam_lab.evaluation.threshold import compare_thresholds
 from automedsam_lab.metrics.average_precision import best_threshold, f1_at
 from automedsam_lab.metrics.box_agreement import SliceBoxes
@@ -26,17 +34,17 @@ class UnsureDetector(BrightDetector):
 
 
 @pytest.fixture
-def a_case(tmp_path: Path) -> Case:
+def a_case(tmp_path: Path) -> DatasetCase:
     truth = draw_truth()
     head = draw_head(truth)
     image, label = tmp_path / "image.nii.gz", tmp_path / "label.nii.gz"
     sitk.WriteImage(head.to_image(head.array), str(image))
     sitk.WriteImage(head.to_image(truth), str(label))
-    return Case("one", (image,), label, LabelScheme.BRATS_2017_2021, "FLAIR")
+    return dataset_case(Case("one", (image,), label, LabelScheme.BRATS_2017_2021, "FLAIR"))
 
 
 def test_a_threshold_that_accepts_false_boxes_is_told_from_the_one_of_the_best_f1(
-    a_manifest: Bundle, a_case: Case, monkeypatch: pytest.MonkeyPatch
+    a_manifest: Bundle, a_case: DatasetCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = LoadedModel(UnsureDetector(), BrightNetworks(), "nothing")  # type: ignore[arg-type]
     monkeypatch.setattr("automedsam_lab.evaluation.threshold.load_model", lambda *_: model)
@@ -47,6 +55,32 @@ def test_a_threshold_that_accepts_false_boxes_is_told_from_the_one_of_the_best_f
     assert found.best.f1 == 1
     assert found.best.dice[0] > 0.9 and found.gain == pytest.approx(found.best.dice[0] - found.own.dice[0])
     assert found.interval is None
+
+
+def test_the_validation_cases_of_a_prepared_dataset_select_the_threshold(
+    a_manifest: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = LoadedModel(UnsureDetector(), BrightNetworks(), "nothing")  # type: ignore[arg-type]
+    monkeypatch.setattr("automedsam_lab.evaluation.threshold.load_model", lambda *_: model)
+    folder = write_prepared(tmp_path / "stills", pictures=True)
+    asked = ["threshold", str(a_manifest.folder), "--prepared", str(folder)]
+    result = CliRunner().invoke(app, asked)
+    assert result.exception is None, result.output
+    assert "val split of kvasir, 1 case of the prepared dataset" in " ".join(result.output.split())
+    assert "do not select a threshold" not in result.output
+    found = compare_thresholds(a_manifest, NativeDataset(PreparedDataset.open(folder)).cases("val"))
+    # The one slice has a true box and a false one.
+    assert found.own.f1 == pytest.approx(2 / 3) and found.best.f1 == 1 and found.best.threshold == 0.9
+
+
+def test_a_dataset_of_other_labels_selects_no_threshold(
+    a_manifest: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = LoadedModel(BrightDetector(), BrightNetworks(), "nothing")  # type: ignore[arg-type]
+    monkeypatch.setattr("automedsam_lab.evaluation.threshold.load_model", lambda *_: model)
+    dataset = NativeDataset(PreparedDataset.open(write_prepared(tmp_path / "drawn")))
+    with pytest.raises(AutoMedSAMError, match=r"The case c has the label 2, and the bundle glioma knows 1"):
+        compare_thresholds(a_manifest, dataset.cases("val"))
 
 
 def test_f1_at_the_best_threshold_is_the_best_f1() -> None:

@@ -21,7 +21,7 @@ from automedsam.sam2.build import build_sam2  # noqa: E402
 from automedsam_lab.checkpoints.matching import match_state_dict, read_state_dict  # noqa: E402
 from automedsam_lab.checkpoints.model_zoo import NO_OBJECT_EMBEDDING  # noqa: E402
 from automedsam_lab.cli.app import main  # noqa: E402
-from automedsam_lab.data.prepared.clips import PreparedClips, Variation  # noqa: E402
+from automedsam_lab.data.prepared.clips import ClipSettings, PreparedClips, Variation  # noqa: E402
 from automedsam_lab.data.prepared.dataset import PreparedDataset  # noqa: E402
 from automedsam_lab.training.options import RunOptions  # noqa: E402
 from automedsam_lab.training.segmenter.interactive_training import ClipStep, Interaction  # noqa: E402
@@ -102,12 +102,14 @@ def test_network_of_sam_2_0_stays_one(tmp_path: Path) -> None:
 
 def test_pictures_are_clips_of_one_frame(tmp_path: Path) -> None:
     dataset = PreparedDataset.open(write_prepared(tmp_path / "drawn", pictures=True))
-    clip = PreparedClips(dataset, "train", 64, variation=Variation())[0]
+    clip = PreparedClips(dataset, "train", ClipSettings(64, variation=Variation()))[0]
     assert clip.frames.shape == (1, 1, 64, 64) and clip.masks.shape[0] == 1
 
 
 def test_clips_show_up_to_so_many_objects_from_the_first_frame_on(a_dataset: Path) -> None:
-    clips = PreparedClips(PreparedDataset.open(a_dataset), "train", 64, frames=4, objects=5, variation=Variation())
+    clips = PreparedClips(
+        PreparedDataset.open(a_dataset), "train", ClipSettings(64, frames=4, objects=5, variation=Variation())
+    )
     for epoch in range(6):
         clips.epoch = epoch
         for index in range(len(clips)):
@@ -117,13 +119,15 @@ def test_clips_show_up_to_so_many_objects_from_the_first_frame_on(a_dataset: Pat
             # The objects are the bright ones: picture and mask were moved together.
             inside = clip.frames[clip.masks.any(1, keepdim=True)].mean()
             assert inside > clip.frames[~clip.masks.any(1, keepdim=True)].mean() + 0.2
-    one = PreparedClips(PreparedDataset.open(a_dataset), "train", 64, frames=4, objects=1)
+    one = PreparedClips(PreparedDataset.open(a_dataset), "train", ClipSettings(64, frames=4, objects=1))
     assert one[0].masks.shape == (4, 1, 64, 64)
 
 
 def test_clip_is_the_same_in_an_epoch_and_another_in_the_next(a_dataset: Path) -> None:
     first, second = (
-        PreparedClips(PreparedDataset.open(a_dataset), "train", 64, frames=3, variation=Variation(), seed=4)
+        PreparedClips(
+            PreparedDataset.open(a_dataset), "train", ClipSettings(64, frames=3, variation=Variation(), seed=4)
+        )
         for _ in range(2)
     )
     assert torch.equal(first[0].frames, second[0].frames)
@@ -149,7 +153,7 @@ def test_a_clip_s_loss_reaches_every_part_of_the_network(box_share: float, a_dat
     step = ClipStep(build_sam2(TINY.architecture), Interaction(box_share=box_share, clicks=1))
     with torch.no_grad():  # or an untrained network may see no object, and learn of its masks nothing
         step.network.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(5.0)
-    clip = PreparedClips(PreparedDataset.open(a_dataset), "train", 64, frames=3)[0]
+    clip = PreparedClips(PreparedDataset.open(a_dataset), "train", ClipSettings(64, frames=3))[0]
     losses = step(clip.frames, clip.masks, 3)
     assert losses.shape == (5,) and bool(torch.isfinite(losses).all())
     assert losses[4].item() == pytest.approx(20 * losses[0].item() + losses[1:4].sum().item(), rel=1e-5)
@@ -163,7 +167,7 @@ def test_a_clip_s_loss_reaches_every_part_of_the_network(box_share: float, a_dat
 def test_validation_is_the_same_each_time_and_leaves_the_model_in_training(a_dataset: Path) -> None:
     torch.manual_seed(0)
     step = ClipStep(build_sam2(TINY.architecture), Interaction())
-    clip = PreparedClips(PreparedDataset.open(a_dataset), "val", 64, frames=3)[0]
+    clip = PreparedClips(PreparedDataset.open(a_dataset), "val", ClipSettings(64, frames=3))[0]
     first, second = (step.evaluate(clip.frames, clip.masks) for _ in range(2))
     assert first == second and all(0 <= dice <= 1 for dice in first) and step.training
 

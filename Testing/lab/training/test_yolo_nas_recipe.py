@@ -23,7 +23,9 @@ from automedsam_lab.bundling.detector_source import open_detector_source  # noqa
 from automedsam_lab.cli.app import main  # noqa: E402
 from automedsam_lab.data.prepared.dataset import PreparedDataset  # noqa: E402
 from automedsam_lab.data.prepared.detection_images import DetectionImages, Movement, move  # noqa: E402
+from automedsam_lab.export.detector import export_detector  # noqa: E402
 from automedsam_lab.models.yolo_nas import build_yolo_nas, load_detector, read_checkpoint  # noqa: E402
+from automedsam_lab.quantization.detector import prepared_calibration  # noqa: E402
 from automedsam_lab.training.detector.yolo_nas_recipe import YoloNasSettings, train_yolo_nas_detector  # noqa: E402
 
 TINY = YoloNasSettings(epochs=2, batch=4, image_size=64, width=0.25)
@@ -289,7 +291,7 @@ def test_impossible_settings_are_refused(changed: dict[str, Any], said: str) -> 
         (("--recipe", "yolo-nas", "--prepared", ".", "--steps", "3"), "yolo-nas does not know --steps"),
         (("--recipe", "yolo-nas", "glioma", "--prepared", "."), "yolo-nas does not know TASK"),
         (("--recipe", "yolo-nas"), "yolo-nas needs --prepared"),
-        (("--data", "."), "name hippocampus or glioma"),
+        (("--data", "."), "needs a task: choose hippocampus or glioma"),
         (("hippocampus",), "starter needs --data"),
     ],
 )
@@ -299,6 +301,41 @@ def test_option_of_another_recipe_is_not_passed_over(
     with pytest.raises(SystemExit) as left:
         main(["train", "detector", *arguments, "-o", str(tmp_path / "run")])
     assert left.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_detector_is_quantized_with_the_dataset_that_it_was_trained_on(
+    a_run: Path, a_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported = tmp_path / "detector.onnx"
+    export_detector(a_run / "detector.pt", exported)
+    asked = ["quantize", "detector", str(exported), "--prepared", str(a_dataset), "-o", str(tmp_path / "int8")]
+    with pytest.raises(SystemExit) as left:
+        main(asked)
+    assert left.value.code == 0 and "box edges differ by" in capsys.readouterr().out
+    assert (tmp_path / "int8" / "detector.int8.onnx").stat().st_size < exported.stat().st_size
+    frames = prepared_calibration(PreparedDataset.open(a_dataset), exported, 40)
+    assert frames.shape == (40, 3, 64, 64) and 0 <= frames.min() < frames.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["FILE", "--prepared", "OTHER"], "finds the labels 1, 2, and"),
+        (["NOTHING", "--prepared", "OTHER"], "Give one file that 'automedsam-lab export detector' wrote"),
+        (["FILE", "--data", "."], "Name the built-in task of the detector"),
+        (["FILE"], "either --data"),
+    ],
+)
+def test_detector_of_another_dataset_is_not_quantized(
+    arguments: list[str], said: str, a_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export_detector(a_run / "detector.pt", tmp_path / "FILE")
+    write_prepared(tmp_path / "OTHER", pictures=True)
+    named = [str(tmp_path / word) if word.isupper() else word for word in arguments]
+    with pytest.raises(SystemExit) as left:
+        main(["quantize", "detector", *named, "-o", str(tmp_path / "int8")])
+    assert left.value.code == 2 and said in capsys.readouterr().err
+    assert not (tmp_path / "int8").exists()
 
 
 def test_command_trains_and_tells_how_to_go_on(
@@ -323,9 +360,11 @@ from pathlib import Path
 import torch
 from automedsam_lab.cli.log import log_to_terminal
 from automedsam_lab.training.detector import super_gradients_trainer
+from automedsam_lab.export.detector import export_detector  # noqa: E402
 from automedsam_lab.models.yolo_nas import build_yolo_nas
 from automedsam_lab.data.prepared.dataset import PreparedDataset
 from automedsam_lab.data.prepared.detection_images import DetectionImages
+from automedsam_lab.quantization.detector import prepared_calibration  # noqa: E402
 from automedsam_lab.training.detector.yolo_nas_recipe import YoloNasSettings, train_yolo_nas_detector
 from super_gradients.common.environment.device_utils import device_config
 

@@ -10,8 +10,9 @@ from typing import Any, TextIO
 
 from automedsam.io.atomic import atomic_write
 from automedsam_lab.data.prepare.image_worker import SIZE
-from automedsam_lab.data.prepare.split import FRACTIONS, SPLITS
+from automedsam_lab.data.prepare.split import FRACTIONS
 from automedsam_lab.data.prepare.state import PrepareState
+from automedsam_lab.data.splits import SPLITS
 
 SCHEMA = 1
 _ENTRIES = "SELECT entry FROM pictures WHERE part = ? ORDER BY file"

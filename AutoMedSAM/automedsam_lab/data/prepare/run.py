@@ -19,10 +19,11 @@ from automedsam.core.memory import peak_memory_mb
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.data.prepare.coco_writer import write_annotations, write_manifest
 from automedsam_lab.data.prepare.image_worker import SIZE, EntryResult, ImageWorker, WorkerConfig, start_worker, work
-from automedsam_lab.data.prepare.split import SPLITS, assign_patients, draw_splits, read_parts
+from automedsam_lab.data.prepare.split import assign_patients, draw_splits, read_parts
 from automedsam_lab.data.prepare.state import PrepareState
 from automedsam_lab.data.readers.base import ArchiveEntry, ReaderOptions, SkippedEntry
 from automedsam_lab.data.readers.registry import DatasetFormat, open_dataset
+from automedsam_lab.data.splits import SPLITS
 
 SEED = 20261121
 # Boxes of fewer pixels across are most often what a resampled border left of a mask, and no stride sees them.

@@ -11,11 +11,11 @@ from typing import Any
 
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.data.builtin_tasks import TASKS, draw_split
+from automedsam_lab.data.splits import SPLITS, current_name
 
-SPLITS = ("train", "val", "test")
 FRACTIONS = (0.7, 0.2, 0.1)
-# What the lab's own splits call them; what no expert labelled trains and is never reported.
-_ALSO_CALLED = {"validation": "val", "train_silver": "train"}
+# Cases of a built-in task whose reference no expert drew: for training only.
+_SILVER = "train_silver"
 _FEWEST = 3
 # Of an archive that holds out a test and leaves the rest to its user: shared out as 70 to 20.
 TRAIN_OR_VAL = "train_val"
@@ -43,7 +43,7 @@ def draw_splits(patients: Sequence[str], seed: int) -> dict[str, str]:
     least = 1 if total >= _FEWEST else 0
     val, test = (max(least, round(total * share)) if least else 0 for share in FRACTIONS[1:])
     drawn = draw_split(patients, (val / max(1, total), test / max(1, total)), seed)
-    return {patient: _ALSO_CALLED.get(part, part) for part, members in drawn.items() for patient in members}
+    return {patient: part for part, members in drawn.items() for patient in members}
 
 
 def read_parts(split: str) -> dict[str, str]:
@@ -63,7 +63,7 @@ def read_parts(split: str) -> dict[str, str]:
     parts: dict[str, str] = {}
     twice = []
     for called, members in stored.items():
-        part = _ALSO_CALLED.get(called, called)
+        part = "train" if called == _SILVER else current_name(called)
         if part not in (*SPLITS, TRAIN_OR_VAL) or not isinstance(members, list):
             message = f"The split {split} has a part {called!r}; write lists of patients under {', '.join(SPLITS)}."
             raise AutoMedSAMError(message)
@@ -101,7 +101,7 @@ def assign_patients(
     left = [patient for patient, parts in named.items() if TRAIN_OR_VAL in parts]
     val = max(1, round(len(left) * FRACTIONS[1] / (FRACTIONS[0] + FRACTIONS[1]))) if len(left) > 1 else 0
     drawn = draw_split(left, (val / max(1, len(left)), 0.0), seed)
-    in_val = set(drawn["validation"])
+    in_val = set(drawn["val"])
     for patient, parts in named.items():
         part = next(iter(parts), None)
         yield patient, ("val" if patient in in_val else "train") if part == TRAIN_OR_VAL else part

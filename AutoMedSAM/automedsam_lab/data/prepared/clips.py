@@ -49,6 +49,25 @@ class Variation:
 
 
 @dataclass(frozen=True)
+class ClipSettings:
+    """How clips are cut.
+
+    Attributes:
+        size: Side S of a frame in pixels; frames are stretched to it, as in the engine.
+        frames: Maximum number of frames.
+        objects: Maximum number of objects.
+        variation: How clips are varied; None leaves them as they are.
+        seed: Random seed of every choice.
+    """
+
+    size: int
+    frames: int = 8
+    objects: int = 5
+    variation: Variation | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class VideoClip:
     """`frames` `(T, 1, S, S)` float in 0..1, and `masks` `(T, O, S, S)` bool of the objects on the first of them."""
 
@@ -72,13 +91,9 @@ class PreparedClips(Dataset[VideoClip]):
     one of a single frame.
 
     Args:
-        dataset: whose native cases are read.
+        dataset: The dataset whose native cases are read.
         part: "train" or "val".
-        size: the side S of a frame in pixels; frames are stretched to it, as the engine does.
-        frames: the frames of a clip, at most.
-        objects: the objects of a clip, at most.
-        variation: None leaves clips as they are.
-        seed: of every choice.
+        settings: Size of the clips, and how they are varied.
 
     Raises:
         AutoMedSAMError: if no case of the part has masks.
@@ -88,17 +103,11 @@ class PreparedClips(Dataset[VideoClip]):
         self,
         dataset: PreparedDataset,
         part: str,
-        size: int,
-        *,
-        frames: int = 8,
-        objects: int = 5,
-        variation: Variation | None = None,
-        seed: int = 0,
+        settings: ClipSettings,
     ) -> None:
         self._reader = NativeReader(dataset)
         self._cases = _cases_with_masks(dataset, part)
-        self._size, self._frames, self._objects = size, frames, objects
-        self._variation, self._seed = variation, seed
+        self._settings = settings
         self._kept: OrderedDict[int, _Labeled] = OrderedDict()
         self.epoch = 0
 
@@ -111,24 +120,24 @@ class PreparedClips(Dataset[VideoClip]):
         Raises:
             AutoMedSAMError: if the case cannot be read, or has no object though its prepared images do.
         """
-        case, rng = self._labeled(index), np.random.default_rng((self._seed, self.epoch, index))
+        case, rng = self._labeled(index), np.random.default_rng((self._settings.seed, self.epoch, index))
         starts = np.flatnonzero(case.objects.any((1, 2)))
         # So late a start that frames would be missing is taken only where there is no other.
-        early = starts[starts <= max(0, len(case.frames) - self._frames)]
+        early = starts[starts <= max(0, len(case.frames) - self._settings.frames)]
         start = int(rng.choice(early if len(early) else starts))
-        part = slice(start, start + self._frames)
+        part = slice(start, start + self._settings.frames)
         there = np.unique(case.objects[start][case.objects[start] > 0])
-        chosen = rng.permutation(there)[: self._objects]
+        chosen = rng.permutation(there)[: self._settings.objects]
         masks = torch.from_numpy(case.objects[part][:, None] == chosen[None, :, None, None])
-        size = (self._size, self._size)
+        size = (self._settings.size, self._settings.size)
         gray = torch.from_numpy(case.frames[part][:, None]).float() / 255
         frames = F.interpolate(gray, size=size, mode="bilinear", antialias=True).clamp(0, 1)
         shares = F.interpolate(masks.float(), size=size, mode="bilinear", antialias=True)
-        if self._variation is not None:
-            moved, moved_shares = _moved(rng, frames, shares, self._variation)
+        if self._settings.variation is not None:
+            moved, moved_shares = _moved(rng, frames, shares, self._settings.variation)
             if bool((moved_shares[0] > 0.5).any()):  # else it was turned out of the frame, and stays as it was
                 frames, shares = moved, moved_shares
-            frames = _relit(rng, frames, self._variation)
+            frames = _relit(rng, frames, self._settings.variation)
         # An object thinner than a pixel of the frame still is where any of it is.
         masks = shares > (0.5 if bool((shares[0] > 0.5).any()) else 0.0)
         return VideoClip(frames, masks[:, masks[0].flatten(1).any(1)])

@@ -23,10 +23,9 @@ from numpy.typing import NDArray
 from automedsam.core.boxes import Box
 from automedsam.core.letterbox import Letterbox
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.data.prepared.manifest import ManifestCase, PreparedManifest, read_prepared_manifest
+from automedsam_lab.data.splits import SPLITS, split_name
 
-SCHEMA = 1
-SPLITS = ("train", "val", "test")
-MANIFEST = "manifest.json"
 _AGAIN = "prepare the dataset again"
 
 
@@ -119,7 +118,7 @@ class PreparedDataset:
         size: side of its images in pixels.
         labels: names by label value.
         licence: the terms of the data, which the weights inherit.
-        manifest: all of `manifest.json`.
+        manifest: the whole manifest.
     """
 
     folder: Path
@@ -128,7 +127,7 @@ class PreparedDataset:
     size: int
     labels: Mapping[int, str]
     licence: str
-    manifest: Mapping[str, Any]
+    manifest: PreparedManifest
     _images: Mapping[str, tuple[PreparedImage, ...]]
     _cases: Mapping[str, tuple[PreparedCase, ...]]
 
@@ -144,26 +143,30 @@ class PreparedDataset:
             AutoMedSAMError: if the folder is no such dataset, a file is missing or was changed, an annotation names
                 what is not there, or a patient is in two parts.
         """
-        manifest = _read_json(folder / MANIFEST)
-        if manifest.get("schema") != SCHEMA:
-            schema = manifest.get("schema")
-            message = f"{folder / MANIFEST} is of schema {schema!r}, and this version reads {SCHEMA}; {_AGAIN}."
-            raise AutoMedSAMError(message)
-        try:
-            labels = {int(value): str(name) for value, name in manifest["labels"].items()}
-            found = Path(root if root is not None else manifest["root"])
-            size, name, licence = int(manifest["size"]), str(manifest["dataset"]), str(manifest["licence"])
-            _check_annotations(folder, manifest["files"])
-            images = {part: _images_of(folder, part, labels) for part in SPLITS}
-            cases = _cases_of(manifest["cases"], found)
-            listed = [(p, part) for part in SPLITS for p in manifest["patients"].get(part, ())]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            message = f"{folder / MANIFEST} lacks or garbles what a prepared dataset has ({error!r}); {_AGAIN}."
-            raise AutoMedSAMError(message) from error
-        everything = [entry for part in SPLITS for entry in (*images[part], *cases[part])]
-        _check_patients(folder, [*listed, *((entry.patient, entry.part) for entry in everything)])
+        manifest = read_prepared_manifest(folder)
+        found = manifest.root if root is None else root
+        _check_annotations(folder, manifest.files)
+        images = {part: _images_of(folder, part, manifest.labels) for part in SPLITS}
+        cases = _cases_of(manifest.cases, found)
+        listed = [(patient, part) for part, patients in manifest.patients.items() for patient in patients]
+        pictured = [(image.patient, part) for part in SPLITS for image in images[part]]
+        _check_patients(folder, [*listed, *pictured, *((case.patient, case.part) for case in manifest.cases)])
         _check_names(folder, [image for part in SPLITS for image in images[part]])
-        return cls(folder, name, found, size, labels, licence, manifest, images, cases)
+        return cls(
+            folder,
+            manifest.dataset,
+            found,
+            manifest.size,
+            manifest.labels,
+            manifest.licence,
+            manifest,
+            images,
+            cases,
+        )
+
+    def is_empty(self, split: str) -> bool:
+        """Whether a split has no cases."""
+        return not self._cases[split_name(split, SPLITS)]
 
     def part(self, name: str) -> tuple[PreparedImage, ...]:
         """The images of "train", "val" or "test".
@@ -193,12 +196,10 @@ class PreparedDataset:
         return cases
 
     def _of(self, parts: Mapping[str, tuple[Any, ...]], name: str, what: str) -> tuple[Any, ...]:
-        if name not in parts:
-            message = f"A prepared dataset has no part {name!r}; choose one of {', '.join(SPLITS)}."
-            raise AutoMedSAMError(message)
+        name = split_name(name, SPLITS)
         if not parts[name]:
             message = (
-                f"The part {name} of {self.folder} has no {what}; prepare more patients, or choose another dataset."
+                f"The split {name} of {self.folder} has no {what}; prepare more patients, or choose another dataset."
             )
             raise AutoMedSAMError(message)
         return parts[name]
@@ -294,20 +295,20 @@ def _image(folder: Path, part: str, entry: Mapping[str, Any], boxes: Sequence[Bo
     )
 
 
-def _cases_of(entries: Iterable[Mapping[str, Any]], root: Path) -> dict[str, tuple[PreparedCase, ...]]:
+def _cases_of(entries: Iterable[ManifestCase], root: Path) -> dict[str, tuple[PreparedCase, ...]]:
     cases: dict[str, list[PreparedCase]] = {part: [] for part in SPLITS}
     for entry in entries:
-        cases[entry["part"]].append(
+        cases[entry.part].append(
             PreparedCase(
-                name=str(entry["case"]),
-                patient=str(entry["patient"]),
-                part=str(entry["part"]),
-                images=tuple(root / path for path in entry["images"]),
-                label=None if entry["label"] is None else root / entry["label"],
-                scheme=entry.get("scheme"),
-                modality=str(entry.get("modality") or "any"),
-                values={int(stored): int(meant) for stored, meant in entry.get("values", {}).items()},
-                masks={root / path: int(value) for path, value in entry.get("masks", {}).items()},
+                name=entry.case,
+                patient=entry.patient,
+                part=entry.part,
+                images=tuple(root / path for path in entry.images),
+                label=None if entry.label is None else root / entry.label,
+                scheme=entry.scheme,
+                modality=entry.modality or "any",
+                values=entry.values,
+                masks={root / path: value for path, value in entry.masks.items()},
             )
         )
     return {part: tuple(found) for part, found in cases.items()}

@@ -68,7 +68,7 @@ class DetectionImages(Dataset[tuple[NDArray[np.float32], NDArray[np.float32]]]):
         cv2.setNumThreads(1)
         item = self._images[index]
         gray, boxes = self._gray(item), self._boxes(item)
-        image = np.repeat(gray[..., None].astype(np.float32) / 255, 3, axis=2)
+        image: NDArray[np.float32] = np.repeat(gray[..., None].astype(np.float32) / 255, 3, axis=2)
         if self._movement is not None:
             rng = np.random.default_rng((self._seed, self.epoch, index))
             image, boxes = move(rng, image, boxes, self._movement)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.data.prepared.dataset import PreparedCase, PreparedDataset
-from automedsam_lab.data.readers.base import ArchiveEntry, ReaderOptions
+from automedsam_lab.data.readers.base import ArchiveEntry
 from automedsam_lab.data.readers.registry import DatasetFormat, open_dataset
 
 # Red, green and blue as ITU-R BT.601 weighs them, as the engine does.
@@ -48,11 +45,10 @@ class NativeReader:
         self._dataset = dataset
         try:
             layout = DatasetFormat(dataset.name)
-            choices = _choices(dataset.manifest.get("choices", {}))
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             message = f"The manifest of {dataset.folder} names an archive that is not known here ({error})."
             raise AutoMedSAMError(message) from error
-        self._archive = open_dataset(layout, dataset.root, choices)
+        self._archive = open_dataset(layout, dataset.root, replace(dataset.manifest.choices, empty=_ALL, every=1))
 
     def read(self, case: PreparedCase) -> NativeFrames | None:
         """All slices or frames of a case with their labels; of a video with masks beside it, those that have one.
@@ -83,18 +79,6 @@ class NativeReader:
         if not frames:
             return None
         return NativeFrames(np.stack(frames), np.stack(labels))
-
-
-def _choices(stored: Mapping[str, Any]) -> ReaderOptions:
-    values = dict(stored)
-    if values.get("plane") is not None:
-        values["plane"] = Plane(values["plane"])
-    if values.get("window") is not None:
-        low, high = values["window"]
-        values["window"] = (float(low), float(high))
-    if values.get("labels") is not None:
-        values["labels"] = {int(value): str(name) for value, name in values["labels"].items()}
-    return ReaderOptions(**{**values, "empty": _ALL, "every": 1})
 
 
 def _gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,38 +57,38 @@ class SaMed2d:
             raise AutoMedSAMError(message)
         self.labels = dict(enumerate(sorted(names), start=1))
         values = {name: value for value, name in self.labels.items()}
-        listed, small = False, not (self._root / _INDEX).is_file()
-        seen: set[str] = set()
+        # Only the demonstration is small enough to remember every name.
+        is_demonstration = not (self._root / _INDEX).is_file()
+        count, listed = 0, set()
         for image, masks in self._entries():
-            listed = True
-            if small:
-                seen.add(Path(image).name)
-            path = self._there(image)
-            if path is None:
-                yield SkippedEntry(image, f"{self._root / image} does not exist, though the index lists it.")
-                continue
-            given: dict[str, int] = {}
-            missing = None
-            for mask in masks:
-                kind = self._kind(mask)
-                at = self._there(mask)
-                if at is None:
-                    missing = mask
-                elif kind is not None:
-                    given[at] = values[kind]
-            if missing is not None:
-                yield SkippedEntry(
-                    path, f"The mask {self._root / missing} of {path} does not exist; restore the archive."
-                )
-                continue
-            yield self._source(path, given)
-        if not listed:
+            count += 1
+            if is_demonstration:
+                listed.add(Path(image).name)
+            yield self._entry(image, masks, values)
+        if not count:
             message = f"{self._root} holds no {_INDEX}; give the folder SAMed2Dv1 in which it lies."
             raise AutoMedSAMError(message)
-        # The demonstration's indexes leave an image out.
-        for path in sorted((self._root / "images").glob("*.png")) if small else ():
-            if path.name not in seen:
-                yield SkippedEntry(f"images/{path.name}", f"{path} is in no index, so that its masks are not known.")
+        # Its indexes leave an image out.
+        if is_demonstration:
+            for path in sorted((self._root / "images").glob("*.png")):
+                if path.name not in listed:
+                    reason = f"{path} is in no index, so that its masks are not known."
+                    yield SkippedEntry(f"images/{path.name}", reason)
+
+    def _entry(self, image: str, masks: Iterable[str], values: Mapping[str, int]) -> ArchiveEntry | SkippedEntry:
+        path = self._there(image)
+        if path is None:
+            return SkippedEntry(image, f"{self._root / image} does not exist, though the index lists it.")
+        given: dict[str, int] = {}
+        for mask in masks:
+            kind, at = self._kind(mask), self._there(mask)
+            if at is None:
+                return SkippedEntry(
+                    path, f"The mask {self._root / mask} of {path} does not exist; restore the archive."
+                )
+            if kind is not None:
+                given[at] = values[kind]
+        return self._source(path, given)
 
     def pictures(self, source: ArchiveEntry) -> Iterator[AnnotatedImage]:
         pixels = read_still(self._root / source.images[0])
@@ -180,12 +180,12 @@ def _streamed(path: Path) -> Iterator[tuple[str, Any]]:
                 raise ValueError(reason)
             while True:
                 try:
-                    at = _PAUSE.match(text, at).end()
+                    at = _end_of(_PAUSE, text, at)
                     if text.startswith("}", at):
                         return
                     key, colon = decoder.raw_decode(text, at)
-                    value, end = decoder.raw_decode(text, _COLON.match(text, colon).end())
-                except (AttributeError, ValueError):
+                    value, end = decoder.raw_decode(text, _end_of(_COLON, text, colon))
+                except ValueError:
                     # The entry goes on beyond what was read, or is broken for good.
                     more = stream.read(_READ_AT_ONCE)
                     if not more or len(text) - at > _LONGEST:
@@ -198,3 +198,11 @@ def _streamed(path: Path) -> Iterator[tuple[str, Any]]:
     except (OSError, ValueError) as error:
         message = f"{path} is not a JSON index of images ({error}); restore it from the archive."
         raise AutoMedSAMError(message) from error
+
+
+def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
+    found = pattern.match(text, at)
+    if found is None:
+        reason = f"{pattern.pattern!r} is missing"
+        raise ValueError(reason)
+    return found.end()

@@ -30,7 +30,8 @@ def methods_table(study: Comparison) -> Table:
     label = ALL_LABELS if len(study.labels) > 1 else study.labels[0]
     has_masks = bool(scored(study))
     metrics = list(_METRICS) if has_masks else []
-    columns = [Column("Method", is_text=True), Column("Prompt", is_text=True), *(_METRICS[name][0] for name in metrics)]
+    columns: list[Column | str] = [Column("Method", is_text=True), Column("Prompt", is_text=True)]
+    columns += [_METRICS[name][0] for name in metrics]
     columns += ["ms per image", "MB", *(["Dice minus the first method's"] if has_masks else [])]
     best = {name: _best(study, label, name) for name in metrics}
     table = Table(columns, caption=_methods_caption(study, label, has_masks))

@@ -87,7 +87,7 @@ def train_detector(
     if input_size is not None:
         plan = replace(plan, input_size=input_size)
     train = [read_stack(plan, case) for case in cases_of(task, data_root, "train", "train_silver")]
-    validation = [read_stack(plan, case) for case in cases_of(task, data_root, "validation")]
+    validation = [read_stack(plan, case) for case in cases_of(task, data_root, "val")]
     return train_on_stacks(plan, train, validation, out, settings or TrainingSettings(), options or RunOptions())
 
 

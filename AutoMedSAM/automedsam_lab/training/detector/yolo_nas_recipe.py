@@ -221,8 +221,8 @@ def _weights_of(checkpoint: Path, classes: list[str], settings: YoloNasSettings)
 def _write_detector(best: Path, path: Path, dataset: PreparedDataset, settings: YoloNasSettings) -> None:
     """The Trainer's best checkpoint in the lab's own layout."""
     stored = read_stored(best)
-    choices = dataset.manifest.get("choices", {})
-    modalities = {case["modality"] for case in dataset.manifest["cases"]}
+    choices = dataset.manifest.choices
+    modalities = {case.modality for case in dataset.manifest.cases}
     content = {
         "settings": {
             "task": dataset.name,
@@ -235,8 +235,8 @@ def _write_detector(best: Path, path: Path, dataset: PreparedDataset, settings: 
             "fit": "letterbox",
             "licence": dataset.licence,
             "modality": modalities.pop() if len(modalities) == 1 else None,
-            "window": choices.get("window"),
-            "plane": choices.get("plane"),
+            "window": None if choices.window is None else list(choices.window),
+            "plane": None if choices.plane is None else choices.plane.value,
         },
         "model": stored["net"],
         "average": stored["ema_net"],

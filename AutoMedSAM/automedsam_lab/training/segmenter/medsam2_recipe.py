@@ -22,7 +22,7 @@ from automedsam.sam2.build import build_sam2
 from automedsam_lab.checkpoints.matching import match_state_dict, mismatch_message, read_state_dict, read_stored
 from automedsam_lab.checkpoints.model_zoo import CONFIGS, Config, PublishedFile, find_file
 from automedsam_lab.checkpoints.saving import save_checkpoint
-from automedsam_lab.data.prepared.clips import PreparedClips, Variation
+from automedsam_lab.data.prepared.clips import ClipSettings, PreparedClips, Variation
 from automedsam_lab.data.prepared.dataset import PreparedDataset
 from automedsam_lab.training.distributed import World, join_world, spare_workers
 from automedsam_lab.training.log import TrainingLog
@@ -122,13 +122,9 @@ def finetune_medsam2(
     train_set = PreparedClips(
         dataset,
         "train",
-        architecture.image_size,
-        frames=chosen.frames,
-        objects=chosen.objects,
-        variation=chosen.variation,
-        seed=chosen.seed,
+        ClipSettings(architecture.image_size, chosen.frames, chosen.objects, chosen.variation, chosen.seed),
     )
-    val_set = PreparedClips(dataset, "val", architecture.image_size, frames=chosen.frames, objects=chosen.objects)
+    val_set = PreparedClips(dataset, "val", ClipSettings(architecture.image_size, chosen.frames, chosen.objects))
     if options.resume and not (out / CHECKPOINT).is_file():
         message = f"There is no checkpoint to resume from at {out / CHECKPOINT}: start without --resume."
         raise AutoMedSAMError(message)
