@@ -58,13 +58,13 @@ def list_models(
     if bundles:
         console.print(bundle_table(bundles))
         for bundle in bundles:
-            _print_plain(console, f"Licence of {bundle.name}: {bundle.licence}")
+            _print_plain(console, f"License of {bundle.name}: {bundle.licence}")
     if models:
         _print_plain(console, "\nModels to download ('automedsam models download NAME'):")
         console.print(catalog_table(models, {bundle.name for bundle in every}, unfinished_downloads()))
         for terms in dict.fromkeys(model.terms for model in models):
             names = ", ".join(model.name for model in models if model.terms == terms)
-            _print_plain(console, f"Licence of {names}: {terms}")
+            _print_plain(console, f"License of {names}: {terms}")
     for name, sentence in faulty_bundles().items():
         say(f"{sentence} Or remove it: 'automedsam models remove {name}'.")
 

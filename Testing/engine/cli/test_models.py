@@ -84,7 +84,7 @@ def test_models_alone_lists_what_is_here_and_what_can_be_downloaded(command: Com
     assert (code, error) == (0, "") and command("models", "list")[1] == alone
     for word in (
         "glioma 0.2.0",
-        "Licence of hippocampus: CC BY-SA",
+        "License of hippocampus: CC BY-SA",
         "medsam2-us-heart",
         "156 MB",
         "do not redistribute",
