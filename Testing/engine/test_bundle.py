@@ -108,7 +108,7 @@ def test_bundle_without_a_detector_says_what_is_missing(a_copy: Path) -> None:
 def test_precision_that_is_not_there_names_those_that_are(a_copy: Path) -> None:
     manifest = load_bundle("glioma").manifest
     edit(a_copy / "glioma", detector={**manifest["detector"], "files": {"fp32": "detector.fp32.onnx"}})
-    with pytest.raises(AutoMedSAMError, match="has no INT8 detector: choose the backend fp32-onnx or fp32"):
+    with pytest.raises(AutoMedSAMError, match="has no INT8 detector: choose the backend fp32 or fp32-onnx"):
         load_bundle(a_copy / "glioma").files(Backend.INT8)
     segmenter = {**manifest["segmenter"], "files": {"int8": manifest["segmenter"]["files"]["int8"]}}
     edit(a_copy / "glioma", detector=manifest["detector"], segmenter=segmenter)

@@ -17,10 +17,10 @@ class Backend(str, Enum):
 
     INT8 = "int8"
     """8-bit integers on ONNX Runtime; the default."""
-    FP32_ONNX = "fp32-onnx"
-    """32-bit floats on ONNX Runtime, to check an export."""
     FP32_TORCH = "fp32"
     """32-bit floats on PyTorch."""
+    FP32_ONNX = "fp32-onnx"
+    """32-bit floats on ONNX Runtime, to check an export."""
 
     @property
     def files_key(self) -> str:

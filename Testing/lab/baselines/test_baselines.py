@@ -1,8 +1,6 @@
 """Other people's models, each in a process of its own, and what they leave for the table."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +15,7 @@ from automedsam.core.volume import Plane, Volume
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.baselines import nnunet, slice_baseline
 from automedsam_lab.baselines import universeg as universeg_adapter
-from automedsam_lab.baselines.process import run_worker
 from automedsam_lab.baselines.sam2 import sam2
-from automedsam_lab.baselines.sampling import SliceSelection, sample
 from automedsam_lab.baselines.slice_baseline import SliceBaseline, SliceSettings
 from automedsam_lab.baselines.ultralytics import fastsam, mobilesam
 from automedsam_lab.cli import baselines
@@ -126,81 +122,6 @@ def test_weights_that_are_not_there_are_told_before_anything_runs(tmp_path: Path
     with pytest.raises(AutoMedSAMError, match=r"no weights at .*gone\.pt.*nothing is ever downloaded"):
         slice_baseline.predict(baseline, held_out, tmp_path / "pred", SliceSettings(weights=tmp_path / "gone.pt"))
     assert not (tmp_path / "pred").exists()
-
-
-def test_a_missing_package_is_told_with_the_command_that_installs_it(tmp_path: Path) -> None:
-    worker = a_worker(tmp_path, "def work(job, tell): import no_such_package")
-    with pytest.raises(AutoMedSAMError, match=r"Fake needs no_such_package.*pip install 'automedsam\[baseline-fake\]'"):
-        run_worker(worker, {}, tmp_path / "log")
-
-
-def test_what_a_baselines_packages_print_does_not_disturb_the_talk(tmp_path: Path) -> None:
-    worker = a_worker(tmp_path, "def work(job, tell): print('{hello'); return {'got': job['x']}")
-    assert run_worker(worker, {"x": 7}, tmp_path / "log")["got"] == 7
-    assert "{hello" in (tmp_path / "log").read_text(encoding="utf-8")
-
-
-def test_a_crash_is_told_with_its_last_words_and_where_the_rest_is(tmp_path: Path) -> None:
-    worker = a_worker(tmp_path, "def work(job, tell): raise ZeroDivisionError('by nought')")
-    with pytest.raises(AutoMedSAMError, match=r"Fake failed \(ZeroDivisionError: by nought\).*log\.$"):
-        run_worker(worker, {}, tmp_path / "log")
-
-
-def test_a_python_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(AutoMedSAMError, match=r"python9 cannot be run.*that has what Fake needs"):
-        run_worker(a_worker(tmp_path, ""), {}, tmp_path / "log", python=tmp_path / "python9")
-
-
-def test_our_own_packages_are_not_pushed_on_another_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    worker = a_worker(tmp_path, "def work(job, tell): return {'path': os.environ.get('PYTHONPATH')}")
-    assert run_worker(worker, {}, tmp_path / "log")["path"] == str(tmp_path)
-    assert run_worker(worker, {}, tmp_path / "log", python=Path(sys.executable))["path"] is None
-
-
-def test_a_baseline_ends_when_the_lab_is_gone(tmp_path: Path) -> None:
-    worker = a_worker(tmp_path, "import time\ndef work(job, tell): tell({'tell': 'up'}); time.sleep(60)")
-    (tmp_path / "job.json").write_text("{}", encoding="utf-8")
-    process = subprocess.Popen(
-        [sys.executable, str(worker.script), str(tmp_path / "job.json")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert process.stdout is not None and b"up" in process.stdout.readline()
-    process.communicate(timeout=10)
-    assert process.returncode == 1
-
-
-def test_a_baseline_may_not_speak_with_other_machines(tmp_path: Path) -> None:
-    body = """
-import socket
-def work(job, tell):
-    refuse_network()
-    refused = []
-    for attempt in (lambda: socket.create_connection(("127.0.0.1", 9), 1), lambda: socket.getaddrinfo("a.test", 80)):
-        try:
-            attempt()
-        except OSError as error:
-            refused.append(error.strerror)
-    return {"refused": refused}
-"""
-    refused = run_worker(a_worker(tmp_path, body), {}, tmp_path / "log")["refused"]
-    assert refused == ["a baseline's process may not use the network"] * 2
-
-
-@pytest.mark.parametrize("selection", [SliceSelection.BOXED, SliceSelection.ALL])
-def test_sampled_slices_are_spread_over_all_cases(selection: SliceSelection) -> None:
-    shown = [list(range(30)), list(range(5, 15)), list(range(20))]
-    picked = sample(selection, shown, [0, 5, 0], 12)
-    assert list(map(len, picked)) == [6, 2, 4]
-    assert all(set(chosen) <= set(could) for chosen, could in zip(picked, shown, strict=True))
-
-
-def test_a_sampled_video_is_a_run_of_slices_around_the_seed() -> None:
-    picked = sample(SliceSelection.VIDEO, [list(range(30)), list(range(30)), list(range(30))], [29, 3, 15], 20)
-    assert picked == [list(range(20, 30)), list(range(10)), []]
-
-
-def test_everything_is_shown_where_no_sample_is_asked_for() -> None:
-    assert sample(SliceSelection.ALL, [[0, 1], [2]], [0, 2], None) == [[0, 1], [2]]
 
 
 def test_a_video_is_prompted_on_one_slice_and_pictures_on_each() -> None:

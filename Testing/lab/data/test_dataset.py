@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from importlib import resources
 from pathlib import Path
@@ -91,6 +92,26 @@ def test_real_builtin_cases_are_those_of_the_stored_splits(shared_data: Path) ->
         loaded = case.load()
         np.testing.assert_array_equal(loaded.volume.array, volume.array)
         np.testing.assert_array_equal(loaded.reference, builtin_tasks.task_labels(of_files, labels))
+
+
+@pytest.mark.parametrize(
+    ("task", "digest"),
+    [
+        ("hippocampus", "bb7998d28c8416778b6c5e8bc21f3a88842fa6a2f44bc6f165269f173d59af55"),
+        ("glioma", "7d7fbe8dbee8f75ce94ba632e137779addf2daf439143b39f9934eca2e28982c"),
+    ],
+)
+def test_real_test_cases_are_those_that_the_published_figures_were_measured_on(
+    shared_data: Path, task: str, digest: str
+) -> None:
+    found = hashlib.sha256()
+    for case in BuiltinDataset(task, shared_data).cases("test"):
+        loaded = case.load()
+        assert loaded.reference is not None
+        for part in (case.name.encode(), loaded.volume.array.tobytes(), loaded.reference.tobytes()):
+            found.update(part)
+        found.update(repr(loaded.volume.spacing).encode())
+    assert found.hexdigest() == digest
 
 
 def test_silver_references_are_for_training_only(published: Path) -> None:
