@@ -38,7 +38,10 @@ def _models(context: typer.Context) -> None:
 
 @app.command("list")
 def list_models(
-    search: Annotated[str, typer.Argument(help="Only models whose name, description, labels or inputs have it.")] = "",
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WORD]...", help="Only models whose name, description, labels or inputs have them."),
+    ] = None,
 ) -> None:
     """List the models that are here, and those that can be downloaded."""
     from rich.console import Console
@@ -48,7 +51,7 @@ def list_models(
     from automedsam.contract.catalog import read_catalog
     from automedsam.models.remove import unfinished_downloads
 
-    console = Console()
+    console, search = Console(), " ".join(words or ())
     every = list_bundles()
     bundles = [bundle for bundle in every if _matches(bundle, search)]
     models = [model for model in read_catalog() if model.matches(search)]

@@ -13,6 +13,7 @@ from bundle_zip import zip_of
 
 from automedsam.bundle import load_bundle
 from automedsam.contract import catalog as catalog_module
+from automedsam.contract.backends import Backend
 from automedsam.errors import AutoMedSAMError
 from automedsam.models import archive as archive_module
 from automedsam.models import checkpoint_check
@@ -34,8 +35,8 @@ def test_bundle_zip_with_its_shared_segmenter_runs_as_it_did(tmp_path: Path) -> 
     seen: list[tuple[int, int | None]] = []
     path = zip_of("glioma", tmp_path / "my glioma.zip", name="glioma-copy", extra={"glioma/README.md": b"hello"})
     bundle = import_file(path, lambda done, total: seen.append((done, total))).bundle
-    files = bundle.files("int8")
-    assert files.keys() == load_bundle("glioma").files("int8").keys()
+    files = bundle.files(Backend.INT8)
+    assert files.keys() == load_bundle("glioma").files(Backend.INT8).keys()
     assert (bundle.folder / "README.md").read_bytes() == b"hello"
     assert seen[-1][0] == seen[-1][1] == bundle.size_bytes
     assert load_bundle("glioma-copy").folder == bundle.folder and path.is_file()
@@ -50,7 +51,7 @@ def test_zip_may_have_the_manifest_at_its_top(tmp_path: Path, folder: Path) -> N
         for relative in manifest["files"]:
             if (source.folder / relative).is_file():
                 archive.write(source.folder / relative, Path(relative).name)
-    assert take(tmp_path / "flat.zip").bundle.files("int8")
+    assert take(tmp_path / "flat.zip").bundle.files(Backend.INT8)
     assert (folder / "flat" / "bundle.json").is_file()
 
 
@@ -309,7 +310,7 @@ def test_checkpoint_that_was_trained_further_finds_its_network(tmp_path: Path, m
     found = take(write_checkpoint(tmp_path / "my liver (v2).pt"), detector="glioma")
     assert found.bundle.name == "my-liver-v2" and (found.bundle.folder / "my-liver-v2.pt").is_file()
     assert "Terms unknown" in found.bundle.licence
-    assert found.bundle.architecture == TINY.architecture and found.bundle.files("torch")
+    assert found.bundle.architecture == TINY.architecture and found.bundle.files(Backend.FP32_TORCH)
     again = take(write_checkpoint(tmp_path / "b.pt"), network="tiny", name="b")
     assert again.bundle.architecture == TINY.architecture and not again.bundle.has_detector
     with pytest.raises(AutoMedSAMError, match=r"does not fit sam2\.1_hiera_t .*missing"):

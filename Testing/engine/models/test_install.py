@@ -11,6 +11,7 @@ import pytest
 from model_server import ServedFile
 
 from automedsam.bundle import Bundle, faulty_bundles, list_bundles, load_bundle
+from automedsam.contract.backends import Backend
 from automedsam.contract.catalog import BUNDLE, CHECKPOINT, CatalogFile, CatalogModel
 from automedsam.core.boxes import Box, Tracklet
 from automedsam.core.events import Finished
@@ -24,7 +25,6 @@ pytest.importorskip("sam2", reason="the FP32 backend is not installed")
 
 from tiny_checkpoint import TINY, write_checkpoint  # noqa: E402
 
-from automedsam.pipeline.backends import Backend  # noqa: E402
 from automedsam.pipeline.run import SegmentationRun  # noqa: E402
 
 
@@ -83,7 +83,9 @@ def test_weights_are_those_of_the_file(model: CatalogModel, weights: bytes, tmp_
     from automedsam.sam2.torch_networks import load_model
 
     bundle = fetch(model).bundle
-    loaded, architecture = load_model(bundle.files("torch", detector=False)["checkpoint"], bundle.architecture)
+    loaded, architecture = load_model(
+        bundle.files(Backend.FP32_TORCH, detector=False)["checkpoint"], bundle.architecture
+    )
     (tmp_path / "again.pt").write_bytes(weights)
     stored = torch.load(tmp_path / "again.pt", weights_only=True)["model"]
     assert architecture == TINY.architecture
@@ -228,7 +230,7 @@ def test_only_models_can_be_removed(model: CatalogModel, folder: Path, name: str
 def test_built_in_model_cannot_be_removed() -> None:
     with pytest.raises(AutoMedSAMError, match="glioma is part of AutoMedSAM and cannot be removed"):
         remove_model("glioma")
-    assert load_bundle("glioma").has("int8")
+    assert load_bundle("glioma").has(Backend.INT8)
 
 
 def test_linked_model_is_unlinked_and_its_files_stay(model: CatalogModel, folder: Path, tmp_path: Path) -> None:
@@ -260,7 +262,7 @@ def test_changed_weights_are_not_run(model: CatalogModel, folder: Path) -> None:
     path = folder / "tiny-sam" / "tiny.pt"
     path.write_bytes(path.read_bytes()[:-1] + b"\1")
     with pytest.raises(AutoMedSAMError, match="is damaged or changed"):
-        bundle.files("torch", detector=False)
+        bundle.files(Backend.FP32_TORCH, detector=False)
 
 
 def test_zip_of_a_bundle_can_be_downloaded(model: CatalogModel, server: ServedFile, tmp_path: Path) -> None:
@@ -273,7 +275,7 @@ def test_zip_of_a_bundle_can_be_downloaded(model: CatalogModel, server: ServedFi
         model, name="glioma-2", kind=BUNDLE, network=None, file=CatalogFile("g.zip", server.url, None, digest)
     )
     bundle = fetch(ours).bundle
-    assert load_bundle("glioma-2").has("int8") and bundle.files("int8")
+    assert load_bundle("glioma-2").has(Backend.INT8) and bundle.files(Backend.INT8)
     assert json.loads((bundle.folder / "bundle.json").read_text())["name"] == "glioma-2"
 
 
