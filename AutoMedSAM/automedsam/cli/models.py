@@ -40,7 +40,7 @@ def _models(context: typer.Context) -> None:
 def list_models(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[WORD]...", help="Only models whose name, description, labels or inputs have them."),
+        typer.Argument(metavar="WORD", help="Only models whose name, description, labels or inputs have them."),
     ] = None,
 ) -> None:
     """List the models that are here, and those that can be downloaded."""
