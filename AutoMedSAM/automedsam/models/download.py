@@ -39,7 +39,7 @@ class ResumingDownloader:
     """A downloader for `pooch.retrieve` that continues a download that was stopped or cut off.
 
     Args:
-        part: The unfinished file. A note beside it has what tells whether the server's file is still the same.
+        part: The unfinished file. A note beside it identifies the version of the server's file.
         resume_unverified: Whether to continue although the server gives no version (ETag) of the file: the caller
             has its SHA-256.
         progress: Called after each piece.

@@ -73,7 +73,7 @@ def read_stored(path: Path) -> Any:
             "weights with 'torch.save(model.state_dict(), ...)' where you trust it, or get it from its publisher."
         )
         raise AutoMedSAMError(message) from error
-    except Exception as error:  # On damaged bytes torch's reader may stumble over anything.
+    except Exception as error:  # On damaged bytes torch's reader raises anything.
         message = f"{path} is incomplete or damaged ({type(error).__name__}): download it again."
         raise AutoMedSAMError(message) from error
 
