@@ -15,6 +15,8 @@ _LEVEL = os.environ.get("AUTOMEDSAM_CI", "")
 
 # What a command prints must not depend on whether the developer has seen the terms of the weights before.
 os.environ.setdefault("AUTOMEDSAM_ACCEPT_TERMS", "1")
+# Nor on the models that the developer has downloaded.
+os.environ["AUTOMEDSAM_MODELS"] = str(_HERE / "no-models")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,12 @@ import re
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-LISTS = (REPOSITORY / "requirements.txt", REPOSITORY / "AutoMedSAM" / "Resources" / "requirements.txt")
+_RESOURCES = REPOSITORY / "AutoMedSAM" / "Resources"
+LISTS = (
+    REPOSITORY / "requirements.txt",
+    _RESOURCES / "requirements.txt",
+    _RESOURCES / "requirements-models.txt",
+)
 
 
 def lowest(text: str) -> list[str]:

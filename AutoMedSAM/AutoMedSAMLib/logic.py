@@ -15,6 +15,7 @@ from automedsam.contract.protocol import DEVICE_OF_INT8
 from AutoMedSAMLib.engine import installation
 from AutoMedSAMLib.engine.client import EngineClient, PendingRequest
 from AutoMedSAMLib.engine.input_check import InputCheck, names_of
+from AutoMedSAMLib.engine.model_requests import ModelRequests
 from AutoMedSAMLib.engine.process import QtEngineProcess, StartProcess
 from AutoMedSAMLib.engine.shared_files import SharedFiles, VolumeExport, VolumeIdentity
 from AutoMedSAMLib.errors import AutoMedSAMError
@@ -25,6 +26,7 @@ from AutoMedSAMLib.run.controller import RunController, RunFiles
 from AutoMedSAMLib.run.validation import check_request, check_volumes
 from AutoMedSAMLib.scene import terms
 from AutoMedSAMLib.scene.geometry import grid_of, shape_of
+from AutoMedSAMLib.scene.model_folder import installed_models
 from AutoMedSAMLib.scene.provenance import read_boxes
 from AutoMedSAMLib.scene.segment_ownership import managed_segments
 
@@ -55,6 +57,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         self._last: RunController | None = None
         self._linking: PendingRequest | None = None
         self._check = InputCheck(self.engine, self.exchange)
+        self.model_requests = ModelRequests(self.engine)
         scene = slicer.mrmlScene
         self._scene_tags = [
             scene.AddObserver(slicer.vtkMRMLScene.EndCloseEvent, lambda *_: self._forget()),
@@ -63,8 +66,8 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         slicer.app.connect("aboutToQuit()", self.close)
 
     def models(self) -> list[Model]:
-        """The built-in models, by name."""
-        return built_in_models()
+        """The built-in models, by name, and those that were downloaded or imported."""
+        return [*built_in_models(), *installed_models()]
 
     def start(self, request: RunRequest, listener: RunListener) -> None:
         """Detects and segments. Returns at once; the listener receives the run's events.
@@ -230,7 +233,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             volumes: one volume for each of the model's modalities, in its order; a single one may stand alone.
             segmentation: the node to write into; None makes a new one. Segments of other volumes, of other models
                 and the user's own in it are never touched.
-            model: a built-in model's name, a bundle's folder, or a model.
+            model: a built-in or installed model's name, a bundle's folder, or a model.
             backend: "INT8" or "FP32".
             threshold: the score, above 0 and at most 1, from which a box is accepted; the model's own if None.
             plane: "axial", "coronal" or "sagittal"; that of the volume's acquisition if None.
@@ -250,7 +253,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         request = RunRequest(
             volumes=(volumes,) if single else tuple(volumes),
             segmentation=segmentation,
-            model=model if isinstance(model, Model) else find_model(model),
+            model=model if isinstance(model, Model) else find_model(model, installed_models()),
             backend=backend.lower(),
             threshold=threshold,
             plane=plane,

@@ -16,11 +16,21 @@ from automedsam.core.volume import Plane
 from automedsam.detection.detector import DetectorSettings, FlipAugmentation, ResizeMode
 from automedsam.detection.linking import LinkSettings
 from automedsam.errors import AutoMedSAMError
+from automedsam.io.models_folder import installed_folders
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.propagation import SegmenterSettings
 from automedsam.tracking.settings import TrackingSettings
 
-__all__ = ["MANIFEST_NAME", "SCHEMA_VERSION", "Bundle", "TrackingSettings", "file_hash", "list_bundles", "load_bundle"]
+__all__ = [
+    "MANIFEST_NAME",
+    "SCHEMA_VERSION",
+    "Bundle",
+    "TrackingSettings",
+    "faulty_bundles",
+    "file_hash",
+    "list_bundles",
+    "load_bundle",
+]
 
 BUILT_IN = Path(__file__).parent / "bundles"
 
@@ -161,6 +171,20 @@ class Bundle:
         paths = (self.folder / relative for relative in self.manifest["files"])
         return sum(path.stat().st_size for path in paths if path.is_file())
 
+    @property
+    def has_detector(self) -> bool:
+        """Whether it finds objects by itself; one without a detector tracks objects from boxes that a user draws."""
+        return bool(self.manifest["detector"]["files"])
+
+    @property
+    def no_detector_message(self) -> str:
+        """The error message for a bundle without a detector where objects are to be found."""
+        return (
+            f"The bundle {self.name} has no detector (its {MANIFEST_NAME} names no file under detector.files), so it "
+            "segments only inside boxes that a user gives it: convert or download it again with --detector, or choose "
+            "another model."
+        )
+
     def with_memories(self, memories: int, stride: int) -> Bundle:
         """The same model, propagating with another number of memories and another stride between them."""
         segmenter = {**self.manifest["segmenter"], "memories": memories, "memory_stride": stride}
@@ -191,13 +215,18 @@ class Bundle:
         """One file of a backend, checked against its hash; see `files` for the errors."""
         return self._checked(self._named(backend)[component], backend)
 
-    def files(self, backend: Backend) -> dict[str, Path]:
+    def files(self, backend: Backend, *, detector: bool = True) -> dict[str, Path]:
         """The files of a backend by component ("detector" and those of the segmenter), checked against their hashes.
+
+        Args:
+            backend: the backend.
+            detector: whether the detector is needed as well.
 
         Raises:
             AutoMedSAMError: if a file is missing, or is not the one that the manifest names.
         """
-        return {component: self._checked(relative, backend) for component, relative in self._named(backend).items()}
+        named = self._named(backend, detector=detector)
+        return {component: self._checked(relative, backend) for component, relative in named.items()}
 
     def _checked(self, relative: str, backend: Backend) -> Path:
         path = (self.folder / relative).resolve()
@@ -219,19 +248,20 @@ class Bundle:
         return path
 
     def _relative(self, backend: Backend) -> dict[str, str]:
-        detector = self.manifest["detector"]["files"].get(backend.detector_key)
+        detectors = self.manifest["detector"]["files"]
+        detector = detectors.get(backend.detector_key)
+        if detector is None and backend is Backend.FP32_TORCH:
+            # A published checkpoint may have the detector of a built-in bundle, which comes in INT8 alone.
+            detector = detectors.get(Backend.INT8.detector_key)
         segmenter = self.manifest["segmenter"]["files"].get(backend.files_key, {})
         return {**({} if detector is None else {"detector": detector}), **segmenter}
 
-    def _named(self, backend: Backend) -> dict[str, str]:
+    def _named(self, backend: Backend, *, detector: bool = True) -> dict[str, str]:
         named = self._relative(backend)
-        if not self.manifest["detector"]["files"]:
-            message = (
-                f"The bundle {self.name} has no detector (its {MANIFEST_NAME} names no file under detector.files), so "
-                "it cannot find anything without prompts: convert the checkpoint again with --detector, or choose "
-                "another model."
-            )
-            raise AutoMedSAMError(message)
+        if not detector and named.keys() - {"detector"}:
+            return {component: relative for component, relative in named.items() if component != "detector"}
+        if not self.has_detector:
+            raise AutoMedSAMError(self.no_detector_message)
         if "detector" not in named or len(named) < 2:
             lacks = "model" if not named else "segmenter" if "detector" in named else "detector"
             others = [
@@ -246,7 +276,7 @@ class Bundle:
 
 
 def load_bundle(name_or_path: str | Path) -> Bundle:
-    """Loads a built-in bundle by its name, or any bundle by its folder.
+    """Loads a built-in or installed bundle by its name, or any bundle by its folder.
 
     Raises:
         AutoMedSAMError: if there is none, or its manifest cannot be read.
@@ -258,21 +288,46 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
     folder = Path(name_or_path)
     if not _is_bundle(folder):
         folder = BUILT_IN / str(name_or_path)
+    if not _is_bundle(folder):
+        folder = installed_folders().get(str(name_or_path), folder)
     if Path(name_or_path).name in ("", "..") or not _is_bundle(folder):
         known = ", ".join(bundle.name for bundle in list_bundles())
-        message = f"There is no model {name_or_path!s:.200}: choose one of {known}, or give a bundle's folder."
+        message = (
+            f"There is no model {name_or_path!s:.200}: choose one of {known}, give a bundle's folder, or download one "
+            "('automedsam models list' shows which)."
+        )
         raise AutoMedSAMError(message)
     return _read(folder)
 
 
-def list_bundles() -> list[Bundle]:
-    """The built-in bundles by name.
+def list_bundles(*, installed: bool = True) -> list[Bundle]:
+    """The built-in bundles by name, then those that were downloaded or imported.
+
+    Args:
+        installed: whether downloaded and imported bundles are included. Those with a faulty manifest are left out;
+            `faulty_bundles` gives them.
 
     Example:
-        >>> [bundle.name for bundle in list_bundles()]
+        >>> [bundle.name for bundle in list_bundles(installed=False)]
         ['glioma', 'hippocampus']
     """
-    return [_read(path.parent) for path in sorted(BUILT_IN.glob(f"*/{MANIFEST_NAME}"))]
+    built_in = [_read(path.parent) for path in sorted(BUILT_IN.glob(f"*/{MANIFEST_NAME}"))]
+    return built_in + (_read_installed()[0] if installed else [])
+
+
+def faulty_bundles() -> dict[str, str]:
+    """The installed bundles that cannot be used: folder name to one sentence with the reason."""
+    return _read_installed()[1]
+
+
+def _read_installed() -> tuple[list[Bundle], dict[str, str]]:
+    good, faulty = [], {}
+    for name, folder in installed_folders().items():
+        try:
+            good.append(_read(folder))
+        except AutoMedSAMError as error:
+            faulty[name] = str(error)
+    return good, faulty
 
 
 def file_hash(path: Path) -> str:

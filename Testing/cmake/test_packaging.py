@@ -231,7 +231,7 @@ def test_the_icon_has_the_size_that_slicer_shows() -> None:
 
 
 def test_no_requirement_is_named_twice() -> None:
-    lists = [REPOSITORY / "requirements.txt", MODULE / "Resources" / "requirements.txt"]
+    lists = [REPOSITORY / "requirements.txt", *(MODULE / "Resources").glob("requirements*.txt")]
     lines = [line for path in lists for line in path.read_text(encoding="utf-8").splitlines()]
     names = [re.split(r"[<>=!~ ]", line)[0].lower() for line in lines if line and not line.startswith("#")]
     assert sorted(names) == sorted(set(names))

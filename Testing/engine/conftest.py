@@ -17,6 +17,7 @@ import SimpleITK as sitk
 
 from automedsam.bundle import Bundle, load_bundle
 from automedsam.cli.app import main
+from automedsam.contract.protocol import ANSWERS
 from automedsam.core.segmentation import Segment, Segmentation
 from automedsam.core.volume import Volume
 from automedsam.demo.phantom import phantom_head
@@ -97,7 +98,6 @@ def _write_dicom_series(volume: Volume, folder: Path, number: int = 1, skip: tup
 
 Message = dict[str, Any]
 _LAST = ("finished", "cancelled", "error")
-_ANSWERS = {"link": "tracklets", "devices": "devices", "check": "checked", "phantom": "phantom"}
 
 
 class Worker:
@@ -138,7 +138,7 @@ class Worker:
     def ask(self, op: str, **fields: Any) -> list[Message]:
         """A request's events to its last; `link`, `devices` and `phantom` have one."""
         self.send(op, **fields)
-        return self.until(*_LAST, _ANSWERS.get(op, "finished"))
+        return self.until(*_LAST, ANSWERS.get(op, "finished"))
 
     def end(self) -> int:
         """Waits for its end, a second at most beside what a busy machine needs."""

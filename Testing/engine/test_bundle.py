@@ -103,6 +103,24 @@ def test_bundle_without_a_detector_says_what_is_missing(a_copy: Path) -> None:
     edit(a_copy / "glioma", detector={**detector, "files": {}})
     with pytest.raises(AutoMedSAMError, match=r"has no detector .*bundle\.json.* convert .* with --detector, or"):
         load_bundle(a_copy / "glioma").files(Backend.INT8)
+    bundle = load_bundle(a_copy / "glioma")
+    assert not bundle.has_detector and not bundle.has(Backend.INT8)
+    assert bundle.files(Backend.INT8, detector=False).keys() == bundle.paths(Backend.INT8).keys()
+
+
+def test_detector_is_left_out_where_it_is_not_needed() -> None:
+    bundle = load_bundle("glioma")
+    assert bundle.has_detector
+    assert bundle.files(Backend.INT8).keys() - bundle.files(Backend.INT8, detector=False).keys() == {"detector"}
+
+
+def test_pytorch_alone_takes_an_int8_detector_if_there_is_no_other(a_copy: Path) -> None:
+    manifest = load_bundle("glioma").manifest
+    edit(a_copy / "glioma", detector={**manifest["detector"], "files": {"int8": "detector.int8.onnx"}})
+    bundle = load_bundle(a_copy / "glioma")
+    assert bundle.paths(Backend.FP32_TORCH)["detector"].name == "detector.int8.onnx"
+    assert "detector" not in bundle.paths(Backend.FP32_ONNX)
+    assert load_bundle("glioma").paths(Backend.FP32_TORCH)["detector"].name == "detector.fp32.onnx"
 
 
 def test_precision_that_is_not_there_names_those_that_are(a_copy: Path) -> None:

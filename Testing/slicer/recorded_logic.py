@@ -8,6 +8,32 @@ from AutoMedSAMLib.model.bundle_info import built_in_models
 from AutoMedSAMLib.model.run import Outcome, RunInfo
 
 
+class RecordedModelRequests:
+    """Notes what the window of models asks for; a test answers."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, Any]] = []
+        self.removed: list[tuple[str, Any, Any]] = []
+        self.transfers: list[tuple[str, str | None]] = []
+        self.listener: Any = None
+        self.cancelled = 0
+
+    def ask(self, done: Any, failed: Any) -> None:
+        self.asked.append((done, failed))
+
+    def remove(self, name: str, done: Any, failed: Any) -> None:
+        self.removed.append((name, done, failed))
+
+    def download(self, name: str, detector: str | None, listener: Any) -> None:
+        self.transfers.append((name, detector))
+        self.listener = listener
+
+    import_file = download
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
 class RecordedLogic:
     """Stands in for `AutoMedSAMLogic` where a test is about the panel alone."""
 
@@ -25,6 +51,7 @@ class RecordedLogic:
         self.warnings: list[dict[str, str]] | None = []
         self.run: Any = None
         self.has_a_result, self.edits = False, 0
+        self.model_requests = RecordedModelRequests()
 
     def models(self) -> list:
         return built_in_models()

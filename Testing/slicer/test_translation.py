@@ -271,6 +271,27 @@ def test_translation_reaches_errors_and_progress(other_language, scripted_logic,
     assert progress.text == "«Detecting slice 3 of 40»"
 
 
+def test_translation_reaches_the_window_of_models(other_language, panel):
+    from automedsam.contract.catalog import read_catalog
+
+    widget = panel.widget
+    widget.ui.modelsButton.click()
+    dialog = widget.inputs.models_dialog
+    done, _failed = widget.logic.model_requests.asked[-1]
+    done({"event": "models", "folder": "/x", "installed": [], "faulty": {}, "unfinished": {"sam2.1-tiny": 10**6}})
+    buttons = (dialog.download_button, dialog.import_button, dialog.remove_button, dialog.cancel_button)
+    shown = [*(button.text for button in buttons), dialog.import_button.toolTip, dialog.detector.toolTip]
+    shown += [dialog.detector.itemText(index) for index in range(dialog.detector.count)]
+    shown += [dialog.dialog.windowTitle, dialog.search.placeholderText, dialog.status.text]
+    # The catalog's texts stay in English.
+    catalog = {text for one in read_catalog() for text in (one.name, one.about, *one.labels, *one.modalities)}
+    shown += [text for text in texts_in_tree(dialog.tree) if text not in catalog and text.strip()]
+    joined = {" + ".join(one.modalities) for one in read_catalog()} | {", ".join(one.labels) for one in read_catalog()}
+    assert [text for text in shown if not text.startswith("«") and text not in joined] == []
+    assert "«1 MB here»" in shown and "«Models are kept in /x.»" in shown
+    dialog.dialog.close()
+
+
 def test_translation_with_other_placeholders_is_refused(scene):
     from harness.translation import TranslationError, made_up_language, tr
 

@@ -16,7 +16,9 @@ from slicer.i18n import tr as _
 from automedsam.contract.backends import Backend
 from AutoMedSAMLib.errors import AutoMedSAMError
 
-REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
+_RESOURCES = Path(__file__).resolve().parents[2] / "Resources"
+REQUIREMENTS = _RESOURCES / "requirements.txt"
+FOR_DOWNLOADS = _RESOURCES / "requirements-models.txt"
 
 # Slicer's own, which no installation may replace.
 _SLICERS_OWN = ("numpy", "SimpleITK", "vtk")
@@ -24,6 +26,10 @@ _REQUESTER = "AutoMedSAM"
 _SAM2_NEEDS = ("hydra-core", "iopath", "pillow", "tqdm")
 # These pure Python packages have no wheels.
 _SOURCE_ONLY = "sam2,iopath,antlr4-python3-runtime"
+
+
+class _DeclinedError(AutoMedSAMError):
+    """The user declined an installation."""
 
 
 def ensure(backend: str) -> None:
@@ -40,9 +46,30 @@ def ensure(backend: str) -> None:
     if slicer.app.testingEnabled():
         return
     with _constraints() as constraints:
-        _ensure_requirements(constraints)
+        _ensure_requirements(constraints, REQUIREMENTS, _("the engine"))
         if backend == Backend.FP32_TORCH:
             _ensure_pytorch(constraints)
+
+
+def ensure_downloads() -> None:
+    """Installs what downloads of models lack, and asks before.
+
+    While Slicer is being tested, nothing is asked or installed.
+
+    Raises:
+        AutoMedSAMError: If the user declined, or the installation failed.
+    """
+    if slicer.app.testingEnabled():
+        return
+    try:
+        with _constraints() as constraints:
+            _ensure_requirements(constraints, REQUIREMENTS, _("the engine"))
+            _ensure_requirements(constraints, FOR_DOWNLOADS, _("downloads of models"))
+    except _DeclinedError as error:
+        message = _(
+            "Nothing was downloaded, since installing the packages was declined; click again to be asked again."
+        )
+        raise AutoMedSAMError(message) from error
 
 
 def are_met() -> bool:
@@ -50,29 +77,27 @@ def are_met() -> bool:
     return all(_is_installed(line) for line in _requirement_lines())
 
 
-def _ensure_requirements(constraints: Path) -> None:
+def _ensure_requirements(constraints: Path, path: Path, purpose: str) -> None:
     try:
         from slicer import packaging
     except ImportError:
-        _ensure_requirements_without_packaging(constraints)
+        _ensure_requirements_without_packaging(constraints, path, purpose)
         return
 
     def install() -> None:
-        packaging.pip_ensure(
-            packaging.load_requirements(str(REQUIREMENTS)), requester=_REQUESTER, constraints=str(constraints)
-        )
+        packaging.pip_ensure(packaging.load_requirements(str(path)), requester=_REQUESTER, constraints=str(constraints))
 
     with _wheels_only():
-        _attempt(_("the engine's packages"), install)
+        _attempt(_("the packages for {purpose}").format(purpose=purpose), install)
 
 
-def _ensure_requirements_without_packaging(constraints: Path) -> None:
+def _ensure_requirements_without_packaging(constraints: Path, path: Path, purpose: str) -> None:
     """Slicer 5.10 and older."""
-    missing = [line for line in _requirement_lines() if not _is_installed(line)]
+    missing = [line for line in _requirement_lines(path) if not _is_installed(line)]
     if not missing:
         return
-    question = _("AutoMedSAM's engine needs {packages}. Install from PyPI into Slicer's Python now?")
-    _ask(question.format(packages=", ".join(missing)))
+    question = _("AutoMedSAM needs {packages} for {purpose}. Install from PyPI into Slicer's Python now?")
+    _ask(question.format(packages=", ".join(missing), purpose=purpose))
     options = ["--only-binary=:all:", "--constraint", str(constraints)]
     _attempt(", ".join(missing), lambda: slicer.util.pip_install([*options, *missing]))
 
@@ -128,11 +153,11 @@ def _ask(question: str) -> None:
 
 def _declined(what: str) -> AutoMedSAMError:
     message = _("Nothing was run, since installing {packages} was declined; click Apply to be asked again.")
-    return AutoMedSAMError(message.format(packages=what))
+    return _DeclinedError(message.format(packages=what))
 
 
-def _requirement_lines() -> Sequence[str]:
-    lines = (line.split("#")[0].strip() for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines())
+def _requirement_lines(path: Path = REQUIREMENTS) -> Sequence[str]:
+    lines = (line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
     return [line for line in lines if line and not line.startswith("-")]
 
 

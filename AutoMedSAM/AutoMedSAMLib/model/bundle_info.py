@@ -31,6 +31,7 @@ class Model:
         plane: the plane of the slices that the detector was trained on: "axial", "coronal" or "sagittal".
         segments: `{"value", "name", "color", "terminology"}` for each label that it writes.
         threshold: the score, 0 to 1, from which it accepts a box.
+        has_detector: whether it finds objects by itself.
         precisions: the panel's backends ("int8", "fp32") whose files are here.
         hash: SHA-256 of the manifest, which names the hashes of all other files.
     """
@@ -44,6 +45,7 @@ class Model:
     plane: str
     segments: list[dict[str, Any]]
     threshold: float
+    has_detector: bool
     precisions: frozenset[str]
     hash: str
 
@@ -56,13 +58,13 @@ def built_in_models() -> list[Model]:
     return [read_model(path.parent) for path in sorted(BUILT_IN.glob(f"*/{MANIFEST_NAME}"))]
 
 
-def find_model(name_or_folder: str | Path) -> Model:
-    """A built-in model by its name, or any by its bundle's folder.
+def find_model(name_or_folder: str | Path, others: Iterable[Model] = ()) -> Model:
+    """A built-in model, or one of the others, by its name, or any by its bundle's folder.
 
     Raises:
         AutoMedSAMError: If there is none, or its manifest cannot be read.
     """
-    models = built_in_models()
+    models = [*built_in_models(), *others]
     for model in models:
         if model.name == str(name_or_folder):
             return model
@@ -82,9 +84,10 @@ def read_model(folder: Path) -> Model:
     folder = Path(folder)
     manifest = _manifest_of(folder)
     detector, segmenter = manifest["detector"], manifest["segmenter"]["files"]
+    detectors = detector["files"]
     files = {
         backend.value: [
-            detector["files"].get(backend.detector_key),
+            *_detector_files(detectors, backend),
             *segmenter.get(backend.files_key, {None: None}).values(),
         ]
         for backend in PANEL_BACKENDS
@@ -103,9 +106,17 @@ def read_model(folder: Path) -> Model:
         plane=manifest["plane"],
         segments=[_segment(entry) for entry in manifest["segments"]],
         threshold=float(detector["score_threshold"]),
+        has_detector=bool(detectors),
         precisions=frozenset(name for name, needed in files.items() if _all_here(folder, needed)),
         hash=hashlib.sha256(content).hexdigest(),
     )
+
+
+def _detector_files(detectors: dict[str, str], backend: Backend) -> list[str | None]:
+    """The detector that a backend needs: a published checkpoint may have one in INT8 alone, or none."""
+    if backend is not Backend.FP32_TORCH:
+        return [detectors.get(backend.detector_key)]
+    return [detectors.get(backend.detector_key, detectors.get("int8"))] if detectors else []
 
 
 def _manifest_of(folder: Path) -> dict[str, Any]:

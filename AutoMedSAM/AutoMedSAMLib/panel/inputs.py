@@ -16,6 +16,7 @@ from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.bundle_info import PANEL_BACKENDS, Model, read_model
 from AutoMedSAMLib.model.run import RunRequest
 from AutoMedSAMLib.model.volume_roles import match
+from AutoMedSAMLib.panel.models_dialog import ModelsDialog
 from AutoMedSAMLib.panel.whole_text import WholeText
 from AutoMedSAMLib.scene.geometry import ijk_to_ras, shape_of
 from AutoMedSAMLib.scene.output_segmentation import name_of_result
@@ -58,8 +59,10 @@ class InputsPanel:
         self._asked_device: tuple[str, int] | None = None
         self._questions = 0
         self.volume_selectors: list[Any] = []
+        self.models_dialog: ModelsDialog | None = None
         ui.modelSelector.connect("activated(int)", self._on_model)
         ui.modelFolderButton.connect("clicked(bool)", lambda *_: self._on_model_folder())
+        ui.modelsButton.connect("clicked(bool)", lambda *_: self.open_models())
         ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_segmentation)
         ui.backendSelector.connect("currentIndexChanged(int)", self._on_backend)
         ui.planeSelector.connect("currentIndexChanged(int)", self._on_plane)
@@ -263,6 +266,24 @@ class InputsPanel:
         folder = qt.QFileDialog.getExistingDirectory(self._ui.modelFolderButton, _("Choose a model's folder"))
         if folder:
             self.use_model_folder(Path(folder))
+
+    def open_models(self) -> None:
+        """Opens the window in which models are downloaded, imported and removed."""
+        detectors = [model.name for model in self._models if model.has_detector]
+        window = self._ui.modelsButton.window()
+        self.models_dialog = ModelsDialog(
+            self._logic.model_requests, detectors, self.use_model_folder, self.forget_model_folder, window
+        )
+        self.models_dialog.open()
+
+    def forget_model_folder(self, folder: Path) -> None:
+        """Takes a model that was removed from the list, and chooses the first one if it was chosen."""
+        gone = [model for model in self._models if _is_same_folder(model.folder, folder) or model.folder == folder]
+        self._models = [model for model in self._models if model not in gone]
+        if self._model in gone and self._models:
+            self._choose(self._models[0].name, self._models[0])
+        else:
+            self.update()
 
     def use_model_folder(self, folder: Path) -> None:
         """Adds a model of the user's own and chooses it; shows what is wrong if it cannot be read."""

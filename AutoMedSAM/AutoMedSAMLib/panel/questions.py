@@ -9,6 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from automedsam.contract.catalog import CatalogModel
 from AutoMedSAMLib.model.bundle_info import Model
 
 
@@ -66,13 +67,19 @@ def may_undo_edits(slices: int, parent: Any = None) -> bool:
     return ask(text.format(slices=slices), {"undo": _("Undo run")}, None, parent) == "undo"
 
 
-def accepts_terms(model: Model, parent: Any = None) -> bool:
+def accepts_terms(model: Model | CatalogModel, parent: Any = None) -> bool:
     """Shows the terms of a model's weights and asks once; while Slicer runs its tests, nothing is asked."""
     if slicer.app.testingEnabled():
         return True
     text = _("The weights of the model {model} have these terms:\n\n{terms}\n\nDo you accept them?")
     text = text.format(model=model.name, terms=model.terms)
     return ask(text, {"accept": _("Accept")}, None, parent) == "accept"
+
+
+def may_remove_model(name: str, parent: Any = None) -> bool:
+    """Asks whether a downloaded or imported model may be removed."""
+    text = _("Remove the model {name} from this computer?").format(name=name)
+    return ask(text, {"remove": _("Remove")}, "remove", parent) == "remove"
 
 
 def runs_despite(warnings: Iterable[str], parent: Any = None) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 
 import slicer
 
+from automedsam.contract.catalog import CatalogModel
 from automedsam.contract.licences import are_free, terms_key
 from AutoMedSAMLib.model.bundle_info import Model
 
@@ -13,14 +15,15 @@ _SETTINGS = "AutoMedSAM/AcceptedTerms"
 _logged: set[str] = set()
 
 
-def must_be_shown(model: Model) -> bool:
+def must_be_shown(model: Model | CatalogModel) -> bool:
     """Whether the terms restrict the use of the weights, and this user has not accepted them yet."""
     return not are_free(model.terms) and not slicer.app.userSettings().contains(_setting(model))
 
 
-def accept(model: Model) -> None:
+def accept(model: Model | CatalogModel) -> None:
     """Remembers that this user has accepted the terms."""
-    slicer.app.userSettings().setValue(_setting(model), f"{model}: {model.terms}")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    slicer.app.userSettings().setValue(_setting(model), f"{model.name} {model.version}, {now}: {model.terms}")
 
 
 def log_once(model: Model) -> None:
@@ -30,5 +33,5 @@ def log_once(model: Model) -> None:
         logging.info("Terms of the weights of %s: %s", model.name, model.terms)
 
 
-def _setting(model: Model) -> str:
+def _setting(model: Model | CatalogModel) -> str:
     return f"{_SETTINGS}/{terms_key(model.name, model.version, model.terms)}"

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from automedsam import __version__
+from automedsam.cli.models import app as models_app
 from automedsam.cli.terminal import accept_any_text, ended_like_ctrl_c, printable, stoppable
 from automedsam.contract.backends import Backend
 from automedsam.core.memory import check_room_for_a_run, is_out_of_memory, not_enough_memory
@@ -37,6 +38,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(models_app, name="models")
 
 Inputs = Annotated[
     list[Path],
@@ -186,20 +189,6 @@ def _accept(model: str, accepted: bool) -> None:
         from automedsam.cli.terms import accept
 
         accept(load_bundle(model))
-
-
-@app.command()
-def models() -> None:
-    """List the built-in models."""
-    from rich.console import Console
-
-    from automedsam.bundle import list_bundles
-    from automedsam.cli.console import bundle_table
-
-    console, bundles = Console(), list_bundles()
-    console.print(bundle_table(bundles))
-    for bundle in bundles:
-        console.print(f"License of {bundle.name}: {bundle.licence}", highlight=False, markup=False)
 
 
 @app.command()

@@ -16,11 +16,12 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from automedsam.bundle import Bundle
 from automedsam.cli.terminal import printable
+from automedsam.contract.catalog import CatalogModel
 from automedsam.core.events import Event, RunReport, SliceDetected, SliceSegmented, Stage, StageStarted, TrackletsLinked
 
 _T = TypeVar("_T")
@@ -123,6 +124,30 @@ def bundle_table(bundles: list[Bundle]) -> Table:
             _plain(" + ".join(bundle.modalities)),
             f"{bundle.size_bytes / 1e6:.1f} MB",
             _plain(measured_dice(bundle)),
+        )
+    return table
+
+
+def catalog_table(models: Iterable[CatalogModel], installed: set[str], unfinished: Mapping[str, int]) -> Table:
+    """The models that can be downloaded, one a row.
+
+    Args:
+        models: Of the catalog.
+        installed: The names of the models that are here.
+        unfinished: The bytes that are here of each download that was stopped, by name.
+    """
+    table = Table(Column("Name", no_wrap=True), "What it is", "Labels", "Takes", "Size", "State")
+    for model in models:
+        state = "installed" if model.name in installed else ""
+        if model.name in unfinished and not state:
+            state = f"{unfinished[model.name] / 1e6:.0f} MB here"
+        table.add_row(
+            _plain(model.name),
+            _plain(model.about),
+            _plain(", ".join(model.labels)),
+            _plain(" + ".join(model.modalities)),
+            f"{model.megabytes:.0f} MB",
+            state,
         )
     return table
 

@@ -5,15 +5,31 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from automedsam import __version__
 from automedsam.contract.licences import are_free, terms_key
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.atomic import atomic_write
 
-if TYPE_CHECKING:
-    from automedsam.bundle import Bundle
+
+class Licensed(Protocol):
+    """Weights that have terms: a bundle, or a model that is not here yet."""
+
+    @property
+    def name(self) -> str:
+        """The short name that a user types."""
+
+    @property
+    def version(self) -> str:
+        """The version of the weights."""
+
+    @property
+    def licence(self) -> str:
+        """The terms of the weights."""
+
 
 ACCEPT_VARIABLE = "AUTOMEDSAM_ACCEPT_TERMS"
 
@@ -21,7 +37,7 @@ ACCEPT_VARIABLE = "AUTOMEDSAM_ACCEPT_TERMS"
 _accepted: set[str] = set()
 
 
-def must_be_shown(bundle: Bundle) -> bool:
+def must_be_shown(bundle: Licensed) -> bool:
     """Whether the user has not seen these terms yet, and they restrict the use of the weights."""
     if are_free(bundle.licence) or os.environ.get(ACCEPT_VARIABLE, "") not in ("", "0"):
         return False
@@ -29,7 +45,7 @@ def must_be_shown(bundle: Bundle) -> bool:
     return key not in _accepted and key not in _read()
 
 
-def ask(bundle: Bundle) -> None:
+def ask(bundle: Licensed) -> None:
     """Shows the terms on an interactive terminal and asks once.
 
     Where nobody can answer (input or messages are redirected), nothing is asked and the run goes on; `notice` then
@@ -43,12 +59,35 @@ def ask(bundle: Bundle) -> None:
     print(f"The weights of the model {bundle.name} have these terms:\n  {bundle.licence}", file=sys.stderr)
     print("Do you accept them? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        message = f"The terms of the model {bundle.name} were not accepted: nothing was run."
+        message = f"The terms of the model {bundle.name} were not accepted: nothing was done."
         raise AutoMedSAMError(message)
     accept(bundle)
 
 
-def notice(bundle: Bundle) -> str:
+def require(model: Licensed, accepted: bool) -> None:
+    """Asks for the terms of a model before it is downloaded or imported, unless they are free or were accepted.
+
+    Args:
+        model: The model.
+        accepted: Whether the user has accepted the terms on the command line.
+
+    Raises:
+        AutoMedSAMError: If the user declines, or nobody can answer.
+    """
+    if accepted:
+        accept(model)
+    if not must_be_shown(model):
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        message = (
+            f'The terms of the weights of {model.name} have to be accepted first: "{" ".join(model.licence.split())}" '
+            "Add --accept-terms if you accept them."
+        )
+        raise AutoMedSAMError(message)
+    ask(model)
+
+
+def notice(bundle: Licensed) -> str:
     """The terms in one line where they were neither shown nor asked for, else ""; shown once, then remembered."""
     if not must_be_shown(bundle):
         return ""
@@ -56,10 +95,16 @@ def notice(bundle: Bundle) -> str:
     return f"Terms of the weights of {bundle.name} (shown once): {' '.join(bundle.licence.split())}"
 
 
-def accept(bundle: Bundle) -> None:
+def accept(bundle: Licensed) -> None:
     """Remembers that the user has seen the terms, in this process at least if the settings cannot be written."""
     _accepted.add(_key(bundle))
-    seen = {**_read(), _key(bundle): {"model": f"{bundle.name} {bundle.version}", "terms": bundle.licence}}
+    accepted = {
+        "model": f"{bundle.name} {bundle.version}",
+        "terms": bundle.licence,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "automedsam": __version__,
+    }
+    seen = {**_read(), _key(bundle): accepted}
     try:
         path = terms_file()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +130,7 @@ def terms_file() -> Path:
     return folder / "accepted_terms.json"
 
 
-def _key(bundle: Bundle) -> str:
+def _key(bundle: Licensed) -> str:
     return terms_key(bundle.name, bundle.version, bundle.licence)
 
 

@@ -153,7 +153,8 @@ def _path(where: str, value: Any) -> None:
         fail(where, f"{shown(value)} is outside its folder and the folders beside it")
 
 
-def _hash(where: str, value: Any) -> None:
+def is_sha256(where: str, value: Any) -> None:
+    """A SHA-256 as 64 hexadecimal digits in lower case."""
     if not isinstance(value, str) or not _SHA256.fullmatch(value):
         fail(where, f"{shown(value)} is not a SHA-256 in hexadecimal digits")
 
@@ -258,6 +259,6 @@ _TOP: dict[str, Check] = {
     "linking": _LINKING,
     "tracking": _TRACKING,
     "segmenter": _SEGMENTER,
-    "files": map_of(Fields({"sha256": _hash, "bytes": integer(0, 10**13)}), _path),
+    "files": map_of(Fields({"sha256": is_sha256, "bytes": integer(0, 10**13)}), _path),
 }
 _TOP_1 = {_SCHEMA_1_NAMES.get(name, name): check for name, check in _TOP.items()} | {"schema": integer(1, 1)}

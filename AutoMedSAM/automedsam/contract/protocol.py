@@ -9,6 +9,17 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, NotRequired, TypedDict
 
+from automedsam.contract.model_messages import (
+    DownloadRequest,
+    ImportRequest,
+    InstalledEvent,
+    ModelsEvent,
+    ModelsRequest,
+    RemovedEvent,
+    RemoveRequest,
+    TransferEvent,
+)
+
 PROTOCOL: Final = 1
 """Version of the messages; the engine's `ready` event carries it."""
 
@@ -17,7 +28,16 @@ DEVICE_OF_INT8: Final = "CPU: INT8 needs no PyTorch"
 RUNS: Final = ("segment", "propagate")
 """Requests whose events end with "finished" or "cancelled"."""
 
-ANSWERS: Final = {"link": "tracklets", "devices": "devices", "check": "checked", "phantom": "phantom"}
+ANSWERS: Final = {
+    "link": "tracklets",
+    "devices": "devices",
+    "check": "checked",
+    "phantom": "phantom",
+    "models": "models",
+    "download": "installed",
+    "import": "installed",
+    "remove": "removed",
+}
 """The one event of every other request; any request may end with "error" instead."""
 
 
@@ -159,7 +179,17 @@ class ControlRequest(TypedDict):
 
 
 Request = (
-    SegmentRequest | PropagateRequest | LinkRequest | CheckRequest | DevicesRequest | PhantomRequest | ControlRequest
+    SegmentRequest
+    | PropagateRequest
+    | LinkRequest
+    | CheckRequest
+    | DevicesRequest
+    | PhantomRequest
+    | ModelsRequest
+    | DownloadRequest
+    | ImportRequest
+    | RemoveRequest
+    | ControlRequest
 )
 
 
@@ -299,5 +329,9 @@ Event = (
     | CheckedEvent
     | DevicesEvent
     | PhantomEvent
+    | ModelsEvent
+    | TransferEvent
+    | InstalledEvent
+    | RemovedEvent
     | ErrorEvent
 )

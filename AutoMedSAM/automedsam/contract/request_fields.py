@@ -122,4 +122,8 @@ _REQUESTS: dict[str, Check] = {
     "check": Fields({"volume": _VOLUME, "model": _path}, {"names": _NAMES}),
     "devices": Fields({}, {"backend": one_of(*_BACKENDS)}),
     "phantom": Fields({"path": _file}),
+    "models": Fields({}),
+    "download": Fields({"name": _string}, {"detector": nullable(_path)}),
+    "import": Fields({"path": _file}, {"name": nullable(_string), "detector": nullable(_path)}),
+    "remove": Fields({"name": _string}),
 }

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from automedsam.contract.backends import Backend
 from automedsam.contract.protocol import DEVICE_OF_INT8
@@ -14,6 +19,7 @@ from automedsam.sam2.onnx_networks import OnnxNetworks
 
 if TYPE_CHECKING:
     from automedsam.bundle import Bundle
+    from automedsam.core.boxes import Box
     from automedsam.sam2.networks import Sam2Networks
 
 
@@ -57,11 +63,11 @@ def load_model(bundle: Bundle, backend: Backend = Backend.INT8, device: str = "a
         if device not in ("auto", "cpu"):
             message = f"The {backend.value} backend runs on the CPU: leave out the device {device}, or choose fp32."
             raise AutoMedSAMError(message)
-        files = bundle.files(backend)
+        files = bundle.files(backend, detector=bundle.has_detector)
         threads = tuned_thread_count(files["memory_attention"])
         networks = OnnxNetworks(files, bundle.architecture.image_size, threads, bundle.golden(backend))
         device = DEVICE_OF_INT8 if backend is Backend.INT8 else "CPU: FP32 on ONNX Runtime"
-        return LoadedModel(OnnxDetector(files["detector"], bundle.detector, threads), networks, device)
+        return LoadedModel(_detector(bundle, files, threads), networks, device)
 
     try:
         from automedsam.sam2 import torch_networks
@@ -72,7 +78,25 @@ def load_model(bundle: Bundle, backend: Backend = Backend.INT8, device: str = "a
         )
         raise AutoMedSAMError(message) from error
     chosen, reason = torch_networks.choose_device(device)
-    files = bundle.files(backend)
-    model, _ = torch_networks.load_model(files["checkpoint"])
-    detector = OnnxDetector(files["detector"], bundle.detector, threads_from_environment())
+    files = bundle.files(backend, detector=bundle.has_detector)
+    model, _ = torch_networks.load_model(files["checkpoint"], bundle.architecture)
+    detector = _detector(bundle, files, threads_from_environment())
+    if bundle.has_detector and backend.detector_key not in bundle.manifest["detector"]["files"]:
+        reason += "; detector: INT8 on ONNX Runtime"
     return LoadedModel(detector, torch_networks.TorchNetworks(model, chosen), reason)
+
+
+class _NoDetector:
+    """Takes the place of the detector of a bundle that has none: objects can be tracked from boxes, but not found."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+
+    def detect(self, frames: NDArray[np.uint8]) -> Iterator[list[Box]]:
+        raise AutoMedSAMError(self._bundle.no_detector_message)
+
+
+def _detector(bundle: Bundle, files: Mapping[str, Path], threads: int | None) -> Detector:
+    if not bundle.has_detector:
+        return _NoDetector(bundle)
+    return OnnxDetector(files["detector"], bundle.detector, threads)

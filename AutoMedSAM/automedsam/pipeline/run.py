@@ -103,7 +103,12 @@ class SegmentationRun:
 
         Args:
             detector: Finds the boxes instead of the bundle's own detector.
+
+        Raises:
+            AutoMedSAMError: If there is neither.
         """
+        if detector is None and not self.bundle.has_detector:
+            raise AutoMedSAMError(self.bundle.no_detector_message)
         yield InputChecked(self.input_warnings)
         self._load()
         yield from self.detect(detector or self.engine.detector)

@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.build import build_sam2
+from automedsam.sam2.checkpoint_file import read_state_dict
 from automedsam.sam2.networks import NO_OBJECT_LOGIT, DecoderPrompt, Floats, ImageEmbedding, MaskPrediction
+from automedsam.sam2.published_networks import NO_OBJECT_EMBEDDING
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -220,14 +222,20 @@ class TorchNetworks:
         return tuple(output.float().cpu().numpy() for output in outputs)
 
 
-def load_model(path: Path) -> tuple[SAM2Base, Sam2Architecture]:
-    """Reads `segmenter.pt`: the averaged weights and the architecture, as the lab's training writes them.
+def load_model(path: Path, published_as: Sam2Architecture | None = None) -> tuple[SAM2Base, Sam2Architecture]:
+    """Reads `segmenter.pt`, as the lab's training writes it, or a checkpoint as its authors published it.
+
+    Args:
+        path: the weights, with the architecture or without.
+        published_as: the architecture, where the file does not have it.
 
     Raises:
         AutoMedSAMError: if the file is not such a checkpoint.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+        if published_as is not None and "architecture" not in content:
+            return _load_published(path, published_as), published_as
         architecture = Sam2Architecture.from_manifest(content["architecture"])
         model = build_sam2(architecture)
         model.load_state_dict(content["model"])
@@ -235,6 +243,16 @@ def load_model(path: Path) -> tuple[SAM2Base, Sam2Architecture]:
         message = f"{path} is not a segmenter of the lab ({type(error).__name__}): train or install it again."
         raise AutoMedSAMError(message) from error
     return model.eval(), architecture
+
+
+def _load_published(path: Path, architecture: Sam2Architecture) -> SAM2Base:
+    model = build_sam2(architecture)
+    state = read_state_dict(path)
+    if NO_OBJECT_EMBEDDING not in state:
+        # A checkpoint of SAM 2.0.
+        state[NO_OBJECT_EMBEDDING] = torch.zeros_like(model.state_dict()[NO_OBJECT_EMBEDDING])
+    model.load_state_dict(state)
+    return model.eval()
 
 
 def choose_device(wanted: str = "auto") -> tuple[str, str]:

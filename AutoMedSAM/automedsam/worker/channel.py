@@ -8,13 +8,19 @@ import sys
 import threading
 from collections.abc import Iterator
 from queue import SimpleQueue
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from automedsam.contract.request_fields import MAX_LINE_BYTES, FieldError, parse_request
 
 _PATIENCE_SECONDS = 0.5
 # `cancel` and `quit` have no fields beside "op".
 _MAX_CONTROL_BYTES = 1000
+
+
+class Send(Protocol):
+    """Sends an event."""
+
+    def __call__(self, event: str, **fields: Any) -> None: ...
 
 
 class Output:

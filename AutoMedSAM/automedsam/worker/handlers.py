@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from automedsam.errors import AutoMedSAMError
 from automedsam.pipeline.backends import LoadedModel, load_model
 from automedsam.pipeline.input_check import check_input
 from automedsam.pipeline.run import SegmentationRun, check_threshold, link_frames
+from automedsam.worker.channel import Send
 from automedsam.worker.label_file import create_label_file, reopen_label_file
 from automedsam.worker.messages import (
     MessageCodec,
@@ -43,6 +44,7 @@ from automedsam.worker.messages import (
     volume_fingerprint,
     with_names,
 )
+from automedsam.worker.model_requests import answer_model_request
 
 # What each backend needs beyond numpy, by the names that are imported.
 _NEEDS = {
@@ -50,12 +52,6 @@ _NEEDS = {
     Backend.FP32_ONNX: ("onnxruntime", "scipy"),
     Backend.FP32_TORCH: ("onnxruntime", "scipy", "torch", "sam2"),
 }
-
-
-class Send(Protocol):
-    """Sends an event."""
-
-    def __call__(self, event: str, **fields: Any) -> None: ...
 
 
 class RequestHandler:
@@ -95,6 +91,8 @@ class RequestHandler:
                 self._devices(request)
             case "phantom":
                 self._phantom(request)
+            case "models" | "download" | "import" | "remove":
+                answer_model_request(request, self._send, cancelled)
 
     def _segment(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
         asked = RunRequest.read(request)

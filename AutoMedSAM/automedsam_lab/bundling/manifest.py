@@ -13,26 +13,18 @@ from automedsam.core.segmentation import Segment
 from automedsam.core.volume import Plane
 from automedsam.detection.detector import ResizeMode
 from automedsam.errors import AutoMedSAMError
+from automedsam.models.checkpoint_manifest import COLORS, LESION, LINKING, NMS_IOU, SCORE_THRESHOLD, TISSUE, TRACKING
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.propagation import SegmenterSettings
 from automedsam_lab.bundling.detector_source import DetectorMetadata, DetectorSource
 from automedsam_lab.checkpoints.model_zoo import CT_WINDOW, PublishedFile
-from automedsam_lab.common.terminology import MASTER_LIST, REGION_LIST
 from automedsam_lab.quantization.calibration_checks import ANY_MODALITY
 
-SCORE_THRESHOLD, NMS_IOU = 0.4, 0.5
 UNKNOWN_TERMS = "Terms unknown: ask whoever trained the weights."
 YOLO_NAS_TERMS = (
     "The detector's are those of its training; weights that started from Deci's may not be used commercially or "
     "passed on (LICENSE.YOLONAS.md)."
 )
-# MedSAM2 sees whole slices and is prompted once an object: nearly nothing of the slice is cut away.
-TRACKING = {"fill": 0.1, "prompt_score": 0.5, "reach_mm": 5.0, "margin": 0.25}
-LINKING = {"max_gap_mm": 5.0, "min_extent_mm": 3.0}
-COLORS = ((0.95, 0.77, 0.06), (0.90, 0.47, 0.33), (0.33, 0.67, 0.90), (0.45, 0.75, 0.35), (0.70, 0.50, 0.85))
-# Slicer's own, for segments without a terminology.
-TISSUE = f"{MASTER_LIST}~SCT^85756007^Tissue~SCT^85756007^Tissue~^^~{REGION_LIST}~^^~^^"
-LESION = f"{MASTER_LIST}~SCT^49755003^Morphologically Altered Structure~SCT^52988006^Lesion~^^~{REGION_LIST}~^^~^^"
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from automedsam.core.segmentation import Segment
+from automedsam.core.terminology import MASTER_LIST, REGION_LIST
 from automedsam.detection.detector import FlipAugmentation
-from automedsam_lab.common.terminology import MASTER_LIST, REGION_LIST
 from automedsam_lab.data import builtin_tasks
 
 SEGMENTER_LICENCE = (

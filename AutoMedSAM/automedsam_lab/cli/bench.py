@@ -84,7 +84,7 @@ def bench(
         if bundles:
             chosen = [load_bundle(name) for name in bundles]
         else:
-            chosen = [stack.enter_context(_random(keep)), *list_bundles()]
+            chosen = [stack.enter_context(_random(keep)), *list_bundles(installed=False)]
         benchmarks = [measure(bundle, options) for bundle in chosen]
     machine = describe_machine()
     out.mkdir(exist_ok=True)

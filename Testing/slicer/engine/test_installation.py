@@ -117,12 +117,33 @@ def test_declining_is_told_in_a_sentence_and_nothing_runs(
     logic.close()
 
 
+def test_first_download_asks_for_what_downloads_need_as_well(
+    scene: Any, in_earnest: None, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slicer
+
+    from AutoMedSAMLib.engine import installation
+    from AutoMedSAMLib.errors import AutoMedSAMError
+
+    installation.ensure_downloads()
+    names = [{requirement.name for requirement in call.requirements} for call, _ in asked]
+    assert names == [{"onnxruntime", "scipy"}, {"pooch", "requests", "platformdirs"}]
+
+    def decline(*_: Any, **__: Any) -> None:
+        message = "User declined package installation"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(slicer.packaging, "pip_ensure", decline)
+    with pytest.raises(AutoMedSAMError, match=r"Nothing was downloaded, since .* was declined; click again"):
+        installation.ensure_downloads()
+
+
 def test_an_older_slicer_asks_and_installs_just_what_is_missing(
     scene: Any, in_earnest: None, without_packaging: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from AutoMedSAMLib.engine import installation
 
-    monkeypatch.setattr(installation, "_requirement_lines", lambda: ["numpy>=1", "no-such-package>=3"])
+    monkeypatch.setattr(installation, "_requirement_lines", lambda *_: ["numpy>=1", "no-such-package>=3"])
     questions = answer(monkeypatch, yes=True)
     installation.ensure("int8")
     ((*options, package),) = without_packaging

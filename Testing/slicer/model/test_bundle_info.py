@@ -48,6 +48,26 @@ def test_a_model_of_ones_own_is_found_by_its_folder(bundle: Path) -> None:
     assert model.folder == bundle and model.precisions == frozenset()
 
 
+@pytest.mark.parametrize("detectors", [{}, {"int8": "detector.int8.onnx"}], ids=["none", "int8"])
+def test_published_checkpoint_runs_in_fp32_without_a_detector_of_its_own(
+    bundle: Path, detectors: dict[str, str]
+) -> None:
+    from AutoMedSAMLib.model.bundle_info import read_model
+
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["detector"]["files"] = detectors
+    manifest["segmenter"]["files"] = {"torch": {"checkpoint": "weights.pt"}}
+    for name in ("weights.pt", *detectors.values()):
+        (bundle / name).write_bytes(b"")
+        manifest["files"][name] = {"sha256": "0" * 64, "bytes": 0}
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    model = read_model(bundle)
+    assert model.precisions == {"fp32"} and model.has_detector == bool(detectors)
+    for name in detectors.values():
+        (bundle / name).unlink()
+        assert read_model(bundle).precisions == frozenset()
+
+
 @pytest.mark.parametrize(
     "break_it",
     [
