@@ -180,8 +180,10 @@ def _train(
 ) -> Trained:
     architecture = costs.space.architecture(candidate.choice, name=_named(candidate, costs))
     values = {
-        **{name: getattr(settings.final, name) for name in ("terms", "batch", "rate", "warmup", "bf16", "seed", "ema")},
+        **{name: getattr(settings.final, name) for name in ("terms", "batch", "rate", "bf16", "seed", "ema")},
         "steps": settings.final_steps,
+        # A short training must not end before its learning rate has risen.
+        "warmup": max(1, min(settings.final.warmup, settings.final_steps // 10)),
         "architecture": architecture,
         "validate_minutes": float("inf"),
     }

@@ -14,10 +14,20 @@ from small_images import bright_discs, disc, small_pack
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.data.builtin_tasks import split
 from automedsam_lab.distillation.augmentation import Move, draw_move
-from automedsam_lab.distillation.image_sets import KVASIR_DUPLICATES, deeplesion_patient, kvasir
+from automedsam_lab.distillation.image_sets import (
+    KVASIR_DUPLICATES,
+    busi,
+    deeplesion,
+    deeplesion_patient,
+    kvasir,
+    lungs,
+    sunnybrook,
+    tbx11k,
+)
 from automedsam_lab.distillation.images import LabeledImage, Part, draw_parts, labeled_images, part_of
 from automedsam_lab.distillation.pack import Pack, unit_range, write_pack
 from automedsam_lab.distillation.prompts import check_points, jitter_box
+from automedsam_lab.distillation.volume_sets import glioma
 
 
 def written_split() -> dict[str, dict[str, list[str]]]:
@@ -56,6 +66,33 @@ def test_kvasir_is_read_without_its_duplicates(tmp_path: Path):
     found = list(kvasir(tmp_path, lambda _patient: True))
     assert [image.name for image in found] == ["one"]
     assert abs(int(found[0].masks[0].sum()) - int(disc((40, 50), (20, 25), 8).sum())) < 12
+
+
+@pytest.mark.parametrize(
+    ("read", "images", "masks", "boxes"),
+    [(busi, 15, 15, 0), (lungs, 4, 8, 0), (sunnybrook, 68, 68, 0), (tbx11k, 2, 0, None), (deeplesion, 22, 0, None)],
+)
+def test_real_sets_are_read_whole(shared_data: Path, read, images: int, masks: int, boxes: int | None):
+    found = list(read(shared_data, lambda _patient: True))
+    assert len(found) == images and sum(len(image.masks) for image in found) == masks
+    assert all(mask.shape == image.pixels.shape[:2] for image in found for mask in image.masks)
+    for image in found:
+        height, width = image.pixels.shape[:2]
+        assert bool(image.boxes) == (boxes is None)
+        assert all(0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height for x0, y0, x1, y1 in image.boxes)
+
+
+def test_deeplesion_leaves_out_the_patients_of_the_lesion_stacks(shared_data: Path):
+    stacks = {deeplesion_patient(path.stem) for path in (shared_data / "ct_lesion_npz").glob("*.npz")}
+    assert len(stacks) == 4
+    assert not stacks & {image.patient for image in deeplesion(shared_data, lambda _patient: True)}
+
+
+def test_real_gliomas_are_slices_with_a_tumour(shared_data: Path):
+    wanted = written_split()["glioma"]["validation"][:1]
+    found = list(glioma(shared_data, lambda patient: patient in wanted))
+    assert {image.set for image in found} == {"glioma_flair", "glioma_t1c"} and len(found) == 10
+    assert all(image.masks[0].sum() >= 150 and image.pixels.dtype == np.uint8 for image in found)
 
 
 def test_a_folder_without_images_is_one_sentence(tmp_path: Path):
