@@ -343,7 +343,7 @@ def test_labels_must_be_as_many_as_classes(
         ({"memories": 4}, "knows 3 memories: use 1 to 3, not 4"),
         ({"description": BundleMetadata("a/b")}, "cannot be a bundle's name"),
         ({"description": BundleMetadata(window=(240.0, -160.0))}, "is empty"),
-        ({"description": BundleMetadata(threshold=1.5)}, "not a confidence"),
+        ({"description": BundleMetadata(threshold=1.5)}, "not a score"),
     ],
 )
 def test_options_out_of_range_leave_nothing(
