@@ -89,7 +89,7 @@ def test_deeplesion_leaves_out_the_patients_of_the_lesion_stacks(shared_data: Pa
 
 
 def test_real_gliomas_are_slices_with_a_tumour(shared_data: Path):
-    wanted = written_split()["glioma"]["validation"][:1]
+    wanted = written_split()["glioma"]["val"][:1]
     found = list(glioma(shared_data, lambda patient: patient in wanted))
     assert {image.set for image in found} == {"glioma_flair", "glioma_t1c"} and len(found) == 10
     assert all(image.masks[0].sum() >= 150 and image.pixels.dtype == np.uint8 for image in found)
