@@ -205,7 +205,7 @@ def test_the_command_counts_what_it_made_and_skipped(settings: Settings) -> None
         app, ["kvasir", str(settings.root), "-o", str(settings.out), "--workers", "1"], catch_exceptions=False
     )
     assert result.exit_code == 0
-    assert "9 entries made, 0 kept, 1 skipped" in result.output and "MB at most" in result.output
+    assert "9 entries prepared, 0 kept, 1 skipped" in result.output and "peak memory" in result.output
     assert "cju0007.jpg is no picture" in result.stderr
 
 
