@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.cli.train import Minutes, Out, Resume, stoppable
+from automedsam_lab.cli.train import Out, Resume, stoppable
 from automedsam_lab.common.optional_dependencies import require
 from automedsam_lab.distillation.student.architecture import PRESETS, StudentArchitecture
 
@@ -60,7 +60,9 @@ def efficient(
         Taught, typer.Option(help="What it is taught; each adds to the one before it in this list.")
     ] = Taught.SALIENCY,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.", show_default="20000")] = None,
-    minutes: Minutes = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="End the schedule after so much training.", show_default="by steps")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 8,
     lr: Annotated[float, typer.Option(min=1e-6, help="The highest learning rate.")] = 1e-3,
     seed: Annotated[int, typer.Option(help="Of weights, images and prompts.")] = 0,
