@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from dataclasses import asdict, dataclass, field
@@ -33,10 +34,10 @@ from automedsam_lab.search.controls import (
     train_random,
 )
 from automedsam_lab.search.differentiable import Search, SearchSettings
-from automedsam_lab.search.space import SpaceCosts
+from automedsam_lab.search.space import Choice, SpaceCosts
 
 RESULT, CHECKPOINT, ARCHITECTURE = "search.json", "search.pt", "architecture.json"
-WARMUP, CONTROL = "warmup.pt", "control.pt"
+WARMUP, CONTROL, WINNERS = "warmup.pt", "control.pt", "winners.json"
 _CHECKPOINT_SECONDS = 180.0
 
 logger = logging.getLogger(__name__)
@@ -111,9 +112,7 @@ def run_study(
         raise AutoMedSAMError(message)
     out.mkdir(parents=True, exist_ok=True)
     _run_search(task, out)
-    rng = np.random.default_rng(settings.search.seed)
-    chosen = searched_candidates(task, rng)[:1]
-    chosen += _controls(pack, targets, task, out, settings.singles)
+    chosen = _winners(pack, targets, task, out, settings.singles)
     trained = [_train(one, pack, targets, costs, out, settings) for one in chosen]
     trained.sort(key=lambda one: -one.dice["validation"])
     trained[0].architecture.write(out / ARCHITECTURE)
@@ -160,6 +159,19 @@ def _run_search(task: Search, out: Path) -> None:
     if not (out / WARMUP).is_file():
         _save(task, out / WARMUP)
     _save(task, out / CHECKPOINT)
+
+
+def _winners(pack: Pack, targets: Targets | None, task: Search, out: Path, singles: int) -> list[Candidate]:
+    """The best network of the search and of each control; kept in a file, so that a resumed study ranks none again."""
+    path = out / WINNERS
+    if path.is_file():
+        rows = json.loads(path.read_text("utf-8"))["winners"]
+        choices = [Choice(tuple(row["choice"]["operations"]), tuple(row["choice"]["widths"])) for row in rows]
+        return [Candidate(**{**row, "choice": choice}) for row, choice in zip(rows, choices, strict=True)]
+    found = searched_candidates(task, np.random.default_rng(task.settings.seed))[:1]
+    found += _controls(pack, targets, task, out, singles)
+    write_json({"winners": [asdict(one) for one in found]}, path)
+    return found
 
 
 def _controls(pack: Pack, targets: Targets | None, task: Search, out: Path, singles: int) -> list[Candidate]:
