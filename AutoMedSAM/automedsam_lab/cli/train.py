@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from automedsam.cli.app import BAD_INPUT
 from automedsam.cli.segment import STOPPED
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.common.optional_dependencies import require
@@ -44,6 +45,22 @@ class SegmenterRecipe(str, Enum):
 
     STARTER = "starter"
     MEDSAM2 = "medsam2"
+
+
+class StreamedModel(str, Enum):
+    """The networks that can be trained on shards."""
+
+    UNET = "unet"
+    STARTER = "starter"
+
+
+class Precision(str, Enum):
+    """In what a network computes."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
 
 
 class ModelSize(str, Enum):
@@ -327,3 +344,83 @@ def _check_device(device: str) -> None:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         message = f"PyTorch cannot use the device {device} here: choose auto or cpu."
         raise AutoMedSAMError(message) from error
+
+
+@app.command()
+def streamed(
+    shards: Annotated[
+        Path, typer.Option("--shards", help="The folder that `automedsam-lab prepare sa-med2d --shards` wrote.")
+    ],
+    out: Out,
+    model: Annotated[
+        StreamedModel,
+        typer.Option(help="A small U-Net, or the first stage of the built-in segmenter (for `--start-from`)."),
+    ] = StreamedModel.UNET,
+    resume: Resume = False,
+    device: Device = "auto",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs.", show_default="1")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many steps.", show_default="none")] = None,
+    lanes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Micro-batches of a step; the processes must divide it.", show_default="8"),
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images of a micro-batch.", show_default="4")] = None,
+    lr: Annotated[float | None, typer.Option(min=0, help="Peak learning rate.", show_default="0.001")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=32, help="Side of the square input in pixels.", show_default="the network's own")
+    ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="auto is bf16 or fp16 on a GPU, and fp32 on a CPU.")
+    ] = Precision.AUTO,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of order, weights and prompts.", show_default="0")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes that read data, for each that trains.", show_default="by the cores"),
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between two checkpoints.", show_default="200")
+    ] = None,
+    log_every: Annotated[int | None, typer.Option(min=1, help="Steps between two rows.", show_default="10")] = None,
+) -> None:
+    """Train on shards, in one process or in several started by torchrun.
+
+    A step takes LANES x BATCH images whatever the number of processes, so the loss is the same for any number that
+    divides LANES, and --resume may use another number. With `torchrun --max-restarts N`, training continues from the
+    last checkpoint after a process has died.
+    """
+    with require("train", "Training on shards"):
+        import torch  # noqa: F401
+
+        from automedsam_lab.training.distributed import is_main_process
+        from automedsam_lab.training.options import RunOptions
+        from automedsam_lab.training.streaming.box_tasks import streamed_task
+        from automedsam_lab.training.streaming.settings import StreamedSettings
+        from automedsam_lab.training.streaming.trainer import train_streamed
+
+    _check_device(device)
+    if size is not None and size % 32:
+        message = f"The size {size} is not a multiple of 32: try {max(32, round(size / 32) * 32)}."
+        raise AutoMedSAMError(message)
+    chosen = {
+        "epochs": epochs,
+        "steps": steps,
+        "lanes": lanes,
+        "batch": batch,
+        "rate": lr,
+        "seed": seed,
+        "workers": workers,
+        "checkpoint_every": checkpoint_every,
+        "log_every": log_every,
+    }
+    settings = StreamedSettings(precision=precision, **_given(chosen))
+    try:
+        with _stoppable(out):
+            task = streamed_task(model, settings.seed, size)
+            weights = train_streamed(task, shards, out, settings, RunOptions(device, resume))
+    except AutoMedSAMError:
+        if is_main_process():
+            raise
+        # The first process names the reason, once for all.
+        raise typer.Exit(BAD_INPUT) from None
+    if is_main_process():
+        typer.echo(f"Written: {weights}")

@@ -14,6 +14,7 @@ from automedsam.errors import AutoMedSAMError
 
 # What torchrun tells each process of itself.
 _RANK, _LOCAL_RANK, _SIZE = "RANK", "LOCAL_RANK", "WORLD_SIZE"
+_RESTARTS = "TORCHELASTIC_RESTART_COUNT"
 
 
 _MAX_WORKERS = 8
@@ -42,6 +43,11 @@ class World:
 def is_main_process() -> bool:
     """Whether this process is the only one, or the first of torchrun's; known before any joins."""
     return int(os.environ.get(_RANK, "0")) == 0
+
+
+def is_restarted() -> bool:
+    """Whether torchrun has started this process again, because one of the processes had died (`--max-restarts`)."""
+    return int(os.environ.get(_RESTARTS, "0")) > 0
 
 
 @contextmanager

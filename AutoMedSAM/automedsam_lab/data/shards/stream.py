@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, default_collate, get_worker_info
 
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.common.optional_dependencies import require
@@ -19,33 +19,32 @@ from automedsam_lab.data.shards.index import REMEDY, Shard
 from automedsam_lab.data.shards.order import EpochOrder, Stretch
 from automedsam_lab.data.shards.sample import ShardSample, decode
 
-logger = logging.getLogger(__name__)
-_T = TypeVar("_T")
-
-# Makes a training example of an image; None if the image cannot be trained on.
-MakeExample = Callable[[ShardSample, np.random.Generator], _T | None]
+# Makes a training example of an image, tensors of the same shapes for all; None if the image cannot be trained on.
+MakeExample = Callable[[ShardSample, np.random.Generator], dict[str, Tensor] | None]
 
 
 @dataclass(frozen=True)
-class MicroBatch(Generic[_T]):
+class MicroBatch:
     """What one lane gives to one step.
 
     Attributes:
         step: in the epoch, from 0.
         lane: of the epoch's order.
-        examples: of the images, in their order; fewer at the end of an epoch, or none.
+        tensors: of the examples, stacked; none if there is no example.
+        examples: how many; fewer than usual at the end of an epoch.
         images: how many images were read for it.
         error: why reading ended; one sentence.
     """
 
     step: int
     lane: int
-    examples: tuple[_T, ...] = ()
+    tensors: dict[str, Tensor] | None = None
+    examples: int = 0
     images: int = 0
     error: str | None = None
 
 
-class LaneStream(IterableDataset[MicroBatch[_T]]):
+class LaneStream(IterableDataset[MicroBatch]):
     """The micro-batches of some lanes from a step of an epoch on, step by step and in each step lane by lane.
 
     Each image is read once, except that a lane which begins within a shard reads over the first part of it.
@@ -59,19 +58,19 @@ class LaneStream(IterableDataset[MicroBatch[_T]]):
     """
 
     def __init__(
-        self, folder: Path, order: EpochOrder, lanes: Sequence[int], make: MakeExample[_T], first_step: int = 0
+        self, folder: Path, order: EpochOrder, lanes: Sequence[int], make: MakeExample, first_step: int = 0
     ) -> None:
         self._folder, self._order, self._lanes, self._make = folder, order, lanes, make
         self._first_step = first_step
 
-    def loader(self, workers: int) -> DataLoader[MicroBatch[_T]]:
+    def loader(self, workers: int) -> DataLoader[MicroBatch]:
         """A loader with so many processes, or fewer: each must have as many lanes as the others.
 
         A loader asks its workers in turn, which keeps the lanes in their order.
         """
         return DataLoader(self, None, num_workers=math.gcd(len(self._lanes), workers) if workers else 0)
 
-    def __iter__(self) -> Iterator[MicroBatch[_T]]:
+    def __iter__(self) -> Iterator[MicroBatch]:
         worker = get_worker_info()
         own = self._lanes if worker is None else self._lanes[worker.id :: worker.num_workers]
         readers = {lane: self._lane(lane) for lane in own}
@@ -84,15 +83,17 @@ class LaneStream(IterableDataset[MicroBatch[_T]]):
                     yield MicroBatch(step, lane, error=str(error))
                     return
 
-    def _next(self, step: int, lane: int, reader: Iterator[ShardSample]) -> MicroBatch[_T]:
-        examples, images, order = [], 0, self._order
+    def _next(self, step: int, lane: int, reader: Iterator[ShardSample]) -> MicroBatch:
+        order, images = self._order, 0
+        examples: list[dict[str, Tensor]] = []
         while images < order.batch and (sample := next(reader, None)) is not None:
             rng = np.random.default_rng((order.seed, order.epoch, step, lane, images))
             example = self._make(sample, rng)
             images += 1
             if example is not None:
                 examples.append(example)
-        return MicroBatch(step, lane, tuple(examples), images)
+        tensors = default_collate(examples) if examples else None
+        return MicroBatch(step, lane, tensors, len(examples), images)
 
     def _lane(self, lane: int) -> Iterator[ShardSample]:
         reader = _ShardReader(self._folder)
@@ -140,7 +141,7 @@ def read_tar(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         AutoMedSAMError: if the file cannot be read or breaks off.
     """
-    with require("shards", "Reading shards"):
+    with require("train", "Reading shards"):
         from webdataset.tariterators import group_by_keys, tar_file_expander
     try:
         with path.open("rb") as file:

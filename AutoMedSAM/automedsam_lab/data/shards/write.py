@@ -111,7 +111,7 @@ def write_shards(
             parts, the folder was begun with other settings or cannot be written; with `stop`, at the first flaw.
     """
     started = time.monotonic()
-    with require("shards", "Writing shards"):
+    with require("train", "Writing shards"):
         import webdataset as _webdataset  # noqa: F401  before the archive is listed in vain
     if not settings.root.is_dir():
         message = f"The archive's folder {settings.root} does not exist; check its spelling."
