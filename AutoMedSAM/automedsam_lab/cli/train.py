@@ -16,6 +16,7 @@ from automedsam.cli.segment import STOPPED
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.common.optional_dependencies import require
 from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS
+from automedsam_lab.training.streaming.settings import Precision, StreamedModel, StreamedSettings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,22 +46,6 @@ class SegmenterRecipe(str, Enum):
 
     STARTER = "starter"
     MEDSAM2 = "medsam2"
-
-
-class StreamedModel(str, Enum):
-    """The networks that can be trained on shards."""
-
-    UNET = "unet"
-    STARTER = "starter"
-
-
-class Precision(str, Enum):
-    """In what a network computes."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    BF16 = "bf16"
-    FP16 = "fp16"
 
 
 class ModelSize(str, Enum):
@@ -394,7 +379,6 @@ def streamed(
         from automedsam_lab.training.distributed import is_main_process
         from automedsam_lab.training.options import RunOptions
         from automedsam_lab.training.streaming.box_tasks import streamed_task
-        from automedsam_lab.training.streaming.settings import StreamedSettings
         from automedsam_lab.training.streaming.trainer import train_streamed
 
     _check_device(device)

@@ -19,8 +19,12 @@ from automedsam_lab.data.readers.images import read_mask, read_still
 _IMAGE, _JSON = "image.png", "json"
 # A tar file stores each file after a header of 512 bytes, filled up to a multiple of 512.
 _BLOCK = 512
-# Of one sample's JSON and of each object in it, for the estimate alone.
-_JSON_BYTES, _OBJECT_BYTES = 400, 160
+# Longer names have a header of their own.
+_LONGEST_NAME, _LONG_HEADER = 100, 3 * _BLOCK
+# A tar file is filled up to a multiple of this.
+TAR_END = 10240
+# Of one sample's JSON and of each object in it, without names: for the estimate alone.
+_JSON_BYTES, _OBJECT_BYTES = 250, 150
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,10 +160,20 @@ def decode(stored: Mapping[str, Any], shard: Path) -> ShardSample:
         raise AutoMedSAMError(message) from error
 
 
-def estimated_bytes(sizes: list[int]) -> int:
-    """The room that a sample takes in a shard, about, from the sizes of its archive files."""
-    described = _JSON_BYTES + _OBJECT_BYTES * (len(sizes) - 1)
-    return sum(_BLOCK + -(-size // _BLOCK) * _BLOCK for size in (*sizes, described))
+def sample_key(name: str, number: int) -> str:
+    """What the names of a sample's files begin with: its number in the shard, and its name.
+
+    WebDataset takes what follows the first dot for the extension.
+    """
+    return f"{number:06d}-{name.replace('.', '_')}"
+
+
+def estimated_bytes(name: str, sizes: list[int]) -> int:
+    """The room that a sample takes in a shard, from its name and the sizes of its archive files."""
+    described = _JSON_BYTES + 2 * len(name) + (_OBJECT_BYTES + len(name)) * (len(sizes) - 1)
+    longest = len(sample_key(name, 0)) + len(".mask0000.png")
+    header = _BLOCK if longest <= _LONGEST_NAME else _LONG_HEADER
+    return sum(header + -(-size // _BLOCK) * _BLOCK for size in (*sizes, described))
 
 
 def _one_bit(mask: np.ndarray) -> bytes:

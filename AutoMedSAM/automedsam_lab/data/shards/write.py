@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import tarfile
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -28,7 +27,7 @@ from automedsam_lab.data.readers.base import ArchiveEntry, ReaderOptions, Skippe
 from automedsam_lab.data.readers.registry import DatasetFormat
 from automedsam_lab.data.readers.sa_med2d import SaMed2d
 from automedsam_lab.data.shards.index import Shard, write_index
-from automedsam_lab.data.shards.sample import encode, estimated_bytes
+from automedsam_lab.data.shards.sample import TAR_END, encode, estimated_bytes, sample_key
 from automedsam_lab.data.shards.state import PlannedShard, ShardState
 
 SHARD_MB = 256
@@ -47,7 +46,8 @@ class ShardSettings:
         options: of the reader.
         seed: of the split and of the order of the images.
         split: a file or a folder of lists with the parts; drawn by patient with the seed if None.
-        shard_mb: the largest shard, in MB (10^6 bytes); a single image that is larger has a shard of its own.
+        shard_mb: the largest shard, in MB (10^6 bytes), by the sizes of the archive's files; a single image that is
+            larger has a shard of its own.
         workers: processes, each of which writes one shard at a time.
         stop: end at the first file that cannot be used instead of skipping it.
     """
@@ -122,7 +122,7 @@ def write_shards(
     with ShardState(settings.out, _deciding(settings, parts)) as state:
         if not state.is_planned:
             entries = _entries(archive, settings, parts)
-            limit = int(settings.shard_mb * 1e6)
+            limit = int(settings.shard_mb * 1e6) - TAR_END
             state.plan(entries, lambda: archive.labels, limit, settings.seed, settings.split)
         if settings.stop and (flaws := state.skipped(1)[1]):
             raise AutoMedSAMError(flaws[0].reason)
@@ -197,7 +197,7 @@ def _entries(
         except OSError as error:
             yield SkippedEntry(path, f"{error.filename} cannot be read ({error.strerror}); restore the archive.")
             continue
-        yield part, entry, estimated_bytes(sizes)
+        yield part, entry, estimated_bytes(entry.case, sizes)
 
 
 def _drawn(patient: str, seed: int, fractions: tuple[float, ...] = FRACTIONS) -> str:
@@ -284,7 +284,7 @@ def _write_shard(
     with atomic_write(settings.out / planned.file) as unfinished, unfinished.open("wb") as file:
         hashed = _Hashed(file)
         # Without times and owners, so that the same images make the same file. PAX knows no longest name.
-        options = {"encoder": False, "mtime": 0.0, "user": "", "group": "", "format": tarfile.PAX_FORMAT}
+        options = {"encoder": False, "mtime": 0, "user": "", "group": "", "format": "PAX_FORMAT"}
         with TarWriter(hashed, **options) as tar:
             for entry in entries:
                 if _stop and _stop[0].is_set():
@@ -295,8 +295,7 @@ def _write_shard(
                 except AutoMedSAMError as error:
                     flaws.append(SkippedEntry(entry.images[0], str(error)))
                     continue
-                # WebDataset takes what follows the first dot for the extension.
-                tar.write({"__key__": f"{images:06d}-{entry.case.replace('.', '_')}", **files})
+                tar.write({"__key__": sample_key(entry.case, images), **files})
                 images += 1
                 masks += len(files) - 2
     shard = Shard(planned.file, hashed.digest.hexdigest(), hashed.bytes, images, masks)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import Enum
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from automedsam_lab.models.starter_segmenter import STARTER, build_trainable
 from automedsam_lab.training.segmenter.losses import hard_dice
 from automedsam_lab.training.segmenter.starter_recipe import run_clips
 from automedsam_lab.training.streaming.box_unet import BoxUnet
+from automedsam_lab.training.streaming.settings import StreamedModel
 from automedsam_lab.training.streaming.task import StreamedTask
 
 UNET_SIDE = 128

@@ -5,9 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
+
+
+class StreamedModel(str, Enum):
+    """The networks that can be trained on shards."""
+
+    UNET = "unet"
+    STARTER = "starter"
 
 
 class Precision(str, Enum):
@@ -24,11 +32,15 @@ class Precision(str, Enum):
             return self
         if not device.startswith("cuda"):
             return Precision.FP32
+        import torch
+
         return Precision.BF16 if torch.cuda.is_bf16_supported() else Precision.FP16
 
     @property
     def dtype(self) -> torch.dtype:
         """PyTorch's name."""
+        import torch
+
         return {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}.get(self, torch.float32)
 
 
