@@ -102,7 +102,7 @@ def encode(entry: ArchiveEntry, root: Path, labels: Mapping[int, str]) -> dict[s
     except OSError as error:
         message = f"{path} cannot be read ({error.strerror}); restore it from the archive."
         raise AutoMedSAMError(message) from error
-    objects = []
+    objects: list[dict[str, Any]] = []
     for source, label in sorted(entry.masks.items()):
         mask = read_mask(root / source, shape)
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))

@@ -198,7 +198,8 @@ class ShardState:
         """Fill shards one after the other up to the limit."""
         query = "SELECT part, place, bytes FROM entries ORDER BY part, place"
         for part, rows in groupby(self._base.execute(query), key=lambda row: row[0]):
-            ranges, filled = [], 0
+            ranges: list[list[int]] = []
+            filled = 0
             for _, place, size in rows:
                 if not ranges or (filled + size > limit and place != ranges[-1][1]):
                     ranges.append([place, place])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -41,7 +39,7 @@ class BoxUnet(nn.Module):
             features = F.interpolate(features, size=skip.shape[-2:], mode="bilinear", align_corners=False)
             features = block(torch.cat([features, skip], 1))
         logits = F.interpolate(self.read(features), size=(size, size), mode="bilinear", align_corners=False)
-        return cast(Tensor, logits[:, 0])
+        return logits[:, 0]
 
 
 def _block(old: int, new: int, stride: int) -> nn.Sequential:

@@ -92,7 +92,7 @@ def average_buffers(network: nn.Module, world: World) -> None:
     for buffer in network.buffers():
         if buffer.is_floating_point():
             torch.distributed.all_reduce(buffer)
-            buffer /= world.size
+            buffer.div_(world.size)
 
 
 def copy_from_first(network: nn.Module, world: World) -> None:
