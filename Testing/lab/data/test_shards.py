@@ -157,8 +157,13 @@ def test_damaged_images_are_left_out_and_named(settings: ShardSettings) -> None:
     reasons = " ".join(flaw.reason for flaw in summary.skipped)
     assert all(path.name in reasons for path in images[:2]) and "9 x 9" in reasons
     assert json.loads((settings.out / INDEX).read_text())["skipped"]["count"] == 3
-    with pytest.raises(AutoMedSAMError, match=images[0].name):
-        write_shards(replace(settings, out=settings.out.parent / "strict", stop=True))
+    strict = replace(settings, out=settings.out.parent / "strict", stop=True)
+    with pytest.raises(AutoMedSAMError, match=f"{images[1].name} does not exist"):
+        write_shards(strict)
+    images[1].write_bytes(images[3].read_bytes())
+    with pytest.raises(AutoMedSAMError, match=f"{images[0].name} is damaged|9 x 9"):
+        write_shards(replace(strict, out=settings.out.parent / "strict too"))
+    assert not (settings.out.parent / "strict too" / INDEX).exists()
 
 
 def test_names_with_dots_and_of_any_length_stay_whole(settings: ShardSettings) -> None:
@@ -183,9 +188,7 @@ def test_names_with_dots_and_of_any_length_stay_whole(settings: ShardSettings) -
         ({"options": ReaderOptions(patient="(Case)")}, "begun with patients by"),
     ],
 )
-def test_other_settings_need_another_folder(
-    settings: ShardSettings, change: dict[str, object], reason: str
-) -> None:
+def test_other_settings_need_another_folder(settings: ShardSettings, change: dict[str, object], reason: str) -> None:
     write_shards(settings)
     before = contents(settings.out)
     with pytest.raises(AutoMedSAMError, match=reason):
@@ -197,7 +200,7 @@ def test_a_changed_archive_needs_another_folder(settings: ShardSettings) -> None
     write_shards(settings)
     index = settings.root / "SAMed2D_v1.json"
     index.write_text(index.read_text() + " ")
-    with pytest.raises(AutoMedSAMError, match="begun with listing"):
+    with pytest.raises(AutoMedSAMError, match="begun with an archive of"):
         write_shards(settings)
 
 

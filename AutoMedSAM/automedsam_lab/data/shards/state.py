@@ -17,7 +17,7 @@ from automedsam_lab.data.readers.base import ArchiveEntry, SkippedEntry
 from automedsam_lab.data.shards.index import Shard
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS settings (text TEXT, planned INT DEFAULT 0);
+CREATE TABLE IF NOT EXISTS settings (text TEXT);
 CREATE TABLE IF NOT EXISTS entries (part TEXT, place INT, name TEXT, patient TEXT, bytes INT, source TEXT);
 CREATE TABLE IF NOT EXISTS shards (
     file TEXT PRIMARY KEY, part TEXT, first INT, last INT, done TEXT) WITHOUT ROWID;
@@ -49,7 +49,7 @@ class ShardState:
     """
 
     def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
-        self._out = out
+        self._out, self._settings = out, json.dumps(settings)
         place = out / _STATE / "state.sqlite"
         try:
             if not place.exists() and out.exists() and any(out.iterdir()):
@@ -65,7 +65,7 @@ class ShardState:
             message = f"The folder {out} cannot be used ({error}); wait until another run ends, or choose another one."
             raise AutoMedSAMError(message) from error
         try:
-            self._check_settings(settings)
+            self._check_settings()
         except AutoMedSAMError:
             self._base.close()
             raise
@@ -82,7 +82,7 @@ class ShardState:
     @property
     def is_planned(self) -> bool:
         """Whether an earlier run has assigned all images to shards."""
-        return bool(self._base.execute("SELECT planned FROM settings").fetchone()[0])
+        return self._base.execute("SELECT 1 FROM settings").fetchone() is not None
 
     def plan(
         self,
@@ -123,7 +123,8 @@ class ShardState:
             self._remove_duplicates()
             self._cut(limit)
             self._base.executemany("INSERT INTO labels VALUES (?, ?)", labels().items())
-            self._base.execute("UPDATE settings SET planned = 1")
+            # Last, so that a plan which failed binds nobody to its settings.
+            self._base.execute("INSERT INTO settings VALUES (?)", (self._settings,))
 
     def patients(self) -> dict[str, int]:
         """How many patients each part has."""
@@ -211,17 +212,14 @@ class ShardState:
                 [(f"{part}-{number:06d}.tar", part, first, last) for number, (first, last) in enumerate(ranges)],
             )
 
-    def _check_settings(self, settings: Mapping[str, Any]) -> None:
-        now = json.loads(json.dumps(settings))
+    def _check_settings(self) -> None:
         stored = self._base.execute("SELECT text FROM settings").fetchone()
         if stored is None:
-            with self._base:
-                self._base.execute("INSERT INTO settings (text) VALUES (?)", (json.dumps(now),))
             return
-        before = json.loads(stored[0])
+        before, now = json.loads(stored[0]), json.loads(self._settings)
         if other := [name for name in now if before.get(name) != now[name]]:
-            described = ", ".join(f"{name} {before.get(name)}, now {now[name]}" for name in other[:3])
-            message = f"The folder {self._out} was begun with {described}; use the same settings or name a new folder."
+            described = "; ".join(f"{name} {before.get(name)}, now {now[name]}" for name in other[:3])
+            message = f"The folder {self._out} was begun with {described}: use the same settings or name a new folder."
             raise AutoMedSAMError(message)
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -168,14 +169,17 @@ def write_shards(
 
 def _deciding(settings: ShardSettings, parts: dict[str, str] | None) -> dict[str, object]:
     """What decides the shards' content; the archive's listing among it, by size and time."""
-    listings = {path.name: path.stat() for path in sorted(settings.root.glob(_LISTINGS))}
+    listings = [(path.name, path.stat()) for path in sorted(settings.root.glob(_LISTINGS))]
     text = None if parts is None else hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()
     return {
         "seed": settings.seed,
         "split": text,
         "patients by": settings.options.patient,
         "shards of MB": settings.shard_mb,
-        "listing": {name: [stat.st_size, stat.st_mtime_ns] for name, stat in listings.items()},
+        "an archive of": ", ".join(
+            f"{name} ({stat.st_size} bytes of {datetime.fromtimestamp(stat.st_mtime).isoformat()})"
+            for name, stat in listings
+        ),
     }
 
 
