@@ -27,29 +27,37 @@ from automedsam_lab.training.streaming.task import StreamedTask  # noqa: E402
 from automedsam_lab.training.streaming.trainer import CHECKPOINT, LOG, WEIGHTS, train_streamed  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SETTINGS = StreamedSettings(epochs=2, lanes=4, batch=2, rate=3e-3, warmup=4, log_every=1, checkpoint_every=4)
+NUMBERS = {
+    "epochs": 2, "lanes": 4, "batch": 2, "rate": 3e-3, "warmup": 4, "log_every": 1, "checkpoint_every": 4
+}  # fmt: skip
+SETTINGS = StreamedSettings(**NUMBERS)
 RESUME = RunOptions("cpu", resume=True)
 # Of float32: the processes add in another order.
 ROUNDING = 1e-5
 
 # In the first start the second process dies at step 11, as one does for lack of memory.
 DYING = """
-import os, sys
+import json, os, sys
 from dataclasses import replace
 from pathlib import Path
-from test_streamed import RESUME, SETTINGS, unet
 from automedsam_lab.training.distributed import is_restarted
+from automedsam_lab.training.options import RunOptions
+from automedsam_lab.training.streaming.box_tasks import streamed_task
+from automedsam_lab.training.streaming.settings import StreamedModel, StreamedSettings
 from automedsam_lab.training.streaming.trainer import train_streamed
 
-task, seen = unet(), []
+task, seen = streamed_task(StreamedModel.UNET, 0, 32), []
 
 def dying(network, batch, rng):
-    seen.append(batch)
+    if network.training:
+        seen.append(batch)
     if os.environ["RANK"] == "1" and not is_restarted() and len(seen) == 13:
         os._exit(9)
     return task.loss(network, batch, rng)
 
-train_streamed(replace(task, loss=dying), Path(sys.argv[1]), Path(sys.argv[2]), SETTINGS, RESUME)
+shards, out, numbers = sys.argv[1:]
+settings = StreamedSettings(**json.loads(numbers))
+train_streamed(replace(task, loss=dying), Path(shards), Path(out), settings, RunOptions("cpu", resume=True))
 print("restarted" if is_restarted() else "not restarted")
 """
 
@@ -57,7 +65,7 @@ print("restarted" if is_restarted() else "not restarted")
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shards")
-    generate_sa_med2d(folder / "a", 80, 32, slices=2)
+    generate_sa_med2d(folder / "a", 140, 32, slices=2)
     write_shards(ShardSettings(folder / "a", folder / "s", shard_mb=0.05))
     return folder / "s"
 
@@ -115,8 +123,8 @@ def test_one_process_stopped_two_continue_one_of_which_dies_and_the_loss_is_that
     with stopped_at(5) as task:
         train_streamed(task, shards, out, SETTINGS, RunOptions("cpu"))
     assert len(rows(out)) == 5
-    printed = run_in_two(DYING, tmp_path, shards, out, restarts=1)
-    assert printed.split() == ["restarted", "restarted"]
+    printed = run_in_two(DYING, tmp_path, shards, out, json.dumps(NUMBERS), restarts=1)
+    assert printed.count("restarted") == 2 and "not restarted" not in printed
     expected, found = rows(whole), rows(out)
     assert [row["step"] for row in found] == [row["step"] for row in expected]
     assert {row["processes"] for row in found[4:] if "loss" in row} == {2}
@@ -159,13 +167,16 @@ def test_a_damaged_shard_ends_training_in_a_sentence_and_keeps_the_checkpoint(
 
 
 @pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16])
-def test_mixed_precision_trains_close_to_float32(
-    precision: Precision, whole: Path, shards: Path, tmp_path: Path
+def test_mixed_precision_begins_where_float32_does_and_learns(
+    precision: Precision, shards: Path, tmp_path: Path
 ) -> None:
-    settings = replace(SETTINGS, precision=precision, steps=8)
-    train_streamed(unet(), shards, tmp_path, settings, RunOptions("cpu"))
-    assert losses(tmp_path) == pytest.approx(losses(whole)[:8], rel=0.1)
-    assert losses(tmp_path) != losses(whole)[:8]
+    settings = replace(SETTINGS, lanes=1, rate=1e-2, warmup=1, steps=10, validation_steps=0)
+    for name, one in (("fp32", settings), ("mixed", replace(settings, precision=precision))):
+        train_streamed(unet(), shards, tmp_path / name, one, RunOptions("cpu"))
+    single, mixed = losses(tmp_path / "fp32"), losses(tmp_path / "mixed")
+    assert mixed[0] == pytest.approx(single[0], rel=0.01) and mixed[0] != single[0]
+    # The scale of float16 is found in a few steps that are passed over.
+    assert mixed[-1] < 0.9 * mixed[0]
 
 
 def test_the_built_in_segmenter_trains_and_its_weights_start_a_training(shards: Path, tmp_path: Path) -> None:
