@@ -41,6 +41,22 @@ def train(shards: Path, out: Path, processes: int, options: list[str]) -> list[d
     return [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
+def reading_rate(shards: Path, side: int, images: int = 200) -> float:
+    """Images that one core reads, decodes and scales in a second, without training."""
+    from automedsam_lab.data.shards.order import EpochOrder
+    from automedsam_lab.data.shards.stream import LaneStream
+    from automedsam_lab.training.streaming.box_tasks import BoxExample
+
+    read, began = 0, time.process_time()
+    while read < images:
+        order = EpochOrder(ShardIndex.open(shards).parts["train"], 1, 4, 0, 0)
+        for batch in LaneStream(shards, order, [0], BoxExample(side)):
+            read += batch.images
+            if read >= images:
+                break
+    return read / (time.process_time() - began)
+
+
 def throughput(rows: list[dict[str, float]]) -> float:
     """Images per second of the second half of an epoch, as a median over the rows: other programs may run."""
     rates = sorted(row["images_per_s"] for row in rows[len(rows) // 2 : -1] or rows)
@@ -77,6 +93,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--shards", type=Path, help="measure these instead of generated ones")
     parser.add_argument("--shard-mb", type=float, default=4.0)
+    parser.add_argument("--read-only", action="store_true", help="do not train; measure reading at 128 pixels alone")
     parser.add_argument("--workers", type=int, default=2, help="processes that write shards")
     arguments, options = parser.parse_known_args()
     options = options or ["--size", "64", "--lanes", "8", "--batch", "4", "--log-every", "5"]
@@ -97,6 +114,10 @@ def main() -> None:
             flush=True,
         )
         folders.append(shards)
+    if arguments.read_only:
+        for shards in folders:
+            print(f"{shards}: {reading_rate(shards, 128):.0f} images/s of one core's time at 128 pixels")
+        return
     table = Table(("Training images", "Processes", "Steps", "Images/s", "Peak MB a process", "Last loss", "Difference"))
     worst = max(measure(shards, arguments.folder, arguments.processes, options, table) for shards in folders)
     print(", ".join(f"{name}: {value}" for name, value in describe_machine().items()))
