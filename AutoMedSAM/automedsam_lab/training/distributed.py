@@ -102,9 +102,11 @@ def _fresh_store(rank: int, size: int) -> dict[str, Any]:
     """
     if not is_restarted() or os.environ.get(_MACHINES) != "1" or os.environ.get(_SHARED_STORE) != "True":
         return {}
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    shared = torch.distributed.TCPStore(host, port, size, is_master=False)
-    store = torch.distributed.PrefixStore(f"restart {os.environ[_RESTARTS]}", shared)
+    shared = TCPStore(host, port, size, is_master=False)
+    store = PrefixStore(f"restart {os.environ[_RESTARTS]}", shared)
     return {"store": store, "rank": rank, "world_size": size}
 
 

@@ -22,8 +22,8 @@ def read_still(path: Path | BytesIO) -> np.ndarray:
     """A picture in 8 bits.
 
     Args:
-        path: PNG or JPEG, or the bytes of one, grey (16 bits are scaled as the engine scales intensities), colour, palette; transparency
-            is left out, as a few files of ChestX-ray14 have it.
+        path: PNG or JPEG, a file or its bytes; grey (16 bits are scaled as the engine scales intensities), colour,
+            palette; transparency is left out, as a few files of ChestX-ray14 have it.
 
     Returns:
         `(h, w)` uint8 where it is grey, be it saved as colour; else `(h, w, 3)`.

@@ -111,8 +111,8 @@ class _Run:
         shards = index.parts[TRAIN]
         if world.main and world.size > len(shards):
             logger.warning(
-                "Number of shards: %d, of processes: %d. Several processes read the same shard; write smaller ones with "
-                "--shard-mb to avoid that.",
+                "Number of shards: %d, of processes: %d. Several processes read the same shard; write smaller ones "
+                "with --shard-mb to avoid that.",
                 len(shards),
                 world.size,
             )
