@@ -6,6 +6,7 @@ python Testing/lab/generate_archive.py FOLDER --images 20000 --measure
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -35,6 +36,39 @@ def generate(folder: Path, images: int, side: int = SIDE, seed: int = 0) -> None
         picture, mask = draw_polyp(rng, side)
         for part, pixels in (("images", picture), ("masks", mask)):
             Image.fromarray(pixels).save(folder / part / f"cju{index:08d}.jpg", quality=85)
+
+
+def generate_sa_med2d(folder: Path, images: int, side: int = SIDE, seed: int = 0, slices: int = 4) -> None:
+    """Writes `SAMed2Dv1` as published: PNG images, one PNG mask for each object, and both JSON files.
+
+    A case has four slices, a slice three objects of two classes, and a union of them, which is none of them.
+    """
+    rng = np.random.default_rng(seed)
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    with (folder / "SAMed2D_v1.json").open("w", encoding="utf-8") as index:
+        index.write("{")
+        for number in range(images):
+            case, at = divmod(number, slices)
+            stem = f"ct_00--Generated--Case_{case:06d}--x_{at:04d}"
+            ground = rng.normal(90, 12, (side, side))
+            union = np.zeros((side, side), bool)
+            masks = []
+            for ending in ("0001_000", "0002_000", "0002_001"):
+                _, mask = draw_polyp(rng, side)
+                inside = mask > 0
+                ground[inside] += 60
+                union |= inside
+                masks.append((f"masks/{stem}--{ending}.png", inside))
+            masks.append((f"masks/{stem}--0003_000.png", union))
+            Image.fromarray(ground.clip(0, 255).astype(np.uint8)).save(folder / "images" / f"{stem}.png")
+            for path, inside in masks:
+                Image.fromarray(np.where(inside, 255, 0).astype(np.uint8)).save(folder / path)
+            entry = f"{json.dumps(f'images/{stem}.png')}: {json.dumps([path for path, _ in masks])}"
+            index.write(("," if number else "") + "\n" + entry)
+        index.write("\n}\n")
+    kinds = {"Generated": {"liver": 1, "kidney": 2, "union_liver_kidney": 3}}
+    (folder / "SAMed2D_v1_class_mapping_id.json").write_text(json.dumps(kinds), encoding="utf-8")
 
 
 def main() -> None:

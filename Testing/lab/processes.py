@@ -8,11 +8,15 @@ from pathlib import Path
 import automedsam_lab
 
 
-def run_in_two(script: str, folder: Path, *arguments: object) -> str:
-    """Runs a script with arguments in two processes, and gives what they print; fails as they do."""
+def run_in_two(script: str, folder: Path, *arguments: object, restarts: int = 0) -> str:
+    """Runs a script with arguments in two processes, and gives what they print; fails as they do.
+
+    Where one of them dies, both are started again, so many times.
+    """
     path = folder / "two_processes.py"
     path.write_text(script, encoding="utf-8")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    launcher += ["--max-restarts", str(restarts)]
     search = os.pathsep.join([str(Path(automedsam_lab.__file__).parents[1]), str(Path(__file__).parent)])
     started = subprocess.Popen(
         [sys.executable, *launcher, str(path), *map(str, arguments)],

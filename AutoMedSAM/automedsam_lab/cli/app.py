@@ -23,6 +23,7 @@ from automedsam_lab.cli import (
     threshold,
     train,
     train_efficient,
+    train_streamed,
 )
 from automedsam_lab.cli import input as input_commands
 
@@ -34,6 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 train.app.command("efficient")(train_efficient.efficient)
+train.app.command("streamed")(train_streamed.streamed)
 app.add_typer(train.app, name="train")
 app.add_typer(search.app, name="search")
 app.add_typer(evaluate.app)

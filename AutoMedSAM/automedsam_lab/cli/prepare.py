@@ -15,6 +15,7 @@ from automedsam_lab.cli.options import OnError, progress
 from automedsam_lab.data.prepare.run import MIN_SIDE, SEED, Settings, Summary, prepare
 from automedsam_lab.data.readers.base import ReaderOptions
 from automedsam_lab.data.readers.registry import DatasetFormat
+from automedsam_lab.data.shards.write import ShardSettings, write_shards
 
 app = typer.Typer()
 
@@ -36,7 +37,7 @@ class Unboxed(str, Enum):
     ALL = "all"
 
 
-_VOLUMES, _BRATS, _XRAY, _VIDEO = "Volumes", "BraTS", "ChestX-ray14", "Videos"
+_VOLUMES, _BRATS, _XRAY, _VIDEO, _SA_MED2D = "Volumes", "BraTS", "ChestX-ray14", "Videos", "SA-Med2D-20M"
 # Which layouts an option that not all know is for.
 _MEANT_FOR = {
     "year": {DatasetFormat.BRATS},
@@ -48,6 +49,8 @@ _MEANT_FOR = {
     "labels": {DatasetFormat.DECATHLON, DatasetFormat.NPZ, DatasetFormat.VIDEOS},
     "every": {DatasetFormat.VIDEOS},
     "unboxed": {DatasetFormat.CHESTXRAY14},
+    "shards": {DatasetFormat.SA_MED2D},
+    "shard-mb": {DatasetFormat.SA_MED2D},
 }
 
 
@@ -136,6 +139,19 @@ def prepare_command(
             min=1, help="Frame step: 1 uses every frame, 2 every other one.", show_default="1", rich_help_panel=_VIDEO
         ),
     ] = None,
+    shards: Annotated[
+        bool,
+        typer.Option(
+            "--shards",
+            help="Write tar files of the original images for `train streamed`, instead of 640 x 640 PNG files.",
+            show_default=False,
+            rich_help_panel=_SA_MED2D,
+        ),
+    ] = False,
+    shard_mb: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Largest shard in MB.", show_default="256", rich_help_panel=_SA_MED2D),
+    ] = None,
 ) -> None:
     """Convert a dataset to 640 x 640 PNG images with COCO boxes and a 70/20/10 split by patient.
 
@@ -153,10 +169,31 @@ def prepare_command(
         "unboxed": None if unboxed is None else unboxed.value.replace("-", " "),
     }
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
-    for name in given:
+    for name in (*given, *_given_of_shards(shards, shard_mb)):
         if layout not in _MEANT_FOR[name]:
             message = f"--{name} is for {', '.join(sorted(_MEANT_FOR[name]))}; leave it out for {layout.value}."
             raise AutoMedSAMError(message)
+    if shards:
+        if least_side != MIN_SIDE:
+            message = "--least-side is for images of 640 x 640 pixels; leave it out with --shards."
+            raise AutoMedSAMError(message)
+        size = {} if shard_mb is None else {"shard_mb": shard_mb}
+        _write_shards(
+            ShardSettings(
+                root,
+                out,
+                ReaderOptions(patient=patient),
+                seed=seed,
+                split=split,
+                workers=workers or available_cores(),
+                stop=on_error is OnError.STOP,
+                **size,
+            )
+        )
+        return
+    if shard_mb is not None:
+        message = "--shard-mb is the size of shards; give --shards, too."
+        raise AutoMedSAMError(message)
     settings = Settings(
         layout,
         root,
@@ -176,6 +213,37 @@ def prepare_command(
             lambda: bar.advance(task),
         )
     _show(summary, out)
+
+
+def _given_of_shards(shards: bool, shard_mb: float | None) -> list[str]:
+    return ["shards"] * shards + ["shard-mb"] * (shard_mb is not None)
+
+
+def _write_shards(settings: ShardSettings) -> None:
+    from rich.console import Console
+
+    from automedsam_lab.common.table import Table
+
+    with progress() as bar:
+        task = bar.add_task("Listing", total=None)
+        summary = write_shards(
+            settings,
+            lambda total, done: bar.update(task, description="Writing shards", total=total, completed=done),
+            lambda: bar.advance(task),
+        )
+    table = Table(("Part", "Patients", "Images", "Masks", "MB", "Shards"))
+    for part, counts in summary.parts.items():
+        figures = (f"{counts[name]:,}" for name in ("patients", "images", "masks"))
+        table.add(part, *figures, f"{counts['bytes'] / 1e6:,.1f}", str(counts["shards"]))
+    Console().print(table.to_rich())
+    for flaw in summary.skipped:
+        typer.echo(f"Skipped: {flaw.reason}", err=True)
+    if summary.skips > len(summary.skipped):
+        typer.echo(f"And {summary.skips - len(summary.skipped)} more.", err=True)
+    typer.echo(
+        f"{summary.written} shards written, {summary.kept} kept, {summary.skips} images skipped in "
+        f"{summary.seconds:.1f} s; {summary.peak_mb:.0f} MB at most. Written: {settings.out}"
+    )
 
 
 def _show(summary: Summary, out: Path) -> None:

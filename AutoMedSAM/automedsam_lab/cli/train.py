@@ -149,8 +149,8 @@ def detector(
         from automedsam_lab.training.detector.yolo_nas_recipe import YoloNasSettings, train_yolo_nas_detector
         from automedsam_lab.training.distributed import is_main_process
 
-    _check_device(device)
-    chosen = _given({**yolo_nas, "model": model and model.value})
+    check_device(device)
+    chosen = given({**yolo_nas, "model": model and model.value})
     settings = YoloNasSettings(movement=Movement(flip=bool(flip)), **chosen)
     with stoppable(out):
         checkpoint = train_yolo_nas_detector(
@@ -178,8 +178,8 @@ def _starter_detector(
         from automedsam_lab.training.detector.starter_recipe import TrainingSettings, train_detector
         from automedsam_lab.training.options import RunOptions
 
-    _check_device(device)
-    settings = TrainingSettings(minutes=minutes, **_given({"steps": steps}))
+    check_device(device)
+    settings = TrainingSettings(minutes=minutes, **given({"steps": steps}))
     with stoppable(out):
         options = RunOptions(device, resume, start_from)
         checkpoint = train_detector(task.value, data, out, settings=settings, options=options)
@@ -248,14 +248,14 @@ def segmenter(
         from automedsam_lab.training.options import RunOptions
         from automedsam_lab.training.segmenter.medsam2_recipe import Medsam2Settings, finetune_medsam2
 
-    _check_device(device)
+    check_device(device)
     with stoppable(out):
         weights, network = finetune_medsam2(
             PreparedDataset.open(folder, root),
             checkpoint,
             out,
             config=None if config is None else find_config(config),
-            settings=Medsam2Settings(**_given(medsam2)),
+            settings=Medsam2Settings(**given(medsam2)),
             options=RunOptions(device, resume),
         )
     if is_main_process():
@@ -281,11 +281,11 @@ def _starter_segmenter(
         from automedsam_lab.training.options import RunOptions
         from automedsam_lab.training.segmenter.starter_recipe import Schedule, train_segmenter
 
-    _check_device(device)
+    check_device(device)
     if start_from is not None and not start_from.is_file():
         message = f"There are no weights to start from at {start_from}: name a segmenter.pt of another run."
         raise AutoMedSAMError(message)
-    schedule = Schedule(minutes=math.inf if minutes is None else minutes, **_given({"steps": steps}))
+    schedule = Schedule(minutes=math.inf if minutes is None else minutes, **given({"steps": steps}))
     with stoppable(out):
         weights = train_segmenter(
             training_clips(data),
@@ -326,11 +326,11 @@ def _required(given: Path | None, option: str, recipe: str) -> Path:
     return given
 
 
-def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+def given(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
     """Says at once that a device is not there, rather than after the data were read."""
     import torch
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -14,6 +15,7 @@ from automedsam.errors import AutoMedSAMError
 
 # What torchrun sets for each process.
 _RANK, _LOCAL_RANK, _SIZE = "RANK", "LOCAL_RANK", "WORLD_SIZE"
+_RESTARTS, _MACHINES, _SHARED_STORE = "TORCHELASTIC_RESTART_COUNT", "GROUP_WORLD_SIZE", "TORCHELASTIC_USE_AGENT_STORE"
 
 
 _MAX_WORKERS = 8
@@ -42,6 +44,11 @@ class World:
 def is_main_process() -> bool:
     """Whether this process is the only one, or the first of torchrun's; known before any joins."""
     return int(os.environ.get(_RANK, "0")) == 0
+
+
+def is_restarted() -> bool:
+    """Whether torchrun has started this process again, because one of the processes had died (`--max-restarts`)."""
+    return int(os.environ.get(_RESTARTS, "0")) > 0
 
 
 @contextmanager
@@ -77,13 +84,30 @@ def join_world(device: str) -> Iterator[World]:
             raise AutoMedSAMError(message)
         torch.cuda.set_device(local)
         device = f"cuda:{local}"
-    torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    backend = "nccl" if device.startswith("cuda") else "gloo"
+    torch.distributed.init_process_group(backend, **_fresh_store(rank, size))
     try:
         yield World(rank, size, device)
     finally:
         # A wrapped network that outlives the group may wait for its threads for ever, at times: off with it first.
         gc.collect()
         torch.distributed.destroy_process_group()
+
+
+def _fresh_store(rank: int, size: int) -> dict[str, Any]:
+    """Where restarted processes of one machine meet, so that they do not find the addresses of those that died.
+
+    torchrun's store outlives a restart (pytorch/pytorch#135712). On several machines, where restarts are not counted
+    alike, TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 gives each start a store of its own.
+    """
+    if not is_restarted() or os.environ.get(_MACHINES) != "1" or os.environ.get(_SHARED_STORE) != "True":
+        return {}
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    shared = TCPStore(host, port, size, is_master=False)
+    store = PrefixStore(f"restart {os.environ[_RESTARTS]}", shared)
+    return {"store": store, "rank": rank, "world_size": size}
 
 
 def spare_workers(world: World) -> int:

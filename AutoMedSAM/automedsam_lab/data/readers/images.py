@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,12 @@ STILL_SUFFIXES = (".png", ".jpg", ".jpeg")
 MASK_THRESHOLD = 127
 
 
-def read_still(path: Path) -> np.ndarray:
+def read_still(path: Path | BytesIO) -> np.ndarray:
     """A picture in 8 bits.
 
     Args:
-        path: PNG or JPEG, grey (16 bits are scaled as the engine scales intensities), colour, palette; transparency
-            is left out, as a few files of ChestX-ray14 have it.
+        path: PNG or JPEG, a file or its bytes; grey (16 bits are scaled as the engine scales intensities), colour,
+            palette; transparency is left out, as a few files of ChestX-ray14 have it.
 
     Returns:
         `(h, w)` uint8 where it is grey, be it saved as colour; else `(h, w, 3)`.
@@ -68,7 +69,7 @@ def read_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     return mask > (0 if mask.max() == 1 else MASK_THRESHOLD)
 
 
-def _decoded(path: Path) -> np.ndarray:
+def _decoded(path: Path | BytesIO) -> np.ndarray:
     with require("train", "Reading pictures"):
         from PIL import Image, UnidentifiedImageError
     try:

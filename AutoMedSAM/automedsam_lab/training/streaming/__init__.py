@@ -1,0 +1,1 @@
+"""Training on shards, in any number of processes."""
