@@ -156,17 +156,23 @@ def test_reload_during_a_run_ends_it_and_the_next_run_works(panel, add_volume, w
     assert panel.widget.parameters.volume(0).GetName() == "FLAIR"
 
 
-def test_closing_the_panel_leaves_no_timers(panel, add_volume, slicer_app, wait_until):
+@pytest.fixture
+def earlier_timers(slicer_app):
+    """What other tests have left to the application; asked for before the panel is made."""
     import qt
 
-    def timers():
-        return len(slicer_app.findChildren(qt.QTimer))
+    return slicer_app.findChildren(qt.QTimer)
+
+
+def test_closing_the_panel_leaves_no_timers(earlier_timers, panel, add_volume, slicer_app, wait_until):
+    import qt
 
     panel.widget.reloadButton.click()
     settle(slicer_app)
     add_volume(np.zeros((40, 60, 50), np.int16), name="FLAIR")
     wait_until(lambda: panel.widget.warnings.are_known, 60)
+    assert [timer for timer in slicer_app.findChildren(qt.QTimer) if timer not in earlier_timers]
     panel.exit()
     panel.widget.cleanup()
     settle(slicer_app)
-    assert timers() == 0
+    assert not [timer for timer in slicer_app.findChildren(qt.QTimer) if timer not in earlier_timers]

@@ -26,7 +26,7 @@ def test_the_tile_that_the_readme_names_is_there_once_slicer_has_started_and_wor
     import slicer
     from SampleData import SampleDataLogic
 
-    assert "Sample Data > AutoMedSAM > *AutoMedSAM phantom (generated)*" in README.read_text(encoding="utf-8")
+    assert "*Sample Data > AutoMedSAM > AutoMedSAM phantom (generated)*" in README.read_text(encoding="utf-8")
     (volume,) = SampleDataLogic.click("AutoMedSAM", "AutoMedSAM phantom (generated)")
     assert volume.GetImageData().GetNumberOfPoints() == 60 * 240 * 240
     composite = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]

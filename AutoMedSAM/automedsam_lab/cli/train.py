@@ -327,11 +327,12 @@ def _required(given: Path | None, option: str, recipe: str) -> Path:
 
 
 def given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that were given as options: those that are not None."""
     return {name: value for name, value in settings.items() if value is not None}
 
 
 def check_device(device: str) -> None:
-    """Says at once that a device is not there, rather than after the data were read."""
+    """Refuses a device that is not there before any data are read."""
     import torch
 
     if device == "auto":
