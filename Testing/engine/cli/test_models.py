@@ -24,9 +24,12 @@ Command = Callable[..., tuple[int, str, str]]
 
 CONTENT = os.urandom(300_000)
 # Runs the command with a catalog and a server of this computer.
+# A shell that starts the tests in the background has Ctrl-C ignored.
 PROGRAM = """
+import signal
 import sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from automedsam.contract import catalog
 from automedsam.models import install
 read, download = catalog.read_catalog, install.download_model
