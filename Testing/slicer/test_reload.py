@@ -1,6 +1,7 @@
 """Slicer's Reload button: a change in any file of the library is there afterwards, and nothing of the old panel is."""
 
 import gc
+import importlib
 import os
 import shutil
 import sys
@@ -36,7 +37,9 @@ def a_copy(module, tmp_path, monkeypatch):
     bundles = Path("automedsam") / "bundles"
     shutil.copytree(MODULE.parent / bundles, folder / bundles, copy_function=link_or_copy)
     saved, attributes, loaded = dict(sys.modules), dict(vars(slicer.modules)), dict(modules.LOADED)
-    monkeypatch.syspath_prepend(str(folder))
+    # Not `syspath_prepend`, which calls a function that the lab's stand-in for pkg_resources does not have.
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    importlib.invalidate_caches()
     forget()
     yield folder
     forget()
