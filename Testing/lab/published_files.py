@@ -6,29 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from automedsam.sam2.architecture import Sam2Architecture
+from tiny_checkpoint import TINY as TINY_NETWORK
+
 from automedsam.sam2.build import build_sam2
 from automedsam_lab.checkpoints.model_zoo import NO_OBJECT_EMBEDDING, Config
 
-TINY = Config(
-    "tiny",
-    "a tiny SAM 2.1",
-    Sam2Architecture(
-        image_size=64,
-        embed_dim=16,
-        num_heads=2,
-        stages=(1, 1, 2, 1),
-        global_att_blocks=(3,),
-        window_spec=(4, 4, 2, 2),
-        window_pos_embed_bkg_spatial_size=(3, 3),
-        d_model=64,
-        memory_dim=16,
-        memory_layers=1,
-        memory_feedforward=64,
-        num_maskmem=3,
-        max_obj_ptrs_in_encoder=3,
-    ),
-)
+TINY = Config(TINY_NETWORK.name, TINY_NETWORK.about, TINY_NETWORK.architecture)
 TINY_SAM2 = Config(
     "tiny_2.0",
     "a tiny SAM 2.0",

@@ -20,18 +20,11 @@ class ManifestModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
 
 
-def read_manifest(path: Path, model: type[_Model], *, schema: int, missing: str, repair: str) -> _Model:
-    """Reads a manifest.
-
-    Args:
-        path: The JSON file.
-        model: What it must hold.
-        schema: The version of the layout that is read.
-        missing: What to do if there is no such file, as the end of a sentence.
-        repair: What to do if it is faulty, as the end of a sentence.
+def read_json_object(path: Path, *, missing: str, repair: str) -> dict[str, Any]:
+    """Reads a JSON file that holds an object; see `read_manifest` for the arguments.
 
     Raises:
-        AutoMedSAMError: The file is missing, is not JSON, is of another version, or a field is missing or faulty.
+        AutoMedSAMError: The file is missing, cannot be read, is not JSON, or holds something else.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -47,6 +40,23 @@ def read_manifest(path: Path, model: type[_Model], *, schema: int, missing: str,
     if not isinstance(content, dict):
         message = f"{path} holds no JSON object; {repair}."
         raise AutoMedSAMError(message)
+    return content
+
+
+def read_manifest(path: Path, model: type[_Model], *, schema: int, missing: str, repair: str) -> _Model:
+    """Reads a manifest.
+
+    Args:
+        path: The JSON file.
+        model: What it must hold.
+        schema: The version of the layout that is read.
+        missing: What to do if there is no such file, as the end of a sentence.
+        repair: What to do if it is faulty, as the end of a sentence.
+
+    Raises:
+        AutoMedSAMError: The file is missing, is not JSON, is of another version, or a field is missing or faulty.
+    """
+    content = read_json_object(path, missing=missing, repair=repair)
     if "schema" in content and content["schema"] != schema:
         message = f"{path} has schema {content['schema']!r}, and this version reads {schema}; {repair}."
         raise AutoMedSAMError(message)

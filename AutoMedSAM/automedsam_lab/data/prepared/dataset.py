@@ -11,7 +11,6 @@ OUT/annotations/{train,val,test}.json    COCO, with the patient and the letterbo
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from automedsam.core.boxes import Box
 from automedsam.core.letterbox import Letterbox
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.common.manifest_files import read_json_object
 from automedsam_lab.data.prepared.manifest import ManifestCase, PreparedManifest, read_prepared_manifest
 from automedsam_lab.data.splits import SPLITS, split_name
 
@@ -206,21 +206,7 @@ class PreparedDataset:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        message = f"There is no {path}; give a folder that 'automedsam-lab prepare' wrote."
-        raise AutoMedSAMError(message) from error
-    except OSError as error:
-        message = f"{path} cannot be read ({error.strerror or error}); check its permissions."
-        raise AutoMedSAMError(message) from error
-    except ValueError as error:
-        message = f"{path} is no JSON ({error}); {_AGAIN}."
-        raise AutoMedSAMError(message) from error
-    if not isinstance(content, dict):
-        message = f"{path} holds no JSON object; {_AGAIN}."
-        raise AutoMedSAMError(message)
-    return content
+    return read_json_object(path, missing="give a folder that 'automedsam-lab prepare' wrote", repair=_AGAIN)
 
 
 def _check_annotations(folder: Path, digests: Mapping[str, str]) -> None:
