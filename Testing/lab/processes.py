@@ -17,7 +17,9 @@ def run_in_two(script: str, folder: Path, *arguments: object, restarts: int = 0)
     path.write_text(script, encoding="utf-8")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     launcher += ["--max-restarts", str(restarts)]
-    search = os.pathsep.join([str(Path(automedsam_lab.__file__).parents[1]), str(Path(__file__).parent)])
+    testing = Path(__file__).parents[1]
+    folders = [Path(automedsam_lab.__file__).parents[1], testing / "lab", testing / "support"]
+    search = os.pathsep.join(map(str, folders))
     started = subprocess.Popen(
         [sys.executable, *launcher, str(path), *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1"},
