@@ -10,6 +10,9 @@ from automedsam.sam2.architecture import Sam2Architecture
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
+# `SAM2Base` has no option for the inner width of the mask decoder's transformer.
+_FEEDFORWARD = 2048
+
 
 def build_sam2(architecture: Sam2Architecture) -> SAM2Base:
     """Builds the network with freshly initialised weights, in training mode.
@@ -23,7 +26,7 @@ def build_sam2(architecture: Sam2Architecture) -> SAM2Base:
         from sam2.modeling.memory_attention import MemoryAttention, MemoryAttentionLayer
         from sam2.modeling.memory_encoder import CXBlock, Fuser, MaskDownSampler, MemoryEncoder
         from sam2.modeling.position_encoding import PositionEmbeddingSine
-        from sam2.modeling.sam.transformer import RoPEAttention
+        from sam2.modeling.sam.transformer import RoPEAttention, TwoWayTransformer
         from sam2.modeling.sam2_base import SAM2Base
     except ImportError as error:
         message = (
@@ -34,7 +37,12 @@ def build_sam2(architecture: Sam2Architecture) -> SAM2Base:
 
     a = architecture
     width, cells = a.d_model, a.feature_size
-    if a.trunk == "conv":
+    channels = [a.embed_dim * 2**level for level in (3, 2, 1, 0)]
+    if a.trunk == "efficient":
+        from automedsam.sam2.efficient_trunk import EfficientTrunk
+
+        trunk, channels = EfficientTrunk(a.widths, a.operations), list(a.widths[::-1])
+    elif a.trunk == "conv":
         from automedsam.sam2.conv_trunk import ConvTrunk
 
         trunk = ConvTrunk(a.embed_dim, a.stages)
@@ -50,7 +58,7 @@ def build_sam2(architecture: Sam2Architecture) -> SAM2Base:
     neck = FpnNeck(
         position_encoding=PositionEmbeddingSine(num_pos_feats=width, normalize=True),
         d_model=width,
-        backbone_channel_list=[a.embed_dim * 2**level for level in (3, 2, 1, 0)],
+        backbone_channel_list=channels,
         fpn_top_down_levels=list(a.fpn_top_down_levels),
         fpn_interp_model="nearest",
     )
@@ -82,7 +90,7 @@ def build_sam2(architecture: Sam2Architecture) -> SAM2Base:
             CXBlock(dim=width, kernel_size=7, padding=3, layer_scale_init_value=a.fuser_layer_scale), num_layers=2
         ),
     )
-    return SAM2Base(
+    model = SAM2Base(
         image_encoder=ImageEncoder(trunk=trunk, neck=neck, scalp=1),
         memory_attention=MemoryAttention(d_model=width, pos_enc_at_input=True, layer=layer, num_layers=a.memory_layers),
         memory_encoder=memory_encoder,
@@ -117,3 +125,8 @@ def build_sam2(architecture: Sam2Architecture) -> SAM2Base:
             "dynamic_multimask_stability_thresh": 0.98,
         },
     )
+    if a.decoder_feedforward != _FEEDFORWARD:
+        model.sam_mask_decoder.transformer = TwoWayTransformer(
+            depth=2, embedding_dim=width, mlp_dim=a.decoder_feedforward, num_heads=8
+        )
+    return model

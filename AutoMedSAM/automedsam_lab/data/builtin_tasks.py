@@ -143,6 +143,14 @@ def cases(task: str, root: Path) -> list[Case]:
     return sorted(found, key=lambda case: case.patient)
 
 
+def cases_if_any(task: str, root: Path) -> list[Case]:
+    """`cases`, or none where the folder has none."""
+    try:
+        return cases(task, root)
+    except AutoMedSAMError:
+        return []
+
+
 def t1c_cases(root: Path) -> list[Case]:
     """The glioma cases whose contrast-enhanced T1 is there, ordered by patient.
 

@@ -28,6 +28,17 @@ OBJECT_KINDS = (
     "whole tumour",
     "tumour core",
     "enhancing tumour",
+    "right ventricle",
+    "myocardium",
+    "left ventricle",
+    "CT lesion",
+    "polyp",
+    "breast lesion",
+    "thorax on X-ray",
+    "lung nodule",
+    "kidney or its tumour",
+    "lung tumour",
+    "organ on CT",
 )
 WHOLE_TUMOUR = OBJECT_KINDS.index("whole tumour")
 
@@ -37,11 +48,12 @@ class LabeledVolume:
     """One channel and the objects in it.
 
     Attributes:
-        image: `(K, J, I)` uint8 in anatomical LPS order.
+        image: `(K, J, I)` uint8 in anatomical LPS order; a single image has K = 1.
         objects: `(K, J, I)` bool masks, one for each thing that a box may ask for.
         axis: the index (0, 1 or 2) of the axis that a user would slice along.
         max_step: the largest distance between frames, in voxels.
         kinds: what each object is, as an index of `OBJECT_KINDS`, or -1 for something generated.
+        together: whether the engine looks at all the objects in one crop.
     """
 
     image: Tensor
@@ -49,18 +61,14 @@ class LabeledVolume:
     axis: int
     max_step: float
     kinds: Sequence[int] = ()
+    together: bool = True
 
-    # Clips are drawn by the thousand: what each of them needs is computed once.
-    @cached_property
-    def gray(self) -> Tensor:
-        """The image `(1, 1, K, J, I)` in 0..1."""
-        return self.image[None, None].float() / 255
+    @property
+    def single_image(self) -> bool:
+        """Whether there is one slice, which stands still in a clip."""
+        return self.image.shape[0] == 1
 
-    @cached_property
-    def fields(self) -> list[Tensor]:
-        """The objects `(1, 1, K, J, I)` as 0 and 1."""
-        return [mask[None, None].float() for mask in self.objects]
-
+    # Clips are drawn by the thousand: what each of them needs is computed once. Images would take too much memory.
     @cached_property
     def points(self) -> list[np.ndarray]:
         """Some voxels `(n, 3)` of each object, n up to 4000."""
@@ -94,11 +102,11 @@ def sample_clip(volume: LabeledVolume, frames: int, size: int, rng: np.random.Ge
 
 def _cut(volume: LabeledVolume, frames: int, size: int, rng: np.random.Generator) -> Clip:
     chosen = int(rng.integers(len(volume.objects)))
-    usual = bool(volume.kinds) and rng.random() < USUAL_SHARE
+    usual = bool(volume.kinds) and (rng.random() < USUAL_SHARE or volume.single_image)
     axis_w, axis_v, axis_u = _usual_axes(volume.axis, rng) if usual else _any_axes(volume.axis, rng)
     points = volume.points[chosen]
     # A segmentation looks at the boxes of all objects together, an odd clip at one object alone.
-    seen = np.concatenate(volume.points) if usual else points
+    seen = np.concatenate(volume.points) if usual and volume.together else points
     rows = _view(seen @ axis_v, axis_v, volume.image.shape, usual, rng)
     columns = _view(seen @ axis_u, axis_u, volume.image.shape, usual, rng)
     first = float(points[int(rng.integers(len(points)))] @ axis_w)
@@ -110,10 +118,11 @@ def _cut(volume: LabeledVolume, frames: int, size: int, rng: np.random.Generator
     position = w * torch.from_numpy(axis_w) + v * torch.from_numpy(axis_v) + u * torch.from_numpy(axis_u)
     position = position + _elastic(frames, size, columns[1] - columns[0], rng)
 
+    # Along an axis of one voxel, any position is that voxel.
     shape = torch.tensor(volume.image.shape, dtype=torch.float32)
-    grid = (2 * position / (shape - 1) - 1).flip(-1)[None]
-    image = F.grid_sample(volume.gray, grid, align_corners=True)[0, 0]
-    target = F.grid_sample(volume.fields[chosen], grid, align_corners=True)[0, 0]
+    grid = (2 * position / (shape - 1).clamp(min=1) - 1).flip(-1)[None]
+    image = F.grid_sample(volume.image[None, None].float() / 255, grid, align_corners=True)[0, 0]
+    target = F.grid_sample(volume.objects[chosen][None, None].float(), grid, align_corners=True)[0, 0]
     kind = volume.kinds[chosen] if volume.kinds else -1
     if kind == WHOLE_TUMOUR and rng.random() < HOLLOW_SHARE:
         image = _hollow(image, target, rng)

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from automedsam.runtime.session import open_session
 from automedsam_lab.distillation.export import DECODER, ENCODER, export_graph
 from automedsam_lab.distillation.segmenters import OnnxStudent
-from automedsam_lab.distillation.student.blocks import reparameterized
+from automedsam.sam2.efficient_blocks import reparameterized
 from automedsam_lab.distillation.student.network import SIDE, Student
 from automedsam_lab.distillation.teacher import LiteMedSam
 

@@ -17,7 +17,7 @@ from automedsam_lab.data.builtin_tasks import (
     Case,
     LabelScheme,
     Region,
-    cases,
+    cases_if_any,
     load,
     region_mask,
     t1c_cases,
@@ -26,6 +26,9 @@ from automedsam_lab.data.readers.npz import read_npz
 from automedsam_lab.distillation.image_sets import Wanted, deeplesion_patient
 from automedsam_lab.distillation.images import LabeledImage
 
+# Name, grey levels `(N, H, W)`, and a mask of the same shape for each region.
+Frames = tuple[str, NDArray[np.uint8], list[NDArray[np.bool_]]]
+
 GLIOMA_SLICES, HIPPOCAMPUS_SLICES = 5, 2
 # Slices with less of the object are left out: of 1 mm pixels.
 MIN_TUMOUR, MIN_HIPPOCAMPUS = 150, 30
@@ -33,7 +36,7 @@ MIN_TUMOUR, MIN_HIPPOCAMPUS = 150, 30
 
 def glioma(root: Path, wanted: Wanted) -> Iterator[LabeledImage]:
     """Whole tumours on FLAIR, whole tumours and their cores on contrast-enhanced T1."""
-    found = [*_if_any(GLIOMA, root), *t1c_cases(root), *_recent_gliomas(root)]
+    found = [*cases_if_any(GLIOMA, root), *t1c_cases(root), *recent_gliomas(root)]
     for case in found:
         if not wanted(case.patient):
             continue
@@ -47,7 +50,7 @@ def glioma(root: Path, wanted: Wanted) -> Iterator[LabeledImage]:
 
 def hippocampus(root: Path, wanted: Wanted) -> Iterator[LabeledImage]:
     """Anterior and posterior hippocampus, and both, on crops of T1 in the plane of the file's slices."""
-    for case in _if_any(HIPPOCAMPUS, root):
+    for case in cases_if_any(HIPPOCAMPUS, root):
         if wanted(case.patient):
             volume, labels = load(case)
             regions = [labels == 1, labels == 2, labels > 0]
@@ -57,14 +60,19 @@ def hippocampus(root: Path, wanted: Wanted) -> Iterator[LabeledImage]:
 
 
 def acdc(root: Path, wanted: Wanted) -> Iterator[LabeledImage]:
-    """Right ventricle, myocardium and left ventricle on cardiac MR, all slices."""
+    """All slices of `acdc_volumes`."""
+    for name, frames, regions in acdc_volumes(root, wanted):
+        yield from _slices("acdc", f"acdc {name.partition('_')[0]}", frames, regions, (len(frames), 1), name)
+
+
+def acdc_volumes(root: Path, wanted: Wanted) -> Iterator[Frames]:
+    """Right ventricle, myocardium and left ventricle on cardiac MR."""
     paths = sorted((root / "acdc_wsl4mis").glob("*.h5"))
     if paths:
         with require("train", "Reading HDF5"):
             import h5py
     for path in paths:
-        patient = f"acdc {path.name.partition('_')[0]}"
-        if not wanted(patient):
+        if not wanted(f"acdc {path.name.partition('_')[0]}"):
             continue
         try:
             with h5py.File(path) as opened:
@@ -73,23 +81,28 @@ def acdc(root: Path, wanted: Wanted) -> Iterator[LabeledImage]:
             message = f"{path} is no HDF5 file with image and label ({error}); restore it from the archive."
             raise AutoMedSAMError(message) from error
         regions = [labels == value for value in (1, 2, 3)]
-        yield from _slices("acdc", patient, to_uint8(image), regions, (len(image), 1), path.stem)
+        yield path.stem, to_uint8(image), regions
 
 
 def ct_lesion(root: Path, wanted: Wanted) -> Iterator[LabeledImage]:
-    """Lesions on stacks of CT slices, all slices."""
+    """All slices of `ct_lesion_volumes`."""
+    for name, frames, regions in ct_lesion_volumes(root, wanted):
+        yield from _slices("ct_lesion", deeplesion_patient(name), frames, regions, (len(frames), 1), name)
+
+
+def ct_lesion_volumes(root: Path, wanted: Wanted) -> Iterator[Frames]:
+    """Lesions on stacks of CT slices."""
     for path in sorted((root / "ct_lesion_npz").glob("*.npz")):
-        if wanted(patient := deeplesion_patient(path.stem)):
+        if wanted(deeplesion_patient(path.stem)):
             volume, labels = read_npz(path)
             # Already windowed to 8 bits.
-            frames = volume.array.astype(np.uint8)
-            yield from _slices("ct_lesion", patient, frames, [labels > 0], (len(frames), 1), path.stem)
+            yield path.stem, volume.array.astype(np.uint8), [labels > 0]
 
 
 VOLUME_SETS = (glioma, hippocampus, acdc, ct_lesion)
 
 
-def _recent_gliomas(root: Path) -> list[Case]:
+def recent_gliomas(root: Path) -> list[Case]:
     """The patients of BraTS 2018 and 2021, each once for either sequence."""
     folders = sorted([*(root / "brats2018").glob("Brats18_*"), *(root / "brats2021").glob("BraTS2021_*")])
     return [
@@ -103,13 +116,6 @@ def _recent_gliomas(root: Path) -> list[Case]:
         for folder in folders
         for suffix, modality in (("flair", "FLAIR"), ("t1ce", "T1c"))
     ]
-
-
-def _if_any(task: str, root: Path) -> list[Case]:
-    try:
-        return cases(task, root)
-    except AutoMedSAMError:
-        return []
 
 
 def _slices(

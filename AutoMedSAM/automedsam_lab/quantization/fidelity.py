@@ -157,7 +157,7 @@ def patient_clips(root: Path, size: int, count: int) -> list[PromptedClip]:
     from automedsam_lab.data.segmenter_clips import validation_clips
 
     clips = []
-    for clip in validation_clips(root, size, count=count):
+    for clip in validation_clips(root, size, count=count, shares={"hippocampus": 1.0}).get("hippocampus", []):
         frames = np.round(clip.frames[:, 0].numpy() * 255).astype(np.uint8)
         clips.append(PromptedClip(frames, tight_box(clip.masks[0, 0].numpy() > 0)))
     return clips

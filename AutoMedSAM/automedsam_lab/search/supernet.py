@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from automedsam_lab.distillation.student.blocks import OPERATIONS
-from automedsam_lab.distillation.student.network import Student, Trunk
+from automedsam.sam2.efficient_blocks import OPERATIONS
+from automedsam.sam2.efficient_trunk import EfficientTrunk
+from automedsam_lab.distillation.student.network import Student
 from automedsam_lab.search.space import Choice, SearchSpace
 
 
@@ -71,7 +72,7 @@ class Supernet(nn.Module):
         self.space = space
         largest = space.architecture(Choice((0,) * len(space.blocks), tuple(len(one) - 1 for one in space.widths)))
         stages: list[nn.Module] = [MixedStage(space, stage) for stage in range(len(space.depths))]
-        self.student = Student(largest, Trunk(largest, stages))
+        self.student = Student(largest, EfficientTrunk(largest.widths, largest.stages, stages))
 
     def set_paths(self, paths: Paths) -> None:
         """Chooses what the next forward passes run."""

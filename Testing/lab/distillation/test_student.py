@@ -20,7 +20,7 @@ from automedsam_lab.distillation.images import Part
 from automedsam_lab.distillation.report import cost_table, dice_table, results, write_report
 from automedsam_lab.distillation.segmenters import FilledBox, OnnxStudent, segment_points
 from automedsam_lab.distillation.student.architecture import OPERATION_NAMES, PRESETS, StudentArchitecture
-from automedsam_lab.distillation.student.blocks import OPERATIONS, LinearAttention, reparameterized
+from automedsam.sam2.efficient_blocks import OPERATIONS, LinearAttention, reparameterized
 from automedsam_lab.distillation.student.network import Student, box_prompts, load_student, point_prompts
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -231,7 +231,7 @@ def test_operations_are_timed_in_int8_throughout(tmp_path: Path):
     import onnx
 
     from automedsam_lab.distillation.export import export_graph, quantize_encoder
-    from automedsam_lab.distillation.student.blocks import OPERATIONS
+    from automedsam.sam2.efficient_blocks import OPERATIONS
 
     block = latency_table._as_trained(OPERATIONS["mb_k3_e4"](16)).eval()
     inputs = torch.rand(1, 16, 16, 16)

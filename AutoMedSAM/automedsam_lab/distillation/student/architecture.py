@@ -8,16 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from automedsam.errors import AutoMedSAMError
+from automedsam.sam2.architecture import OPERATION_NAMES
 from automedsam_lab.common.json_files import write_json
 
-OPERATION_NAMES = (
-    *(f"mb_k{side}_e{expand}" for side in (3, 5, 7) for expand in (2, 4, 6)),
-    "fused_e2",
-    "fused_e4",
-    "rep",
-    "attention",
-    "identity",
-)
 STAGES = 4
 # Of 16-channel heads, and of INT8 kernels.
 WIDTH_UNIT = 16

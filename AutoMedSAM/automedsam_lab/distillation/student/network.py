@@ -7,7 +7,6 @@ its two corners and, filled, a mask prompt): the weights are those of the image 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.propagation import IMAGENET_MEAN, IMAGENET_STD
 from automedsam_lab.checkpoints.matching import compare, read_state_dict, read_stored, shapes_of
 from automedsam_lab.distillation.student.architecture import StudentArchitecture
-from automedsam_lab.distillation.student.blocks import OPERATIONS, LinearAttention, conv_norm
+from automedsam.sam2.efficient_blocks import LinearAttention
+from automedsam.sam2.efficient_trunk import EfficientTrunk
 
 SIDE, STRIDE = 256, 16
 BOX_LABELS, NO_POINT = (2, 3), -1
@@ -65,35 +65,6 @@ class Levels:
         )
 
 
-class Trunk(nn.Module):
-    """Four stages at strides 4, 8, 16 and 32; a strided convolution opens each."""
-
-    def __init__(self, architecture: StudentArchitecture, stages: list[nn.Module] | None = None) -> None:
-        super().__init__()
-        widths = architecture.widths
-        self.stem = nn.Sequential(
-            conv_norm(3, max(16, widths[0] // 2), 3, stride=2),
-            conv_norm(max(16, widths[0] // 2), widths[0], 3, stride=2),
-        )
-        self.down = nn.ModuleList(conv_norm(before, after, 3, stride=2) for before, after in pairwise(widths))
-        self.stages = nn.ModuleList(
-            stages
-            or [
-                nn.Sequential(*(OPERATIONS[name](width) for name in names))
-                for width, names in zip(widths, architecture.stages, strict=True)
-            ]
-        )
-        self.channel_list = list(widths[::-1])
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """`(B, 3, S, S)` to four levels, from stride 4 to stride 32."""
-        level, levels = self.stem(image), []
-        for index, stage in enumerate(self.stages):
-            level = stage(self.down[index - 1](level) if index else level)
-            levels.append(level)
-        return levels
-
-
 class Lateral(nn.Module):
     """A 1 x 1 convolution under the name that it has in SAM 2's neck."""
 
@@ -126,9 +97,9 @@ class Pyramid(nn.Module):
 class ImageEncoder(nn.Module):
     """Trunk and pyramid."""
 
-    def __init__(self, architecture: StudentArchitecture, trunk: Trunk | None = None) -> None:
+    def __init__(self, architecture: StudentArchitecture, trunk: EfficientTrunk | None = None) -> None:
         super().__init__()
-        self.trunk = trunk or Trunk(architecture)
+        self.trunk = trunk or EfficientTrunk(architecture.widths, architecture.stages)
         self.neck = Pyramid(architecture.widths, architecture.d_model)
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -148,7 +119,7 @@ class Student(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, architecture: StudentArchitecture, trunk: Trunk | None = None) -> None:
+    def __init__(self, architecture: StudentArchitecture, trunk: EfficientTrunk | None = None) -> None:
         from sam2.modeling.sam.mask_decoder import MaskDecoder
         from sam2.modeling.sam.prompt_encoder import PromptEncoder
         from sam2.modeling.sam.transformer import TwoWayTransformer

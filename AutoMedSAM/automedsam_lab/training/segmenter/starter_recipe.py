@@ -10,7 +10,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,8 @@ class Schedule:
 
     The first `image_share` of the run shows single frames, the last `long_share` clips of `long_frames`. For the
     last `frozen_norm_share`, batch norms use their running statistics, as inference does. A line is logged after each
-    `log_every` steps; after each `validate_every`, the average is validated and everything saved.
+    `log_every` steps; after each `validate_every`, the average is validated and everything saved. `point_share` of the
+    batches are prompted by points instead of boxes.
     """
 
     steps: int = 20_000
@@ -61,6 +62,7 @@ class Schedule:
     long_share: float = 0.3
     long_frames: int = 5
     frozen_norm_share: float = 0.4
+    point_share: float = 0.0
     log_every: int = 50
     validate_every: int = 500
 
@@ -92,9 +94,10 @@ def run_clips(
     *,
     prompts: float,
     jitter: bool = True,
+    points: bool = False,
     head: DenseHead | None = None,
 ) -> ClipResult:
-    """Runs a batch of clips of equal length through the model, each started by a box on its first frame.
+    """Runs a batch of clips of equal length through the model, each started by a prompt on its first frame.
 
     Args:
         model: the network, on the device where it shall run.
@@ -102,6 +105,7 @@ def run_clips(
         rng: jitters the boxes and chooses the frames that are prompted again.
         prompts: the probability that a later frame is prompted, too.
         jitter: draw the boxes as a detector would, a little off.
+        points: prompt with points on and off the object, not with boxes.
         head: adds its loss to the clips' own.
     """
     device = model.device
@@ -117,19 +121,24 @@ def run_clips(
         part = slice(index * count, (index + 1) * count)
         current = [level[:, part] for level in vision]
         prompted = index == 0 or (rng.random() < prompts and bool(masks[index].flatten(1).any(1).all()))
-        boxes = _boxes(masks[index, :, 0], rng if jitter else None) if prompted else None
+        prompt, dense = None, None
+        if prompted and points:
+            prompt = _points(masks[index, :, 0], rng)
+        elif prompted:
+            prompt = _boxes(masks[index, :, 0], rng if jitter else None)
+            dense = _dense_prompt(model, prompt)
         output, heads, _, _ = model._track_step(
             index,
             index == 0,
             current,
             [level[:, part] for level in positions],
             sizes,
-            boxes,
+            prompt,
             None,
             memory,
             1000,
             False,
-            _dense_prompt(model, boxes),
+            dense,
         )
         logits, _, ious, low, _, pointer, appearing = heads
         present = (masks[index].flatten(1).sum(1) > 8).float()
@@ -140,7 +149,7 @@ def run_clips(
             size = (model.image_size, model.image_size)
             high = F.interpolate(low, size=size, mode="bilinear", align_corners=False)
             model._encode_memory_in_output(
-                current, sizes, boxes, True, high.clamp(-LOGIT_LIMIT, LOGIT_LIMIT), appearing, output
+                current, sizes, prompt, True, high.clamp(-LOGIT_LIMIT, LOGIT_LIMIT), appearing, output
             )
             memory["cond_frame_outputs" if index == 0 else "non_cond_frame_outputs"][index] = output
     loss = torch.stack(losses).mean()
@@ -158,14 +167,29 @@ def _boxes(masks: Tensor, rng: np.random.Generator | None) -> dict[str, Tensor]:
     return {"point_coords": torch.stack(corners).to(masks.device), "point_labels": labels}
 
 
-def _dense_prompt(model: SAM2Base, boxes: dict[str, Tensor] | None) -> Tensor | None:
+def _points(masks: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
+    """One to three points on each object of masks `(B, S, S)`, and up to two off it but near."""
+    on, off = int(rng.integers(1, 4)), int(rng.integers(0, 3))
+    chosen = []
+    for mask in masks.cpu() > 0:
+        x0, y0, x1, y1 = tight_box(mask).int().tolist()
+        dx, dy = (x1 - x0) // 4 + 2, (y1 - y0) // 4 + 2
+        near = torch.zeros_like(mask)
+        near[max(0, y0 - dy) : y1 + dy, max(0, x0 - dx) : x1 + dx] = True
+        for where, count in ((mask, on), (near & ~mask, off)):
+            cells = where.nonzero()
+            chosen.append(cells[rng.integers(len(cells), size=count)].flip(-1).float() + 0.5)
+    points = torch.cat(chosen).reshape(len(masks), on + off, 2)
+    labels = torch.tensor([[1] * on + [0] * off] * len(masks), dtype=torch.int32, device=masks.device)
+    return {"point_coords": points.to(masks.device), "point_labels": labels}
+
+
+def _dense_prompt(model: SAM2Base, boxes: dict[str, Tensor]) -> Tensor:
     """The filled boxes as low-resolution logits `(B, 1, S / 4, S / 4)`, where SAM 2 takes an earlier mask.
 
     From scratch, a decoder needs thousands of steps to find a box from its two corner tokens alone (after 500,
     its Dice was 0.3, half of what the filled box itself has). Where the box is, is then simply there to be seen.
     """
-    if boxes is None:
-        return None
     filled = filled_boxes(boxes["point_coords"].flatten(1), model.image_size)
     logits: Tensor = model.mask_downsample(filled[:, None])
     return logits
@@ -179,14 +203,14 @@ def filled_boxes(boxes: Tensor, size: int) -> Tensor:
     return share[:, 1, :, None] * share[:, 0, None, :]
 
 
-def evaluate_clips(model: SAM2Base, clips: list[Clip], batch: int = 4) -> tuple[float, float]:
+def evaluate_clips(model: SAM2Base, clips: Sequence[Clip], batch: int = 4) -> tuple[float, float]:
     """Mean Dice of the first, prompted frames and of the propagated ones, with exact boxes."""
     was_training = model.training
     model.eval()
     rng = np.random.default_rng(0)
     with torch.no_grad():
         results = [
-            run_clips(model, clips[first : first + batch], rng, prompts=0.0, jitter=False)
+            run_clips(model, list(clips[first : first + batch]), rng, prompts=0.0, jitter=False)
             for first in range(0, len(clips), batch)
         ]
     model.train(was_training)
@@ -196,7 +220,7 @@ def evaluate_clips(model: SAM2Base, clips: list[Clip], batch: int = 4) -> tuple[
 
 def train_segmenter(
     source: ClipSource,
-    validation: list[Clip],
+    validation: Mapping[str, Sequence[Clip]],
     out: Path,
     *,
     schedule: Schedule | None = None,
@@ -207,7 +231,7 @@ def train_segmenter(
 
     Args:
         source: where clips come from.
-        validation: fixed clips of patients that are not trained on; their Dice is logged.
+        validation: fixed clips of patients that are not trained on, by set; their Dice is logged.
         out: the run's folder; TensorBoard's events go there, too.
         schedule: how long and how hard.
         architecture: the network's numbers.
@@ -247,10 +271,11 @@ def train_segmenter(
             _log_training(writer, trained, recent, progress)
             recent.clear()
         if trained.step % schedule.validate_every == 0:
-            prompted, propagated = evaluate_clips(trained.average, validation)
-            logger.info("  validation: prompted %.3f, propagated %.3f", prompted, propagated)
-            writer.add_scalar("validation/prompted", prompted, trained.step)
-            writer.add_scalar("validation/propagated", propagated, trained.step)
+            for name, clips in validation.items():
+                prompted, propagated = evaluate_clips(trained.average, clips)
+                logger.info("  validation on %s: prompted %.3f, propagated %.3f", name, prompted, propagated)
+                writer.add_scalar(f"validation/{name}/prompted", prompted, trained.step)
+                writer.add_scalar(f"validation/{name}/propagated", propagated, trained.step)
             trained.spent = time.monotonic() - began
             trained.save(out)
     trained.save(out)
@@ -285,7 +310,7 @@ def _fitting_weights(path: Path, model: SAM2Base) -> dict[str, Tensor]:
     weights = read_state_dict(path)
     if mismatch := compare(shapes_of(weights), shapes_of(model.state_dict())):
         message = (
-            f"{path} does not fit the starter's network ({mismatch.summary()}): give a segmenter.pt of its training, "
+            f"{path} does not fit the segmenter's network ({mismatch.summary()}): give a segmenter.pt of its training, "
             "or choose --recipe medsam2 for a published checkpoint."
         )
         raise AutoMedSAMError(message)
@@ -336,7 +361,9 @@ class _Trained:
             group["lr"] = self._schedule.rate(self.step, progress)
         if progress > 1 - self._schedule.frozen_norm_share:
             _freeze_norms(self.model)
-        result = run_clips(self.model, clips, rng, prompts=float(rng.choice([0.0, 0.0, 0.5, 1.0])), head=self._head)
+        points = rng.random() < self._schedule.point_share
+        prompts = float(rng.choice([0.0, 0.0, 0.5, 1.0]))
+        result = run_clips(self.model, clips, rng, prompts=prompts, points=points, head=self._head)
         self._optimiser.zero_grad()
         result.loss.backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
