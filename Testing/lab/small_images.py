@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from automedsam_lab.distillation.images import LabeledImage, Part
+from automedsam_lab.data.sets.images import LabeledImage, Part
 from automedsam_lab.distillation.pack import Pack, write_pack
-from automedsam_lab.distillation.student.architecture import StudentArchitecture
 from automedsam_lab.distillation.teacher import TeacherFeatures
+from automedsam_lab.models.student.architecture import StudentArchitecture
 
 TINY = StudentArchitecture((16, 16, 16, 16), (("rep",), ("attention",), ("fused_e2",), ()), d_model=32, name="tiny")
 

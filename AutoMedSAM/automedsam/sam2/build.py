@@ -37,11 +37,13 @@ def build_sam2(architecture: Sam2Architecture) -> SAM2Base:
 
     a = architecture
     width, cells = a.d_model, a.feature_size
+    trunk: Any
     channels = [a.embed_dim * 2**level for level in (3, 2, 1, 0)]
     if a.trunk == "efficient":
         from automedsam.sam2.efficient_trunk import EfficientTrunk
 
-        trunk, channels = EfficientTrunk(a.widths, a.operations), list(a.widths[::-1])
+        trunk = EfficientTrunk(a.widths, a.operations)
+        channels = trunk.channel_list
     elif a.trunk == "conv":
         from automedsam.sam2.conv_trunk import ConvTrunk
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
@@ -13,6 +12,7 @@ import typer
 
 from automedsam.cli.terminal import STOPPED
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.cli.small_segmenter import SmallSegmenter, train_small_segmenter
 from automedsam_lab.common.optional_dependencies import require
 from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS
 
@@ -40,9 +40,10 @@ class DetectorRecipe(str, Enum):
 
 
 class SegmenterRecipe(str, Enum):
-    """How a segmenter is trained: small and from scratch, or as MedSAM2 is fine-tuned."""
+    """How a segmenter is trained: small and from scratch, from a distilled student, or as MedSAM2 is fine-tuned."""
 
     STARTER = "starter"
+    UNIVERSAL = "universal"
     MEDSAM2 = "medsam2"
 
 
@@ -54,7 +55,8 @@ class ModelSize(str, Enum):
     L = "l"
 
 
-STARTER_PANEL, YOLO_NAS_PANEL, MEDSAM2_PANEL = "Recipe starter", "Recipe yolo-nas", "Recipe medsam2"
+STARTER_PANEL, YOLO_NAS_PANEL, MEDSAM2_PANEL = "Recipes starter and universal", "Recipe yolo-nas", "Recipe medsam2"
+UNIVERSAL_PANEL = "Recipe universal"
 _DATA_HELP = "Folder that contains the datasets."
 
 Data = Annotated[Path, typer.Option("--data", help=_DATA_HELP)]
@@ -194,7 +196,7 @@ def segmenter(
     start_from: Annotated[
         Path | None,
         typer.Option(
-            help="Initial weights: a segmenter.pt, or for medsam2 a published checkpoint.",
+            help="Initial weights: a segmenter.pt, or for medsam2 a published checkpoint. With universal, what fits.",
             show_default="random weights",
         ),
     ] = None,
@@ -202,6 +204,14 @@ def segmenter(
     data: StarterData = None,
     steps: Annotated[int | None, _number("Optimizer steps.", "20000", STARTER_PANEL, 1)] = None,
     minutes: Minutes = None,
+    student: Annotated[
+        Path | None,
+        typer.Option(
+            help="A student.pt of `train efficient`: initial weights of the image encoder and the mask decoder.",
+            show_default="random weights",
+            rich_help_panel=UNIVERSAL_PANEL,
+        ),
+    ] = None,
     prepared: Annotated[Path | None, _prepared(MEDSAM2_PANEL)] = None,
     root: Annotated[
         Path | None,
@@ -228,17 +238,19 @@ def segmenter(
         int | None, _number("Side of the square frames in pixels.", "the network's own", MEDSAM2_PANEL, 64)
     ] = None,
 ) -> None:
-    """Train the SAM 2 segmenter: a small one from scratch, or a checkpoint fine-tuned as in MedSAM2."""
+    """Train the SAM 2 segmenter: a small one (starter, universal), or a checkpoint fine-tuned as in MedSAM2."""
     with require("train", "Training the segmenter"):
         import torch  # noqa: F401
 
     medsam2 = {"epochs": epochs, "batch": batch, "rate": lr, "image_size": size}
-    if recipe is SegmenterRecipe.STARTER:
+    if recipe is not SegmenterRecipe.MEDSAM2:
         _refuse(recipe.value, {"prepared": prepared, "root": root, "config": config, **medsam2})
-        folder = _required(data, "data", recipe.value)
-        _starter_segmenter(folder, out, steps, minutes, resume, start_from, device)
+        if recipe is SegmenterRecipe.STARTER:
+            _refuse(recipe.value, {"student": student})
+        plan = SmallSegmenter(_required(data, "data", recipe.value), out, recipe is SegmenterRecipe.UNIVERSAL, student)
+        train_small_segmenter(plan, given({"steps": steps, "minutes": minutes}), device, resume, start_from)
         return
-    _refuse(recipe.value, {"data": data, "steps": steps, "minutes": minutes})
+    _refuse(recipe.value, {"data": data, "steps": steps, "minutes": minutes, "student": student})
     folder = _required(prepared, "prepared", recipe.value)
     checkpoint = _required(start_from, "start-from", recipe.value)
     with require("train", "Training the segmenter"):
@@ -264,37 +276,6 @@ def segmenter(
             f"Written: {weights}. To make a model of it: automedsam-lab convert {weights} --config "
             f"{network.name}{sized} --calibration FOLDER --detector DETECTOR -o BUNDLE"
         )
-
-
-def _starter_segmenter(
-    data: Path,
-    out: Path,
-    steps: int | None,
-    minutes: float | None,
-    resume: bool,
-    start_from: Path | None,
-    device: str,
-) -> None:
-    with require("train", "Training the segmenter"):
-        from automedsam_lab.data.segmenter_clips import training_clips, validation_clips
-        from automedsam_lab.models.starter_segmenter import STARTER
-        from automedsam_lab.training.options import RunOptions
-        from automedsam_lab.training.segmenter.starter_recipe import Schedule, train_segmenter
-
-    check_device(device)
-    if start_from is not None and not start_from.is_file():
-        message = f"There are no weights to start from at {start_from}: name a segmenter.pt of another run."
-        raise AutoMedSAMError(message)
-    schedule = Schedule(minutes=math.inf if minutes is None else minutes, **given({"steps": steps}))
-    with stoppable(out):
-        weights = train_segmenter(
-            training_clips(data),
-            validation_clips(data, STARTER.image_size),
-            out,
-            schedule=schedule,
-            options=RunOptions(device, resume, start_from),
-        )
-    typer.echo(f"Written: {weights}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import typer
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.cli.train import Out, Resume, stoppable
 from automedsam_lab.common.optional_dependencies import require
-from automedsam_lab.distillation.student.architecture import PRESETS, StudentArchitecture
+from automedsam_lab.models.student.architecture import PRESETS, StudentArchitecture
 
 if TYPE_CHECKING:
     from automedsam_lab.distillation.losses import Term

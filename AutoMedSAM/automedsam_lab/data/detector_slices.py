@@ -245,7 +245,10 @@ class BatchStream:
         stack = self._stacks[rng.choice(len(self._stacks), p=self._weights)]
         pool = stack.filled if rng.random() < filled_share and len(stack.filled) else stack.empty
         pool = pool if len(pool) else stack.filled
-        picks = context(stack, int(rng.choice(pool)), int(rng.choice(self._task.contexts)))
+        # The distances are those of slices of a millimetre; in thicker ones the engine looks at the next slice.
+        drawn = int(rng.choice(self._task.contexts))
+        step = max(min(drawn, 1), round(drawn / max(1.0, stack.between_mm)))
+        picks = context(stack, int(rng.choice(pool)), step)
         if rng.random() < 0.5:
             picks = picks[::-1]
         image = np.ascontiguousarray(stack.frames[picks].transpose(1, 2, 0), np.float32) / 255

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.data.clip_sets import STARTER_SHARES, ClipSet, clip_sets
 from automedsam_lab.data.clips import Clip, LabeledVolume, normalize, sample_clip
+from automedsam_lab.data.sets.clip_sets import STARTER_SHARES, ClipSet, clip_sets
+from automedsam_lab.data.sets.images import Part
 from automedsam_lab.data.synthetic_volumes import generate
-from automedsam_lab.distillation.images import Part
 
 SYNTHETIC_POOL = 64
 

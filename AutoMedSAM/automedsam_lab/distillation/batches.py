@@ -14,8 +14,8 @@ from torch import Tensor
 from automedsam_lab.distillation.augmentation import OUTSIDE_LOGIT, Move, draw_move, vary_intensity
 from automedsam_lab.distillation.pack import SIDE, Pack, tight_box, unit_range
 from automedsam_lab.distillation.prompts import jitter_box, points_in
-from automedsam_lab.distillation.student.network import NO_POINT, Prompts, filled_boxes
 from automedsam_lab.distillation.targets import LOGIT_SIDE, PROMPTS, Targets
+from automedsam_lab.models.student.network import NO_POINT, Prompts, filled_boxes
 
 PER_IMAGE, POINTS = 2, 3
 MASK_SIDE = 128

@@ -16,11 +16,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from automedsam.runtime.session import open_session
+from automedsam.sam2.efficient_blocks import reparameterized
 from automedsam_lab.distillation.export import DECODER, ENCODER, export_graph
 from automedsam_lab.distillation.segmenters import OnnxStudent
-from automedsam.sam2.efficient_blocks import reparameterized
-from automedsam_lab.distillation.student.network import SIDE, Student
 from automedsam_lab.distillation.teacher import LiteMedSam
+from automedsam_lab.models.student.network import SIDE, Student
 
 REPEATS = 30
 
@@ -88,7 +88,7 @@ def student_cost(
         precisions: to measure.
         repeats: runs of each measurement.
     """
-    from automedsam_lab.distillation.student.network import box_prompts
+    from automedsam_lab.models.student.network import box_prompts
 
     merged = reparameterized(student)
     assert isinstance(merged, Student)

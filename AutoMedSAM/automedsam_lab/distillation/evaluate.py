@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from automedsam_lab.distillation.images import Part
+from automedsam_lab.data.sets.images import Part
 from automedsam_lab.distillation.pack import Pack
 from automedsam_lab.distillation.prompts import jitter_box
 from automedsam_lab.distillation.segmenters import BoxSegmenter, to_native

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from automedsam_lab.distillation.batches import MASK_SIDE, Batch
-from automedsam_lab.distillation.student.network import Levels, Student
 from automedsam_lab.distillation.targets import CHANNELS
+from automedsam_lab.models.student.network import Levels, Student
 from automedsam_lab.training.segmenter.losses import mask_terms
 
 ENTROPY_WEIGHT, IOU_WEIGHT = 5.0, 0.5

@@ -19,7 +19,7 @@ from automedsam.core.resize import resize_linear
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.atomic import atomic_folder
 from automedsam_lab.common.json_files import write_json
-from automedsam_lab.distillation.images import LabeledImage, Part
+from automedsam_lab.data.sets.images import LabeledImage, Part
 
 SIDE = 256
 # An object of fewer pixels in the frame is left out.

@@ -14,17 +14,17 @@ from typing import Any
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.checkpoints.matching import read_stored
 from automedsam_lab.common.json_files import write_json
+from automedsam_lab.data.sets.images import Part, labeled_images
 from automedsam_lab.distillation.cost import student_cost, teacher_cost
 from automedsam_lab.distillation.evaluate import Evaluation, MaskScore, evaluate, rows_with_masks
 from automedsam_lab.distillation.export import PRECISIONS, export_student
-from automedsam_lab.distillation.images import Part, labeled_images
 from automedsam_lab.distillation.pack import Pack, write_pack
 from automedsam_lab.distillation.report import results, write_report
 from automedsam_lab.distillation.segmenters import BoxSegmenter, FilledBox, OnnxStudent, TeacherSegmenter
-from automedsam_lab.distillation.student.network import load_student
 from automedsam_lab.distillation.targets import Targets, write_targets
 from automedsam_lab.distillation.teacher import LiteMedSam, Teacher, load_teacher, packaged_checkpoint
 from automedsam_lab.distillation.train import CHECKPOINT, STUDENT, DistillationSettings, distill
+from automedsam_lab.models.student.network import load_student
 
 PACK, TARGETS, ONNX = "pack", "targets", "onnx"
 

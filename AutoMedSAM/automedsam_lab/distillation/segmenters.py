@@ -16,8 +16,8 @@ from automedsam.runtime.session import open_session
 from automedsam_lab.distillation.export import DECODER, ENCODER, network_input
 from automedsam_lab.distillation.pack import content_size, to_frame, unit_range
 from automedsam_lab.distillation.prompts import check_points, filled_box
-from automedsam_lab.distillation.student.network import BOX_LABELS, NO_POINT, SIDE
 from automedsam_lab.distillation.teacher import Teacher
+from automedsam_lab.models.student.network import BOX_LABELS, NO_POINT, SIDE
 
 
 class BoxSegmenter(Protocol):

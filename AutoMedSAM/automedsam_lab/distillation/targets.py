@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.common.json_files import write_json
-from automedsam_lab.distillation.images import Part
+from automedsam_lab.data.sets.images import Part
 from automedsam_lab.distillation.pack import Pack, unit_range
 from automedsam_lab.distillation.prompts import filled_box, jitter_box
 from automedsam_lab.distillation.teacher import Teacher, at_side, low_precision

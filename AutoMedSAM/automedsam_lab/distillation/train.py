@@ -16,15 +16,15 @@ from torch import Tensor, nn
 
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.checkpoints.matching import read_stored
+from automedsam_lab.data.sets.images import Part
 from automedsam_lab.distillation.batches import BatchSource
 from automedsam_lab.distillation.evaluate import rows_with_masks
-from automedsam_lab.distillation.images import Part
 from automedsam_lab.distillation.losses import EmbeddingHead, Term, losses, run, total
 from automedsam_lab.distillation.pack import Pack, unit_range
-from automedsam_lab.distillation.student.architecture import PRESETS, StudentArchitecture
-from automedsam_lab.distillation.student.network import Student, box_prompts
 from automedsam_lab.distillation.targets import Targets
 from automedsam_lab.metrics.masks import dice
+from automedsam_lab.models.student.architecture import PRESETS, StudentArchitecture
+from automedsam_lab.models.student.network import Student, box_prompts
 from automedsam_lab.training.log import TrainingLog
 
 CHECKPOINT, STUDENT = "checkpoint.pt", "student.pt"

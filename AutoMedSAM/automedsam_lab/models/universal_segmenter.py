@@ -8,9 +8,9 @@ from pathlib import Path
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam_lab.checkpoints.matching import read_state_dict
 from automedsam_lab.checkpoints.saving import save_checkpoint
-from automedsam_lab.distillation.student.architecture import PRESETS, StudentArchitecture
-from automedsam_lab.distillation.student.network import load_student
 from automedsam_lab.models.starter_segmenter import STARTER, build_trainable
+from automedsam_lab.models.student.architecture import PRESETS, StudentArchitecture
+from automedsam_lab.models.student.network import load_student
 
 IMAGE_SIZE = 192
 

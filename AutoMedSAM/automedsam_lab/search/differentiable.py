@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.data.sets.images import Part
 from automedsam_lab.distillation.batches import Batch, BatchSource
-from automedsam_lab.distillation.images import Part
 from automedsam_lab.distillation.losses import EmbeddingHead, Term, losses, run, total
 from automedsam_lab.distillation.pack import Pack
 from automedsam_lab.distillation.targets import Targets

@@ -24,11 +24,11 @@ from torch import nn
 
 from automedsam.errors import AutoMedSAMError
 from automedsam.runtime.session import open_session
+from automedsam.sam2.efficient_blocks import OPERATIONS, conv_norm, reparameterized
 from automedsam_lab.common.json_files import write_json
 from automedsam_lab.common.system_info import describe_machine
 from automedsam_lab.distillation.cost import macs
 from automedsam_lab.distillation.export import export_graph, quantize_encoder
-from automedsam.sam2.efficient_blocks import OPERATIONS, conv_norm, reparameterized
 
 if TYPE_CHECKING:
     from automedsam_lab.search.space import SearchSpace

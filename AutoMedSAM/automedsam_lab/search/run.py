@@ -16,13 +16,13 @@ from automedsam.errors import AutoMedSAMError
 from automedsam_lab.checkpoints.matching import read_stored
 from automedsam_lab.common.json_files import write_json
 from automedsam_lab.common.system_info import describe_machine
+from automedsam_lab.data.sets.images import Part
 from automedsam_lab.distillation.evaluate import rows_with_masks
-from automedsam_lab.distillation.images import Part
 from automedsam_lab.distillation.pack import Pack
-from automedsam_lab.distillation.student.architecture import StudentArchitecture
-from automedsam_lab.distillation.student.network import load_student
 from automedsam_lab.distillation.targets import Targets
 from automedsam_lab.distillation.train import VALIDATION_IMAGES, DistillationSettings, distill, validate
+from automedsam_lab.models.student.architecture import StudentArchitecture
+from automedsam_lab.models.student.network import load_student
 from automedsam_lab.search.controls import (
     RANDOM,
     SEARCHED,

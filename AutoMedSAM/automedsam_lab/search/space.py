@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.distillation.student.architecture import OPERATION_NAMES, StudentArchitecture
+from automedsam.sam2.architecture import OPERATION_NAMES
+from automedsam_lab.models.student.architecture import StudentArchitecture
 from automedsam_lab.search.latency_table import CostTable, down_key, operation_key, stem_key
 
 SIDES = (64, 32, 16, 8)

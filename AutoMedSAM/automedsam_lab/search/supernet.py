@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from automedsam.sam2.efficient_blocks import OPERATIONS
 from automedsam.sam2.efficient_trunk import EfficientTrunk
-from automedsam_lab.distillation.student.network import Student
+from automedsam_lab.models.student.network import Student
 from automedsam_lab.search.space import Choice, SearchSpace
 
 

@@ -62,7 +62,7 @@ def test_a_clip_repeats_with_its_seed(a_generated_volume: LabeledVolume) -> None
 
 
 def test_without_patients_clips_are_generated() -> None:
-    clip = ClipSource([], [], np.random.default_rng(0)).clip(2, 64)
+    clip = ClipSource([], np.random.default_rng(0)).clip(2, 64)
     assert clip.frames.shape == (2, 1, 64, 64)
 
 

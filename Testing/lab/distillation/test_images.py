@@ -13,8 +13,7 @@ from small_images import bright_discs, disc, small_pack
 
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.data.builtin_tasks import split
-from automedsam_lab.distillation.augmentation import Move, draw_move
-from automedsam_lab.distillation.image_sets import (
+from automedsam_lab.data.sets.image_sets import (
     KVASIR_DUPLICATES,
     busi,
     deeplesion,
@@ -24,10 +23,11 @@ from automedsam_lab.distillation.image_sets import (
     sunnybrook,
     tbx11k,
 )
-from automedsam_lab.distillation.images import LabeledImage, Part, draw_parts, labeled_images, part_of
+from automedsam_lab.data.sets.images import LabeledImage, Part, draw_parts, labeled_images, part_of
+from automedsam_lab.data.sets.volume_sets import glioma
+from automedsam_lab.distillation.augmentation import Move, draw_move
 from automedsam_lab.distillation.pack import Pack, unit_range, write_pack
 from automedsam_lab.distillation.prompts import check_points, jitter_box
-from automedsam_lab.distillation.volume_sets import glioma
 
 
 def written_split() -> dict[str, dict[str, list[str]]]:

@@ -13,15 +13,16 @@ pytest.importorskip("sam2", reason="the FP32 backend is not installed")
 from small_images import TINY, small_pack
 
 from automedsam.errors import AutoMedSAMError
+from automedsam.sam2.architecture import OPERATION_NAMES
+from automedsam.sam2.efficient_blocks import OPERATIONS, LinearAttention, reparameterized
+from automedsam_lab.data.sets.images import Part
 from automedsam_lab.distillation.cost import macs
 from automedsam_lab.distillation.evaluate import EXACT, JITTERED, evaluate, rows_with_masks
 from automedsam_lab.distillation.export import export_student, network_input
-from automedsam_lab.distillation.images import Part
 from automedsam_lab.distillation.report import cost_table, dice_table, results, write_report
 from automedsam_lab.distillation.segmenters import FilledBox, OnnxStudent, segment_points
-from automedsam_lab.distillation.student.architecture import OPERATION_NAMES, PRESETS, StudentArchitecture
-from automedsam.sam2.efficient_blocks import OPERATIONS, LinearAttention, reparameterized
-from automedsam_lab.distillation.student.network import Student, box_prompts, load_student, point_prompts
+from automedsam_lab.models.student.architecture import PRESETS, StudentArchitecture
+from automedsam_lab.models.student.network import Student, box_prompts, load_student, point_prompts
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -15,13 +15,13 @@ from small_images import TINY, BrightTeacher, small_pack
 
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.cli.app import main
+from automedsam_lab.data.sets.images import Part
 from automedsam_lab.distillation.batches import BatchSource
-from automedsam_lab.distillation.images import Part
 from automedsam_lab.distillation.losses import Term, energy, map_distance
 from automedsam_lab.distillation.pack import Pack
-from automedsam_lab.distillation.student.network import load_student
 from automedsam_lab.distillation.targets import Targets, write_targets
 from automedsam_lab.distillation.train import Distillation, DistillationSettings, distill
+from automedsam_lab.models.student.network import load_student
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -17,9 +17,9 @@ from small_images import small_pack
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.cli.app import main
 from automedsam_lab.distillation.export import calibration_images
-from automedsam_lab.distillation.student.architecture import StudentArchitecture
-from automedsam_lab.distillation.student.network import Student
 from automedsam_lab.distillation.train import DistillationSettings
+from automedsam_lab.models.student.architecture import StudentArchitecture
+from automedsam_lab.models.student.network import Student
 from automedsam_lab.search import latency_table
 from automedsam_lab.search.controls import random_candidates, searched_candidates, single_candidates, train_random
 from automedsam_lab.search.differentiable import Search, SearchSettings, patient_halves, starting_logits
@@ -230,8 +230,8 @@ def test_operations_are_timed_in_int8_throughout(tmp_path: Path):
     """Convolutions that share a bias of zeros stay in FP32, which once made depthwise ones look five times as dear."""
     import onnx
 
-    from automedsam_lab.distillation.export import export_graph, quantize_encoder
     from automedsam.sam2.efficient_blocks import OPERATIONS
+    from automedsam_lab.distillation.export import export_graph, quantize_encoder
 
     block = latency_table._as_trained(OPERATIONS["mb_k3_e4"](16)).eval()
     inputs = torch.rand(1, 16, 16, 16)

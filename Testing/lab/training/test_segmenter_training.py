@@ -16,13 +16,13 @@ from automedsam_lab.data.clips import Clip  # noqa: E402
 from automedsam_lab.data.segmenter_clips import ClipSource  # noqa: E402
 from automedsam_lab.models.starter_segmenter import STARTER, build_trainable  # noqa: E402
 from automedsam_lab.training.options import RunOptions  # noqa: E402
-from automedsam_lab.training.segmenter.starter_recipe import (  # noqa: E402
-    Schedule,
+from automedsam_lab.training.segmenter.clip_run import (  # noqa: E402
+    Prompting,
     evaluate_clips,
     filled_boxes,
     run_clips,
-    train_segmenter,
 )
+from automedsam_lab.training.segmenter.starter_recipe import Schedule, train_segmenter  # noqa: E402
 
 TINY = replace(STARTER, image_size=64, embed_dim=16, stages=(1, 1, 2, 1), global_att_blocks=(3,), memory_layers=1)
 # One step of single frames, then one of clips.
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def a_source() -> ClipSource:
-    return ClipSource([], [], np.random.default_rng(0))
+    return ClipSource([], np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def clips(a_source: ClipSource) -> list[Clip]:
 def a_run(a_source: ClipSource, clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of two steps of training."""
     out = tmp_path_factory.mktemp("segmenter")
-    written = train_segmenter(a_source, clips, out, schedule=SHORT, architecture=TINY, options=ON_CPU)
+    written = train_segmenter(a_source, {"generated": clips}, out, schedule=SHORT, architecture=TINY, options=ON_CPU)
     assert written == out / "segmenter.pt"
     return out
 
@@ -74,7 +74,7 @@ def test_training_goes_on_from_its_checkpoint(a_run: Path, a_source: ClipSource,
     (tmp_path / "checkpoint.pt").write_bytes((a_run / "checkpoint.pt").read_bytes())
     longer = replace(SHORT, steps=3)
     with log_lines() as logged:
-        train_segmenter(a_source, [], tmp_path, schedule=longer, architecture=TINY, options=RESUMED)
+        train_segmenter(a_source, {}, tmp_path, schedule=longer, architecture=TINY, options=RESUMED)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 3
     assert [line.split()[1] for line in logged] == ["3"]
 
@@ -83,7 +83,7 @@ def test_training_begins_with_the_weights_it_is_given(a_run: Path, a_source: Cli
     still = replace(SHORT, steps=1, learning_rate=0.0)
     start = a_run / "segmenter.pt"
     train_segmenter(
-        a_source, [], tmp_path, schedule=still, architecture=TINY, options=RunOptions("cpu", start_from=start)
+        a_source, {}, tmp_path, schedule=still, architecture=TINY, options=RunOptions("cpu", start_from=start)
     )
     before, after = (torch.load(folder / "segmenter.pt", weights_only=True)["model"] for folder in (a_run, tmp_path))
     # The batch norms' running statistics follow whatever is shown; what is learnt stays at a rate of 0.
@@ -97,16 +97,16 @@ def test_weights_of_another_network_are_no_beginning(a_run: Path, a_source: Clip
     stored["model"].pop(next(iter(stored["model"])))
     torch.save(stored, tmp_path / "other.pt")
     start, out = tmp_path / "other.pt", tmp_path / "run"
-    with pytest.raises(AutoMedSAMError, match=r"other\.pt does not fit the starter's network \(1 missing"):
+    with pytest.raises(AutoMedSAMError, match=r"other\.pt does not fit the segmenter's network \(1 missing"):
         train_segmenter(
-            a_source, [], out, schedule=SHORT, architecture=TINY, options=RunOptions("cpu", start_from=start)
+            a_source, {}, out, schedule=SHORT, architecture=TINY, options=RunOptions("cpu", start_from=start)
         )
     assert not out.exists()
 
 
 def test_resuming_without_a_checkpoint_says_so(a_source: ClipSource, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match="start without --resume"):
-        train_segmenter(a_source, [], tmp_path, schedule=SHORT, architecture=TINY, options=RESUMED)
+        train_segmenter(a_source, {}, tmp_path, schedule=SHORT, architecture=TINY, options=RESUMED)
 
 
 def test_validation_is_the_same_each_time_and_leaves_the_model_in_training(clips: list[Clip]) -> None:
@@ -118,10 +118,11 @@ def test_validation_is_the_same_each_time_and_leaves_the_model_in_training(clips
     assert model.training
 
 
-def test_a_clip_s_loss_reaches_every_part_of_the_network(clips: list[Clip]) -> None:
+@pytest.mark.parametrize("points", [False, True])
+def test_a_clip_s_loss_reaches_every_part_of_the_network(points: bool, clips: list[Clip]) -> None:
     torch.manual_seed(0)
     model = build_trainable(TINY)
-    run_clips(model, clips, np.random.default_rng(0), prompts=0.0).loss.backward()
+    run_clips(model, clips, np.random.default_rng(0), prompting=Prompting(points=points)).loss.backward()
     for name in ("image_encoder", "memory_attention", "memory_encoder", "sam_mask_decoder", "sam_prompt_encoder"):
         part = getattr(model, name)
         assert any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in part.parameters()), name

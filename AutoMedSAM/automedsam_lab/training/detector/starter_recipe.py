@@ -20,8 +20,10 @@ import torch
 from automedsam.detection.detector import Predict
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.checkpoints.saving import save_checkpoint
-from automedsam_lab.data.builtin_tasks import cases_of, check_task
-from automedsam_lab.data.detector_slices import DETECTOR_TASKS, BatchStream, DetectorTask, FrameStack, read_stack
+from automedsam_lab.data.builtin_tasks import check_task
+from automedsam_lab.data.detector_slices import DETECTOR_TASKS, BatchStream, DetectorTask, FrameStack
+from automedsam_lab.data.detector_stacks import detector_stacks
+from automedsam_lab.data.sets.images import Part
 from automedsam_lab.models import super_gradients_compat
 from automedsam_lab.models.yolo_nas import build_detector, load_detector, read_checkpoint
 from automedsam_lab.training.detector.validation import measure_detector
@@ -86,8 +88,10 @@ def train_detector(
     plan = DETECTOR_TASKS[task]
     if input_size is not None:
         plan = replace(plan, input_size=input_size)
-    train = [read_stack(plan, case) for case in cases_of(task, data_root, "train", "train_silver")]
-    validation = [read_stack(plan, case) for case in cases_of(task, data_root, "val")]
+    train, validation = (detector_stacks(plan, data_root, part) for part in (Part.TRAIN, Part.VALIDATION))
+    if not train:
+        message = f"No {task} cases to train on were found in {data_root}; give the folder of the downloaded datasets."
+        raise AutoMedSAMError(message)
     return train_on_stacks(plan, train, validation, out, settings or TrainingSettings(), options or RunOptions())
 
 

@@ -14,8 +14,8 @@ from automedsam.core.letterbox import Letterbox
 from automedsam_lab.data.clips import Clip, jitter_box, tight_box
 from automedsam_lab.data.shards.sample import ShardSample
 from automedsam_lab.models.starter_segmenter import STARTER, build_trainable
+from automedsam_lab.training.segmenter.clip_run import run_clips
 from automedsam_lab.training.segmenter.losses import hard_dice
-from automedsam_lab.training.segmenter.starter_recipe import run_clips
 from automedsam_lab.training.streaming.box_unet import BoxUnet
 from automedsam_lab.training.streaming.settings import StreamedModel
 from automedsam_lab.training.streaming.task import StreamedTask
@@ -98,5 +98,5 @@ def _starter_loss(network: nn.Module, batch: dict[str, Tensor], rng: np.random.G
     gray = batch["image"].float().mean(1, keepdim=True) / 255
     masks = (batch["mask"] > 0).float()[:, None]
     clips = [Clip(frame[None], mask[None]) for frame, mask in zip(gray, masks, strict=True)]
-    result = run_clips(network, clips, rng, prompts=0.0, jitter=network.training)  # type: ignore[arg-type]
+    result = run_clips(network, clips, rng, prompting=Prompting(jitter=network.training))  # type: ignore[arg-type]
     return {"loss": result.loss, "dice": torch.tensor(result.prompted_dice)}

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from automedsam_lab.training.segmenter.starter_recipe import filled_boxes
+from automedsam_lab.training.segmenter.clip_run import filled_boxes
 
 _GROUPS = 4
 

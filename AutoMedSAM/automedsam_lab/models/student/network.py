@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.sam2.propagation import IMAGENET_MEAN, IMAGENET_STD
-from automedsam_lab.checkpoints.matching import compare, read_state_dict, read_stored, shapes_of
-from automedsam_lab.distillation.student.architecture import StudentArchitecture
 from automedsam.sam2.efficient_blocks import LinearAttention
 from automedsam.sam2.efficient_trunk import EfficientTrunk
+from automedsam.sam2.propagation import IMAGENET_MEAN, IMAGENET_STD
+from automedsam_lab.checkpoints.matching import compare, read_state_dict, read_stored, shapes_of
+from automedsam_lab.models.student.architecture import StudentArchitecture
 
 SIDE, STRIDE = 256, 16
 BOX_LABELS, NO_POINT = (2, 3), -1

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.data.readers.images import read_mask, read_still
-from automedsam_lab.distillation.images import LabeledImage
+from automedsam_lab.data.sets.images import LabeledImage
 
 Wanted = Callable[[str], bool]
 Mask = NDArray[np.bool_]

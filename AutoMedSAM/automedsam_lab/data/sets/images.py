@@ -64,8 +64,8 @@ def labeled_images(root: Path, part: Part | None = None) -> Iterator[tuple[Part,
     Raises:
         AutoMedSAMError: if the folder holds none of the sets, or a file is damaged.
     """
-    from automedsam_lab.distillation.image_sets import IMAGE_SETS
-    from automedsam_lab.distillation.volume_sets import VOLUME_SETS
+    from automedsam_lab.data.sets.image_sets import IMAGE_SETS
+    from automedsam_lab.data.sets.volume_sets import VOLUME_SETS
 
     found = False
     for read in (*IMAGE_SETS, *VOLUME_SETS):

@@ -16,10 +16,10 @@ from automedsam.core.volume import Plane
 from automedsam_lab.data import builtin_tasks
 from automedsam_lab.data.builtin_tasks import Case, Region
 from automedsam_lab.data.clips import OBJECT_KINDS, LabeledVolume
-from automedsam_lab.distillation import image_sets
-from automedsam_lab.distillation.image_sets import Wanted
-from automedsam_lab.distillation.images import LabeledImage, Part, part_of
-from automedsam_lab.distillation.volume_sets import Frames, acdc_volumes, ct_lesion_volumes, recent_gliomas
+from automedsam_lab.data.sets import image_sets
+from automedsam_lab.data.sets.image_sets import Wanted
+from automedsam_lab.data.sets.images import LabeledImage, Part, part_of
+from automedsam_lab.data.sets.volume_sets import Frames, acdc_volumes, ct_lesion_volumes, recent_gliomas
 
 SAGITTAL_AXIS, AXIAL_AXIS = 2, 0
 MIN_VOXELS = 50
@@ -153,9 +153,7 @@ def _volume(
     return LabeledVolume(pixels, objects, axis, max_step, numbers)
 
 
-def _frames(
-    volumes: Iterator[Frames], kinds: Sequence[str]
-) -> Iterator[LabeledVolume]:
+def _frames(volumes: Iterator[Frames], kinds: Sequence[str]) -> Iterator[LabeledVolume]:
     """Stacks of thick slices, of which neither distances nor directions are known."""
     for _, frames, masks in volumes:
         if any(mask.sum() > MIN_VOXELS for mask in masks):

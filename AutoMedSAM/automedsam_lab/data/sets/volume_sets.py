@@ -23,8 +23,8 @@ from automedsam_lab.data.builtin_tasks import (
     t1c_cases,
 )
 from automedsam_lab.data.readers.npz import read_npz
-from automedsam_lab.distillation.image_sets import Wanted, deeplesion_patient
-from automedsam_lab.distillation.images import LabeledImage
+from automedsam_lab.data.sets.image_sets import Wanted, deeplesion_patient
+from automedsam_lab.data.sets.images import LabeledImage
 
 # Name, grey levels `(N, H, W)`, and a mask of the same shape for each region.
 Frames = tuple[str, NDArray[np.uint8], list[NDArray[np.bool_]]]
