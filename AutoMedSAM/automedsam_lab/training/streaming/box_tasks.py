@@ -14,7 +14,7 @@ from automedsam.core.letterbox import Letterbox
 from automedsam_lab.data.clips import Clip, jitter_box, tight_box
 from automedsam_lab.data.shards.sample import ShardSample
 from automedsam_lab.models.starter_segmenter import STARTER, build_trainable
-from automedsam_lab.training.segmenter.clip_run import run_clips
+from automedsam_lab.training.segmenter.clip_run import Prompting, run_clips
 from automedsam_lab.training.segmenter.losses import hard_dice
 from automedsam_lab.training.streaming.box_unet import BoxUnet
 from automedsam_lab.training.streaming.settings import StreamedModel
