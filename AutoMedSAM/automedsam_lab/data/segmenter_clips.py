@@ -29,7 +29,7 @@ def training_clips(root: Path, shares: Mapping[str, float] = STARTER_SHARES) -> 
     """
     sets = clip_sets(root, Part.TRAIN, shares)
     if not sets:
-        message = f"None of the sets {', '.join(shares)} is in {root}; give the folder that holds the datasets."
+        message = f"No cases were found in {root} of {', '.join(shares)}; give the folder that holds the datasets."
         raise AutoMedSAMError(message)
     return ClipSource(sets, np.random.default_rng())
 

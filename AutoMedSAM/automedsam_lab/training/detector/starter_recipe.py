@@ -90,7 +90,7 @@ def train_detector(
         plan = replace(plan, input_size=input_size)
     train, validation = (detector_stacks(plan, data_root, part) for part in (Part.TRAIN, Part.VALIDATION))
     if not train:
-        message = f"No {task} cases to train on were found in {data_root}; give the folder of the downloaded datasets."
+        message = f"No {task} cases were found in {data_root}; give the folder that holds the downloaded datasets."
         raise AutoMedSAMError(message)
     return train_on_stacks(plan, train, validation, out, settings or TrainingSettings(), options or RunOptions())
 
