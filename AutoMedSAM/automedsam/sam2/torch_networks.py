@@ -7,6 +7,7 @@ they change is the form, so that an ONNX exporter accepts it: rotary encodings w
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from pickle import UnpicklingError  # what torch raises for a file that holds code; nothing is unpickled here
 from typing import TYPE_CHECKING, Any, cast
@@ -223,15 +224,18 @@ class TorchNetworks:
 
 
 def load_model(path: Path, published_as: Sam2Architecture | None = None) -> tuple[SAM2Base, Sam2Architecture]:
-    """Reads `segmenter.pt`, as the lab's training writes it, or a checkpoint as its authors published it.
+    """Reads `segmenter.pt`, as the lab's training writes it, a bundle's weights, or a checkpoint as it was published.
 
     Args:
-        path: the weights, with the architecture or without.
+        path: the weights, with the architecture or without. Those of `.safetensors` may be 16-bit floats; they are
+            computed with in 32 bits.
         published_as: the architecture, where the file does not have it.
 
     Raises:
         AutoMedSAMError: if the file is not such a checkpoint.
     """
+    if path.suffix == ".safetensors":
+        return _load_safetensors(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if published_as is not None and "architecture" not in content:
@@ -243,6 +247,29 @@ def load_model(path: Path, published_as: Sam2Architecture | None = None) -> tupl
         message = f"{path} is not a segmenter of the lab ({type(error).__name__}): train or install it again."
         raise AutoMedSAMError(message) from error
     return model.eval(), architecture
+
+
+def _load_safetensors(path: Path) -> tuple[SAM2Base, Sam2Architecture]:
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        message = "The FP32 backend needs safetensors, which is not installed: pip install 'automedsam[fp32]'."
+        raise AutoMedSAMError(message) from error
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = json.loads((file.metadata() or {}).get("architecture", "null"))
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
+        architecture = Sam2Architecture.from_manifest(described)
+        model = build_sam2(architecture)
+        model.load_state_dict({name: _single(tensor) for name, tensor in state.items()})
+    except (OSError, TypeError, RuntimeError, ValueError, SafetensorError) as error:
+        message = f"{path} holds no segmenter's weights ({type(error).__name__}): install the model again."
+        raise AutoMedSAMError(message) from error
+    return model.eval(), architecture
+
+
+def _single(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _load_published(path: Path, architecture: Sam2Architecture) -> SAM2Base:
