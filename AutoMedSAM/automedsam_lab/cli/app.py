@@ -13,6 +13,7 @@ from automedsam.errors import AutoMedSAMError
 from automedsam_lab.cli import (
     baselines,
     bench,
+    boxes,
     bundles,
     evaluate,
     memories,
@@ -44,6 +45,7 @@ app.add_typer(bundles.app)
 app.add_typer(quantize.app)
 app.add_typer(bench.app)
 app.add_typer(memories.app)
+app.add_typer(boxes.app)
 app.add_typer(prepare.app)
 app.add_typer(baselines.app, name="baseline")
 # The name until version 0.2.

@@ -117,7 +117,11 @@ def write_report(found: Mapping[str, Any], out: Path) -> None:
         AutoMedSAMError: if a file cannot be written.
     """
     write_json(dict(found), out / RESULTS)
-    tables = [dice_table(found), *([precision_table(found)] if found["average_precision"] else []), cost_table(found)]
+    parts = [("Accuracy", dice_table(found))]
+    if found["average_precision"]:
+        parts.append(("Kvasir", precision_table(found)))
+    if found["costs"]:
+        parts.append(("Cost", cost_table(found)))
     facts = {
         "Data": f"{found['part']} patients of {len(found['sets'])} image sets",
         "Machine": ", ".join(
@@ -126,11 +130,10 @@ def write_report(found: Mapping[str, Any], out: Path) -> None:
         **{name: str(value) for name, value in found["about"].items()},
     }
     lines = [f"- {name}: {value}" for name, value in facts.items()]
-    text = "\n\n".join(["\n".join(lines), *(f"{one.caption}\n\n{one.to_markdown()}" for one in tables)])
+    text = "\n\n".join(["\n".join(lines), *(f"{one.caption}\n\n{one.to_markdown()}" for _, one in parts)])
     with atomic_write(out / MARKDOWN) as unfinished:
         unfinished.write_text(text + "\n", encoding="utf-8")
-    titles = ("Accuracy", "Kvasir", "Cost") if len(tables) == 3 else ("Accuracy", "Cost")
-    sections = [Section(title, tables=(table,)) for title, table in zip(titles, tables, strict=True)]
+    sections = [Section(title, tables=(table,)) for title, table in parts]
     write_page("A student of the MedSAM family", facts, sections, out / HTML)
 
 
