@@ -9,12 +9,13 @@ import typer
 
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.common.optional_dependencies import require
+from automedsam_lab.data.builtin_tasks import GLIOMA_WITH_SKULL
 from automedsam_lab.data.splits import SPLITS, UNSEEN
 
 if TYPE_CHECKING:
     from automedsam_lab.data.dataset import Dataset
 
-TASK_NAMES = "hippocampus or glioma"
+TASK_NAMES = "hippocampus, glioma or glioma-with-skull"
 
 DataFolder = Annotated[
     Path | None,
@@ -69,4 +70,9 @@ def open_dataset(task: str, data: Path | None, prepared: Path | None) -> Dataset
     from automedsam_lab.data.builtin_dataset import BuiltinDataset
 
     assert data is not None
+    if task == GLIOMA_WITH_SKULL:
+        with require("lab", "Gliomas in heads with skull"):
+            from automedsam_lab.data.head_dataset import HeadDataset
+
+        return HeadDataset(data)
     return BuiltinDataset(task, data)

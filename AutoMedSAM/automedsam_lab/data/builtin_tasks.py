@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 HIPPOCAMPUS = "hippocampus"
 GLIOMA = "glioma"
+GLIOMA_WITH_SKULL = "glioma-with-skull"
 TASKS = (HIPPOCAMPUS, GLIOMA)
 SPLIT_SEED = 20261121
 

@@ -33,7 +33,8 @@ def detector_stacks(task: DetectorTask, root: Path, part: Part) -> list[FrameSta
         AutoMedSAMError: if the task is unknown, or a file cannot be read.
     """
     check_task(task.name)
-    cases = [case for case in _cases(task.name, root) if part_of(case.patient) is part]
+    known = glioma_cases(root) if task.name == GLIOMA else cases_if_any(task.name, root)
+    cases = [case for case in known if part_of(case.patient) is part]
     stacks = [read_stack(task, case) for case in cases]
     if task.name != GLIOMA:
         return stacks
@@ -49,7 +50,7 @@ def detector_stacks(task: DetectorTask, root: Path, part: Part) -> list[FrameSta
     return stacks
 
 
-def _cases(task: str, root: Path) -> Iterator[Case]:
-    yield from cases_if_any(task, root)
-    if task == GLIOMA:
-        yield from (case for case in recent_gliomas(root) if case.modality == "FLAIR")
+def glioma_cases(root: Path) -> Iterator[Case]:
+    """The FLAIR of every glioma patient, of all years."""
+    yield from cases_if_any(GLIOMA, root)
+    yield from (case for case in recent_gliomas(root) if case.modality == "FLAIR")

@@ -13,6 +13,7 @@ import SimpleITK as sitk
 
 from automedsam_lab.data.builtin_tasks import Case, LabelScheme
 from automedsam_lab.data.clips import OBJECT_KINDS, LabeledVolume, sample_clip
+from automedsam_lab.data.head_dataset import HeadDataset
 from automedsam_lab.data.sets.clip_sets import UNIVERSAL_SHARES, clip_sets
 from automedsam_lab.data.sets.images import Part
 from automedsam_lab.data.sets.whole_heads import WholeHead, composite, whole_heads
@@ -86,3 +87,15 @@ def test_real_heads_have_their_brains_inside(shared_data: Path) -> None:
     (head,) = whole_heads(shared_data, Part.VALIDATION)
     assert head.frames.shape == head.brain.shape and 0.05 < head.brain.mean() < 0.4
     assert head.spacing[0] == pytest.approx(4.4, abs=0.01)
+
+
+def test_heads_are_a_dataset_of_gliomas_and_of_none(shared_data: Path) -> None:
+    dataset = HeadDataset(shared_data)
+    parts = [set(dataset.patients[part]) for part in ("train", "val", "test")]
+    assert all(parts) and not parts[0] & parts[2] and not parts[1] & parts[2] and not parts[0] & parts[1]
+    cases = {case.name: case for case in dataset.cases("val")}
+    volume, reference = cases["isbi2015_training04"].load_with_masks()
+    assert not reference.any() and volume.spacing[2] == pytest.approx(4.4, abs=0.01)
+    name = next(name for name in cases if "_in_" in name)
+    volume, reference = cases[name].load_with_masks()
+    assert 1 < reference.sum() * volume.voxel_volume_ml < 300

@@ -57,11 +57,17 @@ class Composite:
     spacing: tuple[float, float, float]
 
 
+def head_names(part: Part) -> list[str]:
+    """The names of the heads of a part of the split."""
+    text = resources.files("automedsam_lab").joinpath("splits", "whole_heads.json").read_text("utf-8")
+    names: list[str] = json.loads(text)["parts"][part.value]
+    return names
+
+
 def whole_heads(root: Path, part: Part) -> list[WholeHead]:
     """The heads of a part of the split that are in the folder of datasets; the brain masks are a program's."""
-    text = resources.files("automedsam_lab").joinpath("splits", "whole_heads.json").read_text("utf-8")
     heads = []
-    for name in json.loads(text)["parts"][part.value]:
+    for name in head_names(part):
         path = root / "whole_head_flair" / f"{name}_flair.nii.gz"
         if path.is_file():
             volume = read_volume(path)
