@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.atomic import atomic_write
 from automedsam_lab.baselines.process import WORKERS, Line, RunSettings, Worker, run_worker
+from automedsam_lab.common.json_files import write_json
 from automedsam_lab.common.system_info import describe_machine
 from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS, SPLIT_SEED
 from automedsam_lab.data.dataset import Dataset, DatasetCase, training_cases
@@ -116,8 +117,8 @@ def convert(dataset: Dataset, work: Path) -> dict[str, list[str]]:
         "numTraining": len(train) + len(val),
         "file_ending": ".nii.gz",
     }
-    _write_json(description, raw / "dataset.json")
-    _write_json(content, stored)
+    write_json(description, raw / "dataset.json")
+    write_json(content, stored)
     return splits
 
 
@@ -157,7 +158,7 @@ def train(dataset: Dataset, work: Path, settings: TrainingSettings) -> dict[str,
         WORKER, job, work / "nnunet.log", python=settings.python, threads=settings.threads, on_line=on_line
     )
     # The worker may run where our own description of the machine is not available.
-    _write_json({**result, "machine": describe_machine() | result["ran_on"]}, work / _TRAINED)
+    write_json({**result, "machine": describe_machine() | result["ran_on"]}, work / _TRAINED)
     return result
 
 
@@ -322,8 +323,3 @@ def _write(image: Any, path: Path) -> None:
 
     with atomic_write(path) as unfinished:
         sitk.WriteImage(image, str(unfinished), useCompression=True)
-
-
-def _write_json(content: dict[str, Any], path: Path) -> None:
-    with atomic_write(path) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

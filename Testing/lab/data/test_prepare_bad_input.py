@@ -10,13 +10,16 @@ import SimpleITK as sitk
 from PIL import Image
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.data.prepare.run import Settings, Summary, prepare
+from automedsam_lab.data.preparation import PreparationSummary
+from automedsam_lab.data.prepare.run import Settings, prepare
 from automedsam_lab.data.readers.base import ReaderOptions
 from automedsam_lab.data.readers.registry import DatasetFormat
 
 
-def skipped_and_refused(layout: DatasetFormat, root: Path, tmp_path: Path, **choices: object) -> tuple[Summary, str]:
-    """What a run that skips says, and the sentence of one that stops."""
+def skipped_and_refused(
+    layout: DatasetFormat, root: Path, tmp_path: Path, **choices: object
+) -> tuple[PreparationSummary, str]:
+    """The summary of a run that skips, and the error of one that stops."""
     summary = prepare(Settings(layout, root, tmp_path / "skip", ReaderOptions(**choices)))
     checks.check(tmp_path / "skip")
     listed = checks.manifest_of(tmp_path / "skip")["skipped"]

@@ -17,6 +17,7 @@ from typing import Any
 
 from automedsam.core.memory import peak_memory_mb
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.data.preparation import PreparationSummary
 from automedsam_lab.data.prepare.coco_writer import write_annotations, write_manifest
 from automedsam_lab.data.prepare.image_worker import SIZE, EntryResult, ImageWorker, WorkerConfig, start_worker, work
 from automedsam_lab.data.prepare.split import assign_patients, draw_splits, read_parts
@@ -62,34 +63,11 @@ class Settings:
     stop: bool = False
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What a run came to.
-
-    Attributes:
-        counts: patients, images, boxes and images without boxes, by part.
-        made: entries that this run made.
-        kept: entries that an earlier run had made.
-        skipped: what could not be used, the first few.
-        skips: how many there were.
-        seconds: that the run took.
-        peak_mb: the most memory that this process and its workers took, each at its own worst, in MB.
-    """
-
-    counts: dict[str, dict[str, int]]
-    made: int
-    kept: int
-    skipped: tuple[SkippedEntry, ...]
-    skips: int
-    seconds: float
-    peak_mb: float
-
-
 def prepare(
     settings: Settings,
     on_plan: Callable[[int, int], None] = lambda total, done: None,
     on_done: Callable[[], None] = lambda: None,
-) -> Summary:
+) -> PreparationSummary:
     """Makes what is missing of a prepared dataset, and its tables anew.
 
     Args:
@@ -137,7 +115,7 @@ def prepare(
     # In this process or in its workers: each at its own worst, whenever that was.
     peaks[os.getpid()] = peak_memory_mb()
     seconds = time.monotonic() - started
-    return Summary(counts, done - kept, kept, tuple(flaws.first), flaws.count, seconds, sum(peaks.values()))
+    return PreparationSummary(counts, done - kept, kept, tuple(flaws.first), flaws.count, seconds, sum(peaks.values()))
 
 
 class _Flaws:
