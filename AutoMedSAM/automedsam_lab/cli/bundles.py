@@ -182,7 +182,7 @@ def convert(
     with require("train", "Converting a checkpoint"):
         from automedsam_lab.bundling.convert import DoesNotFitError, Request
         from automedsam_lab.bundling.convert import convert as make_bundle
-        from automedsam_lab.bundling.manifest import BundleMetadata
+        from automedsam_lab.bundling.metadata import BundleMetadata
         from automedsam_lab.checkpoints.model_zoo import find_config
 
     metadata = BundleMetadata(name, task=task, labels=tuple(label or ()), modality=modality, window=window, plane=plane)

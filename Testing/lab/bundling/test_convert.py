@@ -29,7 +29,7 @@ from automedsam.pipeline.run import SegmentationRun  # noqa: E402
 from automedsam.sam2.networks import Sam2Networks  # noqa: E402
 from automedsam.sam2.propagation import Prompt, Sam2Segmenter  # noqa: E402
 from automedsam_lab.bundling.convert import Request, convert  # noqa: E402
-from automedsam_lab.bundling.manifest import BundleMetadata  # noqa: E402
+from automedsam_lab.bundling.metadata import BundleMetadata  # noqa: E402
 from automedsam_lab.checkpoints.model_zoo import CONFIGS, CT_WINDOW, PublishedFile  # noqa: E402
 from automedsam_lab.cli.app import main  # noqa: E402
 from automedsam_lab.quantization import segmenter as quantize_segmenter  # noqa: E402
