@@ -104,8 +104,15 @@ def test_bundle_without_a_detector_says_what_is_missing(a_copy: Path) -> None:
     with pytest.raises(AutoMedSAMError, match=r"has no detector .*bundle\.json.* convert .* with --detector, or"):
         load_bundle(a_copy / "glioma").files(Backend.INT8)
     bundle = load_bundle(a_copy / "glioma")
-    assert not bundle.has_detector and not bundle.has(Backend.INT8)
+    assert not bundle.has_detector and bundle.has(Backend.INT8)
     assert bundle.files(Backend.INT8, detector=False).keys() == bundle.paths(Backend.INT8).keys()
+
+
+def test_bundle_with_a_detector_needs_it_for_every_backend(a_copy: Path) -> None:
+    detector = load_bundle("glioma").manifest["detector"]
+    edit(a_copy / "glioma", detector={**detector, "files": {"fp32": "detector.fp32.onnx"}})
+    bundle = load_bundle(a_copy / "glioma")
+    assert bundle.has_detector and not bundle.has(Backend.INT8)
 
 
 def test_detector_is_left_out_where_it_is_not_needed() -> None:

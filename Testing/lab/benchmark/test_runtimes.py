@@ -121,7 +121,13 @@ def a_bundle(tmp_path: Path) -> SimpleNamespace:
     """A bundle of one small INT8 file."""
     files = {"detector": a_graph(tmp_path / "detector.onnx", "n")}
     segmenter = SimpleNamespace(memories=None, num_maskmem=3, max_pointers=2)
-    return SimpleNamespace(name="small", segmenter=segmenter, has=lambda kind: kind == "int8", files=lambda _: files)
+    return SimpleNamespace(
+        name="small",
+        segmenter=segmenter,
+        has_detector=True,
+        has=lambda kind: kind == "int8",
+        files=lambda _, detector: files,
+    )
 
 
 def test_precisions_that_a_bundle_has_are_measured(a_bundle: SimpleNamespace) -> None:
