@@ -69,7 +69,7 @@ class Bundle:
         return str(self.manifest["task"])
 
     @property
-    def licence(self) -> str:
+    def license(self) -> str:
         """The terms of the weights, which those of the training data decide."""
         return str(self.manifest["license"])
 

@@ -59,7 +59,7 @@ def list_models(
     if bundles:
         console.print(bundle_table(bundles))
         for bundle in bundles:
-            _print_plain(console, f"License of {bundle.name}: {bundle.licence}")
+            _print_plain(console, f"License of {bundle.name}: {bundle.license}")
     if models:
         _print_plain(console, "\nModels to download ('automedsam models download NAME'):")
         console.print(catalog_table(models, {bundle.name for bundle in every}, unfinished_downloads()))

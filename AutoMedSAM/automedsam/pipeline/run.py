@@ -196,7 +196,7 @@ class SegmentationRun:
                 "backend": self.backend.value,
                 "plane": self.plane.value,
                 "threshold": self.linking.threshold,
-                "licence": self.bundle.licence,
+                "licence": self.bundle.license,
                 **({"input_warnings": [one.sentence for one in self.input_warnings]} if self.input_warnings else {}),
             },
             plane=self.plane,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WORKER = Worker("nnU-Net", WORKERS / "nnunet_worker.py", "pip install 'automedsam[baseline-nnunet]'")
-LICENCE = "Apache-2.0 (the code; the weights are trained here)"
+LICENSE = "Apache-2.0 (the code; the weights are trained here)"
 VOLUMES, PICTURES = "3d_fullres", "2d"
 # nnU-Net numbers its datasets; each lies in a working folder of its own.
 _NUMBERS = {HIPPOCAMPUS: 4, GLIOMA: 1}
@@ -212,7 +212,7 @@ def predict(
     baseline = Baseline(
         name=f"nnU-Net ({trained['configuration']})",
         version=result["version"],
-        licence=LICENCE,
+        license=LICENSE,
         prompted="none",
         weights="trained here",
         size_mb=trained["size_mb"],

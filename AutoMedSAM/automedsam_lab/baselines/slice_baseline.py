@@ -33,7 +33,7 @@ class SliceBaseline:
     Attributes:
         name: as tables have it.
         worker: what runs it.
-        licence: of the package and of its published weights.
+        license: of the package and of its published weights.
         prompted: what it is told of the truth.
         selection: which slices it is shown.
         note: what a reader of the table has to know.
@@ -42,7 +42,7 @@ class SliceBaseline:
 
     name: str
     worker: Worker
-    licence: str
+    license: str
     prompted: str
     selection: SliceSelection
     note: str
@@ -136,7 +136,7 @@ def predict(
     written = Baseline(
         name=baseline.name,
         version=str(result["version"]),
-        licence=baseline.licence,
+        license=baseline.license,
         prompted=baseline.prompted,
         weights="random" if weights is None else "given",
         size_mb=float(result["size_mb"]),

@@ -38,14 +38,14 @@ class DetectorMetadata:
         modality: in a bundle's words.
         window: grey levels that became 0 and 255.
         plane: in which volumes were cut.
-        licence: the terms of the data, which the weights inherit.
+        license: the terms of the data, which the weights inherit.
     """
 
     segments: Mapping[int, str] = field(default_factory=dict)
     modality: str | None = None
     window: tuple[float, float] | None = None
     plane: Plane | None = None
-    licence: str | None = None
+    license: str | None = None
 
 
 @dataclass(frozen=True)
@@ -183,13 +183,13 @@ def _taught(settings: Mapping[str, Any], names: list[str]) -> DetectorMetadata:
     """What the poster's recipe writes; the starter detectors' labels are their tasks' business."""
     if "values" not in settings:
         return DetectorMetadata()
-    window, plane, licence = (settings.get(name) for name in ("window", "plane", "licence"))
+    window, plane, terms = (settings.get(name) for name in ("window", "plane", "licence"))
     return DetectorMetadata(
         segments=dict(zip((int(value) for value in settings["values"]), names, strict=True)),
         modality=settings.get("modality"),
         window=None if window is None else (float(window[0]), float(window[1])),
         plane=None if plane is None else Plane(plane),
-        licence=licence,
+        license=terms,
     )
 
 

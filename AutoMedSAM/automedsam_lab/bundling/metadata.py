@@ -38,7 +38,7 @@ class BundleMetadata:
         modality: what a volume must be ("CT", "FLAIR"); "any" if unknown.
         window: grey levels that become 0 and 255; for CT abdominal soft tissue (-160 to 240) if unknown.
         plane: the plane of the slices where a volume does not tell.
-        licence: the terms of the weights.
+        license: the terms of the weights.
         threshold: the detector's confidence, 0 to 1, from which an object is accepted.
     """
 
@@ -49,7 +49,7 @@ class BundleMetadata:
     modality: str | None = None
     window: tuple[float, float] | None = None
     plane: Plane | None = None
-    licence: str | None = None
+    license: str | None = None
     threshold: float | None = None
 
 
@@ -82,7 +82,7 @@ def draft_bundle(
         name=_name(options.name or out.name),
         version=options.version,
         task=options.task or (bundle and bundle.task) or " and ".join(segment.name for segment in segments),
-        terms=options.licence or _licence(terms, published, detector),
+        terms=options.license or _licence(terms, published, detector),
         modality=modality,
         window=_window(options, published, bundle, taught, modality),
         plane=options.plane or taught.plane or (bundle.plane if bundle else Plane.AXIAL),
@@ -135,12 +135,12 @@ def _default_labels(published: PublishedFile | None, classes: int) -> tuple[str,
 
 
 def _licence(stated: str | None, published: PublishedFile | None, detector: DetectorSource | None) -> str:
-    terms = stated or (published.licence if published else UNKNOWN_TERMS)
+    terms = stated or (published.license if published else UNKNOWN_TERMS)
     if detector is None:
         return terms
-    if detector.taught.licence:
-        return f"{terms} The detector inherits those of its data: {detector.taught.licence}"
-    return f"{terms} {detector.bundle.licence if detector.bundle else YOLO_NAS_TERMS}"
+    if detector.taught.license:
+        return f"{terms} The detector inherits those of its data: {detector.taught.license}"
+    return f"{terms} {detector.bundle.license if detector.bundle else YOLO_NAS_TERMS}"
 
 
 def _window(

@@ -196,7 +196,7 @@ def convert(
         detector_fit=detector_fit,
         slices=slices,
         only=only,
-        description=replace(metadata, licence=licence, threshold=threshold),
+        description=replace(metadata, license=licence, threshold=threshold),
         keep_fp32=not int8_only,
         quick=quick,
         memories=memories,

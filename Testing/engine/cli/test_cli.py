@@ -156,12 +156,12 @@ def test_a_lower_threshold_gives_more_boxes(command: Command, few_slices: Path) 
     assert many > few
 
 
-def test_models_names_the_starter_bundles_and_their_licences(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_names_the_starter_bundles_and_their_licenses(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "400")
     code, output, _ = command("models")
     assert code == 0
     for bundle in automedsam.list_bundles():
-        assert bundle.name in output and bundle.licence in output
+        assert bundle.name in output and bundle.license in output
     assert {"glioma", "hippocampus"} <= {bundle.name for bundle in automedsam.list_bundles()}
 
 
@@ -170,5 +170,5 @@ def test_version_is_the_packages(command: Command) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], []])
-def test_help_says_that_it_is_not_for_clinical_use(command: Command, arguments: list[str]) -> None:
+def test_help_explains_that_it_is_not_for_clinical_use(command: Command, arguments: list[str]) -> None:
     assert "not for clinical use" in "".join(command(*arguments)[1:])

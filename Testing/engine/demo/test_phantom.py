@@ -42,7 +42,7 @@ def test_slices_are_axial_and_anisotropic() -> None:
     assert np.allclose(volume.world(tuple((count - 1) / 2 for count in volume.shape)), 0)
 
 
-def test_each_lesion_lies_where_it_was_put_and_is_as_large_as_told() -> None:
+def test_each_lesion_has_its_position_and_size() -> None:
     volume, truth = head()
     parts, _ = ndimage.label(truth)
     sizes = np.bincount(parts.ravel())[1:]

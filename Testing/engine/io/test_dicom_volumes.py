@@ -63,7 +63,7 @@ def refusal(path: Path) -> str:
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_slices_lie_where_their_files_say(turned: bool, tmp_path: Path) -> None:
+def test_slices_have_the_positions_of_their_files(turned: bool, tmp_path: Path) -> None:
     array, positions = voxels(), places(step=STEP * ACROSS)
     order = slice(None, None, -1) if turned else slice(None)
     slices(tmp_path, array[order], positions[order], OBLIQUE)
@@ -84,7 +84,7 @@ def test_slices_lie_where_their_files_say(turned: bool, tmp_path: Path) -> None:
         (MANY_CAPTURES, "OT"),
     ],
 )
-def test_frames_of_one_file_lie_where_each_says(kind: str, modality: str, turned: bool, tmp_path: Path) -> None:
+def test_frames_of_one_file_have_their_own_positions(kind: str, modality: str, turned: bool, tmp_path: Path) -> None:
     array, positions = voxels(), places(step=STEP * ACROSS)
     order = slice(None, None, -1) if turned else slice(None)
     path = enhanced(tmp_path / "a.dcm", array[order], positions[order], OBLIQUE, kind=kind, modality=modality)
@@ -112,7 +112,7 @@ def test_ultrasound_volume_lies_in_the_frame_of_its_transducer(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_nuclear_slices_are_stacked_to_the_side_that_the_sign_of_their_distance_says(sign: int, tmp_path: Path) -> None:
+def test_nuclear_slices_are_stacked_by_the_sign_of_their_distance(sign: int, tmp_path: Path) -> None:
     made = dataset(
         voxels(), NUCLEAR, "NM", NumberOfFrames=6, ImageType=["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"]
     )

@@ -153,7 +153,7 @@ def test_single_axes_are_dropped_and_a_fourth_is_the_channel(tmp_path: Path) -> 
         read_volume(image(tmp_path / "c.nii", np.stack([channels, channels])))
 
 
-def test_colours_are_grey_for_a_model_of_one_channel_and_it_is_said(tmp_path: Path) -> None:
+def test_colors_become_gray_for_a_model_of_one_channel_with_a_warning(tmp_path: Path) -> None:
     colours = np.zeros(VOXELS.shape[::-1], [("R", "u1"), ("G", "u1"), ("B", "u1")])
     colours["R"] = VOXELS.transpose()
     nib.save(nib.Nifti1Image(colours, np.eye(4)), tmp_path / "colour.nii.gz")

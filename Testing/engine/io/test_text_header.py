@@ -54,7 +54,7 @@ def test_suffix_in_capitals(a_volume: Volume, suffix: str, tmp_path: Path) -> No
         (".nrrd", "encoding", "encoding: bzip2", "bzip2"),
     ],
 )
-def test_header_that_makes_no_grid_says_what_is_wrong(
+def test_header_that_makes_no_grid_explains_what_is_wrong(
     a_volume: Volume, suffix: str, old: str, new: str, said: str, tmp_path: Path
 ) -> None:
     path = changed(saved(a_volume, tmp_path / f"head{suffix}"), old, new)

@@ -76,14 +76,16 @@ def test_few_cores_are_all_used_and_nothing_is_measured(
 
 
 @pytest.mark.parametrize(("said", "found"), [("3", 3), (" 1 ", 1), ("99", 8), ("", 4)])
-def test_a_person_says_how_many(said: str, found: int, a_stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thread_count_from_the_environment(
+    said: str, found: int, a_stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(VARIABLE, said)
     assert tuned_thread_count(MODEL) == found
     assert bool(a_stopwatch.asked) == (not said)
 
 
 @pytest.mark.parametrize("said", ["many", "0", "-2", "1.5", "²"])
-def test_what_is_no_number_is_told_in_a_sentence(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thread_count_that_is_no_number_is_refused(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, said)
     with pytest.raises(AutoMedSAMError, match=VARIABLE) as told:
         load_model(load_bundle("glioma"), Backend.INT8)

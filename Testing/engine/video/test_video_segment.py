@@ -123,7 +123,7 @@ def test_one_file_holds_what_the_folder_holds(command: Command, folder: Path, tm
     np.testing.assert_array_equal(masks_in(tmp_path / "of_dicom"), masks_in(tmp_path / "masks"))
 
 
-def test_one_file_for_slicer_tells_which_frames_it_holds(command: Command, folder: Path, tmp_path: Path) -> None:
+def test_one_file_for_slicer_states_which_frames_it_holds(command: Command, folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "masks.seg.nrrd"
     assert command("segment", folder / "frames", "-o", path, "--frames", "3:7")[0] == 0
     image = sitk.ReadImage(str(path))

@@ -81,7 +81,7 @@ def test_answers_are_compared_with_the_first_ones(tmp_path: Path) -> None:
     assert first.apart == 0 and other.apart == pytest.approx(0.1)
 
 
-def test_one_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+def test_one_that_fails_is_reported_and_the_others_continue(tmp_path: Path) -> None:
     entrants = [a_contender("works", []), Implementation("broken", broken), a_contender("too", [])]
     timings = time_part("detector", "int8", a_graph(tmp_path / "a.onnx", "n"), entrants, SIZES, 2)
     assert [len(timing.wall) for timing in timings] == [2, 0, 2]
@@ -162,7 +162,7 @@ def test_the_command_writes_its_table(
     assert "| INT8, ONNX Runtime, 1 thread |" in output
 
 
-def test_what_is_wrong_is_told_in_a_sentence(
+def test_what_is_wrong_is_reported_in_one_sentence(
     command: Callable[..., tuple[int, str, str]], a_manifest: Bundle, tmp_path: Path
 ) -> None:
     for arguments, said in (

@@ -134,12 +134,12 @@ def test_bundle_takes_the_whole_road(converted: tuple[Bundle, list[str]], volume
     assert [type(event).__name__ for event in run.events()][-1] == "Finished"
 
 
-def test_manifest_has_what_the_published_file_tells(converted: tuple[Bundle, list[str]]) -> None:
+def test_manifest_has_the_metadata_of_the_published_file(converted: tuple[Bundle, list[str]]) -> None:
     bundle, _ = converted
     assert (bundle.name, bundle.modalities, bundle.window) == ("ct-lesion", ("CT",), CT_WINDOW)
     assert [segment.name for segment in bundle.segments] == ["Lesion"]
     assert bundle.segmenter.multimask and not bundle.segmenter.box_as_mask
-    assert "research and education" in bundle.licence
+    assert "research and education" in bundle.license
     assert bundle.detector.input_size == DETECTOR_SIZE
     assert bundle.manifest["conversion"]["calibration"]["slices"] == 32
     assert bundle.manifest["conversion"]["checkpoint"]["name"] == "MedSAM2_CTLesion.pt"
@@ -169,7 +169,7 @@ def test_choice_is_measured_and_kept_in_the_manifest(checkpoint: Path, volumes: 
         assert f"{group['part']}: {group['group']} stays in FP32" in logged
 
 
-def test_quick_bundle_says_what_could_not_be_quantized(
+def test_quick_bundle_records_what_could_not_be_quantized(
     checkpoint: Path, volumes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     works, stubborn = quantize_segmenter._works, "iou_prediction_head"
@@ -214,19 +214,19 @@ def test_medical_sam2_is_converted(volumes: Path, tmp_path: Path) -> None:
     assert kept["architecture"]["temporal_pointers"] is False
     assert not kept["model"]["no_obj_embed_spatial"].any()
     assert kept["model"]["no_mem_embed"].dtype == torch.float32
-    assert "without stated terms" in bundle.licence
+    assert "without stated terms" in bundle.license
 
 
-def test_what_the_user_says_goes_before_what_the_file_tells(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
-    said = BundleMetadata("lung", modality="any", window=(-1500.0, 100.0), labels=("Nodule",), licence="mine")
+def test_user_options_override_the_metadata_of_the_file(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
+    said = BundleMetadata("lung", modality="any", window=(-1500.0, 100.0), labels=("Nodule",), license="mine")
     request = Request(checkpoint, TINY, volumes, description=said, slices=4, keep_fp32=False, quick=True)
     bundle = convert(request, tmp_path / "bundle")
-    assert (bundle.name, bundle.modalities, bundle.window, bundle.licence) == ("lung", ("any",), (-1500, 100), "mine")
+    assert (bundle.name, bundle.modalities, bundle.window, bundle.license) == ("lung", ("any",), (-1500, 100), "mine")
     assert [segment.name for segment in bundle.segments] == ["Nodule"]
     assert not any("fp32" in name or name.endswith(".pt") for name in bundle.manifest["files"])
 
 
-def test_bundle_without_a_detector_says_so(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
+def test_bundle_without_a_detector_is_logged(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
     with log_lines() as logged:
         bundle = convert(Request(checkpoint, TINY, volumes, slices=4, quick=True), tmp_path / "bundle")
     assert any("no detector" in line for line in logged)
@@ -239,11 +239,11 @@ def test_detector_of_a_bundle_brings_its_settings(checkpoint: Path, volumes: Pat
     request = Request(checkpoint, TINY, volumes, detector="glioma", slices=4, keep_fp32=False, quick=True)
     bundle = convert(request, tmp_path / "bundle")
     assert (bundle.detector, bundle.segments, bundle.linking) == (glioma.detector, glioma.segments, glioma.linking)
-    assert glioma.licence in bundle.licence
+    assert glioma.license in bundle.license
     assert bundle.files(Backend.INT8)["detector"].read_bytes() == glioma.files(Backend.INT8)["detector"].read_bytes()
 
 
-def test_a_published_file_at_another_size_is_told(
+def test_a_published_file_at_another_size_is_reported(
     checkpoint: Path, volumes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = replace(TINY, files=(PublishedFile(checkpoint.name, "page", "terms", sha256="0" * 64),))
@@ -291,7 +291,7 @@ def test_bad_calibration_leaves_nothing(checkpoint: Path, tmp_path: Path) -> Non
     refused(Request(checkpoint, TINY, tmp_path / "empty"), tmp_path, "holds no volumes or images")
 
 
-def test_detector_and_segmenter_of_the_recipes_say_what_they_learnt(
+def test_detector_and_segmenter_of_the_recipes_store_their_training_data(
     checkpoint: Path, exported_detector: Path, volumes: Path, tmp_path: Path
 ) -> None:
     """Labels with their values, the fit of the images and the terms of the data come with the weights."""
@@ -307,7 +307,7 @@ def test_detector_and_segmenter_of_the_recipes_say_what_they_learnt(
     assert [(segment.value, segment.name) for segment in bundle.segments] == [(3, "liver")]
     assert bundle.detector.fit is ResizeMode.LETTERBOX and bundle.detector.labels == (3,)
     assert (bundle.modalities, bundle.window, bundle.plane) == (("CT",), (-160.0, 240.0), Plane.CORONAL)
-    assert bundle.licence == "of the data, free The detector inherits those of its data: free livers"
+    assert bundle.license == "of the data, free The detector inherits those of its data: free livers"
 
 
 def test_too_few_slices_for_a_detector_leave_nothing(

@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_listed_key_by_key() -> None:
     assert "1 missing (no_mem_embed); 1 unknown (adapter.weight); 1 of another shape" in said
 
 
-def test_checkpoint_of_another_configuration_is_told_its_own() -> None:
+def test_error_names_the_configuration_of_the_checkpoint() -> None:
     small = {key: torch.empty(shape, device="meta") for key, shape in config_shapes(CONFIGS["sam2.1_hiera_s"]).items()}
     tiny = CONFIGS["sam2.1_hiera_t512"]
     said = mismatch_message(Path("small.pt"), small, tiny, match_state_dict(small, tiny))
@@ -139,7 +139,7 @@ def test_truncated_checkpoint_is_refused(tmp_path: Path, zipped: bool, share: fl
         read_state_dict(path)
 
 
-def test_truncated_published_file_is_told_its_whole_length(tmp_path: Path) -> None:
+def test_error_names_the_length_of_a_truncated_published_file(tmp_path: Path) -> None:
     path = write_medsam2(tmp_path / "MedSAM2_latest.pt", random_weights(TINY))
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(AutoMedSAMError, match=r"incomplete \(1,000 of 156,040,129 bytes\)"):
@@ -225,7 +225,7 @@ def test_published_file_is_known_by_its_hash_under_any_name() -> None:
     assert find_file("renamed.pt", "0" * 64) is None
 
 
-def test_sam2_and_sam21_are_told_apart_by_their_keys() -> None:
+def test_sam2_and_sam21_are_distinguished_by_their_keys() -> None:
     older = {key: torch.empty(shape, device="meta") for key, shape in config_shapes(TINY_SAM2).items()}
     assert set(match_state_dict(older, TINY).missing) == {
         "no_obj_embed_spatial",

@@ -142,7 +142,7 @@ def test_background_stays_empty_when_intensities_change() -> None:
     assert np.mean(emptied) > 0.8
 
 
-def test_a_transplanted_lesion_is_bright_where_its_mask_says() -> None:
+def test_a_transplanted_lesion_is_bright_inside_its_mask() -> None:
     rng = np.random.default_rng(2)
     image, mask = np.full((120, 120, 3), 0.4, np.float32), np.zeros((120, 120, 3), bool)
     donor, donor_mask = np.full((90, 90, 3), 0.3, np.float32), np.zeros((90, 90, 3), bool)

@@ -131,7 +131,7 @@ def test_several_workers_make_what_one_makes(settings: Settings, tmp_path: Path)
     assert tables(both.out) == tables(settings.out) and summary.peak_mb > 0
 
 
-def test_a_worker_s_flaw_is_told_as_this_process_s_own(settings: Settings) -> None:
+def test_a_worker_s_flaw_is_reported_as_this_process_s_own(settings: Settings) -> None:
     bad = settings.root / "images" / "cju0007.jpg"
     bad.write_bytes(b"damaged")
     summary = prepare(replace(settings, workers=2))

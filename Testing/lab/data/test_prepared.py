@@ -40,7 +40,7 @@ def change_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) ->
     path.write_text(json.dumps(manifest))
 
 
-def test_images_boxes_and_masks_tell_the_same(a_dataset: Path) -> None:
+def test_images_boxes_and_masks_agree(a_dataset: Path) -> None:
     dataset = PreparedDataset.open(a_dataset)
     assert dataset.labels == LABELS and dataset.size == 64
     images = dataset.part("train")
@@ -146,7 +146,7 @@ def test_manifest_of_another_form_is_refused(
         PreparedDataset.open(a_dataset)
 
 
-def test_folder_that_is_no_dataset_says_who_writes_one(tmp_path: Path) -> None:
+def test_folder_that_is_no_dataset_names_the_command_that_writes_one(tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match="give a folder that 'automedsam-lab prepare' wrote"):
         PreparedDataset.open(tmp_path)
 

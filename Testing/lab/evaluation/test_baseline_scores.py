@@ -99,7 +99,9 @@ def test_random_weights_have_speed_and_size_and_no_accuracy(a_bundle: Bundle, tm
     assert "Rival" not in (tmp_path / "out" / "methods.csv").read_text()
 
 
-def test_a_missing_label_map_is_told_before_anything_is_run(a_bundle: Bundle, a_baseline: Path, tmp_path: Path) -> None:
+def test_a_missing_label_map_is_reported_before_anything_is_run(
+    a_bundle: Bundle, a_baseline: Path, tmp_path: Path
+) -> None:
     (a_baseline / "two.nii.gz").unlink()
     with pytest.raises(AutoMedSAMError, match=r"Rival 2\.1 has no label map of two"):
         run(a_bundle, tmp_path / "out", [a_baseline])
@@ -121,9 +123,7 @@ def test_labels_that_the_task_has_not_are_refused(a_bundle: Bundle, tmp_path: Pa
         run(a_bundle, tmp_path / "out", [folder])
 
 
-def test_a_faulty_case_is_left_out_and_told_where_that_was_asked_for(
-    a_bundle: Bundle, a_baseline: Path, tmp_path: Path
-) -> None:
+def test_a_faulty_case_is_skipped_and_reported_on_request(a_bundle: Bundle, a_baseline: Path, tmp_path: Path) -> None:
     (a_baseline / "two.nii.gz").unlink()
     summary = run(a_bundle, tmp_path / "out", [a_baseline], skip_bad=True)
     assert summary["cases"] == ["one"]
@@ -149,7 +149,7 @@ def test_two_baselines_of_one_name_are_refused(a_bundle: Bundle, a_baseline: Pat
         ({"name": None}, "the field name is null: input should be a valid string"),
     ],
 )
-def test_a_baseline_that_tells_nonsense_is_refused(told: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_a_faulty_baseline_manifest_is_refused(told: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match=said):
         PredictionFolder.open(write_baseline(tmp_path / "baseline", TRUTH, **told))
 
@@ -169,7 +169,7 @@ def test_what_our_own_adapters_write_is_read(tmp_path: Path) -> None:
     told = prediction.Baseline(
         name="X",
         version="1",
-        licence="free",
+        license="free",
         prompted="box",
         weights="given",
         size_mb=3.0,

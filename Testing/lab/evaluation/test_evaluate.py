@@ -165,7 +165,7 @@ def test_a_summary_averages_labels_within_a_case_and_leaves_out_what_is_not_defi
     assert [table.row_count for table in summary_tables(rows)] == [3, 3]
 
 
-def test_what_int8_loses_is_told_by_case(a_manifest: Bundle) -> None:
+def test_loss_of_int8_is_reported_by_case(a_manifest: Bundle) -> None:
     rows = [
         a_row(case=case, backend=backend, dice=dice)
         for case, backend, dice in [

@@ -90,7 +90,7 @@ def test_plots_take_the_ink_of_the_page_so_that_dark_and_light_both_show_them(a_
     assert "prefers-color-scheme: dark" in a_report
 
 
-def test_the_report_says_what_was_measured_on_what_and_how(a_report: str) -> None:
+def test_the_report_states_what_was_measured_on_what_and_how(a_report: str) -> None:
     for told in (
         "not for clinical use",
         "drawn blocks",

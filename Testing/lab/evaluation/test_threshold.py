@@ -43,7 +43,7 @@ def a_case(tmp_path: Path) -> DatasetCase:
     return dataset_case(Case("one", (image,), label, LabelScheme.BRATS_2017_2021, "FLAIR"))
 
 
-def test_a_threshold_that_accepts_false_boxes_is_told_from_the_one_of_the_best_f1(
+def test_a_threshold_that_accepts_false_boxes_differs_from_the_one_of_the_best_f1(
     a_manifest: Bundle, a_case: DatasetCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = LoadedModel(UnsureDetector(), BrightNetworks(), "nothing")  # type: ignore[arg-type]

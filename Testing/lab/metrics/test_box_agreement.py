@@ -147,7 +147,7 @@ def test_a_missing_box_and_one_of_another_label_overlap_with_nothing() -> None:
     assert math.isnan(mean_box_iou(tracklets, asked, 2))
 
 
-def test_a_jittered_box_is_off_by_no_more_than_it_says_and_the_same_for_a_seed() -> None:
+def test_a_jittered_box_is_within_its_bound_and_reproducible() -> None:
     box, size = Box(2, 30, 100, 40, label=2), (90, 110)
     drawn = [jittered(box, size, np.random.default_rng(seed), 0.1, 6) for seed in range(200)]
     off = np.abs(np.array([b.corners for b in drawn]) - box.corners)

@@ -91,7 +91,7 @@ def test_resuming_goes_on_with_the_averaged_weights(a_dataset: Path, tmp_path: P
     assert bool((after["ema_net"][name] - stored["net"][name] > 5).all())
 
 
-def test_ctrl_c_keeps_the_best_detector_so_far_and_says_how_to_go_on(
+def test_ctrl_c_keeps_the_best_detector_and_explains_how_to_continue(
     a_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from automedsam_lab.training.detector import super_gradients_trainer
@@ -178,7 +178,7 @@ def test_training_is_not_begun_where_another_is(a_dataset: Path, a_run: Path) ->
         train_yolo_nas_detector(a_dataset, a_run, settings=TINY, device="cpu")
 
 
-def test_resuming_another_network_says_so(a_dataset: Path, a_run: Path) -> None:
+def test_resuming_another_network_is_refused(a_dataset: Path, a_run: Path) -> None:
     with pytest.raises(AutoMedSAMError, match=r"ckpt_latest\.pth is of another network .* resume with the dataset"):
         train_yolo_nas_detector(a_dataset, a_run, settings=replace(TINY, width=0.5), device="cpu", resume=True)
 
@@ -196,7 +196,7 @@ def test_run_ends_in_a_detector_that_convert_takes(a_run: Path, tmp_path: Path) 
         open_detector_source(str(tmp_path / "detector.onnx"), fit=ResizeMode.STRETCH)
 
 
-def test_detector_says_what_it_learnt_and_how_images_were_fitted(a_run: Path) -> None:
+def test_detector_stores_its_training_data_and_resize_mode(a_run: Path) -> None:
     settings = read_checkpoint(a_run / "detector.pt")["settings"]
     assert settings["classes"] == ["bright", "brighter"]
     assert settings["fit"] == "letterbox" and settings["licence"] == "drawn here, free"
@@ -227,12 +227,12 @@ def test_dataset_without_boxes_teaches_nothing(tmp_path: Path) -> None:
         train_yolo_nas_detector(folder, tmp_path / "run", settings=TINY, device="cpu")
 
 
-def test_too_few_images_for_a_batch_are_said(a_dataset: Path, tmp_path: Path) -> None:
+def test_too_few_images_for_a_batch_are_reported(a_dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match=r"12 training images, fewer than a batch of 13"):
         train_yolo_nas_detector(a_dataset, tmp_path / "run", settings=replace(TINY, batch=13), device="cpu")
 
 
-def test_resuming_without_a_checkpoint_says_so(a_dataset: Path, tmp_path: Path) -> None:
+def test_resuming_without_a_checkpoint_is_refused(a_dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match="start without --resume"):
         train_yolo_nas_detector(a_dataset, tmp_path, settings=TINY, device="cpu", resume=True)
 
@@ -299,7 +299,7 @@ def test_detector_of_another_dataset_is_not_quantized(
     assert not (tmp_path / "int8").exists()
 
 
-def test_command_trains_and_tells_how_to_go_on(
+def test_command_trains_and_explains_how_to_continue(
     a_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     numbers = {"--epochs": 1, "--batch": 6, "--lr": 1e-4, "--size": 64, "--width": 0.25, "--device": "cpu"}

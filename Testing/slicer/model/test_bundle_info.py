@@ -101,7 +101,7 @@ def test_panel_and_engine_agree_on_backends_of_converted_bundles(bundle: Path, d
         None,
     ],
 )
-def test_a_broken_model_is_told_in_a_sentence(bundle: Path, break_it: Any) -> None:
+def test_a_broken_model_is_reported_in_one_sentence(bundle: Path, break_it: Any) -> None:
     from AutoMedSAMLib.errors import AutoMedSAMError
     from AutoMedSAMLib.model.bundle_info import find_model
 

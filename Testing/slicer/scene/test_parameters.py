@@ -63,7 +63,7 @@ def test_a_deleted_volume_is_no_setting_any_more(scene: Any, add_volume: Any) ->
     assert parameters.volume(0) is None
 
 
-def test_a_change_is_told_once_and_no_change_not_at_all(scene: Any) -> None:
+def test_a_change_is_notified_once_and_no_change_not_at_all(scene: Any) -> None:
     from AutoMedSAMLib.scene.parameters import Parameters
 
     parameters = Parameters()
@@ -79,7 +79,7 @@ def test_a_change_is_told_once_and_no_change_not_at_all(scene: Any) -> None:
     assert told == ["changed"] * 2
 
 
-def test_changes_are_told_after_the_scene_was_closed(scene: Any) -> None:
+def test_changes_are_notified_after_the_scene_was_closed(scene: Any) -> None:
     from AutoMedSAMLib.scene.parameters import Parameters
 
     parameters = Parameters()

@@ -110,7 +110,7 @@ def prepare(
             _remove_if_empty(settings.out / "masks" / part)
         _remove_if_empty(settings.out / "masks")
         write_annotations(state, settings.out, archive.labels)
-        counts = write_manifest(state, settings.out, _described(settings, archive.licence), archive.labels)
+        counts = write_manifest(state, settings.out, _described(settings, archive.license), archive.labels)
         _, done = state.counts()
     # In this process or in its workers: each at its own worst, whenever that was.
     peaks[os.getpid()] = peak_memory_mb()
@@ -217,7 +217,7 @@ def _deciding(settings: Settings, written_split: dict[str, str] | None) -> dict[
     }
 
 
-def _described(settings: Settings, licence: str) -> dict[str, Any]:
+def _described(settings: Settings, terms: str) -> dict[str, Any]:
     choices = {
         name: value for name, value in asdict(settings.choices).items() if value != getattr(ReaderOptions(), name)
     }
@@ -228,7 +228,7 @@ def _described(settings: Settings, licence: str) -> dict[str, Any]:
         "split": settings.split,
         "least_side": settings.least_side,
         "choices": choices,
-        "licence": licence,
+        "licence": terms,
     }
 
 

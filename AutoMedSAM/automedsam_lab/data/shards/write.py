@@ -126,7 +126,7 @@ def write_shards(
         patients = state.patients()
         described = {
             "dataset": DatasetFormat.SA_MED2D.value,
-            "licence": archive.licence,
+            "licence": archive.license,
             "labels": state.labels(),
             "seed": settings.seed,
             "split": settings.split,
