@@ -191,10 +191,10 @@ def predict(
     inputs = work / "inputs"
     make_folder(out)
     inputs.mkdir(exist_ok=True)
-    asked: dict[str, Any] = {}
+    requested: dict[str, Any] = {}
     for case in cases:
         paths = _write_channels(case.load().volume, case.name, inputs)
-        asked[case.name] = {"images": [str(p) for p in paths], "output": str(out / f"{case.name}.nii.gz")}
+        requested[case.name] = {"images": [str(p) for p in paths], "output": str(out / f"{case.name}.nii.gz")}
 
     done: dict[str, CaseCost] = {}
 
@@ -203,11 +203,11 @@ def predict(
             done[line["done"]] = {"seconds": line["seconds"], "images": line["images"]}
             on_done(line["done"], line["seconds"])
 
-    job = {**_job(dataset, work, settings), "action": "predict", "cases": asked, "mirror": settings.mirror}
+    job = {**_job(dataset, work, settings), "action": "predict", "cases": requested, "mirror": settings.mirror}
     result = run_worker(
         WORKER, job, work / "nnunet.log", python=settings.python, threads=settings.threads, on_line=on_line
     )
-    _restore_values([Path(case["output"]) for case in asked.values()], sorted(dataset.labels))
+    _restore_values([Path(case["output"]) for case in requested.values()], sorted(dataset.labels))
     on_cpu = trained["device"] == "cpu"
     baseline = Baseline(
         name=f"nnU-Net ({trained['configuration']})",

@@ -34,7 +34,7 @@ class SliceBaseline:
         name: as tables have it.
         worker: what runs it.
         license: of the package and of its published weights.
-        prompted: what it is told of the truth.
+        prompted: the prompt that it is given from the reference.
         selection: which slices it is shown.
         note: what a reader of the table has to know.
         settings: what its script needs besides the slices.
@@ -206,9 +206,9 @@ def _write_case(shown: _ShownCase, folder: Path, out: Path) -> None:
 
 
 def _note(note: str, settings: SliceSettings, images: int) -> list[str]:
-    said = [note, f"{settings.threads} threads on a CPU, unless a GPU is named."]
+    notes = [note, f"{settings.threads} threads on a CPU, unless a GPU is named."]
     if settings.weights is None:
-        said.append("Random weights: size (of the parameters in float32) and speed alone, its masks mean nothing.")
+        notes.append("Random weights: size (of the parameters in float32) and speed alone, its masks mean nothing.")
     if settings.slices is not None:
-        said.append(f"Timed on {images} slices spread over the cases.")
-    return said
+        notes.append(f"Timed on {images} slices spread over the cases.")
+    return notes

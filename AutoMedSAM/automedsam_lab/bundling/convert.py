@@ -264,13 +264,13 @@ def _recognise(request: Request, digest: str) -> PublishedFile | None:
         logger.warning("%s is not the published file of this name: its SHA-256 is %s.", request.checkpoint.name, digest)
     elif file.sha256 is not None:
         logger.info("%s is %s as published.", request.checkpoint.name, file.name)
-    own, asked = config.architecture.image_size, request.image_size or request.config.architecture.image_size
-    if own != asked:
+    own, requested = config.architecture.image_size, request.image_size or request.config.architecture.image_size
+    if own != requested:
         logger.warning(
             "%s was made for %d px and is converted for %d px: --config %s keeps %d.",
             file.name,
             own,
-            asked,
+            requested,
             config.name,
             own,
         )

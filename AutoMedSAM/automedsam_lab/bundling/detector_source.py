@@ -295,13 +295,15 @@ def _check_outputs(path: Path, size: tuple[int, int]) -> int:
     return int(scores.shape[2])
 
 
-def _check_input(path: Path, own: tuple[int, int], asked: tuple[int, int] | None) -> None:
-    if asked is not None and asked != own:
-        message = f"{path} was made for {own[0]} x {own[1]} pixels, not {asked[0]} x {asked[1]}: leave the size out."
+def _check_input(path: Path, own: tuple[int, int], requested: tuple[int, int] | None) -> None:
+    if requested is not None and requested != own:
+        message = (
+            f"{path} was made for {own[0]} x {own[1]} pixels, not {requested[0]} x {requested[1]}: leave the size out."
+        )
         raise AutoMedSAMError(message)
 
 
-def _check_fit(path: Path, own: ResizeMode, asked: ResizeMode | None) -> None:
-    if asked is not None and asked is not own:
-        message = f"{path} learnt from images fitted by {own.value}, not {asked.value}: leave --detector-fit out."
+def _check_fit(path: Path, own: ResizeMode, requested: ResizeMode | None) -> None:
+    if requested is not None and requested is not own:
+        message = f"{path} learnt from images fitted by {own.value}, not {requested.value}: leave --detector-fit out."
         raise AutoMedSAMError(message)

@@ -29,7 +29,7 @@ class Method:
 
     Attributes:
         name: what it is called.
-        prompt: what it is told of the truth.
+        prompt: the prompt that it is given from the reference.
         ours: whether it is the bundle that is evaluated.
         weights: where they come from.
         size_mb: of the model files, in millions of bytes; None if unknown.
@@ -60,9 +60,9 @@ class Method:
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
         plain = {name: value for name, value in vars(self).items() if name not in ("figures", "dice_apart")}
-        told = {"licence" if name == "license" else name: value for name, value in plain.items()}
+        fields = {"licence" if name == "license" else name: value for name, value in plain.items()}
         figures = {label: {n: f.to_json() for n, f in of.items()} for label, of in self.figures.items()}
-        return {**told, "figures": figures, "dice_apart": self.dice_apart and self.dice_apart.to_json()}
+        return {**fields, "figures": figures, "dice_apart": self.dice_apart and self.dice_apart.to_json()}
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ class Consistency:
         backend: as tables have it.
         with_true_box: Dice between the two masks.
         with_jittered_box: Dice between the two masks.
-        less_true_box: Dice with the truth, automatic less prompted.
-        less_jittered_box: Dice with the truth, automatic less prompted.
+        less_true_box: Dice with the reference, automatic less prompted.
+        less_jittered_box: Dice with the reference, automatic less prompted.
     """
 
     backend: str

@@ -72,7 +72,7 @@ def test_average_precision_is_that_of_pycocotools() -> None:
     rng = np.random.default_rng(3)
     case = random_slices(rng, "a", 40)
     annotations, detections = [], []
-    for image, (found, truth) in enumerate(zip(case.found, case.truth, strict=True), start=1):
+    for image, (found, truth) in enumerate(zip(case.prediction, case.reference, strict=True), start=1):
         for label, x0, y0, x1, y1 in truth:
             box = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0), "iscrowd": 0}
             annotations.append({"id": len(annotations) + 1, "image_id": image, "category_id": int(label), **box})
@@ -82,7 +82,7 @@ def test_average_precision_is_that_of_pycocotools() -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         truth = coco()
         truth.dataset = {
-            "images": [{"id": image + 1} for image in range(len(case.truth))],
+            "images": [{"id": image + 1} for image in range(len(case.reference))],
             "annotations": annotations,
             "categories": [{"id": 1}, {"id": 2}],
         }
@@ -122,7 +122,7 @@ def test_slices_with_too_little_of_a_label_judge_nobody() -> None:
     asked = true_boxes(truth, [1], WHOLE)
     assert {index: len(boxes) for index, boxes in asked.items()} == {0: 0, 2: 1}
     case = slice_boxes("a", [[Box(0, 0, 5, 5, 0.9)], [Box(3, 3, 2, 1, 0.9)], []], asked)
-    assert [len(found) for found in case.found] == [1, 0] and [len(true) for true in case.truth] == [0, 1]
+    assert [len(found) for found in case.prediction] == [1, 0] and [len(true) for true in case.reference] == [0, 1]
 
 
 def test_the_lab_s_detectors_were_taught_these_boxes() -> None:

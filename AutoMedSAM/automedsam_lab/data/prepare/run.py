@@ -31,7 +31,7 @@ SEED = 20261121
 MIN_SIDE = 4.0
 # Enough that no worker waits, and few enough that what they made does not pile up.
 _AHEAD = 4
-# Of what was skipped, where nothing else is to be told.
+# How many reasons an error lists if nothing could be prepared.
 _REASONS = 3
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -80,7 +80,7 @@ def prepare(
 
     Raises:
         AutoMedSAMError: if the archive is not of the layout or nothing of it can be used, a patient is in two parts,
-            the folder was begun with other settings or cannot be written to; and at the first flaw, if so told.
+            the folder was begun with other settings or cannot be written to; and at the first flaw, with `stop`.
     """
     started = time.monotonic()
     archive = open_dataset(settings.layout, settings.root, settings.choices)

@@ -46,20 +46,20 @@ class PrepareState(PreparationState):
                 self._leave()
 
     def plan(
-        self, found: Iterator[ArchiveEntry | SkippedEntry], root: Path, on_flaw: Callable[[SkippedEntry], None]
+        self, sources: Iterator[ArchiveEntry | SkippedEntry], root: Path, on_flaw: Callable[[SkippedEntry], None]
     ) -> None:
         """Takes down what an archive holds now, in place of what was planned before.
 
         Args:
-            found: its entries.
+            sources: its entries.
             root: the archive's folder, to see when their files were changed.
-            on_flaw: told what cannot be used, a missing file or a name that is taken included; what it raises ends
-                the planning, and nothing is taken down.
+            on_flaw: called with what cannot be used, a missing file or a name that is taken included; what it raises
+                ends the planning, and nothing is taken down.
         """
         with self._base:
             self._base.execute("DELETE FROM plan")
             self._base.execute("DELETE FROM skipped")
-            for source in found:
+            for source in sources:
                 flaw = source if isinstance(source, SkippedEntry) else self._add(source, root)
                 if flaw is not None:
                     self._skip(flaw)
@@ -77,7 +77,7 @@ class PrepareState(PreparationState):
         Args:
             parts: each entry's name and its part, None where the split does not know it.
             split: what the split is called.
-            on_flaw: told of each entry without a part.
+            on_flaw: called with each entry without a part.
         """
         with self._base:
             self._base.execute("CREATE TEMP TABLE placed (name TEXT PRIMARY KEY, part TEXT)")
