@@ -58,13 +58,13 @@ def test_content_decides_whether_it_is_packed(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_volume(tmp_path / name).array, VOXELS)
 
 
-@pytest.mark.parametrize(("more", "said"), [(b"xyz", "3 bytes"), (b"\x1f", "1 bytes"), (bytes(512), "")])
-def test_bytes_after_the_packed_end_are_left_out(more: bytes, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("more", "message"), [(b"xyz", "3 bytes"), (b"\x1f", "1 bytes"), (bytes(512), "")])
+def test_bytes_after_the_packed_end_are_left_out(more: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "head.nii.gz"
     path.write_bytes(image(path).read_bytes() + more)
     volume = read_volume(path)
     np.testing.assert_array_equal(volume.array, VOXELS)
-    assert len(volume.notes) == bool(said) and all(said in note for note in volume.notes)
+    assert len(volume.notes) == bool(message) and all(message in note for note in volume.notes)
 
 
 @pytest.mark.parametrize("place", [100, 352, 500])

@@ -72,29 +72,29 @@ def test_a_baselines_masks_lie_on_the_cases_own_grid(
 ) -> None:
     slice_baseline.predict(a_baseline(tmp_path), held_out, tmp_path / "pred", SliceSettings(weights=weights))
     for case in held_out:
-        truth, found = (
+        reference, found = (
             sitk.ReadImage(str(path)) for path in (label_of(case, data), tmp_path / "pred" / f"{case.patient}.nii.gz")
         )
-        assert found.GetDirection() == pytest.approx(truth.GetDirection())
-        assert (found.GetOrigin(), found.GetSpacing()) == (truth.GetOrigin(), pytest.approx(truth.GetSpacing()))
-        assert np.array_equal(sitk.GetArrayFromImage(found), sitk.GetArrayFromImage(truth))
+        assert found.GetDirection() == pytest.approx(reference.GetDirection())
+        assert (found.GetOrigin(), found.GetSpacing()) == (reference.GetOrigin(), pytest.approx(reference.GetSpacing()))
+        assert np.array_equal(sitk.GetArrayFromImage(found), sitk.GetArrayFromImage(reference))
 
 
 def test_baseline_json_holds_what_the_table_needs(tmp_path: Path, held_out: list[DatasetCase], weights: Path) -> None:
-    told = []
+    reported = []
     slice_baseline.predict(
         a_baseline(tmp_path),
         held_out,
         tmp_path / "pred",
         SliceSettings(weights=weights),
-        on_done=lambda case, seconds: told.append((case, seconds)),
+        on_done=lambda case, seconds: reported.append((case, seconds)),
     )
     written = json.loads((tmp_path / "pred" / "baseline.json").read_text(encoding="utf-8"))
     assert (written["schema"], written["name"], written["version"]) == (1, "Fake", "1.2")
     assert (written["prompted"], written["weights"], written["size_mb"]) == ("box", "given", 3.0)
     assert written["cpu_minutes_training"] is None and written["machine"]["cores"] >= 1
     patients = [case.patient for case in held_out]
-    assert list(written["cases"]) == patients and told == [(patient, 0.5) for patient in patients]
+    assert list(written["cases"]) == patients and reported == [(patient, 0.5) for patient in patients]
     assert all(cost["images"] > 0 for cost in written["cases"].values())
 
 
@@ -274,12 +274,12 @@ def test_universeg_segments_from_the_training_patients_slices(
         examples=6,
     )
     assert written.prompted == "6 labelled slices" and written.weights == "given"
-    truth, found = (
+    reference, found = (
         sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
         for path in (label_of(held_out[0], data), tmp_path / "pred" / f"{held_out[0].patient}.nii.gz")
     )
     # Every patient's blocks are in the same place, so the mean example covers them.
-    assert np.array_equal(found[truth > 0], truth[truth > 0])
+    assert np.array_equal(found[reference > 0], reference[reference > 0])
 
 
 def test_examples_come_from_every_training_patient() -> None:

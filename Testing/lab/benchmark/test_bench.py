@@ -191,17 +191,17 @@ def test_one_contender_alone_may_run_through_many_slices(int8_alone: Bundle, tmp
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [(["--only", "fp16"], "stock, fp32, int8"), (["--only", "stock"], "leave --only out"), ([], "has no lines")],
 )
 def test_what_cannot_be_measured_or_written_is_reported_before(
-    int8_alone: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: list[str], told: str
+    int8_alone: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: list[str], message: str
 ) -> None:
     place = [] if wrong else ["--readme", str(tmp_path / "README.md")]
     with pytest.raises(SystemExit) as left:
         main(["bench", str(int8_alone.folder), "-o", str(tmp_path / "out"), "--slices", "3", *wrong, *place])
     assert left.value.code == 2
-    assert told in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "out").exists()
+    assert message in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "out").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux can bind a process to a core")

@@ -165,11 +165,11 @@ def test_the_command_writes_its_table(
 def test_what_is_wrong_is_reported_in_one_sentence(
     command: Callable[..., tuple[int, str, str]], a_manifest: Bundle, tmp_path: Path
 ) -> None:
-    for arguments, said in (
+    for arguments, sentence in (
         (("no-such-model",), "no-such-model"),
         (("glioma", "--precision", "int3"), "choose int8 or fp32"),
         (("glioma", "-o", tmp_path / "nowhere" / "table.md"), "does not exist"),
     ):
         code, output, error = command(*arguments)
         assert code == 2 and not output
-        assert said in error.replace("\n", " ") and len(error.strip().splitlines()) == 1
+        assert sentence in error.replace("\n", " ") and len(error.strip().splitlines()) == 1

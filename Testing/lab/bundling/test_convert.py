@@ -218,8 +218,8 @@ def test_medical_sam2_is_converted(volumes: Path, tmp_path: Path) -> None:
 
 
 def test_user_options_override_the_metadata_of_the_file(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
-    said = BundleMetadata("lung", modality="any", window=(-1500.0, 100.0), labels=("Nodule",), license="mine")
-    request = Request(checkpoint, TINY, volumes, description=said, slices=4, keep_fp32=False, quick=True)
+    options = BundleMetadata("lung", modality="any", window=(-1500.0, 100.0), labels=("Nodule",), license="mine")
+    request = Request(checkpoint, TINY, volumes, description=options, slices=4, keep_fp32=False, quick=True)
     bundle = convert(request, tmp_path / "bundle")
     assert (bundle.name, bundle.modalities, bundle.window, bundle.license) == ("lung", ("any",), (-1500, 100), "mine")
     assert [segment.name for segment in bundle.segments] == ["Nodule"]
@@ -254,11 +254,11 @@ def test_a_published_file_at_another_size_is_reported(
     assert any("made for 64 px and is converted for 96 px" in line for line in logged)
 
 
-def refused(request: Request, tmp_path: Path, said: str) -> None:
+def refused(request: Request, tmp_path: Path, message: str) -> None:
     """Holds that a request fails with one sentence, and that nothing is left of it."""
     place = tmp_path / "place"
     place.mkdir()
-    with pytest.raises(AutoMedSAMError, match=said) as error:
+    with pytest.raises(AutoMedSAMError, match=message) as error:
         convert(request, place / "bundle")
     assert "\n" not in str(error.value)
     assert not list(place.iterdir())
@@ -274,15 +274,17 @@ def trap(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (trap, "trap.pt holds code"),
         (lambda folder: write_medsam2(folder / "old.pt", random_weights(TINY_SAM2)), "old.pt does not fit tiny"),
         (lambda folder: folder / "absent.pt", "There is no checkpoint"),
     ],
 )
-def test_bad_checkpoint_leaves_nothing(make: Callable[[Path], Path], said: str, volumes: Path, tmp_path: Path) -> None:
-    refused(Request(make(tmp_path), TINY, volumes), tmp_path, said)
+def test_bad_checkpoint_leaves_nothing(
+    make: Callable[[Path], Path], message: str, volumes: Path, tmp_path: Path
+) -> None:
+    refused(Request(make(tmp_path), TINY, volumes), tmp_path, message)
     assert not (tmp_path / "ran").exists()
 
 
@@ -295,10 +297,10 @@ def test_detector_and_segmenter_of_the_recipes_store_their_training_data(
     checkpoint: Path, exported_detector: Path, volumes: Path, tmp_path: Path
 ) -> None:
     """Labels with their values, the fit of the images and the terms of the data come with the weights."""
-    told = {"task": "livers", "classes": ["liver"], "values": [3], "input_size": list(DETECTOR_SIZE)}
-    told |= {"context_mm": 0.0, "fit": "letterbox", "licence": "free livers", "modality": "CT", "plane": "coronal"}
+    metadata = {"task": "livers", "classes": ["liver"], "values": [3], "input_size": list(DETECTOR_SIZE)}
+    metadata |= {"context_mm": 0.0, "fit": "letterbox", "licence": "free livers", "modality": "CT", "plane": "coronal"}
     model = onnx.load(exported_detector)
-    onnx.helper.set_model_props(model, {"automedsam_detector": json.dumps(told)})
+    onnx.helper.set_model_props(model, {"automedsam_detector": json.dumps(metadata)})
     onnx.save(model, tmp_path / "livers.onnx")
     weights = torch.load(checkpoint, weights_only=True)
     torch.save({**weights, "terms": "of the data, free"}, tmp_path / "finetuned.pt")
@@ -331,13 +333,13 @@ def test_failure_in_the_middle_leaves_nothing(
 def test_labels_must_be_as_many_as_classes(
     checkpoint: Path, exported_detector: Path, volumes: Path, tmp_path: Path
 ) -> None:
-    said = BundleMetadata(labels=("Core", "Edema"))
-    request = Request(checkpoint, TINY, volumes, detector=str(exported_detector), description=said)
+    options = BundleMetadata(labels=("Core", "Edema"))
+    request = Request(checkpoint, TINY, volumes, detector=str(exported_detector), description=options)
     refused(request, tmp_path, "knows 1 class, but 2 labels were given")
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"image_size": 500}, "not a multiple of 32"),
         ({"memories": 4}, "knows 3 memories: use 1 to 3, not 4"),
@@ -347,9 +349,9 @@ def test_labels_must_be_as_many_as_classes(
     ],
 )
 def test_options_out_of_range_leave_nothing(
-    changes: dict[str, object], said: str, checkpoint: Path, volumes: Path, tmp_path: Path
+    changes: dict[str, object], message: str, checkpoint: Path, volumes: Path, tmp_path: Path
 ) -> None:
-    refused(replace(Request(checkpoint, TINY, volumes), **changes), tmp_path, said)  # type: ignore[arg-type]
+    refused(replace(Request(checkpoint, TINY, volumes), **changes), tmp_path, message)  # type: ignore[arg-type]
 
 
 def test_what_is_there_already_is_kept(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
@@ -381,8 +383,8 @@ def test_command_makes_a_bundle(
     a_command: Callable[..., tuple[int, str, str]], checkpoint: Path, volumes: Path, tmp_path: Path
 ) -> None:
     asked = (checkpoint, "--config", "tiny.yaml", "--calibration", volumes, "-o", tmp_path / "mine", "--slices", 4)
-    said = ("--window", -1000, 500, "--label", "Nodule", "--plane", "coronal")
-    code, output, _ = a_command(*asked, *said, "--quick", "--memories", 2)
+    options = ("--window", -1000, 500, "--label", "Nodule", "--plane", "coronal")
+    code, output, _ = a_command(*asked, *options, "--quick", "--memories", 2)
     assert code == 0 and "mine 0.1.0" in output
     bundle = load_bundle(tmp_path / "mine")
     assert (bundle.window, bundle.plane, bundle.segments[0].name) == ((-1000, 500), Plane.CORONAL, "Nodule")

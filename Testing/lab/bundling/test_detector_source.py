@@ -113,7 +113,7 @@ def write_onnx(path: Path, inputs: list[str], outputs: list[str], batch: int | s
 
 
 @pytest.mark.parametrize(
-    ("outputs", "batch", "said"),
+    ("outputs", "batch", "message"),
     [
         (["graph2_flat_predictions"], "n", "gives graph2_flat_predictions, not .* boxes and scores"),
         (["boxes", "scores"], 1, r"takes images \(1, 3, 64, 64\): export it .* number of images free"),
@@ -121,10 +121,10 @@ def write_onnx(path: Path, inputs: list[str], outputs: list[str], batch: int | s
     ],
 )
 def test_onnx_of_another_form_is_refused_with_the_expected_one(
-    outputs: list[str], batch: int | str, said: str, tmp_path: Path
+    outputs: list[str], batch: int | str, message: str, tmp_path: Path
 ) -> None:
     path = write_onnx(tmp_path / "mine.onnx", ["image"], outputs, batch)
-    with pytest.raises(AutoMedSAMError, match=said):
+    with pytest.raises(AutoMedSAMError, match=message):
         open_detector_source(str(path))
 
 

@@ -96,17 +96,17 @@ def test_what_does_not_fit_is_listed_key_by_key() -> None:
         "unknown    adapter.weight",
         "misshapen  maskmem_tpos_enc: (7, 1, 1, 16), not (3, 1, 1, 16)",
     ]
-    said = mismatch_message(Path("mine.pt"), weights, TINY, mismatch)
-    assert "mine.pt does not fit tiny" in said and "\n" not in said
-    assert "1 missing (no_mem_embed); 1 unknown (adapter.weight); 1 of another shape" in said
+    message = mismatch_message(Path("mine.pt"), weights, TINY, mismatch)
+    assert "mine.pt does not fit tiny" in message and "\n" not in message
+    assert "1 missing (no_mem_embed); 1 unknown (adapter.weight); 1 of another shape" in message
 
 
 def test_error_names_the_configuration_of_the_checkpoint() -> None:
     small = {key: torch.empty(shape, device="meta") for key, shape in config_shapes(CONFIGS["sam2.1_hiera_s"]).items()}
     tiny = CONFIGS["sam2.1_hiera_t512"]
-    said = mismatch_message(Path("small.pt"), small, tiny, match_state_dict(small, tiny))
-    assert "it fits sam2.1_hiera_s: give --config sam2.1_hiera_s" in said
-    assert "50 unknown in image_encoder (" in said and "and 47 more" in said
+    message = mismatch_message(Path("small.pt"), small, tiny, match_state_dict(small, tiny))
+    assert "it fits sam2.1_hiera_s: give --config sam2.1_hiera_s" in message
+    assert "50 unknown in image_encoder (" in message and "and 47 more" in message
 
 
 @pytest.mark.parametrize(
@@ -172,17 +172,17 @@ def test_checkpoint_that_holds_code_is_refused_and_not_run(tmp_path: Path, zippe
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 156040129\n", "pointer of Git LFS"),
         (b"<!DOCTYPE html><html>404</html>", "web page"),
         (b"no weights at all", "no PyTorch checkpoint"),
     ],
 )
-def test_what_a_failed_download_leaves_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+def test_what_a_failed_download_leaves_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "MedSAM2_latest.pt"
     path.write_bytes(content)
-    with pytest.raises(AutoMedSAMError, match=said):
+    with pytest.raises(AutoMedSAMError, match=message):
         read_state_dict(path)
 
 

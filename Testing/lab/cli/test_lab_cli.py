@@ -37,7 +37,7 @@ def assert_one_sentence(result: tuple[int, str, str], *words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ((), "evaluate"),
         (("train",), "segmenter"),
@@ -46,9 +46,9 @@ def assert_one_sentence(result: tuple[int, str, str], *words: str) -> None:
         (("evaluate",), "--backends"),
     ],
 )
-def test_help_names_what_there_is(command: Command, arguments: tuple[str, ...], said: str) -> None:
+def test_help_names_what_there_is(command: Command, arguments: tuple[str, ...], message: str) -> None:
     code, output, _ = command(*arguments, "--help")
-    assert code == 0 and said in output
+    assert code == 0 and message in output
 
 
 def test_help_is_quick_because_nothing_heavy_is_imported() -> None:

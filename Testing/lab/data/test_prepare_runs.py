@@ -210,13 +210,13 @@ def test_the_command_counts_what_it_made_and_skipped(settings: Settings) -> None
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "expected"),
     [
         (["--year", "2020"], "--year is for brats"),
         (["--every", "2"], "--every is for videos"),
         (["--labels", "1=a"], "--labels is for"),
     ],
 )
-def test_an_option_of_another_layout_is_refused(settings: Settings, options: list[str], told: str) -> None:
+def test_an_option_of_another_layout_is_refused(settings: Settings, options: list[str], expected: str) -> None:
     result = CliRunner().invoke(app, ["kvasir", str(settings.root), "-o", str(settings.out), *options])
-    assert isinstance(result.exception, AutoMedSAMError) and told in str(result.exception)
+    assert isinstance(result.exception, AutoMedSAMError) and expected in str(result.exception)

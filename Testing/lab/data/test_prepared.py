@@ -106,7 +106,7 @@ def test_changed_annotations_are_refused(a_dataset: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda coco: coco["annotations"][0].update(category_id=7), "image or label that is not there"),
         (lambda coco: coco["annotations"][0].update(bbox=[3, 3, 0, 5]), "without area"),
@@ -117,14 +117,14 @@ def test_changed_annotations_are_refused(a_dataset: Path) -> None:
         (lambda coco: coco["images"][0].pop("patient"), "KeyError"),
     ],
 )
-def test_garbled_annotation_is_refused(a_dataset: Path, change: Callable[[Coco], object], said: str) -> None:
+def test_garbled_annotation_is_refused(a_dataset: Path, change: Callable[[Coco], object], message: str) -> None:
     change_annotations(a_dataset, "train", change)
-    with pytest.raises(AutoMedSAMError, match=said):
+    with pytest.raises(AutoMedSAMError, match=message):
         PreparedDataset.open(a_dataset)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda manifest: manifest.update(schema=2), "has schema 2, and this version reads 1"),
         (lambda manifest: manifest.pop("cases"), "the field cases is missing"),
@@ -139,10 +139,10 @@ def test_garbled_annotation_is_refused(a_dataset: Path, change: Callable[[Coco],
     ],
 )
 def test_manifest_of_another_form_is_refused(
-    a_dataset: Path, change: Callable[[dict[str, Any]], object], said: str
+    a_dataset: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     change_manifest(a_dataset, change)
-    with pytest.raises(AutoMedSAMError, match=said):
+    with pytest.raises(AutoMedSAMError, match=message):
         PreparedDataset.open(a_dataset)
 
 

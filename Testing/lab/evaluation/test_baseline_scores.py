@@ -41,7 +41,7 @@ def a_baseline(tmp_path: Path) -> Path:
     return write_baseline(tmp_path / "baseline", found)
 
 
-def write_baseline(folder: Path, found: np.ndarray, **told: Any) -> Path:
+def write_baseline(folder: Path, found: np.ndarray, **fields: Any) -> Path:
     folder.mkdir()
     described = {
         "schema": 1,
@@ -56,7 +56,7 @@ def write_baseline(folder: Path, found: np.ndarray, **told: Any) -> Path:
         "cases": {case.name: {"seconds": 0.8, "images": 16} for case in CASES},
         "note": "a <b>note</b>",
     }
-    (folder / "baseline.json").write_text(json.dumps({**described, **told}), encoding="utf-8")
+    (folder / "baseline.json").write_text(json.dumps({**described, **fields}), encoding="utf-8")
     for case in CASES:
         sitk.WriteImage(HEAD.to_image(found), str(folder / f"{case.name}.nii.gz"))
     return folder
@@ -137,7 +137,7 @@ def test_two_baselines_of_one_name_are_refused(a_bundle: Bundle, a_baseline: Pat
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("fields", "message"),
     [
         ({"schema": 2}, "has schema 2, and this version reads 1"),
         (
@@ -149,9 +149,9 @@ def test_two_baselines_of_one_name_are_refused(a_bundle: Bundle, a_baseline: Pat
         ({"name": None}, "the field name is null: input should be a valid string"),
     ],
 )
-def test_a_faulty_baseline_manifest_is_refused(told: dict[str, Any], said: str, tmp_path: Path) -> None:
-    with pytest.raises(AutoMedSAMError, match=said):
-        PredictionFolder.open(write_baseline(tmp_path / "baseline", TRUTH, **told))
+def test_a_faulty_baseline_manifest_is_refused(fields: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(AutoMedSAMError, match=message):
+        PredictionFolder.open(write_baseline(tmp_path / "baseline", TRUTH, **fields))
 
 
 def test_a_folder_without_a_baselines_is_refused(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_what_our_own_adapters_write_is_read(tmp_path: Path) -> None:
     from automedsam_lab.common.system_info import describe_machine
 
     cases = {"one": {"seconds": 1.0, "images": 4}}
-    told = prediction.Baseline(
+    baseline = prediction.Baseline(
         name="X",
         version="1",
         license="free",
@@ -176,7 +176,7 @@ def test_what_our_own_adapters_write_is_read(tmp_path: Path) -> None:
         machine=describe_machine(),
         cases=cases,
     )
-    prediction.write_baseline(told, tmp_path)
+    prediction.write_baseline(baseline, tmp_path)
     opened = PredictionFolder.open(tmp_path)
     assert (opened.method, opened.baseline.prompted, opened.ms_per_image(["one"])) == ("X 1", "box", 250)
     assert opened.machine == machine_words(describe_machine())

@@ -121,18 +121,18 @@ def test_color_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("modality", "window", "low", "high", "said"),
+    ("modality", "window", "low", "high", "message"),
     [
         ("CT", (-160.0, 240.0), 0, 200, "not in Hounsfield units"),
         ("FLAIR", None, -1024, 1000, "as CT has, but the model is for FLAIR"),
     ],
 )
 def test_intensities_of_another_modality_are_reported(
-    tmp_path: Path, modality: str, window: tuple[float, float] | None, low: int, high: int, said: str
+    tmp_path: Path, modality: str, window: tuple[float, float] | None, low: int, high: int, message: str
 ) -> None:
     write_volume(tmp_path / "one.nii.gz", low=low, high=high)
     assert any(
-        said in doubt for doubt in read_calibration(tmp_path, PreprocessingSpec(SIZE, modality, window), 4).warnings
+        message in doubt for doubt in read_calibration(tmp_path, PreprocessingSpec(SIZE, modality, window), 4).warnings
     )
 
 

@@ -213,15 +213,15 @@ def test_calibration_clips_are_boxed_around_the_largest_bright_thing() -> None:
     assert clip.box.corners == (6, 4, 14, 9)
 
 
-@pytest.mark.parametrize(("command", "said"), [("sensitivity", "--most"), ("ablation", "--calibration")])
+@pytest.mark.parametrize(("command", "message"), [("sensitivity", "--most"), ("ablation", "--calibration")])
 def test_the_help_states_the_inputs_of_the_commands(
-    command: str, said: str, capsys: pytest.CaptureFixture[str]
+    command: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from automedsam_lab.cli.app import main
 
     with pytest.raises(SystemExit):
         main([command, "--help"])
-    assert said in capsys.readouterr().out
+    assert message in capsys.readouterr().out
 
 
 def test_golden_outputs_find_a_part_that_falls_silent(fp32: dict[str, Path], tmp_path: Path) -> None:

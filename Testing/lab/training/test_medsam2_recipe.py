@@ -293,7 +293,7 @@ def test_resuming_needs_a_checkpoint_of_the_same_network(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--data", ".", "--epochs", "3"), "starter does not know --epochs"),
         (("--recipe", "medsam2", "--prepared", ".", "--steps", "3"), "medsam2 does not know --steps"),
@@ -304,11 +304,11 @@ def test_resuming_needs_a_checkpoint_of_the_same_network(
     ],
 )
 def test_command_explains_what_a_recipe_needs(
-    arguments: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as left:
         main(["train", "segmenter", *arguments, "-o", str(tmp_path / "run")])
-    assert left.value.code == 2 and said in capsys.readouterr().err
+    assert left.value.code == 2 and message in capsys.readouterr().err
 
 
 TWO_PROCESSES = """

@@ -96,9 +96,9 @@ def test_the_time_is_what_the_user_waited(begin_run: Any, wait_until: Any, monke
         wait_until(lambda: False, seconds=0.5)
     message = finish(engine, heard, wait_until, 1, 131.71)
     waited = time.perf_counter() - began
-    told = re.fullmatch(r"Found 1 object, 131\.7 ml, in (\d+\.\d) s\.", message)
-    assert told, message
-    assert 0.45 <= float(told[1]) <= waited + 0.05, "not the engine's own 0.1 s"
+    matched = re.fullmatch(r"Found 1 object, 131\.7 ml, in (\d+\.\d) s\.", message)
+    assert matched, message
+    assert 0.45 <= float(matched[1]) <= waited + 0.05, "not the engine's own 0.1 s"
 
 
 def test_changes_of_a_propagation_are_reported(begin_run: Any, wait_until: Any) -> None:
