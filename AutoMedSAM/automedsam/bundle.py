@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from automedsam.contract.backend_files import named_for, required_for
 from automedsam.contract.backends import Backend
 from automedsam.contract.manifest import MANIFEST_NAME, SCHEMA_VERSION, read_manifest
 from automedsam.core.expected_input import ExpectedInput
@@ -68,7 +69,7 @@ class Bundle:
         return str(self.manifest["task"])
 
     @property
-    def licence(self) -> str:
+    def license(self) -> str:
         """The terms of the weights, which those of the training data decide."""
         return str(self.manifest["license"])
 
@@ -195,20 +196,23 @@ class Bundle:
         return [backend for backend in Backend if self.has(backend)]
 
     def has(self, backend: Backend) -> bool:
-        """Whether the manifest names a detector and a segmenter for a backend, and all their files are here."""
-        named = self.paths(backend)
-        return "detector" in named and len(named) > 1 and all(path.is_file() for path in named.values())
+        """Whether the files that a run on a backend needs are named and here.
+
+        A bundle with a detector needs that and the segmenter; one without any needs the segmenter alone.
+        """
+        required = required_for(self.manifest, backend)
+        return required is not None and all((self.folder / relative).is_file() for relative in required.values())
 
     def paths(self, backend: Backend) -> dict[str, Path]:
         """The files that the manifest names for a backend, by component: "detector" and those of the segmenter.
 
         They are neither checked nor known to exist; a component that the manifest does not name is left out.
         """
-        return {component: self.folder / relative for component, relative in self._relative(backend).items()}
+        return {component: self.folder / relative for component, relative in named_for(self.manifest, backend).items()}
 
     def size_mb(self, backend: Backend) -> float | None:
         """The size of a backend's files in millions of bytes by the manifest; None if it names none."""
-        named = set(self._relative(backend).values())
+        named = set(named_for(self.manifest, backend).values())
         return sum(self.manifest["files"][relative]["bytes"] for relative in named) / 1e6 if named else None
 
     def file(self, component: str, backend: Backend) -> Path:
@@ -247,28 +251,15 @@ class Bundle:
             raise AutoMedSAMError(message)
         return path
 
-    def _relative(self, backend: Backend) -> dict[str, str]:
-        detectors = self.manifest["detector"]["files"]
-        detector = detectors.get(backend.detector_key)
-        if detector is None and backend is Backend.FP32_TORCH:
-            # A published checkpoint may have the detector of a built-in bundle, which comes in INT8 alone.
-            detector = detectors.get(Backend.INT8.detector_key)
-        segmenter = self.manifest["segmenter"]["files"].get(backend.files_key, {})
-        return {**({} if detector is None else {"detector": detector}), **segmenter}
-
     def _named(self, backend: Backend, *, detector: bool = True) -> dict[str, str]:
-        named = self._relative(backend)
+        named = named_for(self.manifest, backend)
         if not detector and named.keys() - {"detector"}:
             return {component: relative for component, relative in named.items() if component != "detector"}
         if not self.has_detector:
             raise AutoMedSAMError(self.no_detector_message)
         if "detector" not in named or len(named) < 2:
             lacks = "model" if not named else "segmenter" if "detector" in named else "detector"
-            others = [
-                other.value
-                for other in Backend
-                if "detector" in self._relative(other) and len(self._relative(other)) > 1
-            ]
+            others = [other.value for other in Backend if required_for(self.manifest, other)]
             todo = f"choose the backend {' or '.join(others)}" if others else "install the bundle again"
             message = f"The bundle {self.name} has no {backend.value.upper()} {lacks}: {todo}."
             raise AutoMedSAMError(message)

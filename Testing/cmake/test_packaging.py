@@ -244,5 +244,5 @@ def test_slicer_is_not_asked_for_what_it_has_itself() -> None:
     assert not re.search(r"^(numpy|simpleitk|vtk)\b", text, re.MULTILINE | re.IGNORECASE)
 
 
-def test_the_licence_is_where_the_index_looks_for_it() -> None:
+def test_the_license_is_where_the_index_expects_it() -> None:
     assert "Apache License" in (REPOSITORY / "LICENSE.txt").read_text(encoding="utf-8")

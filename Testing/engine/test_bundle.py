@@ -27,12 +27,12 @@ def edit(folder: Path, **changes: object) -> None:
 
 
 @pytest.mark.parametrize("name", ["glioma", "hippocampus"])
-def test_built_in_bundles_are_whole_and_tell_their_terms(name: str) -> None:
+def test_built_in_bundles_are_complete_and_state_their_terms(name: str) -> None:
     bundle = load_bundle(name)
     assert set(bundle.files(Backend.INT8)) == {
         "detector", "image_encoder", "memory_attention", "mask_decoder", "memory_encoder",
     }  # fmt: skip
-    assert "esearch only" in bundle.licence
+    assert "esearch only" in bundle.license
     training = bundle.manifest["training"]["split"]
     assert training["train"] and training["test"] and not set(training["train"]) & set(training["test"])
     assert bundle.measured["int8"]["dice"]
@@ -58,7 +58,7 @@ def test_changed_file_is_refused(a_copy: Path) -> None:
         load_bundle(a_copy / "glioma").files(Backend.INT8)
 
 
-def test_missing_file_is_told(a_copy: Path) -> None:
+def test_missing_file_is_reported(a_copy: Path) -> None:
     (a_copy / "glioma" / "detector.int8.onnx").unlink()
     with pytest.raises(AutoMedSAMError, match=r"detector\.int8\.onnx is missing"):
         load_bundle(a_copy / "glioma").files(Backend.INT8)
@@ -90,7 +90,7 @@ def test_unknown_fit_is_refused(a_copy: Path) -> None:
         load_bundle(a_copy / "glioma")
 
 
-def test_slices_are_stretched_unless_the_bundle_says_otherwise(a_copy: Path) -> None:
+def test_slices_are_stretched_by_default(a_copy: Path) -> None:
     assert "fit" not in load_bundle("glioma").manifest["detector"]
     assert load_bundle("glioma").detector.fit is ResizeMode.STRETCH
     detector = load_bundle("glioma").manifest["detector"]
@@ -98,14 +98,21 @@ def test_slices_are_stretched_unless_the_bundle_says_otherwise(a_copy: Path) -> 
     assert load_bundle(a_copy / "glioma").detector.fit is ResizeMode.LETTERBOX
 
 
-def test_bundle_without_a_detector_says_what_is_missing(a_copy: Path) -> None:
+def test_bundle_without_a_detector_explains_what_is_missing(a_copy: Path) -> None:
     detector = load_bundle("glioma").manifest["detector"]
     edit(a_copy / "glioma", detector={**detector, "files": {}})
     with pytest.raises(AutoMedSAMError, match=r"has no detector .*bundle\.json.* convert .* with --detector, or"):
         load_bundle(a_copy / "glioma").files(Backend.INT8)
     bundle = load_bundle(a_copy / "glioma")
-    assert not bundle.has_detector and not bundle.has(Backend.INT8)
+    assert not bundle.has_detector and bundle.has(Backend.INT8)
     assert bundle.files(Backend.INT8, detector=False).keys() == bundle.paths(Backend.INT8).keys()
+
+
+def test_bundle_with_a_detector_needs_it_for_every_backend(a_copy: Path) -> None:
+    detector = load_bundle("glioma").manifest["detector"]
+    edit(a_copy / "glioma", detector={**detector, "files": {"fp32": "detector.fp32.onnx"}})
+    bundle = load_bundle(a_copy / "glioma")
+    assert bundle.has_detector and not bundle.has(Backend.INT8)
 
 
 def test_detector_is_left_out_where_it_is_not_needed() -> None:
@@ -146,7 +153,7 @@ def test_name_that_is_no_bundle(name: str) -> None:
         load_bundle(name)
 
 
-def test_hash_tells_bundles_apart(tmp_path: Path) -> None:
+def test_hash_distinguishes_bundles(tmp_path: Path) -> None:
     hashes = [bundle.hash for bundle in list_bundles()]
     assert len(set(hashes)) == len(hashes) and {len(one) for one in hashes} == {64}
     shutil.copy(BUILT_IN / "glioma" / "bundle.json", tmp_path)

@@ -190,7 +190,7 @@ def test_any_change_of_a_field_is_refused_or_gives_a_bundle_that_can_be_describe
     if bundle is not None:
         table = Console(file=io.TextIOWrapper(io.BytesIO(), "utf-8"), width=200)
         table.print(bundle_table([bundle]))
-        _ = bundle.expected_input, bundle.window, bundle.hash, bundle.golden(Backend.INT8), bundle.licence, bundle.plane
+        _ = bundle.expected_input, bundle.window, bundle.hash, bundle.golden(Backend.INT8), bundle.license, bundle.plane
         assert 0 < bundle.detector.score_threshold <= 1
 
 

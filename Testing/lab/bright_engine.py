@@ -62,15 +62,15 @@ def use_bright_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def draw_truth() -> np.ndarray:
     """Labels `(K, J, I)` of one block."""
-    truth = np.zeros(SHAPE, np.uint8)
-    truth[tuple(slice(*side) for side in LESION)] = 1
-    return truth
+    reference = np.zeros(SHAPE, np.uint8)
+    reference[tuple(slice(*side) for side in LESION)] = 1
+    return reference
 
 
-def draw_head(truth: np.ndarray) -> Volume:
+def draw_head(reference: np.ndarray) -> Volume:
     """A grey block with a bright one in it, on a background of 0, in voxels of 1 x 1 x 2 mm."""
     rng = np.random.default_rng(0)
     array = np.zeros(SHAPE, np.float32)
     array[:, 5:55, 5:55] = rng.normal(100, 5, (SHAPE[0], 50, 50))
-    array[truth > 0] = rng.normal(300, 2, int((truth > 0).sum()))
+    array[reference > 0] = rng.normal(300, 2, int((reference > 0).sum()))
     return Volume(array, (1.0, 1.0, 2.0), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1), "head")

@@ -132,9 +132,9 @@ def _add(
     if masks:
         Image.fromarray(box.mask(labels)).save(out / "masks" / part / name)
     image_id = len(coco["images"]) + 1
-    told = {"slice": index, "plane": None if index is None else "axial"}
+    fields = {"slice": index, "plane": None if index is None else "axial"}
     coco["images"].append(
-        {"id": image_id, "file_name": name, "patient": patient, "source": source, **told, **box.to_json()}
+        {"id": image_id, "file_name": name, "patient": patient, "source": source, **fields, **box.to_json()}
     )
     for label in LABELS:
         rows, columns = np.nonzero(labels == label)

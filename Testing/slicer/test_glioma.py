@@ -63,7 +63,7 @@ def test_process_gives_what_the_command_line_gives_and_so_do_its_saved_files(
     file = save(segmentation, "vtkMRMLSegmentationStorageNode", tmp_path / "lesions.seg.nrrd")
     scene.SetURL(str(tmp_path / "scene.mrml"))
     assert scene.Commit()
-    told = read_provenance(segmentation)
+    provenance = read_provenance(segmentation)
 
     alone = sitk.ReadImage(str(file))
     assert alone.GetNumberOfComponentsPerPixel() == 1
@@ -76,7 +76,7 @@ def test_process_gives_what_the_command_line_gives_and_so_do_its_saved_files(
     there = scene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
     np.testing.assert_array_equal(labels_of(again, there), from_the_command_line)
     assert again.GetSegmentation().GetNthSegment(0).GetName() == "Glioma, whole tumour"
-    assert read_provenance(again) == told and told["volumes"] == ["FLAIR Läsion 脳"]
+    assert read_provenance(again) == provenance and provenance["volumes"] == ["FLAIR Läsion 脳"]
 
     # Nobody has edited it: the next run may take its place.
     second = logic.process(there, again, replace=True)

@@ -56,7 +56,7 @@ def test_next_scene_shows_nothing_of_the_last_run(done, scene, slicer_app):
 
 
 @pytest.mark.parametrize("sentence", ["", "Found 2 objects."])
-def test_what_is_missing_gives_way_to_what_was_said(ready, slicer_app, sentence):
+def test_missing_input_gives_way_to_a_status_message(ready, slicer_app, sentence):
     ready.run_panel.show_status(sentence)
     volume = ready.parameters.volume(0)
     ready.inputs.volume_selectors[0].setCurrentNode(None)

@@ -8,6 +8,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from automedsam.contract.backend_files import required_for
 from automedsam.contract.backends import Backend
 from automedsam.contract.manifest import MANIFEST_NAME, read_manifest
 from AutoMedSAMLib.errors import AutoMedSAMError
@@ -83,15 +84,6 @@ def read_model(folder: Path) -> Model:
     """
     folder = Path(folder)
     manifest = _manifest_of(folder)
-    detector, segmenter = manifest["detector"], manifest["segmenter"]["files"]
-    detectors = detector["files"]
-    files = {
-        backend.value: [
-            *_detector_files(detectors, backend),
-            *segmenter.get(backend.files_key, {None: None}).values(),
-        ]
-        for backend in PANEL_BACKENDS
-    }
     try:
         content = (folder / MANIFEST_NAME).read_bytes()
     except OSError as error:
@@ -105,18 +97,11 @@ def read_model(folder: Path) -> Model:
         modalities=tuple(manifest["modalities"]),
         plane=manifest["plane"],
         segments=[_segment(entry) for entry in manifest["segments"]],
-        threshold=float(detector["score_threshold"]),
-        has_detector=bool(detectors),
-        precisions=frozenset(name for name, needed in files.items() if _all_here(folder, needed)),
+        threshold=float(manifest["detector"]["score_threshold"]),
+        has_detector=bool(manifest["detector"]["files"]),
+        precisions=frozenset(backend.value for backend in PANEL_BACKENDS if _runs_on(backend, manifest, folder)),
         hash=hashlib.sha256(content).hexdigest(),
     )
-
-
-def _detector_files(detectors: dict[str, str], backend: Backend) -> list[str | None]:
-    """The detector that a backend needs: a published checkpoint may have one in INT8 alone, or none."""
-    if backend is not Backend.FP32_TORCH:
-        return [detectors.get(backend.detector_key)]
-    return [detectors.get(backend.detector_key, detectors.get("int8"))] if detectors else []
 
 
 def _manifest_of(folder: Path) -> dict[str, Any]:
@@ -154,8 +139,9 @@ def _is_bundle(folder: Path) -> bool:
         return False
 
 
-def _all_here(folder: Path, relative: Iterable[str | None]) -> bool:
+def _runs_on(backend: Backend, manifest: dict[str, Any], folder: Path) -> bool:
+    required = required_for(manifest, backend)
     try:
-        return all(name is not None and (folder / name).is_file() for name in relative)
+        return required is not None and all((folder / name).is_file() for name in required.values())
     except (OSError, ValueError):
         return False  # a name that this computer cannot have

@@ -13,6 +13,7 @@ import typer
 
 from automedsam import __version__
 from automedsam.cli.models import app as models_app
+from automedsam.cli.options import AcceptTerms
 from automedsam.cli.terminal import accept_any_text, ended_like_ctrl_c, printable, stoppable
 from automedsam.contract.backends import Backend
 from automedsam.core.memory import check_room_for_a_run, is_out_of_memory, not_enough_memory
@@ -71,11 +72,6 @@ Series = Annotated[
         help="Number of the volume, from 1, if a DICOM folder or file contains several. Without it they are listed.",
         show_default="the only one",
     ),
-]
-
-
-AcceptTerms = Annotated[
-    bool, typer.Option("--accept-terms", help="Accept the terms of the model's weights without a question.")
 ]
 
 

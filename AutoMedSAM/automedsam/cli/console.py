@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -20,6 +18,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from automedsam.bundle import Bundle
+from automedsam.cli.progress_bar import ProgressBar
 from automedsam.cli.terminal import printable
 from automedsam.contract.catalog import CatalogModel
 from automedsam.core.events import Event, RunReport, SliceDetected, SliceSegmented, Stage, StageStarted, TrackletsLinked
@@ -29,36 +28,22 @@ _T = TypeVar("_T")
 _DOING = {Stage.DETECT: "Detecting", Stage.LINK: "Linking", Stage.SEGMENT: "Segmenting"}
 
 
-class RunProgress:
-    """Shows the events of a run on standard error while its `with` block lasts; no bar where it is a file."""
+class RunProgress(ProgressBar):
+    """Shows the events of a run."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
         # Braille dots and any other letter but ASCII are in no older encoding.
         spinner = "dots" if console.encoding.startswith("utf") else "line"
-        self._progress = Progress(
+        super().__init__(
+            console,
             SpinnerColumn(spinner),
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            console=console,
-            transient=True,
         )
         self._task = self._progress.add_task("Loading the model", total=None)
-        # In a file or a pipe, rich's start and stop would leave empty lines.
-        self._shown = console.is_interactive
-
-    def __enter__(self) -> RunProgress:
-        if self._shown:
-            self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._shown:
-            self._progress.stop()
 
     def track(self, doing: str, things: Iterable[_T], total: int | None) -> Iterator[_T]:
         """Gives things on one by one, under a bar of their own; `total` is None where nobody knows how many come."""

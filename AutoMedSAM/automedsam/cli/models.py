@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automedsam.cli.options import AcceptTerms
 from automedsam.cli.terminal import STOPPED, say, stoppable
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ Detector = Annotated[
         help="For a checkpoint: the model whose detector finds the objects.",
         show_default="none: it segments inside boxes that you give it",
     ),
-]
-AcceptTerms = Annotated[
-    bool, typer.Option("--accept-terms", help="Accept the terms of the weights without a question.")
 ]
 
 
@@ -61,7 +59,7 @@ def list_models(
     if bundles:
         console.print(bundle_table(bundles))
         for bundle in bundles:
-            _print_plain(console, f"License of {bundle.name}: {bundle.licence}")
+            _print_plain(console, f"License of {bundle.name}: {bundle.license}")
     if models:
         _print_plain(console, "\nModels to download ('automedsam models download NAME'):")
         console.print(catalog_table(models, {bundle.name for bundle in every}, unfinished_downloads()))

@@ -27,7 +27,7 @@ class Licensed(Protocol):
         """The version of the weights."""
 
     @property
-    def licence(self) -> str:
+    def license(self) -> str:
         """The terms of the weights."""
 
 
@@ -39,7 +39,7 @@ _accepted: set[str] = set()
 
 def must_be_shown(bundle: Licensed) -> bool:
     """Whether the user has not seen these terms yet, and they restrict the use of the weights."""
-    if are_free(bundle.licence) or os.environ.get(ACCEPT_VARIABLE, "") not in ("", "0"):
+    if are_free(bundle.license) or os.environ.get(ACCEPT_VARIABLE, "") not in ("", "0"):
         return False
     key = _key(bundle)
     return key not in _accepted and key not in _read()
@@ -56,7 +56,7 @@ def ask(bundle: Licensed) -> None:
     """
     if not must_be_shown(bundle) or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
-    print(f"The weights of the model {bundle.name} have these terms:\n  {bundle.licence}", file=sys.stderr)
+    print(f"The weights of the model {bundle.name} have these terms:\n  {bundle.license}", file=sys.stderr)
     print("Do you accept them? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         message = f"The terms of the model {bundle.name} were not accepted: nothing was done."
@@ -80,7 +80,7 @@ def require(model: Licensed, accepted: bool) -> None:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         message = (
-            f'The terms of the weights of {model.name} have to be accepted first: "{" ".join(model.licence.split())}" '
+            f'The terms of the weights of {model.name} have to be accepted first: "{" ".join(model.license.split())}" '
             "Add --accept-terms if you accept them."
         )
         raise AutoMedSAMError(message)
@@ -92,7 +92,7 @@ def notice(bundle: Licensed) -> str:
     if not must_be_shown(bundle):
         return ""
     accept(bundle)
-    return f"Terms of the weights of {bundle.name} (shown once): {' '.join(bundle.licence.split())}"
+    return f"Terms of the weights of {bundle.name} (shown once): {' '.join(bundle.license.split())}"
 
 
 def accept(bundle: Licensed) -> None:
@@ -100,7 +100,7 @@ def accept(bundle: Licensed) -> None:
     _accepted.add(_key(bundle))
     accepted = {
         "model": f"{bundle.name} {bundle.version}",
-        "terms": bundle.licence,
+        "terms": bundle.license,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "automedsam": __version__,
     }
@@ -131,7 +131,7 @@ def terms_file() -> Path:
 
 
 def _key(bundle: Licensed) -> str:
-    return terms_key(bundle.name, bundle.version, bundle.licence)
+    return terms_key(bundle.name, bundle.version, bundle.license)
 
 
 def _read() -> dict[str, Any]:

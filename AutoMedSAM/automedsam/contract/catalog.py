@@ -92,7 +92,7 @@ class CatalogModel:
     file: CatalogFile
 
     @property
-    def licence(self) -> str:
+    def license(self) -> str:
         """The terms of the weights, under the name that a bundle has for them."""
         return self.terms
 

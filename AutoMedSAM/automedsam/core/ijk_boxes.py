@@ -59,7 +59,7 @@ class IjkBoxConverter:
         return [float(edge) for edge in low_high]
 
     def box(self, index: int, bounds: Sequence[float], score: float, label: int) -> tuple[int, Box]:
-        """The frame and the box in its pixels; what lies outside the volume is cut off.
+        """The frame and the box in its pixels; what is outside the volume is cut off.
 
         Args:
             index: the voxel index of its slice along `axis`.
@@ -79,6 +79,6 @@ class IjkBoxConverter:
         (y0, y1), (x0, x1) = edges
         inside = 0 <= index < self._shape[self.axis] and all(isfinite(edge) for edge in bounds)
         if not inside or not (x0 < x1 and y0 < y1):
-            message = f"The box on slice {index} lies outside the volume: move it into the volume, or reject it."
+            message = f"The box on slice {index} is outside the volume: move it into the volume, or reject it."
             raise AutoMedSAMError(message)
         return self.slice_index(index), Box(x0, y0, x1 - x0, y1 - y0, score, label)

@@ -166,7 +166,7 @@ def mask_header(volume: Volume, dtype: np.dtype[Any]) -> Nifti1Header:
     smallest = min(volume.spacing)
     if not furthest(_sform(header), volume.affine, shape) <= 0.01 * smallest:
         message = (
-            f"{called} lies {np.abs(volume.origin).max():g} mm from the origin with voxels of {smallest:g} mm, which "
+            f"{called} is {np.abs(volume.origin).max():g} mm from the origin with voxels of {smallest:g} mm, which "
             "NIfTI's single precision cannot carry; write .seg.nrrd instead."
         )
         raise AutoMedSAMError(message)

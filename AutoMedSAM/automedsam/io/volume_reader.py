@@ -219,7 +219,7 @@ def _stack(sources: list[Path], volumes: list[Volume]) -> Volume:
             raise AutoMedSAMError(message)
         if not first.same_grid(volume):
             message = (
-                f"{source} lies on another grid than {sources[0]} (size {volume.shape[::-1]} and "
+                f"{source} has another grid than {sources[0]} (size {volume.shape[::-1]} and "
                 f"{first.shape[::-1]}, or another spacing or position); resample them onto one grid first."
             )
             raise AutoMedSAMError(message)

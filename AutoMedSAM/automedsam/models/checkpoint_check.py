@@ -58,13 +58,13 @@ def identify_checkpoint(path: Path, network: str | None = None) -> KnownCheckpoi
         AutoMedSAMError: If the file is missing, damaged, contains code, is another file than the published one of its
             name, or fits no network; or PyTorch is needed to find out and is not installed.
     """
-    asked = None if network is None else find_network(network)
+    requested = None if network is None else find_network(network)
     check_whole(path)
     digest = file_hash(path)
     entries = [model for model in read_catalog() if model.kind == CHECKPOINT]
     same = next((model for model in entries if digest in (model.file.sha256, pinned_sha256(model.file.url))), None)
     if same is not None and same.network is not None:
-        return KnownCheckpoint(same, asked or find_network(same.network))
+        return KnownCheckpoint(same, requested or find_network(same.network))
     named = next((model for model in entries if model.file.name == path.name), None)
     known_hash = named and (named.file.sha256 or pinned_sha256(named.file.url))
     if known_hash:
@@ -74,14 +74,14 @@ def identify_checkpoint(path: Path, network: str | None = None) -> KnownCheckpoi
         )
         raise AutoMedSAMError(message)
     if named is not None and named.network is not None:
-        chosen = asked or find_network(named.network)
+        chosen = requested or find_network(named.network)
         check_weights(path, chosen)
         note = (
             f"The catalog has no SHA-256 of {path.name}: its weights have the right shapes, but whether it is the "
             f"published file was not checked (its SHA-256 is {digest})."
         )
         return KnownCheckpoint(named, chosen, (note,))
-    chosen, notes = _fitting_network(path, asked)
+    chosen, notes = _fitting_network(path, requested)
     return KnownCheckpoint(_unknown_model(path, chosen, digest), chosen, notes)
 
 
@@ -108,10 +108,10 @@ def has_torch() -> bool:
     return find_spec("torch") is not None and find_spec("sam2") is not None
 
 
-def _fitting_network(path: Path, asked: PublishedNetwork | None) -> tuple[PublishedNetwork, tuple[str, ...]]:
-    if asked is not None:
-        check_weights(path, asked)
-        return asked, ()
+def _fitting_network(path: Path, requested: PublishedNetwork | None) -> tuple[PublishedNetwork, tuple[str, ...]]:
+    if requested is not None:
+        check_weights(path, requested)
+        return requested, ()
     _need_torch(path)
     from automedsam.sam2.checkpoint_shapes import network_shapes, shapes_of
 

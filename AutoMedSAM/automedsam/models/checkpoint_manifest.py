@@ -111,7 +111,7 @@ def add_detector(manifest: dict[str, Any], folder: Path, source: Bundle) -> dict
         **manifest,
         **{key: source.manifest[key] for key in taken if key in source.manifest},
         "task": source.task,
-        "license": f"{manifest['license']} Detector of {source.name} {source.version}: {source.licence}",
+        "license": f"{manifest['license']} Detector of {source.name} {source.version}: {source.license}",
         "detector": {**source.manifest["detector"], "files": files},
         "files": {**manifest["files"], **hashes},
     }

@@ -55,14 +55,14 @@ def _elsewhere(url: str) -> str:
 
 def _reason(error: BaseException) -> str:
     """The system's own words, which lie several exceptions deep, else a general one."""
-    seen: BaseException | None = error
+    cause: BaseException | None = error
     found = "no connection"
-    while seen is not None:
-        if isinstance(seen, socket.gaierror):
+    while cause is not None:
+        if isinstance(cause, socket.gaierror):
             return "its name is not known here"
-        if isinstance(seen, TimeoutError):
+        if isinstance(cause, TimeoutError):
             return "no answer"
-        if isinstance(seen, OSError) and seen.strerror:
-            found = seen.strerror.lower()
-        seen = seen.__cause__ or seen.__context__
+        if isinstance(cause, OSError) and cause.strerror:
+            found = cause.strerror.lower()
+        cause = cause.__cause__ or cause.__context__
     return found

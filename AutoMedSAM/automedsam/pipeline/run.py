@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from automedsam.bundle import Bundle
 from automedsam.contract.backends import Backend
 from automedsam.core.boxes import Box, Tracklet
+from automedsam.core.choices import choice
 from automedsam.core.events import (
     Event,
     Finished,
@@ -73,9 +74,9 @@ class SegmentationRun:
         volume: Volume,
         bundle: Bundle,
         *,
-        backend: Backend = Backend.INT8,
+        backend: Backend | str = Backend.INT8,
         threshold: float | None = None,
-        plane: Plane | None = None,
+        plane: Plane | str | None = None,
         device: str = "auto",
         slices: tuple[int, int] | None = None,
         engine: LoadedModel | None = None,
@@ -84,8 +85,8 @@ class SegmentationRun:
         _check_channels(volume, bundle)
         check_finite_and_varied(volume)
         self.input_warnings = check_input(volume, bundle)
-        self.volume, self.bundle, self.backend, self.device = volume, bundle, backend, device
-        self.plane = plane or volume.default_plane(bundle.plane)
+        self.volume, self.bundle, self.backend, self.device = volume, bundle, choice(Backend, backend), device
+        self.plane = volume.default_plane(bundle.plane) if plane is None else choice(Plane, plane)
         self.spacing = volume.frame_spacing(self.plane)[0]
         self.slices: NDArray[np.uint8] = np.ascontiguousarray(to_uint8(volume.to_frames(self.plane)[0], bundle.window))
         self.frames = _frames_within(slices, len(self.slices))
@@ -196,7 +197,7 @@ class SegmentationRun:
                 "backend": self.backend.value,
                 "plane": self.plane.value,
                 "threshold": self.linking.threshold,
-                "licence": self.bundle.licence,
+                "licence": self.bundle.license,
                 **({"input_warnings": [one.sentence for one in self.input_warnings]} if self.input_warnings else {}),
             },
             plane=self.plane,
@@ -226,9 +227,9 @@ def segment(  # noqa: PLR0913  each is an option of its own to a caller
     volume: Volume,
     bundle: Bundle,
     *,
-    backend: Backend = Backend.INT8,
+    backend: Backend | str = Backend.INT8,
     threshold: float | None = None,
-    plane: Plane | None = None,
+    plane: Plane | str | None = None,
     device: str = "auto",
     progress: Callable[[Event], None] | None = None,
 ) -> Segmentation:
@@ -237,9 +238,10 @@ def segment(  # noqa: PLR0913  each is an option of its own to a caller
     Args:
         volume: One channel for each of the bundle's modalities.
         bundle: The model.
-        backend: What computes.
+        backend: What computes: a `Backend`, or its value, such as "int8".
         threshold: The minimum confidence of an object, 0 to 1; the bundle's own if None.
-        plane: The plane of the slices; if None, that of acquisition, or the bundle's own if isotropic.
+        plane: The plane of the slices, a `Plane` or its value, such as "axial"; if None, that of acquisition, or the
+            bundle's own if isotropic.
         device: "auto", "cpu", "cuda" or "mps"; only the FP32 backend uses others than the CPU.
         progress: Called with each event, `InputChecked` first; see `automedsam.core.events`.
 
@@ -248,8 +250,8 @@ def segment(  # noqa: PLR0913  each is an option of its own to a caller
         are in its provenance.
 
     Raises:
-        AutoMedSAMError: If the volume is not what the bundle takes, the threshold is not within 0 to 1, or the
-            backend or its files are missing.
+        AutoMedSAMError: If the volume is not what the bundle takes, the threshold is not within 0 to 1, there is no
+            such backend or plane, or the backend or its files are missing.
 
     Example:
         >>> import automedsam

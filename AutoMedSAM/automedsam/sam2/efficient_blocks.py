@@ -122,8 +122,8 @@ class LinearAttention(nn.Module):
             query, key, value = qkv[:, :, 0].relu(), qkv[:, :, 1].relu() / tokens, qkv[:, :, 2]
             weight = 1 / ((query * key.sum(-1, keepdim=True)).sum(2, keepdim=True) + _EPSILON)
             if self.training:
-                asked = (query * weight).sum(-1, keepdim=True)
-                self.received = (key * asked).sum(2).mean(1).reshape(batch, height, columns)
+                weighted_query = (query * weight).sum(-1, keepdim=True)
+                self.received = (key * weighted_query).sum(2).mean(1).reshape(batch, height, columns)
             mixed = ((value @ key.transpose(-1, -2)) @ query) * weight
         result: Tensor = self.out(mixed.reshape(batch, width, height, columns))
         return result

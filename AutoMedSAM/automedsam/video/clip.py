@@ -100,24 +100,24 @@ def read_clip(
     end = min(ends, default=None)
     expected = None if end is None else max(0, end - first)
     array: Voxels = np.empty((0, 0, 0), np.uint8)
-    seen = kept = 0
+    frame_count = kept = 0
     notes: tuple[str, ...] = ()
     for picture in progress(source.frames(), end):
-        if seen >= first:
+        if frame_count >= first:
             gray = image_luminance(picture)
             _check_size(source.path, gray, max(kept + 1, expected or 0))
             if not kept:
                 notes = (color_note(source.path.name),) if is_colored_picture(picture) else ()
                 array = np.empty((max(1, expected or _FEW), *gray.shape), gray.dtype)
-            _check_alike(source.path, seen, array[0], gray)
+            _check_alike(source.path, frame_count, array[0], gray)
             if kept == len(array):
                 array = np.concatenate([array, np.empty_like(array)])
             array[kept] = gray
             kept += 1
-        seen += 1
-        if last is not None and seen > last:
+        frame_count += 1
+        if last is not None and frame_count > last:
             break
-    _check_count(source.path, seen, first, last, asked=frames is not None)
+    _check_count(source.path, frame_count, first, last, requested=frames is not None)
     described = (source.description,) if isinstance(source, DicomCine) else ()
     volume = Volume(
         array[:kept], (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), _IDENTITY, source.path.stem, notes,
@@ -157,13 +157,13 @@ def _check_size(path: Path, gray: Voxels, count: int) -> None:
         raise AutoMedSAMError(message)
 
 
-def _check_count(path: Path, seen: int, first: int, last: int | None, *, asked: bool) -> None:
-    if seen == 0:
+def _check_count(path: Path, frame_count: int, first: int, last: int | None, *, requested: bool) -> None:
+    if frame_count == 0:
         message = f"{path} holds no frames; choose another video, or export it again."
         raise AutoMedSAMError(message)
-    if seen <= first or (last is not None and seen <= last):
-        message = f"{path} has the frames 0 to {seen - 1}, and not all of those asked for; choose among them."
+    if frame_count <= first or (last is not None and frame_count <= last):
+        message = f"{path} has the frames 0 to {frame_count - 1}, and not all of those asked for; choose among them."
         raise AutoMedSAMError(message)
-    if seen == 1 and not asked:
+    if frame_count == 1 and not requested:
         message = f"{path} holds only 1 frame, which is no video; save it as PNG and segment that."
         raise AutoMedSAMError(message)

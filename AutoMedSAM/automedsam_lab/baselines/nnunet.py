@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.atomic import atomic_write
 from automedsam_lab.baselines.process import WORKERS, Line, RunSettings, Worker, run_worker
+from automedsam_lab.common.json_files import write_json
 from automedsam_lab.common.system_info import describe_machine
 from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS, SPLIT_SEED
 from automedsam_lab.data.dataset import Dataset, DatasetCase, training_cases
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WORKER = Worker("nnU-Net", WORKERS / "nnunet_worker.py", "pip install 'automedsam[baseline-nnunet]'")
-LICENCE = "Apache-2.0 (the code; the weights are trained here)"
+LICENSE = "Apache-2.0 (the code; the weights are trained here)"
 VOLUMES, PICTURES = "3d_fullres", "2d"
 # nnU-Net numbers its datasets; each lies in a working folder of its own.
 _NUMBERS = {HIPPOCAMPUS: 4, GLIOMA: 1}
@@ -116,8 +117,8 @@ def convert(dataset: Dataset, work: Path) -> dict[str, list[str]]:
         "numTraining": len(train) + len(val),
         "file_ending": ".nii.gz",
     }
-    _write_json(description, raw / "dataset.json")
-    _write_json(content, stored)
+    write_json(description, raw / "dataset.json")
+    write_json(content, stored)
     return splits
 
 
@@ -157,7 +158,7 @@ def train(dataset: Dataset, work: Path, settings: TrainingSettings) -> dict[str,
         WORKER, job, work / "nnunet.log", python=settings.python, threads=settings.threads, on_line=on_line
     )
     # The worker may run where our own description of the machine is not available.
-    _write_json({**result, "machine": describe_machine() | result["ran_on"]}, work / _TRAINED)
+    write_json({**result, "machine": describe_machine() | result["ran_on"]}, work / _TRAINED)
     return result
 
 
@@ -190,10 +191,10 @@ def predict(
     inputs = work / "inputs"
     make_folder(out)
     inputs.mkdir(exist_ok=True)
-    asked: dict[str, Any] = {}
+    requested: dict[str, Any] = {}
     for case in cases:
         paths = _write_channels(case.load().volume, case.name, inputs)
-        asked[case.name] = {"images": [str(p) for p in paths], "output": str(out / f"{case.name}.nii.gz")}
+        requested[case.name] = {"images": [str(p) for p in paths], "output": str(out / f"{case.name}.nii.gz")}
 
     done: dict[str, CaseCost] = {}
 
@@ -202,16 +203,16 @@ def predict(
             done[line["done"]] = {"seconds": line["seconds"], "images": line["images"]}
             on_done(line["done"], line["seconds"])
 
-    job = {**_job(dataset, work, settings), "action": "predict", "cases": asked, "mirror": settings.mirror}
+    job = {**_job(dataset, work, settings), "action": "predict", "cases": requested, "mirror": settings.mirror}
     result = run_worker(
         WORKER, job, work / "nnunet.log", python=settings.python, threads=settings.threads, on_line=on_line
     )
-    _restore_values([Path(case["output"]) for case in asked.values()], sorted(dataset.labels))
+    _restore_values([Path(case["output"]) for case in requested.values()], sorted(dataset.labels))
     on_cpu = trained["device"] == "cpu"
     baseline = Baseline(
         name=f"nnU-Net ({trained['configuration']})",
         version=result["version"],
-        licence=LICENCE,
+        license=LICENSE,
         prompted="none",
         weights="trained here",
         size_mb=trained["size_mb"],
@@ -322,8 +323,3 @@ def _write(image: Any, path: Path) -> None:
 
     with atomic_write(path) as unfinished:
         sitk.WriteImage(image, str(unfinished), useCompression=True)
-
-
-def _write_json(content: dict[str, Any], path: Path) -> None:
-    with atomic_write(path) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -26,7 +26,7 @@ class Worker:
         baseline: its name as a sentence has it.
         script: the file that is run, by its path.
         install: the command that brings what it needs.
-        notice: what is told each time it is used, such as its licence.
+        notice: printed each time it is used, such as its license.
     """
 
     baseline: str
@@ -67,7 +67,7 @@ def run_worker(
         log: a file for all that the baseline's packages print.
         python: the interpreter to run it in; this one if None.
         threads: of OpenMP and its like; as many as the packages choose if None.
-        on_line: is told each line but the last (see `workers/worker_io.py`).
+        on_line: called with each line but the last (see `workers/worker_io.py`).
 
     Returns:
         The result that the script sends last.

@@ -33,11 +33,11 @@ def sam2(config: str = "sam2.1_hiera_t512") -> SliceBaseline:
         message = f"The package sam2 has no settings for {chosen.name}; choose one of {', '.join(_YAMLS)}."
         raise AutoMedSAMError(message)
     size = chosen.architecture.image_size
-    terms = sorted({file.licence for file in chosen.files})
+    terms = sorted({file.license for file in chosen.files})
     return SliceBaseline(
         name=f"SAM 2, {chosen.name}",
         worker=Worker("SAM 2", WORKERS / "sam2_worker.py", "pip install 'automedsam[baseline-sam2]'"),
-        licence=f"Apache-2.0 (sam2). Published weights: {' '.join(terms)}",
+        license=f"Apache-2.0 (sam2). Published weights: {' '.join(terms)}",
         prompted="box on one slice",
         selection=SliceSelection.VIDEO,
         note=(

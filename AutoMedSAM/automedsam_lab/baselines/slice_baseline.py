@@ -33,8 +33,8 @@ class SliceBaseline:
     Attributes:
         name: as tables have it.
         worker: what runs it.
-        licence: of the package and of its published weights.
-        prompted: what it is told of the truth.
+        license: of the package and of its published weights.
+        prompted: the prompt that it is given from the reference.
         selection: which slices it is shown.
         note: what a reader of the table has to know.
         settings: what its script needs besides the slices.
@@ -42,7 +42,7 @@ class SliceBaseline:
 
     name: str
     worker: Worker
-    licence: str
+    license: str
     prompted: str
     selection: SliceSelection
     note: str
@@ -136,7 +136,7 @@ def predict(
     written = Baseline(
         name=baseline.name,
         version=str(result["version"]),
-        licence=baseline.licence,
+        license=baseline.license,
         prompted=baseline.prompted,
         weights="random" if weights is None else "given",
         size_mb=float(result["size_mb"]),
@@ -206,9 +206,9 @@ def _write_case(shown: _ShownCase, folder: Path, out: Path) -> None:
 
 
 def _note(note: str, settings: SliceSettings, images: int) -> list[str]:
-    said = [note, f"{settings.threads} threads on a CPU, unless a GPU is named."]
+    notes = [note, f"{settings.threads} threads on a CPU, unless a GPU is named."]
     if settings.weights is None:
-        said.append("Random weights: size (of the parameters in float32) and speed alone, its masks mean nothing.")
+        notes.append("Random weights: size (of the parameters in float32) and speed alone, its masks mean nothing.")
     if settings.slices is not None:
-        said.append(f"Timed on {images} slices spread over the cases.")
-    return said
+        notes.append(f"Timed on {images} slices spread over the cases.")
+    return notes

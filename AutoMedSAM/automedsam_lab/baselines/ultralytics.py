@@ -33,7 +33,7 @@ def fastsam(size: str = "x") -> SliceBaseline:
     return SliceBaseline(
         name=f"FastSAM-{size}",
         worker=Worker("FastSAM", WORKERS / "ultralytics_worker.py", "pip install 'automedsam[baseline-fastsam]'", AGPL),
-        licence="AGPL-3.0 (ultralytics and the weights)",
+        license="AGPL-3.0 (ultralytics and the weights)",
         prompted="box",
         selection=SliceSelection.BOXED,
         note=(
@@ -51,7 +51,7 @@ def mobilesam() -> SliceBaseline:
         worker=Worker(
             "MobileSAM", WORKERS / "ultralytics_worker.py", "pip install 'automedsam[baseline-mobilesam]'", AGPL
         ),
-        licence="AGPL-3.0 (ultralytics); Apache-2.0 (the weights)",
+        license="AGPL-3.0 (ultralytics); Apache-2.0 (the weights)",
         prompted="box",
         selection=SliceSelection.BOXED,
         note="Each slice that shows a label, at 1024 px, with the true box of each label on that slice.",

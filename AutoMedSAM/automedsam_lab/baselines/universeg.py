@@ -33,7 +33,7 @@ def universeg(examples: int = EXAMPLES) -> SliceBaseline:
             WORKERS / "universeg_worker.py",
             "pip install 'automedsam[baseline-universeg]' and the checkout of JJGO/UniverSeg, which is in no registry",
         ),
-        licence="Apache-2.0 (universeg); OpenRAIL++-M, research only (its published weights)",
+        license="Apache-2.0 (universeg); OpenRAIL++-M, research only (its published weights)",
         prompted=f"{examples} labelled slices",
         selection=SliceSelection.ALL,
         note=(

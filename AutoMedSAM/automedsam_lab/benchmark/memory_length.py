@@ -56,7 +56,7 @@ def measure_memories(
     settings = [(count, stride) for count in range(most, 0, -1) for stride in strides if count > 2 or stride == 1]
     for case in cases:
         points = []
-        volume, truth = case.load_with_masks()
+        volume, reference = case.load_with_masks()
         run = SegmentationRun(volume, bundle, backend=backend, engine=engine)
         for _ in run.detect():
             pass
@@ -66,7 +66,7 @@ def measure_memories(
             followed = _track(again, run)
             seconds = time.process_time() - began
             labels = again.result().labels
-            score = fmean(dice(truth == s.value, labels == s.value) for s in bundle.segments)
+            score = fmean(dice(reference == s.value, labels == s.value) for s in bundle.segments)
             points.append(Point(case.name, memories, stride, score, 1000 * seconds / max(1, followed)))
         yield points
 

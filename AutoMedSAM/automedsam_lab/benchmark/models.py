@@ -12,11 +12,11 @@ from automedsam.demo.phantom import phantom_head
 from automedsam.sam2.build import build_sam2
 from automedsam_lab.benchmark.run import RANDOM_TASK
 from automedsam_lab.bundling.convert import Request, convert
-from automedsam_lab.bundling.manifest import BundleMetadata
+from automedsam_lab.bundling.metadata import BundleMetadata
 from automedsam_lab.checkpoints.model_zoo import Config
 
 MEDSAM2 = "sam2.1_hiera_t512"
-RANDOM = BundleMetadata(task=RANDOM_TASK, modality="any", licence="Random weights: use them as you like.")
+RANDOM = BundleMetadata(task=RANDOM_TASK, modality="any", license="Random weights: use them as you like.")
 _NOISE = 0.01
 
 

@@ -105,7 +105,7 @@ def measure(
     }
     timings = []
     for precision in there:
-        for part, path in bundle.files(PRECISIONS[precision]).items():
+        for part, path in bundle.files(PRECISIONS[precision], detector=bundle.has_detector).items():
             logger.info("%s in %s", part, precision.upper())
             found = time_part(part, precision, path, contenders(cores, precision), sizes, repeats)
             for timing in found:

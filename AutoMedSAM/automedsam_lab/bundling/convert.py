@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from automedsam.bundle import MANIFEST_NAME, Bundle, file_hash, load_bundle
-from automedsam.core.volume import Plane
 from automedsam.detection.detector import ResizeMode
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.atomic import write_error_message
@@ -22,7 +21,8 @@ from automedsam.sam2.build import build_sam2
 from automedsam.sam2.onnx_networks import NETWORK_NAMES, OnnxNetworks
 from automedsam.sam2.propagation import SegmenterSettings
 from automedsam_lab.bundling.detector_source import DetectorSource, open_detector_source
-from automedsam_lab.bundling.manifest import BundleMetadata, base_manifest, files_of_manifest, segmenter_of_manifest
+from automedsam_lab.bundling.draft import BundleDraft, BundleFiles, SegmenterDraft, manifest_of
+from automedsam_lab.bundling.metadata import BundleMetadata, draft_bundle
 from automedsam_lab.checkpoints.matching import (
     Mismatch,
     match_state_dict,
@@ -114,16 +114,15 @@ def convert(request: Request, out: Path) -> Bundle:
         if request.detector
         else None
     )
-    manifest = base_manifest(request.description, published, detector, out, terms)
-    calibration = _calibrate(request, architecture, manifest, detector)
+    draft = draft_bundle(request.description, published, detector, out, terms)
+    calibration = _calibrate(request, architecture, draft, detector)
+    sources = _Sources(request, architecture, state, digest, detector, calibration)
     try:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".automedsam-") as temporary:
             folder = Path(temporary) / "bundle"
             folder.mkdir()
-            _fill(folder, _Sources(request, architecture, state, detector, calibration), manifest)
-            manifest["conversion"]["checkpoint"] = {"name": request.checkpoint.name, "sha256": digest}
-            known = f"not known here, see {published.page}" if published else "not known here"
-            write_json({**manifest, "training": {"data": known}, "measured": {}}, folder / MANIFEST_NAME)
+            files = _write_files(folder, sources)
+            write_json(manifest_of(draft, files, folder), folder / MANIFEST_NAME)
             if out.is_dir():
                 out.rmdir()
             folder.rename(out)
@@ -162,45 +161,57 @@ def quantize_parts(
 
 @dataclass(frozen=True)
 class _Sources:
-    """What a bundle is made of, read and checked: `state` has the segmenter's weights."""
+    """What a bundle is made of, read and checked.
+
+    Attributes:
+        request: The request.
+        architecture: The segmenter's network.
+        state: The segmenter's weights.
+        digest: The SHA-256 of the checkpoint.
+        detector: The detector, if there is one.
+        calibration: The slices for calibration.
+    """
 
     request: Request
     architecture: Sam2Architecture
     state: Mapping[str, Tensor]
+    digest: str
     detector: DetectorSource | None
     calibration: Calibration
 
 
-def _fill(folder: Path, sources: _Sources, manifest: dict[str, Any]) -> None:
-    """Writes the models into a folder, and their entries into `manifest`."""
+def _write_files(folder: Path, sources: _Sources) -> BundleFiles:
+    """Writes the models of a bundle into a folder, and no other files."""
     request, architecture, detector = sources.request, sources.architecture, sources.detector
     differences, plan = _write_segmenter(folder, sources)
-    settings = _settings(request, architecture)
-    golden = {INT8: plan.measured["golden"]}
     _log_sizes(folder, differences)
-    files: dict[str, dict[str, str]] = {INT8: {part: f"{part}.{INT8}.onnx" for part in NETWORK_NAMES}}
+    names: dict[str, dict[str, str]] = {INT8: {part: f"{part}.{INT8}.onnx" for part in NETWORK_NAMES}}
     if request.keep_fp32:
-        files |= {FP32: {part: f"{part}.{FP32}.onnx" for part in NETWORK_NAMES}, TORCH: {"checkpoint": CHECKPOINT}}
-    manifest["segmenter"] = segmenter_of_manifest(architecture, settings, files, golden)
+        names |= {FP32: {part: f"{part}.{FP32}.onnx" for part in NETWORK_NAMES}, TORCH: {"checkpoint": CHECKPOINT}}
+    detectors = {}
     if detector is None:
         logger.info("There is no detector: the bundle follows prompts, and finds nothing by itself.")
     else:
-        manifest["detector"]["files"] = _write_detector(folder, detector, sources.calibration, request.keep_fp32)
-    manifest["files"] = files_of_manifest(folder, manifest)
-    manifest["conversion"] = {
+        detectors = _write_detector(folder, detector, sources.calibration, request.keep_fp32)
+    golden = plan.measured["golden"]
+    conversion = {
         "config": request.config.name,
         "detector": detector.about if detector else None,
         "calibration": sources.calibration.to_manifest(),
         "quantization": _without_golden(plan).to_manifest(),
         "difference_from_torch": differences,
         "versions": {name: version(name) for name in ("torch", "sam2", "onnx", "onnxruntime")},
+        "checkpoint": {"name": request.checkpoint.name, "sha256": sources.digest},
     }
-    for path in folder.iterdir():
-        if path.name not in manifest["files"]:
-            path.unlink()
+    segmenter = SegmenterDraft(architecture, _settings(request, architecture), names, {INT8: golden})
+    files = BundleFiles(segmenter, conversion, detectors)
+    unused = {path.name for path in folder.iterdir()} - set(files.names())
+    for name in unused:
+        (folder / name).unlink()
     # Loading them shows that the engine can run them.
-    int8 = {part: folder / name for part, name in files[INT8].items()}
-    OnnxNetworks(int8, architecture.image_size, golden=golden[INT8])
+    int8 = {part: folder / name for part, name in names[INT8].items()}
+    OnnxNetworks(int8, architecture.image_size, golden=golden)
+    return files
 
 
 def _without_golden(plan: Plan) -> Plan:
@@ -253,13 +264,13 @@ def _recognise(request: Request, digest: str) -> PublishedFile | None:
         logger.warning("%s is not the published file of this name: its SHA-256 is %s.", request.checkpoint.name, digest)
     elif file.sha256 is not None:
         logger.info("%s is %s as published.", request.checkpoint.name, file.name)
-    own, asked = config.architecture.image_size, request.image_size or request.config.architecture.image_size
-    if own != asked:
+    own, requested = config.architecture.image_size, request.image_size or request.config.architecture.image_size
+    if own != requested:
         logger.warning(
             "%s was made for %d px and is converted for %d px: --config %s keeps %d.",
             file.name,
             own,
-            asked,
+            requested,
             config.name,
             own,
         )
@@ -269,16 +280,16 @@ def _recognise(request: Request, digest: str) -> PublishedFile | None:
 def _calibrate(
     request: Request,
     architecture: Sam2Architecture,
-    manifest: Mapping[str, Any],
+    draft: BundleDraft,
     detector: DetectorSource | None,
 ) -> Calibration:
     """Reads the slices, logs what is doubtful, and sees that the detector has enough of them."""
     quantized_here = detector is not None and detector.write_fp32 is not None
     view = PreprocessingSpec(
         image_size=architecture.image_size,
-        modality=manifest["modalities"][0],
-        window=manifest["window"] and tuple(manifest["window"]),
-        plane=Plane(manifest["plane"]),
+        modality=draft.modality,
+        window=draft.window,
+        plane=draft.plane,
         detector_size=detector.input_size if detector and quantized_here else None,
         context_mm=detector.context_mm if detector else 0.0,
         fit=detector.fit if detector else ResizeMode.STRETCH,

@@ -38,14 +38,14 @@ class DetectorMetadata:
         modality: in a bundle's words.
         window: grey levels that became 0 and 255.
         plane: in which volumes were cut.
-        licence: the terms of the data, which the weights inherit.
+        license: the terms of the data, which the weights inherit.
     """
 
     segments: Mapping[int, str] = field(default_factory=dict)
     modality: str | None = None
     window: tuple[float, float] | None = None
     plane: Plane | None = None
-    licence: str | None = None
+    license: str | None = None
 
 
 @dataclass(frozen=True)
@@ -183,13 +183,13 @@ def _taught(settings: Mapping[str, Any], names: list[str]) -> DetectorMetadata:
     """What the poster's recipe writes; the starter detectors' labels are their tasks' business."""
     if "values" not in settings:
         return DetectorMetadata()
-    window, plane, licence = (settings.get(name) for name in ("window", "plane", "licence"))
+    window, plane, terms = (settings.get(name) for name in ("window", "plane", "licence"))
     return DetectorMetadata(
         segments=dict(zip((int(value) for value in settings["values"]), names, strict=True)),
         modality=settings.get("modality"),
         window=None if window is None else (float(window[0]), float(window[1])),
         plane=None if plane is None else Plane(plane),
-        licence=licence,
+        license=terms,
     )
 
 
@@ -295,13 +295,15 @@ def _check_outputs(path: Path, size: tuple[int, int]) -> int:
     return int(scores.shape[2])
 
 
-def _check_input(path: Path, own: tuple[int, int], asked: tuple[int, int] | None) -> None:
-    if asked is not None and asked != own:
-        message = f"{path} was made for {own[0]} x {own[1]} pixels, not {asked[0]} x {asked[1]}: leave the size out."
+def _check_input(path: Path, own: tuple[int, int], requested: tuple[int, int] | None) -> None:
+    if requested is not None and requested != own:
+        message = (
+            f"{path} was made for {own[0]} x {own[1]} pixels, not {requested[0]} x {requested[1]}: leave the size out."
+        )
         raise AutoMedSAMError(message)
 
 
-def _check_fit(path: Path, own: ResizeMode, asked: ResizeMode | None) -> None:
-    if asked is not None and asked is not own:
-        message = f"{path} learnt from images fitted by {own.value}, not {asked.value}: leave --detector-fit out."
+def _check_fit(path: Path, own: ResizeMode, requested: ResizeMode | None) -> None:
+    if requested is not None and requested is not own:
+        message = f"{path} learnt from images fitted by {own.value}, not {requested.value}: leave --detector-fit out."
         raise AutoMedSAMError(message)

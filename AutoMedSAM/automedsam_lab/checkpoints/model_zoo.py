@@ -26,7 +26,7 @@ class PublishedFile:
     Attributes:
         name: of the file.
         page: where it is offered.
-        licence: the terms of the weights.
+        license: the terms of the weights.
         sha256: of the file, where it is known.
         bytes: its size, where it is known.
         modality: what it was made for, in a bundle's words.
@@ -36,7 +36,7 @@ class PublishedFile:
 
     name: str
     page: str
-    licence: str
+    license: str
     sha256: str | None = None
     bytes: int | None = None
     modality: str = "any"

@@ -182,7 +182,7 @@ def convert(
     with require("train", "Converting a checkpoint"):
         from automedsam_lab.bundling.convert import DoesNotFitError, Request
         from automedsam_lab.bundling.convert import convert as make_bundle
-        from automedsam_lab.bundling.manifest import BundleMetadata
+        from automedsam_lab.bundling.metadata import BundleMetadata
         from automedsam_lab.checkpoints.model_zoo import find_config
 
     metadata = BundleMetadata(name, task=task, labels=tuple(label or ()), modality=modality, window=window, plane=plane)
@@ -196,7 +196,7 @@ def convert(
         detector_fit=detector_fit,
         slices=slices,
         only=only,
-        description=replace(metadata, licence=licence, threshold=threshold),
+        description=replace(metadata, license=licence, threshold=threshold),
         keep_fp32=not int8_only,
         quick=quick,
         memories=memories,

@@ -12,7 +12,8 @@ from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
 from automedsam.runtime.session import available_cores
 from automedsam_lab.cli.options import OnError, progress
-from automedsam_lab.data.prepare.run import MIN_SIDE, SEED, Settings, Summary, prepare
+from automedsam_lab.data.preparation import PreparationSummary
+from automedsam_lab.data.prepare.run import MIN_SIDE, SEED, Settings, prepare
 from automedsam_lab.data.readers.base import ReaderOptions
 from automedsam_lab.data.readers.registry import DatasetFormat
 from automedsam_lab.data.shards.write import ShardSettings, write_shards
@@ -232,21 +233,18 @@ def _write_shards(settings: ShardSettings) -> None:
             lambda: bar.advance(task),
         )
     table = Table(("Part", "Patients", "Images", "Masks", "MB", "Shards"))
-    for part, counts in summary.parts.items():
+    for part, counts in summary.counts.items():
         figures = (f"{counts[name]:,}" for name in ("patients", "images", "masks"))
         table.add(part, *figures, f"{counts['bytes'] / 1e6:,.1f}", str(counts["shards"]))
     Console().print(table.to_rich())
-    for flaw in summary.skipped:
-        typer.echo(f"Skipped: {flaw.reason}", err=True)
-    if summary.skips > len(summary.skipped):
-        typer.echo(f"And {summary.skips - len(summary.skipped)} more.", err=True)
+    _show_skipped(summary, "")
     typer.echo(
-        f"{summary.written} shards written, {summary.kept} kept, {summary.skips} images skipped in "
+        f"{summary.made} shards written, {summary.kept} kept, {summary.skips} images skipped in "
         f"{summary.seconds:.1f} s; {summary.peak_mb:.0f} MB at most. Written: {settings.out}"
     )
 
 
-def _show(summary: Summary, out: Path) -> None:
+def _show(summary: PreparationSummary, out: Path) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -255,16 +253,19 @@ def _show(summary: Summary, out: Path) -> None:
     for part, counts in summary.counts.items():
         table.add_row(part, *(str(counts[name]) for name in ("patients", "images", "boxes", "empty")))
     Console().print(table)
-    for flaw in summary.skipped:
-        typer.echo(f"Skipped: {flaw.reason}", err=True)
-    if summary.skips > len(summary.skipped):
-        others = summary.skips - len(summary.skipped)
-        typer.echo(f"And {others} more, listed in {out / 'manifest.json'}.", err=True)
+    _show_skipped(summary, f", listed in {out / 'manifest.json'}")
     entries = "entry" if summary.made == 1 else "entries"
     typer.echo(
         f"{summary.made} {entries} prepared, {summary.kept} kept, {summary.skips} skipped in {summary.seconds:.1f} s; "
         f"peak memory {summary.peak_mb:.0f} MB. Written: {out}"
     )
+
+
+def _show_skipped(summary: PreparationSummary, where: str) -> None:
+    for flaw in summary.skipped:
+        typer.echo(f"Skipped: {flaw.reason}", err=True)
+    if others := summary.skips - len(summary.skipped):
+        typer.echo(f"And {others} more{where}.", err=True)
 
 
 def _names(text: str) -> dict[int, str]:

@@ -17,7 +17,7 @@ _LONGEST_VALUE = 40
 class ManifestModel(BaseModel):
     """A JSON object of a manifest. Fields that this version does not know are left to later versions."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True, populate_by_name=True)
 
 
 def read_json_object(path: Path, *, missing: str, repair: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import NonNegativeFloat, NonNegativeInt, ValidationInfo, field_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, ValidationInfo, field_validator
 from typing_extensions import TypedDict
 
 from automedsam.errors import AutoMedSAMError
@@ -37,7 +37,7 @@ class Baseline(ManifestModel):
     Attributes:
         name: Name in tables.
         version: Version of the package that ran it; "" if unknown.
-        licence: License of the package, and of the weights if known.
+        license: License of the package, and of the weights if known.
         prompted: What the baseline was given of the reference: "none", "box" ...
         weights: "trained here", "given" or "random"; the masks of random weights mean nothing.
         size_mb: Size of the weights in millions of bytes; None if unknown.
@@ -49,7 +49,7 @@ class Baseline(ManifestModel):
 
     name: str
     version: str = ""
-    licence: str = "unknown"
+    license: str = Field("unknown", validation_alias="licence", serialization_alias="licence")
     prompted: str = "none"
     weights: Literal["trained here", "given", "random"]
     size_mb: NonNegativeFloat | None = None
@@ -58,7 +58,7 @@ class Baseline(ManifestModel):
     cases: dict[str, CaseCost]
     note: str = ""
 
-    @field_validator("version", "licence", "prompted", "note", mode="before")
+    @field_validator("version", "license", "prompted", "note", mode="before")
     @classmethod
     def _null_is_default(cls, value: object, info: ValidationInfo) -> object:
         return cls.model_fields[str(info.field_name)].default if value is None else value
@@ -103,7 +103,7 @@ def write_baseline(baseline: Baseline, out: Path) -> None:
     Raises:
         AutoMedSAMError: if it cannot be written.
     """
-    write_json({"schema": SCHEMA, **baseline.model_dump()}, out / BASELINE_FILE)
+    write_json({"schema": SCHEMA, **baseline.model_dump(by_alias=True)}, out / BASELINE_FILE)
 
 
 def write_labels(labels: NDArray[np.uint8], volume: Volume, case: str, out: Path) -> None:

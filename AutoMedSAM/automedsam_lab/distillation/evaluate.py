@@ -92,18 +92,18 @@ def evaluate(
     """
     result = Evaluation(segmenter.name)
     for row in rows:
-        image, truth = pack.images[row], pack.native_masks(row)
+        image, reference = pack.images[row], pack.native_masks(row)
         boxes = prompt_boxes(pack, row)
         flat = np.concatenate([boxes[prompt] for prompt in PROMPTS])
         logits, ious = segmenter.segment(np.asarray(pack.pixels[row]), image.content, flat)
         found = to_native(logits, image.content, image.native)
         for place, mask in enumerate(found):
-            real = truth[place % len(truth)]
+            real = reference[place % len(reference)]
             result.scores.append(
                 MaskScore(
                     image.set,
                     image.patient,
-                    PROMPTS[place // len(truth)],
+                    PROMPTS[place // len(reference)],
                     dice(real, mask),
                     iou(real, mask),
                     float(ious[place]),

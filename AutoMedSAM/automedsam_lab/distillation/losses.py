@@ -100,8 +100,8 @@ def losses(output: StudentOutput, batch: Batch, head: EmbeddingHead, terms: froz
         found[Term.EMBEDDING.value] = _mean(error, batch.map_weight) / _variance(batch)
     if Term.ATTENTION in terms:
         # Without attention of its own, a student's activations stand for what it looks at.
-        seen = output.attention if output.attention is not None else energy(output.levels.shared)
-        found[Term.ATTENTION.value] = _mean(map_distance(seen, batch.attention), batch.map_weight)
+        student_attention = output.attention if output.attention is not None else energy(output.levels.shared)
+        found[Term.ATTENTION.value] = _mean(map_distance(student_attention, batch.attention), batch.map_weight)
     if Term.SALIENCY in terms:
         distance = map_distance(energy(output.levels.shared), energy(batch.embedding))
         found[Term.SALIENCY.value] = _mean(distance, batch.map_weight)

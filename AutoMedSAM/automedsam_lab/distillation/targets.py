@@ -173,10 +173,10 @@ def _fill(pack: Pack, teacher: Teacher, targets: Targets, row: int) -> None:
         targets.objects[row, prompt] = which if has_mask else -1
         height, width = image.content
         found = (logits[prompt] > 0).numpy()[:height, :width]
-        truth = masks[which][:height, :width] if has_mask else None
+        reference = masks[which][:height, :width] if has_mask else None
         filled = filled_box(boxes[prompt])[:height, :width]
-        targets.teacher_dice[row, prompt] = np.nan if truth is None else dice(truth, found)
-        targets.box_dice[row, prompt] = np.nan if truth is None else dice(truth, filled)
+        targets.teacher_dice[row, prompt] = np.nan if reference is None else dice(reference, found)
+        targets.box_dice[row, prompt] = np.nan if reference is None else dice(reference, filled)
     targets.done[row] = 1
 
 

@@ -167,8 +167,8 @@ class Distillation:
         if not isinstance(state, dict) or "settings" not in state:
             message = f"{path} is no checkpoint of a distillation: give the folder of one, or start without --resume."
             raise AutoMedSAMError(message)
-        asked, kept = described(self.settings), state["settings"]
-        other = sorted(name for name in asked if name not in _FREE and asked[name] != kept.get(name))
+        current, kept = described(self.settings), state["settings"]
+        other = sorted(name for name in current if name not in _FREE and current[name] != kept.get(name))
         if other:
             message = f"The run in {self.out} has other settings ({', '.join(other)}): resume it with its own."
             raise AutoMedSAMError(message)

@@ -43,14 +43,14 @@ class CaseScores:
         dice: of the automatic result, 0 to 1.
         iou: of the automatic result, 0 to 1.
         hd95_mm: 95th percentile Hausdorff distance of the automatic result in mm.
-        truth_ml: volume of the truth in millilitres.
+        truth_ml: volume of the reference in millilitres.
         found_ml: volume of the automatic result in millilitres.
-        lesions: lesions of the truth that count.
+        lesions: lesions of the reference that count.
         lesion_recall: the share of them that the automatic mask touches; NaN if there are none.
         box_recall: the share of them that an accepted tracklet's box touches; NaN if there are none.
-        false_positives: lesions of the automatic mask that touch no truth.
-        false_tracklets: accepted tracklets that touch no truth.
-        prompted_dice: of the whole volume from the true box on one slice; NaN without truth, as the next two.
+        false_positives: lesions of the automatic mask without a voxel in the reference.
+        false_tracklets: accepted tracklets without a pixel in the reference.
+        prompted_dice: of the whole volume from the true box on one slice; NaN without reference, as the next two.
         prompted_slice_dice: of that slice alone.
         boxes_dice: of the whole volume from the true boxes on all slices.
         slices: slices of the volume; this and what follows are the same for all labels of a case.
@@ -64,7 +64,7 @@ class CaseScores:
         patient: whose case it is.
         nsd: normalised surface Dice of the automatic result at the evaluation's tolerance, 0 to 1.
         box_iou: the mean IoU of the true boxes with the accepted boxes; NaN without true boxes.
-        jittered_dice: of the whole volume from the jittered box on one slice; NaN without truth, as the next two.
+        jittered_dice: of the whole volume from the jittered box on one slice; NaN without reference, as the next two.
         consistency: Dice between the automatic mask and that from the true box on one slice.
         jittered_consistency: Dice between the automatic mask and that from the jittered box.
     """
@@ -151,35 +151,36 @@ def evaluate_case(
     run, report = _run(volume, bundle, backend)
     segmentation = run.result()
     parts = load_model(bundle, backend).networks
-    true_frames = replace(volume, array=loaded.reference).to_frames(run.plane)[0]
-    found_frames = replace(volume, array=segmentation.labels).to_frames(run.plane)[0]
+    reference_frames = replace(volume, array=loaded.reference).to_frames(run.plane)[0]
+    prediction_frames = replace(volume, array=segmentation.labels).to_frames(run.plane)[0]
     spacing, voxel_ml = volume.frame_spacing(run.plane), volume.voxel_volume_ml
-    asked = true_boxes(true_frames, [segment.value for segment in bundle.segments], BoxRule.of(bundle))
+    reference_boxes = true_boxes(reference_frames, [segment.value for segment in bundle.segments], BoxRule.of(bundle))
 
     rows: list[CaseScores] = []
     methods: list[MethodRow] = []
     for segment in bundle.segments:
-        true, found = true_frames == segment.value, found_frames == segment.value
+        reference, prediction = reference_frames == segment.value, prediction_frames == segment.value
 
         def jitter(box: Box, segment: Segment = segment) -> Box:
             # The same box for every backend, whatever else was drawn before.
             rng = np.random.default_rng([settings.seed, zlib.crc32(f"{name}/{segment.name}".encode())])
             return jittered(box, run.slices.shape[1:3], rng, settings.jitter, settings.jitter_pixels)
 
-        prompted = prompted_masks(run, parts, true, segment.value, jitter)
-        masks = {NO_PROMPT: found}
+        prompted = prompted_masks(run, parts, reference, segment.value, jitter)
+        masks = {NO_PROMPT: prediction}
         if prompted is not None:
             masks |= {TRUE_BOX: prompted.one_box, JITTERED_BOX: prompted.jittered}
         scores = {
-            prompt: score_mask(true, mask, spacing, voxel_ml, settings.tolerance_mm) for prompt, mask in masks.items()
+            prompt: score_mask(reference, mask, spacing, voxel_ml, settings.tolerance_mm)
+            for prompt, mask in masks.items()
         }
-        agreed = {prompt: dice(found, mask) for prompt, mask in masks.items() if prompt != NO_PROMPT}
+        agreed = {prompt: dice(prediction, mask) for prompt, mask in masks.items() if prompt != NO_PROMPT}
         methods += [
             MethodRow(method_name(backend, prompt), name, patient, segment.name, scored, agreed.get(prompt, math.nan))
             for prompt, scored in scores.items()
         ]
         tracklets = [tracklet for tracklet in run.tracklets if tracklet.label == segment.value]
-        lesions = score_lesions(true, found, tracklets, voxel_ml)
+        lesions = score_lesions(reference, prediction, tracklets, voxel_ml)
         row = CaseScores(
             case=name,
             backend=backend.value,
@@ -187,13 +188,13 @@ def evaluate_case(
             **_automatic(scores[NO_PROMPT]),
             box_recall=lesions.box_recall,
             false_tracklets=lesions.false_tracklets,
-            **_with_prompts(prompted, true, scores, agreed),
+            **_with_prompts(prompted, reference, scores, agreed),
             **_cost(report),
             patient=patient,
-            box_iou=mean_box_iou(tracklets, asked, segment.value),
+            box_iou=mean_box_iou(tracklets, reference_boxes, segment.value),
         )
         rows.append(row)
-    return CaseResult(rows, methods, slice_boxes(patient, run.detections, asked)), segmentation
+    return CaseResult(rows, methods, slice_boxes(patient, run.detections, reference_boxes)), segmentation
 
 
 def evaluate_boxes_alone(
@@ -214,7 +215,7 @@ def evaluate_boxes_alone(
         AutoMedSAMError: As `evaluate_case`.
     """
     run, report = _run(loaded.volume, bundle, backend)
-    truth, patient = loaded.boxes or {}, case.patient
+    reference, patient = loaded.boxes or {}, case.patient
     of_masks: dict[str, Any] = dict.fromkeys(
         ("dice", "iou", "nsd", "hd95_mm", "truth_ml", "found_ml", "lesion_recall", "false_positives"), math.nan
     )
@@ -222,10 +223,14 @@ def evaluate_boxes_alone(
     for segment in bundle.segments:
         tracklets = [tracklet for tracklet in run.tracklets if tracklet.label == segment.value]
         given = [(index, box) for tracklet in tracklets for index, box in tracklet.boxes.items()]
-        real = [(index, box) for index, boxes in truth.items() for box in boxes if box.label == segment.value]
-        hit = sum(any(at == index and box.iou(true) > 0 for at, box in given) for index, true in real)
+        real = [(index, box) for index, boxes in reference.items() for box in boxes if box.label == segment.value]
+        hit = sum(any(at == index and box.iou(reference_box) > 0 for at, box in given) for index, reference_box in real)
         false = sum(
-            not any(at == index and box.iou(true) > 0 for at, box in tracklet.boxes.items() for index, true in real)
+            not any(
+                at == index and box.iou(reference_box) > 0
+                for at, box in tracklet.boxes.items()
+                for index, reference_box in real
+            )
             for tracklet in tracklets
         )
         row = CaseScores(
@@ -239,10 +244,10 @@ def evaluate_boxes_alone(
             **_with_prompts(None, np.zeros(0, np.bool_), {}, {}),
             **_cost(report),
             patient=patient,
-            box_iou=mean_box_iou(tracklets, truth, segment.value),
+            box_iou=mean_box_iou(tracklets, reference, segment.value),
         )
         rows.append(row)
-    return CaseResult(rows, [], slice_boxes(patient, run.detections, truth)), run.result()
+    return CaseResult(rows, [], slice_boxes(patient, run.detections, reference)), run.result()
 
 
 def _run(volume: Volume, bundle: Bundle, backend: Backend) -> tuple[SegmentationRun, RunReport]:
@@ -271,7 +276,7 @@ def _automatic(scores: MaskScores) -> dict[str, Any]:
 
 def _with_prompts(
     prompted: PromptedMasks | None,
-    true: NDArray[np.bool_],
+    reference: NDArray[np.bool_],
     scores: Mapping[str, MaskScores],
     agreed: Mapping[str, float],
 ) -> dict[str, Any]:
@@ -280,8 +285,8 @@ def _with_prompts(
         return dict.fromkeys((*names, "jittered_consistency"), math.nan)
     return {
         "prompted_dice": scores[TRUE_BOX].dice,
-        "prompted_slice_dice": dice(true[prompted.seed], prompted.one_box[prompted.seed]),
-        "boxes_dice": dice(true, prompted.all_boxes),
+        "prompted_slice_dice": dice(reference[prompted.seed], prompted.one_box[prompted.seed]),
+        "boxes_dice": dice(reference, prompted.all_boxes),
         "jittered_dice": scores[JITTERED_BOX].dice,
         "consistency": agreed[TRUE_BOX],
         "jittered_consistency": agreed[JITTERED_BOX],

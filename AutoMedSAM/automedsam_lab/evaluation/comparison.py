@@ -29,14 +29,14 @@ class Method:
 
     Attributes:
         name: what it is called.
-        prompt: what it is told of the truth.
+        prompt: the prompt that it is given from the reference.
         ours: whether it is the bundle that is evaluated.
         weights: where they come from.
         size_mb: of the model files, in millions of bytes; None if unknown.
         ms_per_image: the mean; None if not measured.
         images: how many it is the mean of.
         machine: where it ran.
-        licence: its terms.
+        license: its terms.
         training: what its training cost, in words; "" if unknown.
         note: what a reader has to know.
         figures: by label, and "all labels", the figures of `estimates.FIGURES`; empty with random weights.
@@ -51,7 +51,7 @@ class Method:
     ms_per_image: float | None
     images: int
     machine: str
-    licence: str
+    license: str
     training: str
     note: str
     figures: Mapping[str, Mapping[str, Estimate]]
@@ -59,9 +59,10 @@ class Method:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
-        told = {name: value for name, value in vars(self).items() if name not in ("figures", "dice_apart")}
+        plain = {name: value for name, value in vars(self).items() if name not in ("figures", "dice_apart")}
+        fields = {"licence" if name == "license" else name: value for name, value in plain.items()}
         figures = {label: {n: f.to_json() for n, f in of.items()} for label, of in self.figures.items()}
-        return {**told, "figures": figures, "dice_apart": self.dice_apart and self.dice_apart.to_json()}
+        return {**fields, "figures": figures, "dice_apart": self.dice_apart and self.dice_apart.to_json()}
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ class Consistency:
         backend: as tables have it.
         with_true_box: Dice between the two masks.
         with_jittered_box: Dice between the two masks.
-        less_true_box: Dice with the truth, automatic less prompted.
-        less_jittered_box: Dice with the truth, automatic less prompted.
+        less_true_box: Dice with the reference, automatic less prompted.
+        less_jittered_box: Dice with the reference, automatic less prompted.
     """
 
     backend: str
@@ -125,7 +126,7 @@ class Comparison:
     Attributes:
         title: the bundle and its version.
         task: what the bundle finds.
-        licence: the terms of the bundle.
+        license: the terms of the bundle.
         data: what the cases are.
         date: of the evaluation, ISO 8601, UTC.
         machine: in one line.
@@ -145,7 +146,7 @@ class Comparison:
 
     title: str
     task: str
-    licence: str
+    license: str
     data: str
     date: str
     machine: str
@@ -240,7 +241,7 @@ def build_comparison(
             speed.mean_ms if speed else None,
             speed.images if speed else 0,
             machine,
-            bundle.licence,
+            bundle.license,
             "",
             "",
             table.figures(name),
@@ -259,7 +260,7 @@ def build_comparison(
             baseline.ms_per_image(list(patients)),
             baseline.images_timed(list(patients)),
             baseline.machine,
-            manifest.licence,
+            manifest.license,
             "" if minutes is None else f"{minutes:.0f} CPU minutes",
             manifest.note,
             table.figures(baseline.method),
@@ -274,7 +275,7 @@ def build_comparison(
     return Comparison(
         title=f"{bundle.name} {bundle.version}",
         task=bundle.task,
-        licence=bundle.licence,
+        license=bundle.license,
         data=summary["data"],
         date=summary["date"],
         machine=machine,

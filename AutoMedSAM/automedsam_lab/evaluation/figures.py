@@ -1,4 +1,4 @@
-"""An evaluation in pictures: where prediction and truth agree, case by case, and how Dice spreads."""
+"""An evaluation in pictures: where prediction and reference agree, case by case, and how Dice spreads."""
 
 from __future__ import annotations
 
@@ -26,19 +26,21 @@ AGREEMENT = (
 _SHOWN = (("dice", "no prompt"), ("prompted_dice", "one true box"))
 
 
-def agreement(segmentation: Segmentation, truth: NDArray[np.uint8], path: Path) -> None:
+def agreement(segmentation: Segmentation, reference: NDArray[np.uint8], path: Path) -> None:
     """Draws a case: green is right, blue was missed, red is wrong (another label, or none, is true).
 
     Args:
         segmentation: the automatic result.
-        truth: `(K, J, I)`.
+        reference: `(K, J, I)`.
         path: a PNG.
 
     Raises:
         AutoMedSAMError: if the file cannot be written.
     """
-    found = segmentation.labels
-    labels = np.select([(found == truth) & (truth > 0), found > 0, truth > 0], [1, 3, 2], default=0).astype(np.uint8)
+    prediction = segmentation.labels
+    labels = np.select(
+        [(prediction == reference) & (reference > 0), prediction > 0, reference > 0], [1, 3, 2], default=0
+    ).astype(np.uint8)
     write_png(montage(replace(segmentation, labels=labels, segments=list(AGREEMENT), boxes={})), path)
 
 

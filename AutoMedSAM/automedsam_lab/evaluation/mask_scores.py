@@ -1,4 +1,4 @@
-"""One label map of one method held against the truth: the row that every method has alike."""
+"""One label map of one method held against the reference: the row that every method has alike."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class MaskScores:
         iou: 0 to 1.
         nsd: normalised surface Dice at the evaluation's tolerance, 0 to 1.
         hd95_mm: 95th percentile Hausdorff distance in mm.
-        truth_ml: volume of the truth in millilitres.
+        truth_ml: volume of the reference in millilitres.
         found_ml: volume of the mask in millilitres.
-        lesions: lesions of the truth that count.
+        lesions: lesions of the reference that count.
         lesion_recall: the share of them that the mask touches; NaN if there are none.
-        false_positives: lesions of the mask that touch no truth.
+        false_positives: lesions of the mask without a voxel in the reference.
     """
 
     dice: float
@@ -63,25 +63,27 @@ class MethodRow:
     consistency: float = float("nan")
 
 
-def score_mask(truth: Mask, found: Mask, spacing: Sequence[float], voxel_ml: float, tolerance_mm: float) -> MaskScores:
+def score_mask(
+    reference: Mask, prediction: Mask, spacing: Sequence[float], voxel_ml: float, tolerance_mm: float
+) -> MaskScores:
     """Scores one label.
 
     Args:
-        truth: `(N, H, W)`.
-        found: `(N, H, W)`.
+        reference: `(N, H, W)`.
+        prediction: `(N, H, W)`.
         spacing: distance between voxel centres along each axis in mm.
         voxel_ml: a voxel's volume in millilitres.
         tolerance_mm: of the surface Dice.
     """
-    surfaces = surface_scores(truth, found, spacing, tolerance_mm)
-    lesions = score_lesions(truth, found, [], voxel_ml)
+    surfaces = surface_scores(reference, prediction, spacing, tolerance_mm)
+    lesions = score_lesions(reference, prediction, [], voxel_ml)
     return MaskScores(
-        dice=dice(truth, found),
-        iou=iou(truth, found),
+        dice=dice(reference, prediction),
+        iou=iou(reference, prediction),
         nsd=surfaces.nsd,
         hd95_mm=surfaces.hd95_mm,
-        truth_ml=np.count_nonzero(truth) * voxel_ml,
-        found_ml=np.count_nonzero(found) * voxel_ml,
+        truth_ml=np.count_nonzero(reference) * voxel_ml,
+        found_ml=np.count_nonzero(prediction) * voxel_ml,
         lesions=lesions.lesions,
         lesion_recall=lesions.recall,
         false_positives=lesions.false_masks,

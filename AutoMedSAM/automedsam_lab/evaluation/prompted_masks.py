@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class PromptedMasks:
-    """What the segmenter makes of one label with prompts from the truth, each `(N, H, W)` on the run's frames.
+    """What the segmenter makes of one label with prompts from the reference, each `(N, H, W)` on the run's frames.
 
     Attributes:
         seed: the slice where the label is the largest.
@@ -37,23 +37,23 @@ class PromptedMasks:
 
 
 def prompted_masks(
-    run: SegmentationRun, parts: Sam2Networks, truth: Mask, label: int, jitter: Callable[[Box], Box]
+    run: SegmentationRun, parts: Sam2Networks, reference: Mask, label: int, jitter: Callable[[Box], Box]
 ) -> PromptedMasks | None:
-    """Prompts the segmenter with the truth of one label, and follows it as far as a run would.
+    """Prompts the segmenter with the reference of one label, and follows it as far as a run would.
 
     Args:
         run: names the volume and the bundle; it need not have been run.
         parts: the segmenter's networks.
-        truth: `(N, H, W)` on the run's frames.
+        reference: `(N, H, W)` on the run's frames.
         label: the label's value.
         jitter: makes of the true box one as a reader draws it.
 
     Returns:
-        The masks; None if the label is not in the truth.
+        The masks; None if the label is not in the reference.
     """
-    if not truth.any():
+    if not reference.any():
         return None
-    every = true_tracklet(truth, label)
+    every = true_tracklet(reference, label)
     box = every.boxes[every.seed]
     one, shaken = (Tracklet(label, {every.seed: drawn}, every.seed) for drawn in (box, jitter(box)))
     return PromptedMasks(

@@ -76,7 +76,7 @@ def time_images(
         backend: what computes.
         count: how many slices, drawn over all cases; all of them where there are fewer.
         seed: of the draw, so that every backend is timed on the same ones.
-        on_done: is told after each slice.
+        on_done: called after each slice.
 
     Returns:
         By kind of prompt, "none" and, where there are masks to draw it around, "true box". From 8-bit grey levels in

@@ -91,7 +91,7 @@ def summarize(rows: Sequence[CaseScores], bundle: Bundle, data: str) -> dict[str
 
 def manifest_figures(summary: dict[str, Any]) -> dict[str, Any]:
     """What a bundle's manifest tells of `summarize`: means by backend and label, and where they come from."""
-    told = ("dice", "prompted_dice", "hd95_mm", "lesion_recall")
+    reported = ("dice", "prompted_dice", "hd95_mm", "lesion_recall")
     return {
         "date": summary["date"],
         "data": summary["data"],
@@ -100,7 +100,7 @@ def manifest_figures(summary: dict[str, Any]) -> dict[str, Any]:
             backend: {
                 **{
                     name: {label: figures[name]["mean"] for label, figures in labels.items() if label != ALL_LABELS}
-                    for name in told
+                    for name in reported
                 },
                 "ms_per_slice": next(iter(labels.values()))["ms_per_slice"]["mean"],
             }

@@ -74,12 +74,12 @@ def compare_thresholds(bundle: Bundle, cases: Iterable[DatasetCase]) -> Threshol
         run = SegmentationRun(volume, bundle, engine=model)
         for _ in run.detect(model.detector):
             pass
-        truth = replace(volume, array=reference).to_frames(run.plane)[0]
-        found.append(slice_boxes(case.patient, run.detections, true_boxes(truth, labels, rule)))
-        runs.append((case.patient, run, truth))
+        reference_frames = replace(volume, array=reference).to_frames(run.plane)[0]
+        found.append(slice_boxes(case.patient, run.detections, true_boxes(reference_frames, labels, rule)))
+        runs.append((case.patient, run, reference_frames))
 
     def scores_of(threshold: float) -> ThresholdScores:
-        dices = (_dice(run, truth, threshold, labels) for _, run, truth in runs)
+        dices = (_dice(run, reference_frames, threshold, labels) for _, run, reference_frames in runs)
         return ThresholdScores(threshold, f1_at(found, labels, threshold), tuple(dices))
 
     own = scores_of(bundle.detector.score_threshold)
@@ -94,8 +94,8 @@ def _rounded_down(threshold: float) -> float:
     return max(int(threshold * 1000) / 1000, 0.001)
 
 
-def _dice(run: SegmentationRun, truth: NDArray[np.uint8], threshold: float, labels: list[int]) -> float:
+def _dice(run: SegmentationRun, reference_frames: NDArray[np.uint8], threshold: float, labels: list[int]) -> float:
     linking = replace(run.linking, threshold=threshold)
     for _ in run.propagate(link_frames(run.detections, run.spacing, linking, run.frames)):
         pass
-    return fmean(dice(truth == label, run.tracker.labels == label) for label in labels)
+    return fmean(dice(reference_frames == label, run.tracker.labels == label) for label in labels)

@@ -188,16 +188,16 @@ class _WindowAttention(nn.Module):
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, region: Region) -> Tensor:
         """The answers `(B, n, C)` of a region."""
-        asked = self._of_windows(queries, region, 4 if self.pools else 1)
+        windowed_queries = self._of_windows(queries, region, 4 if self.pools else 1)
         keys, values = self._of_windows(keys, region), self._of_windows(values, region)
         if region.absent:
             keys, values = self._with_absent(keys, self.key.bias), self._with_absent(values, self.value.bias)
-        scores = asked @ keys.transpose(-1, -2)
+        scores = windowed_queries @ keys.transpose(-1, -2)
         if region.absent:
             scores = scores + torch.tensor([0.0] * region.cells + [math.log(region.absent)])
         answers = scores.softmax(-1) @ values
         if self.heads > 1:
-            answers = answers.reshape(-1, self.heads, int(asked.shape[1]), self.width).transpose(1, 2)
+            answers = answers.reshape(-1, self.heads, int(windowed_queries.shape[1]), self.width).transpose(1, 2)
         return answers.reshape(int(queries.shape[0]), -1, self.channels)
 
     def _of_windows(self, cells: Tensor, region: Region, shrink: int = 1) -> Tensor:

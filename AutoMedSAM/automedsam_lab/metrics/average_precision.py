@@ -41,7 +41,7 @@ class Matches:
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """Average precision, the mean of the classes that the truth has; NaN where it has none.
+    """Average precision, the mean of the classes that the reference has; NaN where it has none.
 
     Attributes:
         ap50: at an IoU of 0.5.
@@ -84,8 +84,8 @@ def average_precision(
         ap50,
         ap,
         *intervals,
-        slices=sum(len(case.truth) for case in cases),
-        boxes=sum(len(boxes) for case in cases for boxes in case.truth),
+        slices=sum(len(case.reference) for case in cases),
+        boxes=sum(len(boxes) for case in cases for boxes in case.reference),
     )
 
 
@@ -119,8 +119,8 @@ def match(cases: Sequence[SliceBoxes], label: int, patients: Sequence[str]) -> M
     owners: list[int] = []
     totals = np.zeros(len(patients), np.int_)
     for case in cases:
-        for found, truth in zip(case.found, case.truth, strict=True):
-            boxes, real = found[found[:, 0] == label], truth[truth[:, 0] == label, 1:]
+        for prediction, reference in zip(case.prediction, case.reference, strict=True):
+            boxes, real = prediction[prediction[:, 0] == label], reference[reference[:, 0] == label, 1:]
             boxes = boxes[np.argsort(-boxes[:, 1], kind="stable")][:_MAX_BOXES]
             totals[place[case.patient]] += len(real)
             scores.append(boxes[:, 1])

@@ -1,4 +1,4 @@
-"""The detector's boxes on the slices of a case, held against the boxes that the truth asks for."""
+"""The detector's boxes on the slices of a case, held against the boxes that the reference asks for."""
 
 from __future__ import annotations
 
@@ -70,55 +70,57 @@ class SliceBoxes:
 
     Attributes:
         patient: whose slices they are.
-        found: for each slice `(n, 6)`: label, score, x0, y0, x1, y1.
-        truth: for each slice `(n, 5)`: label, x0, y0, x1, y1.
+        prediction: for each slice `(n, 6)`: label, score, x0, y0, x1, y1.
+        reference: for each slice `(n, 5)`: label, x0, y0, x1, y1.
     """
 
     patient: str
-    found: list[NDArray[np.float64]]
-    truth: list[NDArray[np.float64]]
+    prediction: list[NDArray[np.float64]]
+    reference: list[NDArray[np.float64]]
 
 
-def true_boxes(truth: NDArray[np.uint8], labels: Sequence[int], rule: BoxRule) -> dict[int, list[Box]]:
+def true_boxes(reference: NDArray[np.uint8], labels: Sequence[int], rule: BoxRule) -> dict[int, list[Box]]:
     """What a perfect detector would draw.
 
     Args:
-        truth: `(N, H, W)`, label values.
+        reference: `(N, H, W)`, label values.
         labels: the values that are looked for.
         rule: which boxes they ask for.
 
     Returns:
         By slice; slices on which a label is too small to judge a detector by are left out.
     """
-    asked = {}
-    for index, labeled in enumerate(truth):
+    reference_boxes = {}
+    for index, labeled in enumerate(reference):
         by_label = [rule.boxes(labeled == label, label) for label in labels]
         if all(boxes is not None for boxes in by_label):
-            asked[index] = [box for boxes in by_label for box in boxes or ()]
-    return asked
+            reference_boxes[index] = [box for boxes in by_label for box in boxes or ()]
+    return reference_boxes
 
 
-def slice_boxes(patient: str, detections: Sequence[Sequence[Box]], asked: Mapping[int, Sequence[Box]]) -> SliceBoxes:
-    """All boxes that a detector gives, whatever their score, beside those of the truth.
+def slice_boxes(
+    patient: str, detections: Sequence[Sequence[Box]], reference_boxes: Mapping[int, Sequence[Box]]
+) -> SliceBoxes:
+    """All boxes that a detector gives, whatever their score, beside those of the reference.
 
     Args:
         patient: whose slices they are.
         detections: for each slice of the volume.
-        asked: as `true_boxes` returns them.
+        reference_boxes: as `true_boxes` returns them.
     """
     return SliceBoxes(
         patient,
-        [_array([(b.label, b.score, *b.corners) for b in detections[index]], 6) for index in asked],
-        [_array([(b.label, *b.corners) for b in boxes], 5) for boxes in asked.values()],
+        [_array([(b.label, b.score, *b.corners) for b in detections[index]], 6) for index in reference_boxes],
+        [_array([(b.label, *b.corners) for b in boxes], 5) for boxes in reference_boxes.values()],
     )
 
 
-def mean_box_iou(tracklets: Sequence[Tracklet], asked: Mapping[int, Sequence[Box]], label: int) -> float:
+def mean_box_iou(tracklets: Sequence[Tracklet], reference_boxes: Mapping[int, Sequence[Box]], label: int) -> float:
     """How well the boxes that prompt the segmenter lie.
 
     Args:
         tracklets: the accepted ones.
-        asked: as `true_boxes` returns them.
+        reference_boxes: as `true_boxes` returns them.
         label: the one to look at.
 
     Returns:
@@ -132,7 +134,7 @@ def mean_box_iou(tracklets: Sequence[Tracklet], asked: Mapping[int, Sequence[Box
                 given.setdefault(index, []).append(box)
     overlaps = [
         max((box.iou(true) for box in given.get(index, ())), default=0.0)
-        for index, boxes in asked.items()
+        for index, boxes in reference_boxes.items()
         for true in boxes
         if true.label == label
     ]

@@ -20,11 +20,11 @@ class LesionScores:
     """Which lesions of one label in one volume were found.
 
     Attributes:
-        lesions: lesions of the truth that count.
+        lesions: lesions of the reference that count.
         hit_by_mask: those of which the predicted mask has at least one voxel.
         hit_by_box: those of which a box of an accepted tracklet of the label has at least one pixel's centre.
-        false_masks: predicted lesions that have no voxel of the truth.
-        false_tracklets: accepted tracklets none of whose boxes has a pixel of the truth.
+        false_masks: predicted lesions that have no voxel of the reference.
+        false_tracklets: accepted tracklets none of whose boxes has a pixel of the reference.
     """
 
     lesions: int
@@ -35,18 +35,18 @@ class LesionScores:
 
     @property
     def recall(self) -> float:
-        """The share of lesions that the mask touches; NaN if the truth has none."""
+        """The share of lesions that the mask touches; NaN if the reference has none."""
         return self.hit_by_mask / self.lesions if self.lesions else math.nan
 
     @property
     def box_recall(self) -> float:
-        """The share of lesions that a box touches; NaN if the truth has none."""
+        """The share of lesions that a box touches; NaN if the reference has none."""
         return self.hit_by_box / self.lesions if self.lesions else math.nan
 
 
 def score_lesions(
-    truth: Mask,
-    found: Mask,
+    reference: Mask,
+    prediction: Mask,
     tracklets: Sequence[Tracklet],
     voxel_ml: float,
     min_ml: float = MIN_LESION_ML,
@@ -54,21 +54,21 @@ def score_lesions(
     """Compares the lesions of one label, which are voxels joined by a face, an edge or a corner.
 
     Args:
-        truth: `(N, H, W)` on the frames of the boxes' plane.
-        found: the predicted mask `(N, H, W)`.
+        reference: `(N, H, W)` on the frames of the boxes' plane.
+        prediction: the predicted mask `(N, H, W)`.
         tracklets: the accepted ones of this label.
         voxel_ml: a voxel's volume in millilitres.
         min_ml: smaller lesions, true or predicted, do not count; crumbs of a label are no lesions.
     """
-    lesions = _lesions(truth, voxel_ml, min_ml)
-    predicted = _lesions(found, voxel_ml, min_ml)
+    lesions = _lesions(reference, voxel_ml, min_ml)
+    predicted = _lesions(prediction, voxel_ml, min_ml)
     boxes = [(index, box) for tracklet in tracklets for index, box in tracklet.boxes.items()]
-    true_at = [_inside(truth, tracklet.boxes.items()) for tracklet in tracklets]
+    true_at = [_inside(reference, tracklet.boxes.items()) for tracklet in tracklets]
     return LesionScores(
         lesions=len(lesions),
-        hit_by_mask=sum(bool(found[lesion].any()) for lesion in lesions),
-        hit_by_box=sum(_inside(_mask_of(lesion, truth.shape), boxes) for lesion in lesions),
-        false_masks=sum(not truth[lesion].any() for lesion in predicted),
+        hit_by_mask=sum(bool(prediction[lesion].any()) for lesion in lesions),
+        hit_by_box=sum(_inside(_mask_of(lesion, reference.shape), boxes) for lesion in lesions),
+        false_masks=sum(not reference[lesion].any() for lesion in predicted),
         false_tracklets=sum(not hit for hit in true_at),
     )
 

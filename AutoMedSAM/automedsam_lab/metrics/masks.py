@@ -1,7 +1,7 @@
-"""How close a mask is to the truth, and which lesions were found at all.
+"""How close a mask is to the reference, and which lesions were found at all.
 
 The definitions follow Metrics Reloaded (Maier-Hein, Reinke et al., Nature Methods 2024). Empty masks are not
-left out, so that a missed lesion costs its case: where truth and prediction are both empty the result is
+left out, so that a missed lesion costs its case: where reference and prediction are both empty the result is
 perfect (Dice 1, IoU 1, NSD 1, HD95 0 mm); where just one is empty it is the worst possible (Dice 0, IoU 0, NSD 0,
 HD95 the diagonal of the volume, as the BraTS challenge counts it).
 """
@@ -20,16 +20,16 @@ _OUTLIERS = 95
 _ROUNDING = 1e-6
 
 
-def dice(truth: Mask, found: Mask) -> float:
+def dice(reference: Mask, prediction: Mask) -> float:
     """Dice coefficient `2 |A and B| / (|A| + |B|)` of two masks of one shape, 0 to 1 (Dice, Ecology 1945)."""
-    total = np.count_nonzero(truth) + np.count_nonzero(found)
-    return 2 * np.count_nonzero(truth & found) / total if total else 1.0
+    total = np.count_nonzero(reference) + np.count_nonzero(prediction)
+    return 2 * np.count_nonzero(reference & prediction) / total if total else 1.0
 
 
-def iou(truth: Mask, found: Mask) -> float:
+def iou(reference: Mask, prediction: Mask) -> float:
     """Intersection over union `|A and B| / |A or B|` of two masks of one shape, 0 to 1 (Jaccard, 1912)."""
-    union = np.count_nonzero(truth | found)
-    return np.count_nonzero(truth & found) / union if union else 1.0
+    union = np.count_nonzero(reference | prediction)
+    return np.count_nonzero(reference & prediction) / union if union else 1.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class SurfaceScores:
     nsd: float
 
 
-def surface_scores(truth: Mask, found: Mask, spacing: Sequence[float], tolerance_mm: float) -> SurfaceScores:
+def surface_scores(reference: Mask, prediction: Mask, spacing: Sequence[float], tolerance_mm: float) -> SurfaceScores:
     """Compares the surfaces of two masks.
 
     A surface voxel has one of its six neighbours (four, where the volume is a single slice) outside the mask;
@@ -61,17 +61,17 @@ def surface_scores(truth: Mask, found: Mask, spacing: Sequence[float], tolerance
     numbers of the two cannot be compared.
 
     Args:
-        truth: `(N, H, W)`.
-        found: `(N, H, W)`.
+        reference: `(N, H, W)`.
+        prediction: `(N, H, W)`.
         spacing: distance between voxel centres along each of the three axes in mm.
         tolerance_mm: the distance that does not count, such as readers differ by.
     """
-    if not (truth.any() and found.any()):
-        extent = float(np.linalg.norm(np.multiply(truth.shape, spacing)))
-        return SurfaceScores(extent, 0.0) if truth.any() or found.any() else SurfaceScores(0.0, 1.0)
+    if not (reference.any() and prediction.any()):
+        extent = float(np.linalg.norm(np.multiply(reference.shape, spacing)))
+        return SurfaceScores(extent, 0.0) if reference.any() or prediction.any() else SurfaceScores(0.0, 1.0)
     from scipy.spatial import KDTree
 
-    surfaces = [_surface(mask) * np.asarray(spacing, dtype=np.float64) for mask in (truth, found)]
+    surfaces = [_surface(mask) * np.asarray(spacing, dtype=np.float64) for mask in (reference, prediction)]
     there = KDTree(surfaces[1]).query(surfaces[0])[0]
     back = KDTree(surfaces[0]).query(surfaces[1])[0]
     # A distance that equals the tolerance is within it, however the products of spacings were rounded.

@@ -8,18 +8,18 @@ from automedsam.core.boxes import Box, Tracklet
 from automedsam_lab.metrics.masks import Mask
 
 
-def true_tracklet(truth: Mask, label: int) -> Tracklet:
+def true_tracklet(reference: Mask, label: int) -> Tracklet:
     """The boxes that a perfect detector would draw around one label.
 
     Args:
-        truth: `(N, H, W)` with at least one voxel.
+        reference: `(N, H, W)` with at least one voxel.
         label: the label's value.
 
     Returns:
         A tight box on every slice that shows the label; the seed is where its area is the largest.
     """
-    areas = np.count_nonzero(truth, axis=(1, 2))
-    boxes = {int(index): tight_box(truth[index], label) for index in np.flatnonzero(areas)}
+    areas = np.count_nonzero(reference, axis=(1, 2))
+    boxes = {int(index): tight_box(reference[index], label) for index in np.flatnonzero(areas)}
     return Tracklet(label, boxes, int(areas.argmax()))
 
 

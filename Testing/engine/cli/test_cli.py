@@ -60,10 +60,10 @@ def few_slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_demo_finds_the_known_lesions(demo_folder: Path) -> None:
     printed = (demo_folder / "printed.txt").read_text(encoding="utf-8")
-    told = float(printed.partition("known lesions: ")[2].split()[0])
+    reported = float(printed.partition("known lesions: ")[2].split()[0])
     found = read_volume(demo_folder / "phantom.seg.nrrd", check_voxels=False).array > 0
-    assert told == pytest.approx(dice(found, phantom_head()[1] > 0), abs=5e-4)
-    assert told >= 0.7
+    assert reported == pytest.approx(dice(found, phantom_head()[1] > 0), abs=5e-4)
+    assert reported >= 0.7
 
 
 def test_demo_writes_volume_segmentation_and_picture(demo_folder: Path) -> None:
@@ -88,8 +88,8 @@ def test_segment_writes_on_the_volumes_own_grid(command: Command, few_slices: Pa
 def test_segment_ends_with_a_table(command: Command, few_slices: Path, tmp_path: Path) -> None:
     code, output, _ = command("segment", few_slices, "-o", tmp_path / "lesions.seg.nrrd")
     assert code == 0
-    for told in ("Objects", "ml", "segmented of 12", "detect", "segment", "Peak memory", "Device", "CPU"):
-        assert told in output, output
+    for expected in ("Objects", "ml", "segmented of 12", "detect", "segment", "Peak memory", "Device", "CPU"):
+        assert expected in output, output
 
 
 def test_nothing_found_is_a_valid_empty_segmentation_and_a_sentence(
@@ -125,19 +125,19 @@ def test_ctrl_c_keeps_the_finished_slices(
 def test_detect_gives_boxes_in_pixels_of_their_slice(command: Command, few_slices: Path) -> None:
     code, output, _ = command("detect", few_slices)
     assert code == 0
-    told = json.loads(output)
-    assert told["plane"] == "axial" and told["slice_count"] == 12
-    _, truth = phantom_head()
-    rows, columns = np.nonzero(truth[32 + 4][:, :120])
+    reported = json.loads(output)
+    assert reported["plane"] == "axial" and reported["slice_count"] == 12
+    _, reference = phantom_head()
+    rows, columns = np.nonzero(reference[32 + 4][:, :120])
     known = Box(columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1)
     found = [
         Box(box["x"], box["y"], box["width"], box["height"], box["score"], box["label"])
-        for box in told["boxes"]
+        for box in reported["boxes"]
         if box["slice"] == 4
     ]
     assert max(box.iou(known) for box in found) > 0.6
-    assert all(told["threshold"] <= box["score"] <= 1 for box in told["boxes"])
-    assert {box["label_name"] for box in told["boxes"]} == {
+    assert all(reported["threshold"] <= box["score"] <= 1 for box in reported["boxes"])
+    assert {box["label_name"] for box in reported["boxes"]} == {
         segment.name for segment in automedsam.load_bundle("glioma").segments
     }
 
@@ -156,12 +156,12 @@ def test_a_lower_threshold_gives_more_boxes(command: Command, few_slices: Path) 
     assert many > few
 
 
-def test_models_names_the_starter_bundles_and_their_licences(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_names_the_starter_bundles_and_their_licenses(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "400")
     code, output, _ = command("models")
     assert code == 0
     for bundle in automedsam.list_bundles():
-        assert bundle.name in output and bundle.licence in output
+        assert bundle.name in output and bundle.license in output
     assert {"glioma", "hippocampus"} <= {bundle.name for bundle in automedsam.list_bundles()}
 
 
@@ -170,5 +170,5 @@ def test_version_is_the_packages(command: Command) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], []])
-def test_help_says_that_it_is_not_for_clinical_use(command: Command, arguments: list[str]) -> None:
+def test_help_explains_that_it_is_not_for_clinical_use(command: Command, arguments: list[str]) -> None:
     assert "not for clinical use" in "".join(command(*arguments)[1:])

@@ -63,10 +63,10 @@ def a_slice(tmp_path: Path) -> Path:
 def test_lesion_of_an_image_is_found_and_drawn(command: Command, a_slice: Path, tmp_path: Path) -> None:
     code, output, error = command("segment", a_slice, "-o", tmp_path / "mask.png", "--overlay", tmp_path / "over.png")
     assert code == 0, error
-    truth = phantom_head()[1][38] > 0
+    reference = phantom_head()[1][38] > 0
     mask, overlay, image = (pixels(tmp_path / name) for name in ("mask.png", "over.png", "slice.png"))
-    assert mask.shape == truth.shape and set(np.unique(mask)) == {0, 255}
-    assert 2 * (truth & (mask > 0)).sum() / (truth.sum() + (mask > 0).sum()) > 0.7
+    assert mask.shape == reference.shape and set(np.unique(mask)) == {0, 255}
+    assert 2 * (reference & (mask > 0)).sum() / (reference.sum() + (mask > 0).sum()) > 0.7
     assert overlay.shape == image.shape
     changed = (overlay != image).any(-1)
     # What is drawn lies on the mask's edge or is a box; all else is the image.

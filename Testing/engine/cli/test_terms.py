@@ -91,7 +91,7 @@ def test_restricted_and_unknown_terms_are_shown(text: str) -> None:
 def test_the_terms_are_asked_for_once_on_a_terminal(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = on_a_terminal(monkeypatch, "y\n")
     terms.ask(bundle)
-    assert bundle.licence in shown.getvalue()
+    assert bundle.license in shown.getvalue()
     again = on_a_terminal(monkeypatch, "")
     terms.ask(bundle)
     assert again.getvalue() == "" and terms.notice(bundle) == ""
@@ -109,7 +109,7 @@ def test_a_script_is_not_asked_and_gets_one_line(bundle: Bundle, monkeypatch: py
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     terms.ask(bundle)
     line = terms.notice(bundle)
-    assert bundle.licence in line and "\n" not in line
+    assert bundle.license in line and "\n" not in line
     assert terms.notice(bundle) == ""
 
 
@@ -157,7 +157,7 @@ def test_without_a_home_terms_are_shown_and_no_folder_is_made(
     monkeypatch.setattr(terms, "terms_file", real_terms_file)
     monkeypatch.setattr("platformdirs.user_config_path", config_path)
     monkeypatch.chdir(tmp_path)
-    assert bundle.licence in terms.notice(bundle)
+    assert bundle.license in terms.notice(bundle)
     assert terms.notice(bundle) == ""
     assert list(tmp_path.iterdir()) == []
 
@@ -187,7 +187,7 @@ def test_a_stopped_run_shows_the_terms(
     monkeypatch.setattr(SegmentationRun, "events", stopped_after_a_slice)
     sitk.WriteImage(a_head.to_image(a_head.array), str(tmp_path / "head.nii.gz"))
     code, _, err = command("segment", tmp_path / "head.nii.gz", "-o", tmp_path / "lesions.nii.gz")
-    assert code == STOPPED and err.count(bundle.licence) == 1 and "Stopped:" in err
+    assert code == STOPPED and err.count(bundle.license) == 1 and "Stopped:" in err
 
 
 def test_the_command_shows_the_terms_once_after_the_result(
@@ -198,4 +198,4 @@ def test_the_command_shows_the_terms_once_after_the_result(
     sitk.WriteImage(a_head.to_image(a_head.array), str(tmp_path / "head.nii.gz"))
     for shown in (1, 0):
         code, _, err = command("segment", tmp_path / "head.nii.gz", "-o", tmp_path / "lesions.nii.gz")
-        assert code == 0 and err.count(bundle.licence) == shown
+        assert code == 0 and err.count(bundle.license) == shown

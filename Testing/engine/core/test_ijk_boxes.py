@@ -68,7 +68,7 @@ def test_box_that_sticks_out_is_cut_to_the_volume() -> None:
         (4, [1, float("nan"), 1, 2, 4, 5]),
     ],
 )
-def test_box_outside_the_volume_is_told(index: int, bounds: list[float]) -> None:
+def test_box_outside_the_volume_is_reported(index: int, bounds: list[float]) -> None:
     grid = IjkBoxConverter(a_volume((0, 1, 2), (1, 1, 1)), Plane.AXIAL)
-    with pytest.raises(AutoMedSAMError, match=f"box on slice {index} lies outside the volume"):
+    with pytest.raises(AutoMedSAMError, match=f"box on slice {index} is outside the volume"):
         grid.box(index, bounds, 1, 1)

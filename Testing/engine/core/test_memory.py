@@ -76,8 +76,8 @@ def test_command_ends_in_one_sentence(
     source = tmp_path / "head.nii"
     sitk.WriteImage(sitk.GetImageFromArray(np.random.default_rng(1).normal(size=(4, 20, 30))), str(source))
     monkeypatch.setattr(SegmentationRun, "events", fail)
-    code, output, said = command("segment", source, "-o", tmp_path / "mask.nii")
-    assert code == 2 and not output and said.count("\n") == 1 and "not enough memory" in said
+    code, output, sentence = command("segment", source, "-o", tmp_path / "mask.nii")
+    assert code == 2 and not output and sentence.count("\n") == 1 and "not enough memory" in sentence
     assert [path.name for path in tmp_path.iterdir()] == ["head.nii"]
 
 
@@ -99,8 +99,8 @@ def test_reading_writing_and_loading_name_what_they_were_at(
     monkeypatch.setattr(ort, "InferenceSession", fail)
     with pytest.raises(AutoMedSAMError, match="not enough memory to load"):
         open_session(tmp_path / "head.nii", 1)
-    told = _told(RuntimeError("std::bad_alloc"))
-    assert "not enough memory" in told["message"] and told["user_error"]
+    reported = _told(RuntimeError("std::bad_alloc"))
+    assert "not enough memory" in reported["message"] and reported["user_error"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's address space")

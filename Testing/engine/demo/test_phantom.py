@@ -18,9 +18,9 @@ def head() -> tuple[Volume, NDArray[np.uint8]]:
 
 
 def test_same_seed_gives_the_same_head() -> None:
-    volume, truth = phantom_head()
+    volume, reference = phantom_head()
     assert np.array_equal(volume.array, head()[0].array)
-    assert np.array_equal(truth, head()[1])
+    assert np.array_equal(reference, head()[1])
 
 
 def test_other_seed_gives_another_head() -> None:
@@ -28,23 +28,23 @@ def test_other_seed_gives_another_head() -> None:
 
 
 def test_background_is_zero_as_in_a_skull_stripped_volume() -> None:
-    volume, truth = head()
+    volume, reference = head()
     assert volume.array.dtype == np.int16
     assert 0.5 < float((volume.array == 0).mean()) < 0.9
     assert not volume.array[0, 0, 0]
-    assert not truth[volume.array == 0].any()
+    assert not reference[volume.array == 0].any()
 
 
 def test_slices_are_axial_and_anisotropic() -> None:
-    volume, truth = head()
+    volume, reference = head()
     assert volume.default_plane(Plane.SAGITTAL) is Plane.AXIAL
-    assert truth.shape == volume.shape
+    assert reference.shape == volume.shape
     assert np.allclose(volume.world(tuple((count - 1) / 2 for count in volume.shape)), 0)
 
 
-def test_each_lesion_lies_where_it_was_put_and_is_as_large_as_told() -> None:
-    volume, truth = head()
-    parts, _ = ndimage.label(truth)
+def test_each_lesion_has_its_position_and_size() -> None:
+    volume, reference = head()
+    parts, _ = ndimage.label(reference)
     sizes = np.bincount(parts.ravel())[1:]
     main = np.flatnonzero(sizes > 50)
     assert len(main) == len(LESIONS), sizes
@@ -57,15 +57,15 @@ def test_each_lesion_lies_where_it_was_put_and_is_as_large_as_told() -> None:
 
 
 def test_lesions_are_brighter_than_brain_as_in_flair() -> None:
-    volume, truth = head()
+    volume, reference = head()
     gray = to_uint8(volume.array)
-    brain = (volume.array > 0) & (truth == 0)
-    assert float(np.median(gray[truth > 0])) > 1.4 * float(np.median(gray[brain]))
+    brain = (volume.array > 0) & (reference == 0)
+    assert float(np.median(gray[reference > 0])) > 1.4 * float(np.median(gray[brain]))
 
 
 def test_without_lesions_the_truth_is_empty() -> None:
-    volume, truth = phantom_head(lesions=())
-    assert not truth.any()
+    volume, reference = phantom_head(lesions=())
+    assert not reference.any()
     assert volume.array.any()
 
 

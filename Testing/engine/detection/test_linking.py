@@ -24,7 +24,7 @@ def test_neighbouring_boxes_are_one_object() -> None:
     assert (found.first, found.last, found.seed, found.gaps, found.score) == (3, 5, 4, [], 0.9)
 
 
-def test_gap_is_bridged_and_told() -> None:
+def test_gap_is_bridged_and_reported() -> None:
     (found,) = link(column({2: 0.8, 3: 0.8, 6: 0.8}, 9), 1.0, SETTINGS)
     assert (found.first, found.last, found.gaps) == (2, 6, [4, 5])
 

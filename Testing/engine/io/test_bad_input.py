@@ -185,7 +185,7 @@ def test_modalities_of_different_grids(a_volume: Volume, change: str, tmp_path: 
         "direction": replace(a_volume, direction=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)),
     }[change]
     paths = [save(a_volume, tmp_path / "t1.nii.gz"), save(other, tmp_path / "flair.nii.gz")]
-    with one_sentence("flair.nii.gz lies on another grid than", "t1.nii.gz"):
+    with one_sentence("flair.nii.gz has another grid than", "t1.nii.gz"):
         read_volume(paths)
 
 

@@ -114,7 +114,7 @@ def test_many_volumes_of_one_series_are_named_by_the_first_and_the_last(tmp_path
 def test_series_that_was_broken_off_in_its_second_volume_is_refused_with_the_reason(tmp_path: Path) -> None:
     slices(tmp_path, voxels(), name="a")
     slices(tmp_path, voxels(seed=2)[:4], name="b")
-    assert "lie at 6 positions, 4 of them again with another picture" in refusal(tmp_path)
+    assert "are at 6 positions, 4 of them repeated with another image" in refusal(tmp_path)
 
 
 def test_stacks_of_one_file_are_parted(tmp_path: Path) -> None:

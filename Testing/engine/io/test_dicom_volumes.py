@@ -63,7 +63,7 @@ def refusal(path: Path) -> str:
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_slices_lie_where_their_files_say(turned: bool, tmp_path: Path) -> None:
+def test_slices_have_the_positions_of_their_files(turned: bool, tmp_path: Path) -> None:
     array, positions = voxels(), places(step=STEP * ACROSS)
     order = slice(None, None, -1) if turned else slice(None)
     slices(tmp_path, array[order], positions[order], OBLIQUE)
@@ -84,7 +84,7 @@ def test_slices_lie_where_their_files_say(turned: bool, tmp_path: Path) -> None:
         (MANY_CAPTURES, "OT"),
     ],
 )
-def test_frames_of_one_file_lie_where_each_says(kind: str, modality: str, turned: bool, tmp_path: Path) -> None:
+def test_frames_of_one_file_have_their_own_positions(kind: str, modality: str, turned: bool, tmp_path: Path) -> None:
     array, positions = voxels(), places(step=STEP * ACROSS)
     order = slice(None, None, -1) if turned else slice(None)
     path = enhanced(tmp_path / "a.dcm", array[order], positions[order], OBLIQUE, kind=kind, modality=modality)
@@ -112,7 +112,7 @@ def test_ultrasound_volume_lies_in_the_frame_of_its_transducer(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_nuclear_slices_are_stacked_to_the_side_that_the_sign_of_their_distance_says(sign: int, tmp_path: Path) -> None:
+def test_nuclear_slices_are_stacked_by_the_sign_of_their_distance(sign: int, tmp_path: Path) -> None:
     made = dataset(
         voxels(), NUCLEAR, "NM", NumberOfFrames=6, ImageType=["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"]
     )
@@ -188,9 +188,9 @@ def test_tilted_gantry_gives_a_grid_that_is_sheared_as_the_slices_are(
     [
         (places(8)[[0, 1, 2, 5, 6, 7]], "2 slices are missing"),
         (places(7)[[0, 1, 2, 4, 5, 6]], "1 slice is missing"),
-        (np.array(ORIGIN) + np.outer([0, 1, 2.4, 4, 5, 6.9], (0, 0, STEP)), "unevenly, 2.5 to 4.75 mm apart"),
-        (np.array(ORIGIN) + np.outer(range(6), (3.0, 0, 0.5)), "beside each other"),
-        (np.array(ORIGIN) + np.zeros((6, 3)), "all 6 lie at one position"),
+        (np.array(ORIGIN) + np.outer([0, 1, 2.4, 4, 5, 6.9], (0, 0, STEP)), "unevenly spaced, 2.5 to 4.75 mm apart"),
+        (np.array(ORIGIN) + np.outer(range(6), (3.0, 0, 0.5)), "side by side, not stacked"),
+        (np.array(ORIGIN) + np.zeros((6, 3)), "all 6 have the same position"),
     ],
 )
 def test_slices_that_make_no_grid_are_refused_with_the_reason(
@@ -240,7 +240,7 @@ def test_copies_of_slices_are_left_out(which: str, tmp_path: Path) -> None:
 def test_two_pictures_at_one_position_are_refused_with_that_reason(tmp_path: Path) -> None:
     slices(tmp_path, voxels())
     slices(tmp_path, voxels(seed=2)[2:3], places()[2:3], name="other")
-    assert "1 of them again with another picture" in refusal(tmp_path)
+    assert "1 of them repeated with another image" in refusal(tmp_path)
 
 
 def test_positions_that_were_rounded_make_a_grid(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_channels_travel_with_their_voxels(a_volume: Volume, plane: Plane) -> No
     np.testing.assert_array_equal(both.to_frames(plane)[1], -a_volume.to_frames(plane)[0])
 
 
-def test_thick_slices_tell_the_plane(orientation: np.ndarray) -> None:
+def test_thick_slices_determine_the_plane(orientation: np.ndarray) -> None:
     array = np.zeros((5, 6, 7))
     for axis in range(3):
         spacing = [1.0, 1.0, 1.0]

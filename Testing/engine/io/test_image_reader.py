@@ -72,7 +72,7 @@ def save(array: np.ndarray, path: Path) -> Path:
 @pytest.mark.parametrize("orientation", STORED)
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 @pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3)])
-def test_image_is_turned_as_its_exif_orientation_says(
+def test_image_is_rotated_by_its_exif_orientation(
     orientation: int, suffix: str, shape: tuple[int, ...], tmp_path: Path
 ) -> None:
     seen = smooth(*shape)
@@ -175,7 +175,7 @@ def test_content_decides_what_a_file_is(tmp_path: Path) -> None:
         read_image(tmp_path / "jpeg.png")
 
 
-def test_colour_is_taken_as_grey_and_it_is_said(tmp_path: Path) -> None:
+def test_color_becomes_gray_with_a_warning(tmp_path: Path) -> None:
     colour = read_volume(save(smooth(20, 30, 3), tmp_path / "colour.png"))
     assert len(colour.notes) == 1 and "colour.png is in colour" in colour.notes[0]
     gray = read_volume(save(np.repeat(smooth(20, 30)[..., None], 3, -1), tmp_path / "grey.png"))

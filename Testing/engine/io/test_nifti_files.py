@@ -58,13 +58,13 @@ def test_content_decides_whether_it_is_packed(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_volume(tmp_path / name).array, VOXELS)
 
 
-@pytest.mark.parametrize(("more", "said"), [(b"xyz", "3 bytes"), (b"\x1f", "1 bytes"), (bytes(512), "")])
-def test_bytes_after_the_packed_end_are_left_out(more: bytes, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("more", "message"), [(b"xyz", "3 bytes"), (b"\x1f", "1 bytes"), (bytes(512), "")])
+def test_bytes_after_the_packed_end_are_left_out(more: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "head.nii.gz"
     path.write_bytes(image(path).read_bytes() + more)
     volume = read_volume(path)
     np.testing.assert_array_equal(volume.array, VOXELS)
-    assert len(volume.notes) == bool(said) and all(said in note for note in volume.notes)
+    assert len(volume.notes) == bool(message) and all(message in note for note in volume.notes)
 
 
 @pytest.mark.parametrize("place", [100, 352, 500])
@@ -153,7 +153,7 @@ def test_single_axes_are_dropped_and_a_fourth_is_the_channel(tmp_path: Path) -> 
         read_volume(image(tmp_path / "c.nii", np.stack([channels, channels])))
 
 
-def test_colours_are_grey_for_a_model_of_one_channel_and_it_is_said(tmp_path: Path) -> None:
+def test_colors_become_gray_for_a_model_of_one_channel_with_a_warning(tmp_path: Path) -> None:
     colours = np.zeros(VOXELS.shape[::-1], [("R", "u1"), ("G", "u1"), ("B", "u1")])
     colours["R"] = VOXELS.transpose()
     nib.save(nib.Nifti1Image(colours, np.eye(4)), tmp_path / "colour.nii.gz")

@@ -93,7 +93,7 @@ def test_mask_keeps_both_transforms_where_they_differ(case: str, suffix: str, tm
 
 
 @pytest.mark.parametrize("case", DISAGREEING)
-def test_one_sentence_says_that_the_transforms_differ(case: str, tmp_path: Path) -> None:
+def test_differing_transforms_are_reported_in_one_sentence(case: str, tmp_path: Path) -> None:
     volume = read_volume(image(tmp_path / "head.nii", **DISAGREEING[case]))
     assert len(volume.notes) == 1
     note = volume.notes[0]
@@ -109,12 +109,12 @@ def test_voxels_and_millilitres_are_those_of_the_sform(case: str, tmp_path: Path
     assert volume.voxel_volume_ml == pytest.approx(abs(np.linalg.det(affine[:3, :3])) / 1000, rel=1e-6)
 
 
-def test_nothing_is_said_of_transforms_that_agree(tmp_path: Path) -> None:
+def test_equal_transforms_are_not_reported(tmp_path: Path) -> None:
     for more in ({}, {"sform": None}, {"qform": None}, {"sform": TURN @ RAS, "qform": TURN @ RAS}):
         assert read_volume(image(tmp_path / "head.nii", **more)).notes == ()
 
 
-def test_file_without_a_position_says_so_and_keeps_its_lack(tmp_path: Path) -> None:
+def test_file_without_a_position_is_reported_and_stays_without(tmp_path: Path) -> None:
     source = image(tmp_path / "head.nii", sform=None, qform=None)
     volume = read_volume(source)
     assert "no position" in volume.notes[0] and volume.spacing == (1.0, 1.0, 2.0)

@@ -142,7 +142,7 @@ def test_file_that_was_there_is_replaced_and_nothing_else_left(a_segmentation: S
     assert read_volume(path).shape == a_segmentation.volume.shape
 
 
-def test_others_may_read_the_file_as_their_umask_says(a_segmentation: Segmentation, tmp_path: Path) -> None:
+def test_file_permissions_follow_the_umask(a_segmentation: Segmentation, tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         write_segmentation(a_segmentation, tmp_path / "lesions.nrrd")

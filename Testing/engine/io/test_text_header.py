@@ -41,7 +41,7 @@ def test_suffix_in_capitals(a_volume: Volume, suffix: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("suffix", "old", "new", "said"),
+    ("suffix", "old", "new", "message"),
     [
         (".mha", "Offset", "Offset = nan 0 0", "'nan'"),
         (".mha", "Offset", "Offset = 0 inf 0", "'inf'"),
@@ -54,10 +54,10 @@ def test_suffix_in_capitals(a_volume: Volume, suffix: str, tmp_path: Path) -> No
         (".nrrd", "encoding", "encoding: bzip2", "bzip2"),
     ],
 )
-def test_header_that_makes_no_grid_says_what_is_wrong(
-    a_volume: Volume, suffix: str, old: str, new: str, said: str, tmp_path: Path
+def test_header_that_makes_no_grid_explains_what_is_wrong(
+    a_volume: Volume, suffix: str, old: str, new: str, message: str, tmp_path: Path
 ) -> None:
     path = changed(saved(a_volume, tmp_path / f"head{suffix}"), old, new)
-    with pytest.raises(AutoMedSAMError, match=said) as caught:
+    with pytest.raises(AutoMedSAMError, match=message) as caught:
         read_volume(path)
     assert "; " in str(caught.value) and "damaged" not in str(caught.value)

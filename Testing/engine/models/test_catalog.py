@@ -101,7 +101,7 @@ def test_name_that_a_folder_can_have_everywhere(name: str) -> None:
     assert is_model_name(name)
 
 
-def test_folder_of_models_is_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_of_models_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "here"))
     assert models_folder() == tmp_path / "here" and installed_folders() == {}
     monkeypatch.chdir(tmp_path)

@@ -121,7 +121,7 @@ def test_without_hash_and_version_a_download_starts_over(server: ServedFile, tmp
     assert "Range" not in server.requests[-1]
 
 
-def test_wrong_beginning_is_thrown_away_once_the_hash_tells(server: ServedFile, tmp_path: Path) -> None:
+def test_wrong_beginning_is_discarded_after_the_hash_check(server: ServedFile, tmp_path: Path) -> None:
     server.etag = None
     unfinished_file(entry(server), tmp_path).write_bytes(b"\0" * 1000)
     assert fetch(entry(server), tmp_path).read_bytes() == CONTENT

@@ -243,7 +243,7 @@ def test_checkpoint_that_the_catalog_knows_needs_no_torch(
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     known_catalog(monkeypatch, digest)
     bundle = take(path).bundle
-    assert bundle.name == "medsam2" and "research" in bundle.licence
+    assert bundle.name == "medsam2" and "research" in bundle.license
     assert (folder / "medsam2" / "MedSAM2_latest.pt").read_bytes() == path.read_bytes()
 
 
@@ -309,7 +309,7 @@ def test_checkpoint_that_was_trained_further_finds_its_network(tmp_path: Path, m
     monkeypatch.setitem(checkpoint_check.NETWORKS, "tiny", TINY)
     found = take(write_checkpoint(tmp_path / "my liver (v2).pt"), detector="glioma")
     assert found.bundle.name == "my-liver-v2" and (found.bundle.folder / "my-liver-v2.pt").is_file()
-    assert "Terms unknown" in found.bundle.licence
+    assert "Terms unknown" in found.bundle.license
     assert found.bundle.architecture == TINY.architecture and found.bundle.files(Backend.FP32_TORCH)
     again = take(write_checkpoint(tmp_path / "b.pt"), network="tiny", name="b")
     assert again.bundle.architecture == TINY.architecture and not again.bundle.has_detector

@@ -74,7 +74,7 @@ def test_downloaded_checkpoint_is_a_model_that_runs(model: CatalogModel, folder:
     assert {path.name for path in (folder / "tiny-sam").iterdir()} == {"bundle.json", "tiny.pt"}
     assert [path.name for path in folder.iterdir()] == ["tiny-sam"]
     assert bundle.name in [one.name for one in list_bundles()]
-    assert load_bundle("tiny-sam").licence == "Apache-2.0"
+    assert load_bundle("tiny-sam").license == "Apache-2.0"
     assert [segment.name for segment in bundle.segments] == ["Lesion", "Heart"]
     assert {1, 2, 3} <= set(tracked(bundle))
 
@@ -92,7 +92,7 @@ def test_weights_are_those_of_the_file(model: CatalogModel, weights: bytes, tmp_
     assert all(torch.equal(value, stored[key]) for key, value in loaded.state_dict().items())
 
 
-def test_model_without_a_detector_says_that_it_finds_nothing_by_itself(model: CatalogModel) -> None:
+def test_model_without_a_detector_states_that_it_detects_nothing(model: CatalogModel) -> None:
     bundle = fetch(model).bundle
     volume = Volume(
         np.random.default_rng(0).integers(0, 255, (5, 40, 48)).astype(np.uint8),
@@ -110,7 +110,7 @@ def test_detector_of_another_model_finds_the_objects(model: CatalogModel) -> Non
     glioma = load_bundle("glioma")
     assert bundle.detector == glioma.detector and bundle.segments == glioma.segments
     assert bundle.modalities == ("FLAIR",) and bundle.linking == glioma.linking
-    assert glioma.licence in bundle.licence and "Apache-2.0" in bundle.licence
+    assert glioma.license in bundle.license and "Apache-2.0" in bundle.license
     volume = Volume(
         np.random.default_rng(0).integers(0, 255, (6, 60, 60)).astype(np.uint8),
         (1.0, 1.0, 1.0),

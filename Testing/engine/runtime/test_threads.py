@@ -75,19 +75,21 @@ def test_few_cores_are_all_used_and_nothing_is_measured(
     assert not a_stopwatch.asked
 
 
-@pytest.mark.parametrize(("said", "found"), [("3", 3), (" 1 ", 1), ("99", 8), ("", 4)])
-def test_a_person_says_how_many(said: str, found: int, a_stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, said)
+@pytest.mark.parametrize(("setting", "found"), [("3", 3), (" 1 ", 1), ("99", 8), ("", 4)])
+def test_thread_count_from_the_environment(
+    setting: str, found: int, a_stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, setting)
     assert tuned_thread_count(MODEL) == found
-    assert bool(a_stopwatch.asked) == (not said)
+    assert bool(a_stopwatch.asked) == (not setting)
 
 
-@pytest.mark.parametrize("said", ["many", "0", "-2", "1.5", "²"])
-def test_what_is_no_number_is_told_in_a_sentence(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, said)
-    with pytest.raises(AutoMedSAMError, match=VARIABLE) as told:
+@pytest.mark.parametrize("setting", ["many", "0", "-2", "1.5", "²"])
+def test_thread_count_that_is_no_number_is_refused(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, setting)
+    with pytest.raises(AutoMedSAMError, match=VARIABLE) as refused:
         load_model(load_bundle("glioma"), Backend.INT8)
-    assert str(told.value).endswith("or leave it out.") and repr(said) in str(told.value)
+    assert str(refused.value).endswith("or leave it out.") and repr(setting) in str(refused.value)
 
 
 def test_a_real_model_is_measured_where_there_are_cores_to_choose_from(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,9 +88,9 @@ def test_masks_of_a_clip_agree_with_those_of_its_slices_as_a_volume(
     assert masks.shape == volume.shape
     assert dice(masks, volume) > 0.93
     assert min(dice(one, other) for one, other in zip(masks, volume, strict=True)) > 0.8
-    told = " ".join(output.split())
-    assert f"Frames with Glioma, whole tumour {COUNT}" in told and f"segmented of {COUNT}" in told
-    assert " ml" not in told
+    reported = " ".join(output.split())
+    assert f"Frames with Glioma, whole tumour {COUNT}" in reported and f"segmented of {COUNT}" in reported
+    assert " ml" not in reported
 
 
 def test_overlay_plays_back_with_the_clips_frames_size_and_rate(
@@ -123,13 +123,13 @@ def test_one_file_holds_what_the_folder_holds(command: Command, folder: Path, tm
     np.testing.assert_array_equal(masks_in(tmp_path / "of_dicom"), masks_in(tmp_path / "masks"))
 
 
-def test_one_file_for_slicer_tells_which_frames_it_holds(command: Command, folder: Path, tmp_path: Path) -> None:
+def test_one_file_for_slicer_states_which_frames_it_holds(command: Command, folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "masks.seg.nrrd"
     assert command("segment", folder / "frames", "-o", path, "--frames", "3:7")[0] == 0
     image = sitk.ReadImage(str(path))
     assert image.GetSize()[2] == 5
-    told = json.loads(image.GetMetaData("AutoMedSAM_Provenance"))
-    assert told["frames"] == [3, 7] and told["frames_per_second"] == "25/1"
+    reported = json.loads(image.GetMetaData("AutoMedSAM_Provenance"))
+    assert reported["frames"] == [3, 7] and reported["frames_per_second"] == "25/1"
 
 
 def test_masks_of_some_frames_keep_the_frames_numbers(command: Command, clip: Path, tmp_path: Path) -> None:

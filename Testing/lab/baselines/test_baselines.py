@@ -72,29 +72,29 @@ def test_a_baselines_masks_lie_on_the_cases_own_grid(
 ) -> None:
     slice_baseline.predict(a_baseline(tmp_path), held_out, tmp_path / "pred", SliceSettings(weights=weights))
     for case in held_out:
-        truth, found = (
+        reference, found = (
             sitk.ReadImage(str(path)) for path in (label_of(case, data), tmp_path / "pred" / f"{case.patient}.nii.gz")
         )
-        assert found.GetDirection() == pytest.approx(truth.GetDirection())
-        assert (found.GetOrigin(), found.GetSpacing()) == (truth.GetOrigin(), pytest.approx(truth.GetSpacing()))
-        assert np.array_equal(sitk.GetArrayFromImage(found), sitk.GetArrayFromImage(truth))
+        assert found.GetDirection() == pytest.approx(reference.GetDirection())
+        assert (found.GetOrigin(), found.GetSpacing()) == (reference.GetOrigin(), pytest.approx(reference.GetSpacing()))
+        assert np.array_equal(sitk.GetArrayFromImage(found), sitk.GetArrayFromImage(reference))
 
 
-def test_baselines_json_tells_what_the_table_needs(tmp_path: Path, held_out: list[DatasetCase], weights: Path) -> None:
-    told = []
+def test_baseline_json_holds_what_the_table_needs(tmp_path: Path, held_out: list[DatasetCase], weights: Path) -> None:
+    reported = []
     slice_baseline.predict(
         a_baseline(tmp_path),
         held_out,
         tmp_path / "pred",
         SliceSettings(weights=weights),
-        on_done=lambda case, seconds: told.append((case, seconds)),
+        on_done=lambda case, seconds: reported.append((case, seconds)),
     )
     written = json.loads((tmp_path / "pred" / "baseline.json").read_text(encoding="utf-8"))
     assert (written["schema"], written["name"], written["version"]) == (1, "Fake", "1.2")
     assert (written["prompted"], written["weights"], written["size_mb"]) == ("box", "given", 3.0)
     assert written["cpu_minutes_training"] is None and written["machine"]["cores"] >= 1
     patients = [case.patient for case in held_out]
-    assert list(written["cases"]) == patients and told == [(patient, 0.5) for patient in patients]
+    assert list(written["cases"]) == patients and reported == [(patient, 0.5) for patient in patients]
     assert all(cost["images"] > 0 for cost in written["cases"].values())
 
 
@@ -117,7 +117,7 @@ def test_a_baseline_of_an_earlier_run_is_gone_when_the_next_one_fails(
     assert not (out / "baseline.json").exists()
 
 
-def test_weights_that_are_not_there_are_told_before_anything_runs(tmp_path: Path, held_out: list[DatasetCase]) -> None:
+def test_missing_weights_are_reported_before_anything_runs(tmp_path: Path, held_out: list[DatasetCase]) -> None:
     baseline = a_baseline(tmp_path, "def work(job, tell): open('ran', 'w')")
     with pytest.raises(AutoMedSAMError, match=r"no weights at .*gone\.pt.*nothing is ever downloaded"):
         slice_baseline.predict(baseline, held_out, tmp_path / "pred", SliceSettings(weights=tmp_path / "gone.pt"))
@@ -185,7 +185,7 @@ def test_a_folder_of_another_task_is_not_trained_in(data: Path, tmp_path: Path) 
         nnunet.convert(BuiltinDataset("hippocampus", data), tmp_path / "work")
 
 
-def test_predicting_before_training_says_what_to_run(tmp_path: Path) -> None:
+def test_predicting_before_training_explains_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match="run 'automedsam-lab baseline nnunet train' to its end"):
         nnunet.predict(BuiltinDataset("hippocampus", tmp_path), [], tmp_path, tmp_path / "pred")
 
@@ -274,12 +274,12 @@ def test_universeg_segments_from_the_training_patients_slices(
         examples=6,
     )
     assert written.prompted == "6 labelled slices" and written.weights == "given"
-    truth, found = (
+    reference, found = (
         sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
         for path in (label_of(held_out[0], data), tmp_path / "pred" / f"{held_out[0].patient}.nii.gz")
     )
     # Every patient's blocks are in the same place, so the mean example covers them.
-    assert np.array_equal(found[truth > 0], truth[truth > 0])
+    assert np.array_equal(found[reference > 0], reference[reference > 0])
 
 
 def test_examples_come_from_every_training_patient() -> None:
@@ -323,11 +323,11 @@ def test_ultralytics_runs_without_its_weights_and_without_the_network(
 
 
 @pytest.mark.parametrize("baseline", [fastsam(), mobilesam()], ids=lambda baseline: baseline.name)
-def test_the_licence_of_ultralytics_is_told(baseline: SliceBaseline) -> None:
-    assert "AGPL-3.0" in baseline.worker.notice and "AGPL-3.0" in baseline.licence
+def test_the_license_of_ultralytics_is_stated(baseline: SliceBaseline) -> None:
+    assert "AGPL-3.0" in baseline.worker.notice and "AGPL-3.0" in baseline.license
 
 
-def test_networks_that_are_not_there_are_told_by_name() -> None:
+def test_missing_networks_are_reported_by_name() -> None:
     with pytest.raises(AutoMedSAMError, match=r"'m'; choose one of s, x"):
         fastsam("m")
     with pytest.raises(AutoMedSAMError, match=r"no configuration sam9.*sam2\.1_hiera_t512"):
@@ -335,7 +335,7 @@ def test_networks_that_are_not_there_are_told_by_name() -> None:
 
 
 @pytest.mark.parametrize("name", ["fastsam", "mobilesam"])
-def test_the_licence_is_told_on_use_and_in_the_help(name: str, data: Path, tmp_path: Path) -> None:
+def test_the_license_is_stated_on_use_and_in_the_help(name: str, data: Path, tmp_path: Path) -> None:
     runner = CliRunner()
     assert "AGPL-3.0" in runner.invoke(baselines.app, [name, "--help"]).output
     used = runner.invoke(

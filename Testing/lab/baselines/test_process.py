@@ -11,7 +11,7 @@ from automedsam.errors import AutoMedSAMError
 from automedsam_lab.baselines.process import run_worker
 
 
-def test_a_missing_package_is_told_with_the_command_that_installs_it(tmp_path: Path) -> None:
+def test_a_missing_package_is_reported_with_its_install_command(tmp_path: Path) -> None:
     worker = a_worker(tmp_path, "def work(job, tell): import no_such_package")
     with pytest.raises(AutoMedSAMError, match=r"Fake needs no_such_package.*pip install 'automedsam\[baseline-fake\]'"):
         run_worker(worker, {}, tmp_path / "log")
@@ -23,13 +23,13 @@ def test_what_a_baselines_packages_print_does_not_disturb_the_talk(tmp_path: Pat
     assert "{hello" in (tmp_path / "log").read_text(encoding="utf-8")
 
 
-def test_a_crash_is_told_with_its_last_words_and_where_the_rest_is(tmp_path: Path) -> None:
+def test_a_crash_is_reported_with_its_last_output_and_its_log(tmp_path: Path) -> None:
     worker = a_worker(tmp_path, "def work(job, tell): raise ZeroDivisionError('by nought')")
     with pytest.raises(AutoMedSAMError, match=r"Fake failed \(ZeroDivisionError: by nought\).*log\.$"):
         run_worker(worker, {}, tmp_path / "log")
 
 
-def test_a_python_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_python_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match=r"python9 cannot be run.*that has what Fake needs"):
         run_worker(a_worker(tmp_path, ""), {}, tmp_path / "log", python=tmp_path / "python9")
 

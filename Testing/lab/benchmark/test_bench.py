@@ -136,7 +136,7 @@ def test_layers_of_random_weights_are_not_alike(a_bundle: Bundle) -> None:
     assert not torch.equal(*fuser)
 
 
-def test_table_and_plot_tell_all_of_it(measured: Benchmark, tmp_path: Path) -> None:
+def test_table_and_plot_show_all_of_it(measured: Benchmark, tmp_path: Path) -> None:
     table = markdown([measured], {"cpu": "a processor", "cores": 2, "torch": "2"})
     assert "random weights" in table and "a processor" in table
     for title in ("stock sam2, FP32 torch", "ours, FP32", "ours, INT8"):
@@ -155,7 +155,7 @@ def test_table_and_plot_tell_all_of_it(measured: Benchmark, tmp_path: Path) -> N
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_fp32_files_int8_is_measured_alone_and_it_is_said(int8_alone: Bundle) -> None:
+def test_without_fp32_files_int8_is_measured_alone_with_a_warning(int8_alone: Bundle) -> None:
     names, absent = contenders(int8_alone)
     assert names == [INT8]
     assert len(absent) == 2 and all(sentence.startswith(int8_alone.name) for sentence in absent)
@@ -191,17 +191,17 @@ def test_one_contender_alone_may_run_through_many_slices(int8_alone: Bundle, tmp
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [(["--only", "fp16"], "stock, fp32, int8"), (["--only", "stock"], "leave --only out"), ([], "has no lines")],
 )
-def test_what_cannot_be_measured_or_written_is_told_before(
-    int8_alone: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: list[str], told: str
+def test_what_cannot_be_measured_or_written_is_reported_before(
+    int8_alone: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: list[str], message: str
 ) -> None:
     place = [] if wrong else ["--readme", str(tmp_path / "README.md")]
     with pytest.raises(SystemExit) as left:
         main(["bench", str(int8_alone.folder), "-o", str(tmp_path / "out"), "--slices", "3", *wrong, *place])
     assert left.value.code == 2
-    assert told in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "out").exists()
+    assert message in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "out").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux can bind a process to a core")
@@ -211,7 +211,7 @@ def test_contenders_may_be_given_fewer_cores(int8_alone: Bundle) -> None:
     assert "cores: 1;" in markdown([result], {"cpu": "a processor", "cores": 2})
 
 
-def test_contender_that_cannot_run_is_told_in_a_sentence(int8_alone: Bundle) -> None:
+def test_contender_that_cannot_run_is_reported_in_one_sentence(int8_alone: Bundle) -> None:
     (int8_alone.folder / "memory_encoder.int8.onnx").write_bytes(b"damaged")
     with pytest.raises(AutoMedSAMError, match=r"memory_encoder\.int8\.onnx"):
         bench(int8_alone, Options(3, 1))

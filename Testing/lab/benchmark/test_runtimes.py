@@ -81,7 +81,7 @@ def test_answers_are_compared_with_the_first_ones(tmp_path: Path) -> None:
     assert first.apart == 0 and other.apart == pytest.approx(0.1)
 
 
-def test_one_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+def test_one_that_fails_is_reported_and_the_others_continue(tmp_path: Path) -> None:
     entrants = [a_contender("works", []), Implementation("broken", broken), a_contender("too", [])]
     timings = time_part("detector", "int8", a_graph(tmp_path / "a.onnx", "n"), entrants, SIZES, 2)
     assert [len(timing.wall) for timing in timings] == [2, 0, 2]
@@ -121,7 +121,13 @@ def a_bundle(tmp_path: Path) -> SimpleNamespace:
     """A bundle of one small INT8 file."""
     files = {"detector": a_graph(tmp_path / "detector.onnx", "n")}
     segmenter = SimpleNamespace(memories=None, num_maskmem=3, max_pointers=2)
-    return SimpleNamespace(name="small", segmenter=segmenter, has=lambda kind: kind == "int8", files=lambda _: files)
+    return SimpleNamespace(
+        name="small",
+        segmenter=segmenter,
+        has_detector=True,
+        has=lambda kind: kind == "int8",
+        files=lambda _, detector: files,
+    )
 
 
 def test_precisions_that_a_bundle_has_are_measured(a_bundle: SimpleNamespace) -> None:
@@ -156,14 +162,14 @@ def test_the_command_writes_its_table(
     assert "| INT8, ONNX Runtime, 1 thread |" in output
 
 
-def test_what_is_wrong_is_told_in_a_sentence(
+def test_what_is_wrong_is_reported_in_one_sentence(
     command: Callable[..., tuple[int, str, str]], a_manifest: Bundle, tmp_path: Path
 ) -> None:
-    for arguments, said in (
+    for arguments, sentence in (
         (("no-such-model",), "no-such-model"),
         (("glioma", "--precision", "int3"), "choose int8 or fp32"),
         (("glioma", "-o", tmp_path / "nowhere" / "table.md"), "does not exist"),
     ):
         code, output, error = command(*arguments)
         assert code == 2 and not output
-        assert said in error.replace("\n", " ") and len(error.strip().splitlines()) == 1
+        assert sentence in error.replace("\n", " ") and len(error.strip().splitlines()) == 1

@@ -29,7 +29,7 @@ from automedsam.pipeline.run import SegmentationRun  # noqa: E402
 from automedsam.sam2.networks import Sam2Networks  # noqa: E402
 from automedsam.sam2.propagation import Prompt, Sam2Segmenter  # noqa: E402
 from automedsam_lab.bundling.convert import Request, convert  # noqa: E402
-from automedsam_lab.bundling.manifest import BundleMetadata  # noqa: E402
+from automedsam_lab.bundling.metadata import BundleMetadata  # noqa: E402
 from automedsam_lab.checkpoints.model_zoo import CONFIGS, CT_WINDOW, PublishedFile  # noqa: E402
 from automedsam_lab.cli.app import main  # noqa: E402
 from automedsam_lab.quantization import segmenter as quantize_segmenter  # noqa: E402
@@ -134,12 +134,12 @@ def test_bundle_takes_the_whole_road(converted: tuple[Bundle, list[str]], volume
     assert [type(event).__name__ for event in run.events()][-1] == "Finished"
 
 
-def test_manifest_has_what_the_published_file_tells(converted: tuple[Bundle, list[str]]) -> None:
+def test_manifest_has_the_metadata_of_the_published_file(converted: tuple[Bundle, list[str]]) -> None:
     bundle, _ = converted
     assert (bundle.name, bundle.modalities, bundle.window) == ("ct-lesion", ("CT",), CT_WINDOW)
     assert [segment.name for segment in bundle.segments] == ["Lesion"]
     assert bundle.segmenter.multimask and not bundle.segmenter.box_as_mask
-    assert "research and education" in bundle.licence
+    assert "research and education" in bundle.license
     assert bundle.detector.input_size == DETECTOR_SIZE
     assert bundle.manifest["conversion"]["calibration"]["slices"] == 32
     assert bundle.manifest["conversion"]["checkpoint"]["name"] == "MedSAM2_CTLesion.pt"
@@ -169,7 +169,7 @@ def test_choice_is_measured_and_kept_in_the_manifest(checkpoint: Path, volumes: 
         assert f"{group['part']}: {group['group']} stays in FP32" in logged
 
 
-def test_quick_bundle_says_what_could_not_be_quantized(
+def test_quick_bundle_records_what_could_not_be_quantized(
     checkpoint: Path, volumes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     works, stubborn = quantize_segmenter._works, "iou_prediction_head"
@@ -214,19 +214,19 @@ def test_medical_sam2_is_converted(volumes: Path, tmp_path: Path) -> None:
     assert kept["architecture"]["temporal_pointers"] is False
     assert not kept["model"]["no_obj_embed_spatial"].any()
     assert kept["model"]["no_mem_embed"].dtype == torch.float32
-    assert "without stated terms" in bundle.licence
+    assert "without stated terms" in bundle.license
 
 
-def test_what_the_user_says_goes_before_what_the_file_tells(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
-    said = BundleMetadata("lung", modality="any", window=(-1500.0, 100.0), labels=("Nodule",), licence="mine")
-    request = Request(checkpoint, TINY, volumes, description=said, slices=4, keep_fp32=False, quick=True)
+def test_user_options_override_the_metadata_of_the_file(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
+    options = BundleMetadata("lung", modality="any", window=(-1500.0, 100.0), labels=("Nodule",), license="mine")
+    request = Request(checkpoint, TINY, volumes, description=options, slices=4, keep_fp32=False, quick=True)
     bundle = convert(request, tmp_path / "bundle")
-    assert (bundle.name, bundle.modalities, bundle.window, bundle.licence) == ("lung", ("any",), (-1500, 100), "mine")
+    assert (bundle.name, bundle.modalities, bundle.window, bundle.license) == ("lung", ("any",), (-1500, 100), "mine")
     assert [segment.name for segment in bundle.segments] == ["Nodule"]
     assert not any("fp32" in name or name.endswith(".pt") for name in bundle.manifest["files"])
 
 
-def test_bundle_without_a_detector_says_so(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
+def test_bundle_without_a_detector_is_logged(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
     with log_lines() as logged:
         bundle = convert(Request(checkpoint, TINY, volumes, slices=4, quick=True), tmp_path / "bundle")
     assert any("no detector" in line for line in logged)
@@ -239,11 +239,11 @@ def test_detector_of_a_bundle_brings_its_settings(checkpoint: Path, volumes: Pat
     request = Request(checkpoint, TINY, volumes, detector="glioma", slices=4, keep_fp32=False, quick=True)
     bundle = convert(request, tmp_path / "bundle")
     assert (bundle.detector, bundle.segments, bundle.linking) == (glioma.detector, glioma.segments, glioma.linking)
-    assert glioma.licence in bundle.licence
+    assert glioma.license in bundle.license
     assert bundle.files(Backend.INT8)["detector"].read_bytes() == glioma.files(Backend.INT8)["detector"].read_bytes()
 
 
-def test_a_published_file_at_another_size_is_told(
+def test_a_published_file_at_another_size_is_reported(
     checkpoint: Path, volumes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = replace(TINY, files=(PublishedFile(checkpoint.name, "page", "terms", sha256="0" * 64),))
@@ -254,11 +254,11 @@ def test_a_published_file_at_another_size_is_told(
     assert any("made for 64 px and is converted for 96 px" in line for line in logged)
 
 
-def refused(request: Request, tmp_path: Path, said: str) -> None:
+def refused(request: Request, tmp_path: Path, message: str) -> None:
     """Holds that a request fails with one sentence, and that nothing is left of it."""
     place = tmp_path / "place"
     place.mkdir()
-    with pytest.raises(AutoMedSAMError, match=said) as error:
+    with pytest.raises(AutoMedSAMError, match=message) as error:
         convert(request, place / "bundle")
     assert "\n" not in str(error.value)
     assert not list(place.iterdir())
@@ -274,15 +274,17 @@ def trap(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (trap, "trap.pt holds code"),
         (lambda folder: write_medsam2(folder / "old.pt", random_weights(TINY_SAM2)), "old.pt does not fit tiny"),
         (lambda folder: folder / "absent.pt", "There is no checkpoint"),
     ],
 )
-def test_bad_checkpoint_leaves_nothing(make: Callable[[Path], Path], said: str, volumes: Path, tmp_path: Path) -> None:
-    refused(Request(make(tmp_path), TINY, volumes), tmp_path, said)
+def test_bad_checkpoint_leaves_nothing(
+    make: Callable[[Path], Path], message: str, volumes: Path, tmp_path: Path
+) -> None:
+    refused(Request(make(tmp_path), TINY, volumes), tmp_path, message)
     assert not (tmp_path / "ran").exists()
 
 
@@ -291,14 +293,14 @@ def test_bad_calibration_leaves_nothing(checkpoint: Path, tmp_path: Path) -> Non
     refused(Request(checkpoint, TINY, tmp_path / "empty"), tmp_path, "holds no volumes or images")
 
 
-def test_detector_and_segmenter_of_the_recipes_say_what_they_learnt(
+def test_detector_and_segmenter_of_the_recipes_store_their_training_data(
     checkpoint: Path, exported_detector: Path, volumes: Path, tmp_path: Path
 ) -> None:
     """Labels with their values, the fit of the images and the terms of the data come with the weights."""
-    told = {"task": "livers", "classes": ["liver"], "values": [3], "input_size": list(DETECTOR_SIZE)}
-    told |= {"context_mm": 0.0, "fit": "letterbox", "licence": "free livers", "modality": "CT", "plane": "coronal"}
+    metadata = {"task": "livers", "classes": ["liver"], "values": [3], "input_size": list(DETECTOR_SIZE)}
+    metadata |= {"context_mm": 0.0, "fit": "letterbox", "licence": "free livers", "modality": "CT", "plane": "coronal"}
     model = onnx.load(exported_detector)
-    onnx.helper.set_model_props(model, {"automedsam_detector": json.dumps(told)})
+    onnx.helper.set_model_props(model, {"automedsam_detector": json.dumps(metadata)})
     onnx.save(model, tmp_path / "livers.onnx")
     weights = torch.load(checkpoint, weights_only=True)
     torch.save({**weights, "terms": "of the data, free"}, tmp_path / "finetuned.pt")
@@ -307,7 +309,7 @@ def test_detector_and_segmenter_of_the_recipes_say_what_they_learnt(
     assert [(segment.value, segment.name) for segment in bundle.segments] == [(3, "liver")]
     assert bundle.detector.fit is ResizeMode.LETTERBOX and bundle.detector.labels == (3,)
     assert (bundle.modalities, bundle.window, bundle.plane) == (("CT",), (-160.0, 240.0), Plane.CORONAL)
-    assert bundle.licence == "of the data, free The detector inherits those of its data: free livers"
+    assert bundle.license == "of the data, free The detector inherits those of its data: free livers"
 
 
 def test_too_few_slices_for_a_detector_leave_nothing(
@@ -331,13 +333,13 @@ def test_failure_in_the_middle_leaves_nothing(
 def test_labels_must_be_as_many_as_classes(
     checkpoint: Path, exported_detector: Path, volumes: Path, tmp_path: Path
 ) -> None:
-    said = BundleMetadata(labels=("Core", "Edema"))
-    request = Request(checkpoint, TINY, volumes, detector=str(exported_detector), description=said)
+    options = BundleMetadata(labels=("Core", "Edema"))
+    request = Request(checkpoint, TINY, volumes, detector=str(exported_detector), description=options)
     refused(request, tmp_path, "knows 1 class, but 2 labels were given")
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"image_size": 500}, "not a multiple of 32"),
         ({"memories": 4}, "knows 3 memories: use 1 to 3, not 4"),
@@ -347,9 +349,9 @@ def test_labels_must_be_as_many_as_classes(
     ],
 )
 def test_options_out_of_range_leave_nothing(
-    changes: dict[str, object], said: str, checkpoint: Path, volumes: Path, tmp_path: Path
+    changes: dict[str, object], message: str, checkpoint: Path, volumes: Path, tmp_path: Path
 ) -> None:
-    refused(replace(Request(checkpoint, TINY, volumes), **changes), tmp_path, said)  # type: ignore[arg-type]
+    refused(replace(Request(checkpoint, TINY, volumes), **changes), tmp_path, message)  # type: ignore[arg-type]
 
 
 def test_what_is_there_already_is_kept(checkpoint: Path, volumes: Path, tmp_path: Path) -> None:
@@ -381,8 +383,8 @@ def test_command_makes_a_bundle(
     a_command: Callable[..., tuple[int, str, str]], checkpoint: Path, volumes: Path, tmp_path: Path
 ) -> None:
     asked = (checkpoint, "--config", "tiny.yaml", "--calibration", volumes, "-o", tmp_path / "mine", "--slices", 4)
-    said = ("--window", -1000, 500, "--label", "Nodule", "--plane", "coronal")
-    code, output, _ = a_command(*asked, *said, "--quick", "--memories", 2)
+    options = ("--window", -1000, 500, "--label", "Nodule", "--plane", "coronal")
+    code, output, _ = a_command(*asked, *options, "--quick", "--memories", 2)
     assert code == 0 and "mine 0.1.0" in output
     bundle = load_bundle(tmp_path / "mine")
     assert (bundle.window, bundle.plane, bundle.segments[0].name) == ((-1000, 500), Plane.CORONAL, "Nodule")

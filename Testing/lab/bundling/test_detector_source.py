@@ -28,7 +28,7 @@ def light_weights(size: str, classes: int) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("size", ["s", "m", "l"])
-def test_size_and_classes_are_told_by_the_weights(size: str, tmp_path: Path) -> None:
+def test_size_and_classes_are_read_from_the_weights(size: str, tmp_path: Path) -> None:
     torch.save(light_weights(size, 3), tmp_path / "weights.pth")
     source = open_detector_source(str(tmp_path / "weights.pth"), (320, 256))
     assert (source.about, source.classes, source.input_size) == (f"YOLO-NAS-{size.upper()}", 3, (320, 256))
@@ -113,18 +113,18 @@ def write_onnx(path: Path, inputs: list[str], outputs: list[str], batch: int | s
 
 
 @pytest.mark.parametrize(
-    ("outputs", "batch", "said"),
+    ("outputs", "batch", "message"),
     [
         (["graph2_flat_predictions"], "n", "gives graph2_flat_predictions, not .* boxes and scores"),
         (["boxes", "scores"], 1, r"takes images \(1, 3, 64, 64\): export it .* number of images free"),
         (["boxes", "scores"], "n", r"gives boxes \(2, 3, 64, 64\) .* not \(2, 84, 4\)"),
     ],
 )
-def test_onnx_of_another_form_is_told_what_it_should_be(
-    outputs: list[str], batch: int | str, said: str, tmp_path: Path
+def test_onnx_of_another_form_is_refused_with_the_expected_one(
+    outputs: list[str], batch: int | str, message: str, tmp_path: Path
 ) -> None:
     path = write_onnx(tmp_path / "mine.onnx", ["image"], outputs, batch)
-    with pytest.raises(AutoMedSAMError, match=said):
+    with pytest.raises(AutoMedSAMError, match=message):
         open_detector_source(str(path))
 
 

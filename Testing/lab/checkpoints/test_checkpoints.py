@@ -96,17 +96,17 @@ def test_what_does_not_fit_is_listed_key_by_key() -> None:
         "unknown    adapter.weight",
         "misshapen  maskmem_tpos_enc: (7, 1, 1, 16), not (3, 1, 1, 16)",
     ]
-    said = mismatch_message(Path("mine.pt"), weights, TINY, mismatch)
-    assert "mine.pt does not fit tiny" in said and "\n" not in said
-    assert "1 missing (no_mem_embed); 1 unknown (adapter.weight); 1 of another shape" in said
+    message = mismatch_message(Path("mine.pt"), weights, TINY, mismatch)
+    assert "mine.pt does not fit tiny" in message and "\n" not in message
+    assert "1 missing (no_mem_embed); 1 unknown (adapter.weight); 1 of another shape" in message
 
 
-def test_checkpoint_of_another_configuration_is_told_its_own() -> None:
+def test_error_names_the_configuration_of_the_checkpoint() -> None:
     small = {key: torch.empty(shape, device="meta") for key, shape in config_shapes(CONFIGS["sam2.1_hiera_s"]).items()}
     tiny = CONFIGS["sam2.1_hiera_t512"]
-    said = mismatch_message(Path("small.pt"), small, tiny, match_state_dict(small, tiny))
-    assert "it fits sam2.1_hiera_s: give --config sam2.1_hiera_s" in said
-    assert "50 unknown in image_encoder (" in said and "and 47 more" in said
+    message = mismatch_message(Path("small.pt"), small, tiny, match_state_dict(small, tiny))
+    assert "it fits sam2.1_hiera_s: give --config sam2.1_hiera_s" in message
+    assert "50 unknown in image_encoder (" in message and "and 47 more" in message
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_truncated_checkpoint_is_refused(tmp_path: Path, zipped: bool, share: fl
         read_state_dict(path)
 
 
-def test_truncated_published_file_is_told_its_whole_length(tmp_path: Path) -> None:
+def test_error_names_the_length_of_a_truncated_published_file(tmp_path: Path) -> None:
     path = write_medsam2(tmp_path / "MedSAM2_latest.pt", random_weights(TINY))
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(AutoMedSAMError, match=r"incomplete \(1,000 of 156,040,129 bytes\)"):
@@ -172,17 +172,17 @@ def test_checkpoint_that_holds_code_is_refused_and_not_run(tmp_path: Path, zippe
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 156040129\n", "pointer of Git LFS"),
         (b"<!DOCTYPE html><html>404</html>", "web page"),
         (b"no weights at all", "no PyTorch checkpoint"),
     ],
 )
-def test_what_a_failed_download_leaves_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+def test_what_a_failed_download_leaves_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "MedSAM2_latest.pt"
     path.write_bytes(content)
-    with pytest.raises(AutoMedSAMError, match=said):
+    with pytest.raises(AutoMedSAMError, match=message):
         read_state_dict(path)
 
 
@@ -225,7 +225,7 @@ def test_published_file_is_known_by_its_hash_under_any_name() -> None:
     assert find_file("renamed.pt", "0" * 64) is None
 
 
-def test_sam2_and_sam21_are_told_apart_by_their_keys() -> None:
+def test_sam2_and_sam21_are_distinguished_by_their_keys() -> None:
     older = {key: torch.empty(shape, device="meta") for key, shape in config_shapes(TINY_SAM2).items()}
     assert set(match_state_dict(older, TINY).missing) == {
         "no_obj_embed_spatial",

@@ -37,7 +37,7 @@ def assert_one_sentence(result: tuple[int, str, str], *words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ((), "evaluate"),
         (("train",), "segmenter"),
@@ -46,9 +46,9 @@ def assert_one_sentence(result: tuple[int, str, str], *words: str) -> None:
         (("evaluate",), "--backends"),
     ],
 )
-def test_help_names_what_there_is(command: Command, arguments: tuple[str, ...], said: str) -> None:
+def test_help_names_what_there_is(command: Command, arguments: tuple[str, ...], message: str) -> None:
     code, output, _ = command(*arguments, "--help")
-    assert code == 0 and said in output
+    assert code == 0 and message in output
 
 
 def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
@@ -72,7 +72,7 @@ def test_a_missing_bundle_is_named(command: Command, tmp_path: Path) -> None:
         ((), "No glioma cases were found"),
     ],
 )
-def test_what_cannot_be_measured_is_said(
+def test_what_cannot_be_measured_is_reported(
     command: Command, a_manifest: Bundle, tmp_path: Path, options: tuple[str, ...], word: str
 ) -> None:
     out = tmp_path / "out"
@@ -92,7 +92,9 @@ def test_a_bundle_without_its_files_measures_nothing(
 
 
 @pytest.mark.parametrize("what", [("detector", "hippocampus"), ("segmenter",)])
-def test_training_without_data_says_where_it_looked(command: Command, what: tuple[str, ...], tmp_path: Path) -> None:
+def test_training_without_data_names_the_searched_folder(
+    command: Command, what: tuple[str, ...], tmp_path: Path
+) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("cv2", reason="the lab's training packages are not installed")
     asked = ("train", *what, "--data", tmp_path, "--out", tmp_path / "out", "--steps", 1)

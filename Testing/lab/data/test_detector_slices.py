@@ -142,7 +142,7 @@ def test_background_stays_empty_when_intensities_change() -> None:
     assert np.mean(emptied) > 0.8
 
 
-def test_a_transplanted_lesion_is_bright_where_its_mask_says() -> None:
+def test_a_transplanted_lesion_is_bright_inside_its_mask() -> None:
     rng = np.random.default_rng(2)
     image, mask = np.full((120, 120, 3), 0.4, np.float32), np.zeros((120, 120, 3), bool)
     donor, donor_mask = np.full((90, 90, 3), 0.3, np.float32), np.zeros((90, 90, 3), bool)
@@ -179,10 +179,10 @@ def test_the_threshold_is_chosen_on_the_scores_that_the_engine_gives() -> None:
 
 
 def test_missed_boxes_cost_f1_and_false_ones_raise_the_threshold() -> None:
-    truth = [np.array([[1, 0, 0, 10, 10], [2, 20, 20, 40, 40.0]])] * 4
+    reference = [np.array([[1, 0, 0, 10, 10], [2, 20, 20, 40, 40.0]])] * 4
     found = [np.array([[1, 0.9, 0, 0, 10, 10], [2, 0.8, 20, 20, 40, 40], [2, 0.3, 50, 50, 60, 60.0]])] * 4
-    assert best_threshold([SliceBoxes("one", found, truth)], [1, 2]) == (0.8, 1.0)
+    assert best_threshold([SliceBoxes("one", found, reference)], [1, 2]) == (0.8, 1.0)
     half = [boxes[:1] for boxes in found]
-    threshold, f1 = best_threshold([SliceBoxes("one", half, truth)], [1, 2])
+    threshold, f1 = best_threshold([SliceBoxes("one", half, reference)], [1, 2])
     assert (threshold, round(f1, 3)) == (0.9, 0.667)
-    assert best_threshold([SliceBoxes("one", [np.zeros((0, 6))] * 4, truth)], [1, 2]) == (0.5, 0.0)
+    assert best_threshold([SliceBoxes("one", [np.zeros((0, 6))] * 4, reference)], [1, 2]) == (0.5, 0.0)

@@ -10,13 +10,16 @@ import SimpleITK as sitk
 from PIL import Image
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.data.prepare.run import Settings, Summary, prepare
+from automedsam_lab.data.preparation import PreparationSummary
+from automedsam_lab.data.prepare.run import Settings, prepare
 from automedsam_lab.data.readers.base import ReaderOptions
 from automedsam_lab.data.readers.registry import DatasetFormat
 
 
-def skipped_and_refused(layout: DatasetFormat, root: Path, tmp_path: Path, **choices: object) -> tuple[Summary, str]:
-    """What a run that skips says, and the sentence of one that stops."""
+def skipped_and_refused(
+    layout: DatasetFormat, root: Path, tmp_path: Path, **choices: object
+) -> tuple[PreparationSummary, str]:
+    """The summary of a run that skips, and the error of one that stops."""
     summary = prepare(Settings(layout, root, tmp_path / "skip", ReaderOptions(**choices)))
     checks.check(tmp_path / "skip")
     listed = checks.manifest_of(tmp_path / "skip")["skipped"]
@@ -71,7 +74,7 @@ def test_a_row_whose_columns_have_moved_is_named_by_its_line(tmp_path: Path, row
     assert f"Line 3 of {root / 'BBox_List_2017.csv'}" in summary.skipped[0].reason and "Line 3 of" in refusal
 
 
-def test_a_data_entry_whose_columns_have_moved_is_told_by_the_patient_s_number(tmp_path: Path) -> None:
+def test_shifted_columns_are_detected_by_the_patient_s_number(tmp_path: Path) -> None:
     root = archive_files.chestxray14(tmp_path / "a", ["00000001_000.png,Mass,1,2,300,400"])
     entries = ["00000001_000.png,0,1,57,M,PA,2682,2749,0.143,0.143,"]
     (root / "Data_Entry_2017.csv").write_text("\n".join([archive_files.ENTRY_HEADER, *entries]), encoding="utf-8")
@@ -92,7 +95,7 @@ def test_a_listed_radiograph_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert summary.made == 3 and "00000002_000.png" in summary.skipped[0].reason and "00000002_000.png" in refusal
 
 
-def test_a_box_list_of_none_of_the_radiographs_there_says_what_to_do(tmp_path: Path) -> None:
+def test_a_box_list_of_none_of_the_radiographs_there_explains_what_to_do(tmp_path: Path) -> None:
     rows = [f"{n:08d}_000.png,Mass,1,2,300,400" for n in range(1, 3)]
     root = archive_files.chestxray14(tmp_path / "a", rows)
     for path in root.glob("*/images/*.png"):
@@ -167,7 +170,7 @@ def test_a_decathlon_entry_that_leads_out_of_the_archive_or_to_nothing_is_named(
     assert summary.made == 2 and "no image with its label" in reasons[0] and "gone.nii.gz does not exist" in reasons[1]
 
 
-def test_names_that_tell_no_year_need_one_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
+def test_names_without_a_year_need_one_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
     named = archive_files.brats(tmp_path / "named", 2020, cases=1)
     plain = tmp_path / "plain" / "case_1"
     plain.mkdir(parents=True)

@@ -113,7 +113,7 @@ def test_brats_of_each_year_comes_back_voxel_for_voxel(tmp_path: Path, year: int
     assert checks.manifest_of(out)["labels"][enhancing] == "enhancing tumour"
 
 
-def test_brats_to_2016_tells_its_grades_and_examinations_apart(tmp_path: Path) -> None:
+def test_brats_to_2016_distinguishes_grades_and_examinations(tmp_path: Path) -> None:
     root = archive_files.brats_2015(tmp_path / "a")
     images = run(DatasetFormat.BRATS, root, tmp_path / "o", target="labels", modality="T1c")
     cases = {case["case"]: case for case in checks.manifest_of(tmp_path / "o")["cases"]}
@@ -193,7 +193,7 @@ def test_sa_med2d_keeps_each_instance_and_names_classes_across_datasets(tmp_path
     assert manifest["cases"][0]["modality"] == "CT" and len(manifest["cases"][0]["masks"]) == 3
 
 
-def test_npz_slices_lie_as_their_direction_says_and_come_back(tmp_path: Path) -> None:
+def test_npz_slices_follow_their_direction_and_come_back(tmp_path: Path) -> None:
     root = archive_files.npz(tmp_path / "a")
     out = tmp_path / "o"
     run(DatasetFormat.NPZ, root, out)

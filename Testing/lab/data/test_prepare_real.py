@@ -13,7 +13,8 @@ from PIL import Image
 
 from automedsam.core.volume import Plane
 from automedsam.io.volume_reader import read_volume
-from automedsam_lab.data.prepare.run import Settings, Summary, prepare
+from automedsam_lab.data.preparation import PreparationSummary
+from automedsam_lab.data.prepare.run import Settings, prepare
 from automedsam_lab.data.readers.base import ReaderOptions
 from automedsam_lab.data.readers.chestxray14 import ChestXray14
 from automedsam_lab.data.readers.npz import read_npz
@@ -28,7 +29,7 @@ def linked(root: Path, *files: Path) -> Path:
     return root
 
 
-def run(layout: DatasetFormat, root: Path, out: Path, **choices: object) -> Summary:
+def run(layout: DatasetFormat, root: Path, out: Path, **choices: object) -> PreparationSummary:
     summary = prepare(Settings(layout, root, out, ReaderOptions(**choices), least_side=0.0))
     checks.check(out)
     return summary

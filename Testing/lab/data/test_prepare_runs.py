@@ -131,7 +131,7 @@ def test_several_workers_make_what_one_makes(settings: Settings, tmp_path: Path)
     assert tables(both.out) == tables(settings.out) and summary.peak_mb > 0
 
 
-def test_a_worker_s_flaw_is_told_as_this_process_s_own(settings: Settings) -> None:
+def test_a_worker_s_flaw_is_reported_as_this_process_s_own(settings: Settings) -> None:
     bad = settings.root / "images" / "cju0007.jpg"
     bad.write_bytes(b"damaged")
     summary = prepare(replace(settings, workers=2))
@@ -210,13 +210,13 @@ def test_the_command_counts_what_it_made_and_skipped(settings: Settings) -> None
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "expected"),
     [
         (["--year", "2020"], "--year is for brats"),
         (["--every", "2"], "--every is for videos"),
         (["--labels", "1=a"], "--labels is for"),
     ],
 )
-def test_an_option_of_another_layout_is_refused(settings: Settings, options: list[str], told: str) -> None:
+def test_an_option_of_another_layout_is_refused(settings: Settings, options: list[str], expected: str) -> None:
     result = CliRunner().invoke(app, ["kvasir", str(settings.root), "-o", str(settings.out), *options])
-    assert isinstance(result.exception, AutoMedSAMError) and told in str(result.exception)
+    assert isinstance(result.exception, AutoMedSAMError) and expected in str(result.exception)

@@ -40,7 +40,7 @@ def change_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) ->
     path.write_text(json.dumps(manifest))
 
 
-def test_images_boxes_and_masks_tell_the_same(a_dataset: Path) -> None:
+def test_images_boxes_and_masks_agree(a_dataset: Path) -> None:
     dataset = PreparedDataset.open(a_dataset)
     assert dataset.labels == LABELS and dataset.size == 64
     images = dataset.part("train")
@@ -106,7 +106,7 @@ def test_changed_annotations_are_refused(a_dataset: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda coco: coco["annotations"][0].update(category_id=7), "image or label that is not there"),
         (lambda coco: coco["annotations"][0].update(bbox=[3, 3, 0, 5]), "without area"),
@@ -117,14 +117,14 @@ def test_changed_annotations_are_refused(a_dataset: Path) -> None:
         (lambda coco: coco["images"][0].pop("patient"), "KeyError"),
     ],
 )
-def test_garbled_annotation_is_refused(a_dataset: Path, change: Callable[[Coco], object], said: str) -> None:
+def test_garbled_annotation_is_refused(a_dataset: Path, change: Callable[[Coco], object], message: str) -> None:
     change_annotations(a_dataset, "train", change)
-    with pytest.raises(AutoMedSAMError, match=said):
+    with pytest.raises(AutoMedSAMError, match=message):
         PreparedDataset.open(a_dataset)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda manifest: manifest.update(schema=2), "has schema 2, and this version reads 1"),
         (lambda manifest: manifest.pop("cases"), "the field cases is missing"),
@@ -139,14 +139,14 @@ def test_garbled_annotation_is_refused(a_dataset: Path, change: Callable[[Coco],
     ],
 )
 def test_manifest_of_another_form_is_refused(
-    a_dataset: Path, change: Callable[[dict[str, Any]], object], said: str
+    a_dataset: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     change_manifest(a_dataset, change)
-    with pytest.raises(AutoMedSAMError, match=said):
+    with pytest.raises(AutoMedSAMError, match=message):
         PreparedDataset.open(a_dataset)
 
 
-def test_folder_that_is_no_dataset_says_who_writes_one(tmp_path: Path) -> None:
+def test_folder_that_is_no_dataset_names_the_command_that_writes_one(tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match="give a folder that 'automedsam-lab prepare' wrote"):
         PreparedDataset.open(tmp_path)
 

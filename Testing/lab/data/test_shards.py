@@ -71,7 +71,7 @@ def test_shards_hold_every_image_with_its_objects_as_the_archive_has_them(settin
             stored = np.asarray(Image.open(settings.root / "masks" / f"{path.stem}--{ending}.png")) > 0
             assert np.array_equal(sample.mask(at), stored)
         assert np.array_equal(sample.pixels(), np.asarray(Image.open(path)))
-    assert sum(counts["images"] for counts in summary.parts.values()) == 24
+    assert sum(counts["images"] for counts in summary.counts.values()) == 24
     assert ShardIndex.open(settings.out).labels == {1: "kidney", 2: "liver"}
 
 
@@ -80,7 +80,7 @@ def test_no_patient_is_in_two_parts_and_no_shard_is_larger_than_asked_for(settin
     parts = {part: {sample.patient for sample in samples(settings.out, part)} for part in ("train", "val", "test")}
     assert sum(len(members) for members in parts.values()) == 12 == len(set().union(*parts.values()))
     assert {part: len(members) for part, members in parts.items()} == {
-        part: counts["patients"] for part, counts in summary.parts.items()
+        part: counts["patients"] for part, counts in summary.counts.items()
     }
     sizes = [path.stat().st_size for path in settings.out.glob("*.tar")]
     assert len(sizes) > 3 and max(sizes) <= 50_000
@@ -126,7 +126,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(settings: ShardSettings
     summary = write_shards(settings)
     assert summary.kept == 2 and {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert contents(settings.out) == contents(whole.out)
-    assert write_shards(settings).written == 0
+    assert write_shards(settings).made == 0
 
 
 def test_two_processes_write_what_one_writes(settings: ShardSettings, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_truncated_shard_is_written_again(settings: ShardSettings) -> None:
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(AutoMedSAMError, match=rf"{path.name} is truncated: it has 5000 bytes"):
         ShardIndex.open(settings.out)
-    assert write_shards(settings).written == 1
+    assert write_shards(settings).made == 1
     assert contents(settings.out) == before
 
 

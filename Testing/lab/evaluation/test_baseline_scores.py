@@ -41,7 +41,7 @@ def a_baseline(tmp_path: Path) -> Path:
     return write_baseline(tmp_path / "baseline", found)
 
 
-def write_baseline(folder: Path, found: np.ndarray, **told: Any) -> Path:
+def write_baseline(folder: Path, found: np.ndarray, **fields: Any) -> Path:
     folder.mkdir()
     described = {
         "schema": 1,
@@ -56,7 +56,7 @@ def write_baseline(folder: Path, found: np.ndarray, **told: Any) -> Path:
         "cases": {case.name: {"seconds": 0.8, "images": 16} for case in CASES},
         "note": "a <b>note</b>",
     }
-    (folder / "baseline.json").write_text(json.dumps({**described, **told}), encoding="utf-8")
+    (folder / "baseline.json").write_text(json.dumps({**described, **fields}), encoding="utf-8")
     for case in CASES:
         sitk.WriteImage(HEAD.to_image(found), str(folder / f"{case.name}.nii.gz"))
     return folder
@@ -99,7 +99,9 @@ def test_random_weights_have_speed_and_size_and_no_accuracy(a_bundle: Bundle, tm
     assert "Rival" not in (tmp_path / "out" / "methods.csv").read_text()
 
 
-def test_a_missing_label_map_is_told_before_anything_is_run(a_bundle: Bundle, a_baseline: Path, tmp_path: Path) -> None:
+def test_a_missing_label_map_is_reported_before_anything_is_run(
+    a_bundle: Bundle, a_baseline: Path, tmp_path: Path
+) -> None:
     (a_baseline / "two.nii.gz").unlink()
     with pytest.raises(AutoMedSAMError, match=r"Rival 2\.1 has no label map of two"):
         run(a_bundle, tmp_path / "out", [a_baseline])
@@ -121,9 +123,7 @@ def test_labels_that_the_task_has_not_are_refused(a_bundle: Bundle, tmp_path: Pa
         run(a_bundle, tmp_path / "out", [folder])
 
 
-def test_a_faulty_case_is_left_out_and_told_where_that_was_asked_for(
-    a_bundle: Bundle, a_baseline: Path, tmp_path: Path
-) -> None:
+def test_a_faulty_case_is_skipped_and_reported_on_request(a_bundle: Bundle, a_baseline: Path, tmp_path: Path) -> None:
     (a_baseline / "two.nii.gz").unlink()
     summary = run(a_bundle, tmp_path / "out", [a_baseline], skip_bad=True)
     assert summary["cases"] == ["one"]
@@ -137,7 +137,7 @@ def test_two_baselines_of_one_name_are_refused(a_bundle: Bundle, a_baseline: Pat
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("fields", "message"),
     [
         ({"schema": 2}, "has schema 2, and this version reads 1"),
         (
@@ -149,9 +149,9 @@ def test_two_baselines_of_one_name_are_refused(a_bundle: Bundle, a_baseline: Pat
         ({"name": None}, "the field name is null: input should be a valid string"),
     ],
 )
-def test_a_baseline_that_tells_nonsense_is_refused(told: dict[str, Any], said: str, tmp_path: Path) -> None:
-    with pytest.raises(AutoMedSAMError, match=said):
-        PredictionFolder.open(write_baseline(tmp_path / "baseline", TRUTH, **told))
+def test_a_faulty_baseline_manifest_is_refused(fields: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(AutoMedSAMError, match=message):
+        PredictionFolder.open(write_baseline(tmp_path / "baseline", TRUTH, **fields))
 
 
 def test_a_folder_without_a_baselines_is_refused(tmp_path: Path) -> None:
@@ -166,17 +166,17 @@ def test_what_our_own_adapters_write_is_read(tmp_path: Path) -> None:
     from automedsam_lab.common.system_info import describe_machine
 
     cases = {"one": {"seconds": 1.0, "images": 4}}
-    told = prediction.Baseline(
+    baseline = prediction.Baseline(
         name="X",
         version="1",
-        licence="free",
+        license="free",
         prompted="box",
         weights="given",
         size_mb=3.0,
         machine=describe_machine(),
         cases=cases,
     )
-    prediction.write_baseline(told, tmp_path)
+    prediction.write_baseline(baseline, tmp_path)
     opened = PredictionFolder.open(tmp_path)
     assert (opened.method, opened.baseline.prompted, opened.ms_per_image(["one"])) == ("X 1", "box", 250)
     assert opened.machine == machine_words(describe_machine())

@@ -41,11 +41,11 @@ def two_labels(bundle: Bundle) -> Bundle:
 
 @pytest.fixture
 def a_case(tmp_path: Path) -> Case:
-    truth = draw_truth()
-    head = draw_head(truth)
+    reference = draw_truth()
+    head = draw_head(reference)
     image, label = tmp_path / "image.nii.gz", tmp_path / "label.nii.gz"
     sitk.WriteImage(head.to_image(head.array), str(image))
-    sitk.WriteImage(head.to_image(truth), str(label))
+    sitk.WriteImage(head.to_image(reference), str(label))
     return Case("somebody", (image,), label, LabelScheme.BRATS_2017_2021, "FLAIR")
 
 
@@ -72,13 +72,13 @@ def test_a_label_on_another_grid_is_named(a_case: Case) -> None:
 
 
 def test_a_case_of_another_task_is_refused(a_manifest: Bundle) -> None:
-    truth = draw_truth()
-    head = draw_head(truth)
-    check_fits(a_manifest, DatasetCase("a", "a", "FLAIR", lambda: LoadedCase(head)), LoadedCase(head, truth))
+    reference = draw_truth()
+    head = draw_head(reference)
+    check_fits(a_manifest, DatasetCase("a", "a", "FLAIR", lambda: LoadedCase(head)), LoadedCase(head, reference))
     with pytest.raises(AutoMedSAMError, match=r"a has the label 2, and the bundle glioma knows 1"):
-        check_fits(a_manifest, DatasetCase("a", "a", "", lambda: LoadedCase(head)), LoadedCase(head, 2 * truth))
+        check_fits(a_manifest, DatasetCase("a", "a", "", lambda: LoadedCase(head)), LoadedCase(head, 2 * reference))
     with pytest.raises(AutoMedSAMError, match=r"a is T1, and the bundle glioma takes FLAIR"):
-        check_fits(a_manifest, DatasetCase("a", "a", "T1", lambda: LoadedCase(head)), LoadedCase(head, truth))
+        check_fits(a_manifest, DatasetCase("a", "a", "T1", lambda: LoadedCase(head)), LoadedCase(head, reference))
 
 
 def test_a_patient_in_two_parts_or_of_the_training_is_no_held_out_one(a_manifest: Bundle) -> None:
@@ -114,9 +114,9 @@ def test_a_prepared_picture_is_a_case_of_one_slice(
     use_bright_engine(monkeypatch)
     folder = write_prepared(tmp_path / "stills", pictures=True)
     selection = held_out_cases(a_manifest, native(folder), "train")
-    truth = selection.cases[0].load().reference
+    reference = selection.cases[0].load().reference
     stored = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "stills-root" / "masks" / "a.png")))
-    assert truth is not None and np.array_equal(truth[0], stored > 127)
+    assert reference is not None and np.array_equal(reference[0], stored > 127)
     rows = evaluate(a_manifest, selection, tmp_path / "out", ComparedMethods([Backend.INT8]), QUICK)
     assert [row.case for row in rows] == ["a", "b"] and all(row.slices == 1 for row in rows)
     assert all(0 <= row.dice <= 1 and row.consistency >= 0 for row in rows)

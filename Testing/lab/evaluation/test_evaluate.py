@@ -114,11 +114,11 @@ def test_the_truth_is_boxed_tightly_on_each_of_its_slices_and_seeded_where_it_is
 
 
 def test_an_evaluation_leaves_tables_and_pictures(a_bundle: Bundle, a_case: DatasetCase, tmp_path: Path) -> None:
-    told: list[list[CaseScores]] = []
+    reported: list[list[CaseScores]] = []
     out = tmp_path / "deep" / "results"
     selection = CaseSelection([a_case, replace(a_case, name="another", patient="another")], "two blocks")
-    rows = evaluate(a_bundle, selection, out, ComparedMethods(BOTH), QUICK, told.append)
-    assert [row for some in told for row in some] == rows
+    rows = evaluate(a_bundle, selection, out, ComparedMethods(BOTH), QUICK, reported.append)
+    assert [row for some in reported for row in some] == rows
     assert [(row.case, row.backend) for row in rows] == [
         (patient, backend.value) for patient in ("somebody", "another") for backend in BOTH
     ]
@@ -165,7 +165,7 @@ def test_a_summary_averages_labels_within_a_case_and_leaves_out_what_is_not_defi
     assert [table.row_count for table in summary_tables(rows)] == [3, 3]
 
 
-def test_what_int8_loses_is_told_by_case(a_manifest: Bundle) -> None:
+def test_loss_of_int8_is_reported_by_case(a_manifest: Bundle) -> None:
     rows = [
         a_row(case=case, backend=backend, dice=dice)
         for case, backend, dice in [

@@ -48,9 +48,9 @@ class Reader(HTMLParser):
 @pytest.fixture
 def a_report(a_manifest: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     use_bright_engine(monkeypatch)
-    truth = draw_truth()
-    head = draw_head(truth)
-    cases = [DatasetCase(name, name, "FLAIR", lambda: LoadedCase(head, truth)) for name in ("one", "two")]
+    reference = draw_truth()
+    head = draw_head(reference)
+    cases = [DatasetCase(name, name, "FLAIR", lambda: LoadedCase(head, reference)) for name in ("one", "two")]
     settings = EvaluationSettings(resamples=20, timed_images=2, tolerance_mm=1.5, jitter=0.05, seed=11)
     bundle = Bundle(a_manifest.folder, {**a_manifest.manifest, "task": "a <script>alert(1)</script> thing"})
     methods = ComparedMethods([Backend.INT8, Backend.FP32_ONNX])
@@ -90,8 +90,8 @@ def test_plots_take_the_ink_of_the_page_so_that_dark_and_light_both_show_them(a_
     assert "prefers-color-scheme: dark" in a_report
 
 
-def test_the_report_says_what_was_measured_on_what_and_how(a_report: str) -> None:
-    for told in (
+def test_the_report_states_what_was_measured_on_what_and_how(a_report: str) -> None:
+    for expected in (
         "not for clinical use",
         "drawn blocks",
         "2 cases of 2 patients",
@@ -104,15 +104,15 @@ def test_the_report_says_what_was_measured_on_what_and_how(a_report: str) -> Non
         "Machine",
         "UTC",
     ):
-        assert told in a_report, told
+        assert expected in a_report, expected
 
 
 def test_the_data_s_pictures_can_be_kept_out(
     a_manifest: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_bright_engine(monkeypatch)
-    truth = draw_truth()
-    case = DatasetCase("one", "one", "FLAIR", lambda: LoadedCase(draw_head(truth), truth))
+    reference = draw_truth()
+    case = DatasetCase("one", "one", "FLAIR", lambda: LoadedCase(draw_head(reference), reference))
     settings = EvaluationSettings(resamples=5, timed_images=0, pictures=False)
     evaluate(a_manifest, CaseSelection([case]), tmp_path / "out", ComparedMethods([Backend.INT8]), settings)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

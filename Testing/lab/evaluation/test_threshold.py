@@ -35,15 +35,15 @@ class UnsureDetector(BrightDetector):
 
 @pytest.fixture
 def a_case(tmp_path: Path) -> DatasetCase:
-    truth = draw_truth()
-    head = draw_head(truth)
+    reference = draw_truth()
+    head = draw_head(reference)
     image, label = tmp_path / "image.nii.gz", tmp_path / "label.nii.gz"
     sitk.WriteImage(head.to_image(head.array), str(image))
-    sitk.WriteImage(head.to_image(truth), str(label))
+    sitk.WriteImage(head.to_image(reference), str(label))
     return dataset_case(Case("one", (image,), label, LabelScheme.BRATS_2017_2021, "FLAIR"))
 
 
-def test_a_threshold_that_accepts_false_boxes_is_told_from_the_one_of_the_best_f1(
+def test_a_threshold_that_accepts_false_boxes_differs_from_the_one_of_the_best_f1(
     a_manifest: Bundle, a_case: DatasetCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = LoadedModel(UnsureDetector(), BrightNetworks(), "nothing")  # type: ignore[arg-type]
@@ -85,14 +85,14 @@ def test_a_dataset_of_other_labels_selects_no_threshold(
 
 def test_f1_at_the_best_threshold_is_the_best_f1() -> None:
     rng = np.random.default_rng(0)
-    truth = [np.array([[1, 0, 0, 10, 10], [2, 20, 20, 30, 30.0]])] * 6
+    reference = [np.array([[1, 0, 0, 10, 10], [2, 20, 20, 30, 30.0]])] * 6
     boxes = [
         np.column_stack(
             [rng.integers(1, 3, 5), rng.random(5), *rng.uniform(0, 20, (2, 5)), *rng.uniform(21, 31, (2, 5))]
         )
-        for _ in truth
+        for _ in reference
     ]
-    cases = [SliceBoxes("one", [np.vstack([b, [1, 0.7, 0, 0, 10, 10]]) for b in boxes], truth)]
+    cases = [SliceBoxes("one", [np.vstack([b, [1, 0.7, 0, 0, 10, 10]]) for b in boxes], reference)]
     threshold, f1 = best_threshold(cases, [1, 2])
     assert f1 > 0 and f1_at(cases, [1, 2], threshold) == f1
     assert f1_at(cases, [1, 2], 1.1) == 0

@@ -72,8 +72,8 @@ def test_its_weights_go_back_to_a_model_that_answers_the_same(name: str) -> None
     architecture = ARCHITECTURES[name]
     model, other = a_model(architecture), build_sam2(architecture).eval()
     attention = re.compile(r"att\w*\.(q|k|v|out)_proj")
-    told = {key: values for key, values in model.state_dict().items() if not attention.search(key)}
-    other.load_state_dict(told, strict=False)
+    kept = {key: values for key, values in model.state_dict().items() if not attention.search(key)}
+    other.load_state_dict(kept, strict=False)
     FusedMemoryAttention(model).give_back(other)
     cells, width = architecture.feature_size, architecture.d_model
     memories = torch.randn(2, architecture.memory_dim, cells, cells)

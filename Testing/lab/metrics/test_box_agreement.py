@@ -26,12 +26,12 @@ def random_slices(rng: np.random.Generator, patient: str, count: int) -> SliceBo
     pairs = []
     for _ in range(count):
         corner, side = rng.uniform(0, 60, (rng.integers(0, 5), 2)), rng.uniform(8, 30, 2)
-        truth = [[rng.integers(1, 3), *xy, *(xy + side)] for xy in corner]
-        near = [t for t in truth for _ in range(2) if rng.random() < 0.8]
+        reference = [[rng.integers(1, 3), *xy, *(xy + side)] for xy in corner]
+        near = [t for t in reference for _ in range(2) if rng.random() < 0.8]
         found = [[t[0], rng.random(), *(np.array(t[1:]) + rng.normal(0, 2.5, 4))] for t in near]
         stray = rng.uniform(0, 60, (rng.integers(0, 3), 2))
         found += [[rng.integers(1, 3), rng.random(), *xy, *(xy + 15)] for xy in stray]
-        pairs.append((found, truth))
+        pairs.append((found, reference))
     return slices(*pairs, patient=patient)
 
 
@@ -72,22 +72,22 @@ def test_average_precision_is_that_of_pycocotools() -> None:
     rng = np.random.default_rng(3)
     case = random_slices(rng, "a", 40)
     annotations, detections = [], []
-    for image, (found, truth) in enumerate(zip(case.found, case.truth, strict=True), start=1):
-        for label, x0, y0, x1, y1 in truth:
+    for image, (found, reference) in enumerate(zip(case.prediction, case.reference, strict=True), start=1):
+        for label, x0, y0, x1, y1 in reference:
             box = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0), "iscrowd": 0}
             annotations.append({"id": len(annotations) + 1, "image_id": image, "category_id": int(label), **box})
         for label, score, x0, y0, x1, y1 in found:
             box = {"bbox": [x0, y0, x1 - x0, y1 - y0], "score": score}
             detections.append({"image_id": image, "category_id": int(label), **box})
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = coco()
-        truth.dataset = {
-            "images": [{"id": image + 1} for image in range(len(case.truth))],
+        reference = coco()
+        reference.dataset = {
+            "images": [{"id": image + 1} for image in range(len(case.reference))],
             "annotations": annotations,
             "categories": [{"id": 1}, {"id": 2}],
         }
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(detections), "bbox")
+        reference.createIndex()
+        evaluation = COCOeval(reference, reference.loadRes(detections), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -116,13 +116,13 @@ def test_one_object_a_label_has_one_box_and_others_one_for_each_piece() -> None:
 
 
 def test_slices_with_too_little_of_a_label_judge_nobody() -> None:
-    truth = np.zeros((3, 20, 20), np.uint8)
-    truth[1, 3, 3:5] = 1
-    truth[2, 5:12, 5:12] = 1
-    asked = true_boxes(truth, [1], WHOLE)
+    reference = np.zeros((3, 20, 20), np.uint8)
+    reference[1, 3, 3:5] = 1
+    reference[2, 5:12, 5:12] = 1
+    asked = true_boxes(reference, [1], WHOLE)
     assert {index: len(boxes) for index, boxes in asked.items()} == {0: 0, 2: 1}
     case = slice_boxes("a", [[Box(0, 0, 5, 5, 0.9)], [Box(3, 3, 2, 1, 0.9)], []], asked)
-    assert [len(found) for found in case.found] == [1, 0] and [len(true) for true in case.truth] == [0, 1]
+    assert [len(found) for found in case.prediction] == [1, 0] and [len(true) for true in case.reference] == [0, 1]
 
 
 def test_the_lab_s_detectors_were_taught_these_boxes() -> None:
@@ -147,7 +147,7 @@ def test_a_missing_box_and_one_of_another_label_overlap_with_nothing() -> None:
     assert math.isnan(mean_box_iou(tracklets, asked, 2))
 
 
-def test_a_jittered_box_is_off_by_no_more_than_it_says_and_the_same_for_a_seed() -> None:
+def test_a_jittered_box_is_within_its_bound_and_reproducible() -> None:
     box, size = Box(2, 30, 100, 40, label=2), (90, 110)
     drawn = [jittered(box, size, np.random.default_rng(seed), 0.1, 6) for seed in range(200)]
     off = np.abs(np.array([b.corners for b in drawn]) - box.corners)

@@ -13,12 +13,12 @@ from automedsam_lab.metrics.masks import dice, iou, surface_scores
 SHAPE = (8, 20, 20)
 
 
-def hd95(truth: np.ndarray, found: np.ndarray, spacing: Sequence[float]) -> float:
-    return surface_scores(truth, found, spacing, 0.0).hd95_mm
+def hd95(reference: np.ndarray, found: np.ndarray, spacing: Sequence[float]) -> float:
+    return surface_scores(reference, found, spacing, 0.0).hd95_mm
 
 
-def surface_dice(truth: np.ndarray, found: np.ndarray, spacing: Sequence[float], tolerance_mm: float) -> float:
-    return surface_scores(truth, found, spacing, tolerance_mm).nsd
+def surface_dice(reference: np.ndarray, found: np.ndarray, spacing: Sequence[float], tolerance_mm: float) -> float:
+    return surface_scores(reference, found, spacing, tolerance_mm).nsd
 
 
 def block(*sides: tuple[int, int]) -> np.ndarray:
@@ -77,14 +77,14 @@ def test_surface_within_the_tolerance_counts_as_found() -> None:
 
 
 def test_surface_dice_by_hand_on_a_picture() -> None:
-    truth, found = np.zeros((1, 9, 9), bool), np.zeros((1, 9, 9), bool)
-    truth[0, 2:6, 2:6] = True
+    reference, found = np.zeros((1, 9, 9), bool), np.zeros((1, 9, 9), bool)
+    reference[0, 2:6, 2:6] = True
     found[0, 2:6, 2:8] = True
     # Of the truth's 12 edge pixels 10 are the other's too, and 2 lie 1 px inside it. Of the other's 16 edge pixels 10
     # are the truth's, 2 are 1 px away, and the 4 of its right edge are 2 px away.
-    assert surface_dice(truth, found, (1, 1, 1), 0) == pytest.approx((10 + 10) / 28)
-    assert surface_dice(truth, found, (1, 1, 1), 1) == pytest.approx((12 + 12) / 28)
-    assert surface_dice(truth, found, (1, 1, 1), 2) == 1
+    assert surface_dice(reference, found, (1, 1, 1), 0) == pytest.approx((10 + 10) / 28)
+    assert surface_dice(reference, found, (1, 1, 1), 1) == pytest.approx((12 + 12) / 28)
+    assert surface_dice(reference, found, (1, 1, 1), 2) == 1
 
 
 def test_a_picture_has_edges_and_no_surface_above_and_below() -> None:
@@ -115,30 +115,30 @@ def test_each_lesion_counts_once_and_crumbs_do_not() -> None:
         block((5, 7), (10, 14), (10, 14)),
         block((7, 8), (19, 20), (0, 1)),
     )
-    truth = big | small | crumb
+    reference = big | small | crumb
     found = block((3, 4), (5, 6), (5, 6)) | block((0, 3), (15, 20), (15, 20)) | block((6, 7), (0, 1), (19, 20))
     tracklets = [
         Tracklet(1, {5: Box(13.2, 13.2, 4, 4)}, 5),
         Tracklet(1, {1: Box(5, 5, 3, 3), 2: Box(15, 15, 2, 2)}, 1),
         Tracklet(1, {4: Box(0, 0, 6, 6)}, 4),
     ]
-    scores = score_lesions(truth, found, tracklets, voxel_ml=0.01)
+    scores = score_lesions(reference, found, tracklets, voxel_ml=0.01)
     assert (scores.lesions, scores.hit_by_mask, scores.hit_by_box) == (2, 1, 2)
     assert (scores.false_masks, scores.false_tracklets) == (1, 1)
     assert (scores.recall, scores.box_recall) == (0.5, 1)
 
 
 def test_a_box_must_hold_the_centre_of_a_lesion_pixel() -> None:
-    truth = block((2, 4), (5, 10), (5, 10))
+    reference = block((2, 4), (5, 10), (5, 10))
     beside = [Tracklet(1, {3: Box(9.6, 5, 4, 5)}, 3)]
     inside = [Tracklet(1, {3: Box(9.4, 5, 4, 5)}, 3)]
-    assert score_lesions(truth, truth, beside, 0.01).box_recall == 0
-    assert score_lesions(truth, truth, inside, 0.01).box_recall == 1
+    assert score_lesions(reference, reference, beside, 0.01).box_recall == 0
+    assert score_lesions(reference, reference, inside, 0.01).box_recall == 1
 
 
 def test_lesions_that_touch_at_a_corner_are_one() -> None:
-    truth = block((0, 2), (0, 5), (0, 5)) | block((2, 4), (5, 10), (5, 10))
-    assert score_lesions(truth, truth, [], 0.01).lesions == 1
+    reference = block((0, 2), (0, 5), (0, 5)) | block((2, 4), (5, 10), (5, 10))
+    assert score_lesions(reference, reference, [], 0.01).lesions == 1
 
 
 def test_recall_without_lesions_is_not_a_number() -> None:

@@ -96,7 +96,7 @@ def test_single_images_are_taken(tmp_path: Path) -> None:
     assert not calibration.warnings
 
 
-def test_fewer_slices_than_asked_for_are_told(tmp_path: Path) -> None:
+def test_fewer_slices_than_requested_are_reported(tmp_path: Path) -> None:
     write_volume(tmp_path / "thin.nii.gz", 8)
     calibration = read_calibration(tmp_path, PreprocessingSpec(SIZE), 32)
     assert calibration.count == 6
@@ -111,7 +111,7 @@ def test_a_thick_volume_makes_up_for_thin_ones(tmp_path: Path) -> None:
     assert calibration.count >= 20
 
 
-def test_colour_is_told(tmp_path: Path) -> None:
+def test_color_is_reported(tmp_path: Path) -> None:
     write_picture(tmp_path / "endoscopy.png", colour=True)
     write_picture(tmp_path / "grey.png")
     warnings = read_calibration(tmp_path, PreprocessingSpec(SIZE), 2).warnings
@@ -121,18 +121,18 @@ def test_colour_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("modality", "window", "low", "high", "said"),
+    ("modality", "window", "low", "high", "message"),
     [
         ("CT", (-160.0, 240.0), 0, 200, "not in Hounsfield units"),
         ("FLAIR", None, -1024, 1000, "as CT has, but the model is for FLAIR"),
     ],
 )
-def test_intensities_of_another_modality_are_told(
-    tmp_path: Path, modality: str, window: tuple[float, float] | None, low: int, high: int, said: str
+def test_intensities_of_another_modality_are_reported(
+    tmp_path: Path, modality: str, window: tuple[float, float] | None, low: int, high: int, message: str
 ) -> None:
     write_volume(tmp_path / "one.nii.gz", low=low, high=high)
     assert any(
-        said in doubt for doubt in read_calibration(tmp_path, PreprocessingSpec(SIZE, modality, window), 4).warnings
+        message in doubt for doubt in read_calibration(tmp_path, PreprocessingSpec(SIZE, modality, window), 4).warnings
     )
 
 
@@ -142,7 +142,7 @@ def test_volumes_outside_the_window_cannot_be_calibrated_with(tmp_path: Path) ->
         read_calibration(tmp_path, PreprocessingSpec(SIZE, "CT", (-160.0, 240.0)), 4)
 
 
-def test_a_dicom_series_of_another_modality_is_told(shared_data: Path) -> None:
+def test_a_dicom_series_of_another_modality_is_reported(shared_data: Path) -> None:
     series = shared_data / "tcia_gbm_dicom"
     assert any(
         "of modality MR" in doubt for doubt in read_calibration(series, PreprocessingSpec(SIZE, "CT"), 4).warnings

@@ -34,7 +34,7 @@ from automedsam_lab.quantization.ptq4sam.fake_quantization import (  # noqa: E40
 )
 
 
-def test_two_peaks_are_told_from_one_and_from_three() -> None:
+def test_two_peaks_differ_from_one_and_from_three() -> None:
     rng = np.random.default_rng(0)
     one, left, right = rng.normal(0, 1, 2000), rng.normal(-4, 0.5, 1000), rng.normal(4, 0.5, 1000)
     assert is_bimodal(np.concatenate([left, right]))
@@ -157,7 +157,7 @@ def test_every_attention_gets_a_granularity_of_its_own() -> None:
     assert agreement(wanted, propagate_clips(simulated_parts(model, observed, 8, grids), SETTINGS, clips)).dice > 0.8
 
 
-def test_the_table_says_what_is_simulated() -> None:
+def test_the_table_states_what_is_simulated() -> None:
     variants = (
         Variant("INT8 as shipped", "ONNX Runtime", Fidelity(0.999, 0.99, 0.01)),
         Variant("W6A6 + AGQ", "simulated in torch", Fidelity(0.9, 0.8, 0.2)),

@@ -179,7 +179,7 @@ def test_a_layer_that_cannot_be_quantized_is_named_and_the_others_are_quantized(
     assert np.abs(wanted - found).max() < 0.05 * np.abs(wanted).max()
 
 
-def test_layers_that_onnx_runtime_passes_over_are_told(tmp_path: Path) -> None:
+def test_layers_that_onnx_runtime_skips_are_reported(tmp_path: Path) -> None:
     # ONNX knows no types behind another domain's operator, and ONNX Runtime's quantizer passes over what it feeds.
     source, out = a_chain(tmp_path, foreign=True), tmp_path / "out.onnx"
     left = quantize_part(Quantizer(source, (), tmp_path), source, out, PartPlan(Scheme.DYNAMIC), ())
@@ -213,13 +213,15 @@ def test_calibration_clips_are_boxed_around_the_largest_bright_thing() -> None:
     assert clip.box.corners == (6, 4, 14, 9)
 
 
-@pytest.mark.parametrize(("command", "said"), [("sensitivity", "--most"), ("ablation", "--calibration")])
-def test_the_commands_say_what_they_take(command: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("command", "message"), [("sensitivity", "--most"), ("ablation", "--calibration")])
+def test_the_help_states_the_inputs_of_the_commands(
+    command: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     from automedsam_lab.cli.app import main
 
     with pytest.raises(SystemExit):
         main([command, "--help"])
-    assert said in capsys.readouterr().out
+    assert message in capsys.readouterr().out
 
 
 def test_golden_outputs_find_a_part_that_falls_silent(fp32: dict[str, Path], tmp_path: Path) -> None:

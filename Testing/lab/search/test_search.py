@@ -169,7 +169,7 @@ def test_controls_are_of_the_same_budget_and_are_ranked(costs: SpaceCosts, pack)
     assert all(len(set(one.choice.operations)) == 1 and one.cost <= 3.0 for one in singles)
 
 
-def test_a_study_writes_the_best_network_and_says_whether_the_search_was_worth_it(
+def test_a_study_writes_the_best_network_and_compares_the_search_with_its_controls(
     costs: SpaceCosts, pack, tmp_path: Path
 ):
     final = DistillationSettings(terms=frozenset(), batch=1, bf16=False)

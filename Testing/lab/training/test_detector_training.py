@@ -69,7 +69,7 @@ def test_weights_of_another_width_are_no_beginning(a_checkpoint: Path, a_stack: 
         train_on_stacks(TASK, [a_stack], [], tmp_path, wider, RunOptions("cpu", start_from=a_checkpoint))
 
 
-def test_resuming_without_a_checkpoint_says_so(a_stack: FrameStack, tmp_path: Path) -> None:
+def test_resuming_without_a_checkpoint_is_refused(a_stack: FrameStack, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match="train the detector first"):
         train_on_stacks(TASK, [a_stack], [], tmp_path, SETTINGS, RunOptions("cpu", resume=True))
 

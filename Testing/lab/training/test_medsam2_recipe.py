@@ -249,7 +249,7 @@ def test_training_is_not_begun_where_another_is(a_dataset: Path, a_run: Path, a_
         )
 
 
-def test_ctrl_c_says_how_to_go_on(
+def test_ctrl_c_explains_how_to_continue(
     a_dataset: Path,
     a_checkpoint: Path,
     tmp_path: Path,
@@ -270,7 +270,7 @@ def test_ctrl_c_says_how_to_go_on(
     assert left.value.code == 130 and "The same command with --resume" in capsys.readouterr().err
 
 
-def test_divergence_is_said(a_dataset: Path, a_checkpoint: Path, tmp_path: Path) -> None:
+def test_divergence_is_reported(a_dataset: Path, a_checkpoint: Path, tmp_path: Path) -> None:
     wild = replace(SHORT, epochs=3, rate=1e30)
     with pytest.raises(AutoMedSAMError, match=r"diverged at step 2 .* try a lower --lr"):
         finetune_medsam2(
@@ -293,7 +293,7 @@ def test_resuming_needs_a_checkpoint_of_the_same_network(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--data", ".", "--epochs", "3"), "starter does not know --epochs"),
         (("--recipe", "medsam2", "--prepared", ".", "--steps", "3"), "medsam2 does not know --steps"),
@@ -303,12 +303,12 @@ def test_resuming_needs_a_checkpoint_of_the_same_network(
         ((), "starter needs --data"),
     ],
 )
-def test_command_says_what_a_recipe_needs(
-    arguments: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_command_explains_what_a_recipe_needs(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as left:
         main(["train", "segmenter", *arguments, "-o", str(tmp_path / "run")])
-    assert left.value.code == 2 and said in capsys.readouterr().err
+    assert left.value.code == 2 and message in capsys.readouterr().err
 
 
 TWO_PROCESSES = """

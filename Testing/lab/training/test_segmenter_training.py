@@ -104,7 +104,7 @@ def test_weights_of_another_network_are_no_beginning(a_run: Path, a_source: Clip
     assert not out.exists()
 
 
-def test_resuming_without_a_checkpoint_says_so(a_source: ClipSource, tmp_path: Path) -> None:
+def test_resuming_without_a_checkpoint_is_refused(a_source: ClipSource, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match="start without --resume"):
         train_segmenter(a_source, {}, tmp_path, schedule=SHORT, architecture=TINY, options=RESUMED)
 

@@ -91,7 +91,7 @@ def test_resuming_goes_on_with_the_averaged_weights(a_dataset: Path, tmp_path: P
     assert bool((after["ema_net"][name] - stored["net"][name] > 5).all())
 
 
-def test_ctrl_c_keeps_the_best_detector_so_far_and_says_how_to_go_on(
+def test_ctrl_c_keeps_the_best_detector_and_explains_how_to_continue(
     a_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from automedsam_lab.training.detector import super_gradients_trainer
@@ -140,7 +140,7 @@ def test_training_begins_with_the_weights_of_another(a_dataset: Path, a_run: Pat
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"width": 0.5}, "is a YOLO-NAS-S of width 0.5, not S of 0.25: give --model s --width 0.5"),
         ({"size": "m"}, "is a YOLO-NAS-M of width 0.25"),
@@ -149,7 +149,12 @@ def test_training_begins_with_the_weights_of_another(a_dataset: Path, a_run: Pat
     ],
 )
 def test_weights_of_another_detector_are_no_beginning(
-    changed: dict[str, Any], said: str, a_dataset: Path, a_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    changed: dict[str, Any],
+    message: str,
+    a_dataset: Path,
+    a_run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     stored = read_checkpoint(a_run / "detector.pt")
     torch.save({**stored, "settings": stored["settings"] | changed}, tmp_path / "other.pt")
@@ -169,7 +174,7 @@ def test_weights_of_another_detector_are_no_beginning(
             ]
         )
     error = capsys.readouterr().err
-    assert left.value.code == 2 and said in error and error.count("\n") == 1
+    assert left.value.code == 2 and message in error and error.count("\n") == 1
     assert not (tmp_path / "r").exists()
 
 
@@ -178,7 +183,7 @@ def test_training_is_not_begun_where_another_is(a_dataset: Path, a_run: Path) ->
         train_yolo_nas_detector(a_dataset, a_run, settings=TINY, device="cpu")
 
 
-def test_resuming_another_network_says_so(a_dataset: Path, a_run: Path) -> None:
+def test_resuming_another_network_is_refused(a_dataset: Path, a_run: Path) -> None:
     with pytest.raises(AutoMedSAMError, match=r"ckpt_latest\.pth is of another network .* resume with the dataset"):
         train_yolo_nas_detector(a_dataset, a_run, settings=replace(TINY, width=0.5), device="cpu", resume=True)
 
@@ -190,13 +195,13 @@ def test_run_ends_in_a_detector_that_convert_takes(a_run: Path, tmp_path: Path) 
     assert source.write_fp32 is not None
     source.write_fp32(tmp_path / "detector.onnx")  # which holds it against torch
     exported = open_detector_source(str(tmp_path / "detector.onnx"))
-    told = (exported.classes, exported.input_size, exported.fit, exported.taught)
-    assert told == (source.classes, source.input_size, source.fit, source.taught)
+    described = (exported.classes, exported.input_size, exported.fit, exported.taught)
+    assert described == (source.classes, source.input_size, source.fit, source.taught)
     with pytest.raises(AutoMedSAMError, match="fitted by letterbox, not stretch: leave --detector-fit out"):
         open_detector_source(str(tmp_path / "detector.onnx"), fit=ResizeMode.STRETCH)
 
 
-def test_detector_says_what_it_learnt_and_how_images_were_fitted(a_run: Path) -> None:
+def test_detector_stores_its_training_data_and_resize_mode(a_run: Path) -> None:
     settings = read_checkpoint(a_run / "detector.pt")["settings"]
     assert settings["classes"] == ["bright", "brighter"]
     assert settings["fit"] == "letterbox" and settings["licence"] == "drawn here, free"
@@ -227,26 +232,26 @@ def test_dataset_without_boxes_teaches_nothing(tmp_path: Path) -> None:
         train_yolo_nas_detector(folder, tmp_path / "run", settings=TINY, device="cpu")
 
 
-def test_too_few_images_for_a_batch_are_said(a_dataset: Path, tmp_path: Path) -> None:
+def test_too_few_images_for_a_batch_are_reported(a_dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match=r"12 training images, fewer than a batch of 13"):
         train_yolo_nas_detector(a_dataset, tmp_path / "run", settings=replace(TINY, batch=13), device="cpu")
 
 
-def test_resuming_without_a_checkpoint_says_so(a_dataset: Path, tmp_path: Path) -> None:
+def test_resuming_without_a_checkpoint_is_refused(a_dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match="start without --resume"):
         train_yolo_nas_detector(a_dataset, tmp_path, settings=TINY, device="cpu", resume=True)
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"), [({"image_size": 600}, "600 is not a multiple"), ({"model": "x"}, "NAS-X")]
+    ("changed", "message"), [({"image_size": 600}, "600 is not a multiple"), ({"model": "x"}, "NAS-X")]
 )
-def test_impossible_settings_are_refused(changed: dict[str, Any], said: str) -> None:
-    with pytest.raises(AutoMedSAMError, match=said):
+def test_impossible_settings_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(AutoMedSAMError, match=message):
         YoloNasSettings(**changed)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("hippocampus", "--data", ".", "--epochs", "3"), "starter does not know --epochs"),
         (("--recipe", "yolo-nas", "--prepared", ".", "--steps", "3"), "yolo-nas does not know --steps"),
@@ -257,11 +262,11 @@ def test_impossible_settings_are_refused(changed: dict[str, Any], said: str) -> 
     ],
 )
 def test_option_of_another_recipe_is_not_passed_over(
-    arguments: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as left:
         main(["train", "detector", *arguments, "-o", str(tmp_path / "run")])
-    assert left.value.code == 2 and said in capsys.readouterr().err
+    assert left.value.code == 2 and message in capsys.readouterr().err
 
 
 def test_detector_is_quantized_with_the_dataset_that_it_was_trained_on(
@@ -279,7 +284,7 @@ def test_detector_is_quantized_with_the_dataset_that_it_was_trained_on(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["FILE", "--prepared", "OTHER"], "finds the labels 1, 2, and"),
         (["NOTHING", "--prepared", "OTHER"], "Give one file that 'automedsam-lab export detector' wrote"),
@@ -288,18 +293,18 @@ def test_detector_is_quantized_with_the_dataset_that_it_was_trained_on(
     ],
 )
 def test_detector_of_another_dataset_is_not_quantized(
-    arguments: list[str], said: str, a_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, a_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     export_detector(a_run / "detector.pt", tmp_path / "FILE")
     write_prepared(tmp_path / "OTHER", pictures=True)
     named = [str(tmp_path / word) if word.isupper() else word for word in arguments]
     with pytest.raises(SystemExit) as left:
         main(["quantize", "detector", *named, "-o", str(tmp_path / "int8")])
-    assert left.value.code == 2 and said in capsys.readouterr().err
+    assert left.value.code == 2 and message in capsys.readouterr().err
     assert not (tmp_path / "int8").exists()
 
 
-def test_command_trains_and_tells_how_to_go_on(
+def test_command_trains_and_explains_how_to_continue(
     a_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     numbers = {"--epochs": 1, "--batch": 6, "--lr": 1e-4, "--size": 64, "--width": 0.25, "--device": "cpu"}

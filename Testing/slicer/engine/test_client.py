@@ -80,7 +80,7 @@ def test_an_engine_that_stops_when_asked_stays_warm(engine: Any, scripted: Any, 
         wait_until(lambda: scripted.started[0].killed, seconds=1.0)
 
 
-def test_what_was_said_before_death_is_heard_before_it(engine: Any, scripted: Any, wait_until: Any) -> None:
+def test_messages_before_a_crash_arrive_before_it_is_reported(engine: Any, scripted: Any, wait_until: Any) -> None:
     heard = Heard()
     heard.ask(engine, op="segment")
     process = scripted.started[0]
@@ -91,7 +91,7 @@ def test_what_was_said_before_death_is_heard_before_it(engine: Any, scripted: An
     assert heard.deaths == ["killed by the system"]
 
 
-def test_an_engine_that_cannot_even_be_started_is_told_at_the_next_turn(scene: Any, wait_until: Any) -> None:
+def test_an_engine_that_cannot_be_started_is_reported_at_the_next_turn(scene: Any, wait_until: Any) -> None:
     from AutoMedSAMLib.engine.client import EngineClient
     from runs import ScriptedEngine
 
@@ -151,7 +151,7 @@ def test_the_real_engine_is_ready_within_a_second_and_dies_when_killed(scene: An
     assert ends == [], "whoever killed it need not be told"
 
 
-def test_the_end_of_an_engine_is_told_with_its_last_words(
+def test_engine_crash_is_reported_with_its_last_output(
     scene: Any, wait_until: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     from AutoMedSAMLib.engine import process as engine_process
@@ -169,7 +169,7 @@ def test_the_end_of_an_engine_is_told_with_its_last_words(
     assert process.pid == 0
 
 
-def test_a_python_that_is_not_there_is_told(scene: Any, wait_until: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_that_is_not_there_is_reported(scene: Any, wait_until: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from AutoMedSAMLib.engine import process as engine_process
 
     monkeypatch.setattr(engine_process, "_python", lambda: "/nowhere/PythonSlicer")

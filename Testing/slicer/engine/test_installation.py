@@ -95,7 +95,7 @@ def test_the_first_apply_asks_for_wheels_and_pins_what_is_slicers(
     assert os.environ["PIP_ONLY_BINARY"] == "somepackage"
 
 
-def test_declining_is_told_in_a_sentence_and_nothing_runs(
+def test_declining_is_reported_in_one_sentence_and_nothing_runs(
     scene: Any, add_volume: Any, in_earnest: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import numpy as np
@@ -161,7 +161,7 @@ def test_an_older_slicer_that_has_everything_asks_nothing(
     assert questions == [] and without_packaging == []
 
 
-def test_fp32_without_the_pytorch_extension_says_which_to_install(
+def test_fp32_without_the_pytorch_extension_explains_which_to_install(
     scene: Any, in_earnest: None, asked: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from AutoMedSAMLib.engine import installation

@@ -68,6 +68,27 @@ def test_published_checkpoint_runs_in_fp32_without_a_detector_of_its_own(
         assert read_model(bundle).precisions == frozenset()
 
 
+@pytest.mark.parametrize("detectors", [{}, {"int8": "detector.int8.onnx"}, {"fp32": "detector.fp32.onnx"}])
+def test_panel_and_engine_agree_on_backends_of_converted_bundles(bundle: Path, detectors: dict[str, str]) -> None:
+    from automedsam.bundle import load_bundle
+    from AutoMedSAMLib.model.bundle_info import PANEL_BACKENDS, read_model
+
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["detector"]["files"] = detectors
+    for backend, components in manifest["segmenter"]["files"].items():
+        for component in components:
+            components[component] = f"{component}.{backend}"
+    names = [name for components in manifest["segmenter"]["files"].values() for name in components.values()]
+    for name in (*names, *detectors.values()):
+        (bundle / name).write_bytes(b"")
+        manifest["files"][name] = {"sha256": "0" * 64, "bytes": 0}
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+
+    model, loaded = read_model(bundle), load_bundle(bundle)
+    assert model.precisions == {backend.value for backend in PANEL_BACKENDS if loaded.has(backend)}
+    assert ("int8" in model.precisions) == ("fp32" not in detectors)
+
+
 @pytest.mark.parametrize(
     "break_it",
     [
@@ -80,7 +101,7 @@ def test_published_checkpoint_runs_in_fp32_without_a_detector_of_its_own(
         None,
     ],
 )
-def test_a_broken_model_is_told_in_a_sentence(bundle: Path, break_it: Any) -> None:
+def test_a_broken_model_is_reported_in_one_sentence(bundle: Path, break_it: Any) -> None:
     from AutoMedSAMLib.errors import AutoMedSAMError
     from AutoMedSAMLib.model.bundle_info import find_model
 

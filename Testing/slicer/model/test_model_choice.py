@@ -115,7 +115,7 @@ def test_manifest_that_is_a_folder_or_a_name_that_cannot_be(mine):
             find_model(wrong)
 
 
-def test_precision_without_files_is_greyed_and_says_why(ready):
+def test_precision_without_files_is_greyed_and_explains_why(ready):
     import qt
 
     entries = ready.ui.backendSelector.model()

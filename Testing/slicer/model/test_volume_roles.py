@@ -45,7 +45,7 @@ def chosen(widget):
         (("cat12 report", "pt10 scan", "T1 KM"), [None, "T1 KM", None, None]),
     ],
 )
-def test_image_goes_where_its_name_says_and_nowhere_else(two_models, flair, slicer_app, names, expected):
+def test_image_is_assigned_by_its_name_and_nowhere_else(two_models, flair, slicer_app, names, expected):
     choose_model(two_models, 1)
     for name in names:
         flair(name)
@@ -64,7 +64,7 @@ def test_image_stays_with_its_sequence_when_the_model_changes(two_models, flair,
     assert chosen(two_models) == ["scan 7"]
 
 
-def test_one_image_chosen_twice_is_said_before_the_run(two_models, flair, slicer_app):
+def test_one_image_chosen_twice_is_reported_before_the_run(two_models, flair, slicer_app):
     choose_model(two_models, 1)
     volumes = [flair(name) for name in FOUR]
     slicer_app.processEvents()

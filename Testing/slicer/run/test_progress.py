@@ -96,12 +96,12 @@ def test_the_time_is_what_the_user_waited(begin_run: Any, wait_until: Any, monke
         wait_until(lambda: False, seconds=0.5)
     message = finish(engine, heard, wait_until, 1, 131.71)
     waited = time.perf_counter() - began
-    told = re.fullmatch(r"Found 1 object, 131\.7 ml, in (\d+\.\d) s\.", message)
-    assert told, message
-    assert 0.45 <= float(told[1]) <= waited + 0.05, "not the engine's own 0.1 s"
+    matched = re.fullmatch(r"Found 1 object, 131\.7 ml, in (\d+\.\d) s\.", message)
+    assert matched, message
+    assert 0.45 <= float(matched[1]) <= waited + 0.05, "not the engine's own 0.1 s"
 
 
-def test_a_propagation_says_what_it_changed(begin_run: Any, wait_until: Any) -> None:
+def test_changes_of_a_propagation_are_reported(begin_run: Any, wait_until: Any) -> None:
     engine, heard = begin_run()
     segment_slices(engine, 3, 4, 5)
     finish(engine, heard, wait_until, 1, 1.0)
@@ -112,7 +112,7 @@ def test_a_propagation_says_what_it_changed(begin_run: Any, wait_until: Any) -> 
     assert message.startswith("1 slice changed. The segmentation now has 1 object, 0.2 ml (")
 
 
-def test_a_propagation_that_changes_nothing_says_so(begin_run: Any, wait_until: Any) -> None:
+def test_a_propagation_without_changes_is_reported(begin_run: Any, wait_until: Any) -> None:
     engine, heard = begin_run()
     segment_slices(engine, 3)
     finish(engine, heard, wait_until, 1, 1.0)
@@ -121,7 +121,7 @@ def test_a_propagation_that_changes_nothing_says_so(begin_run: Any, wait_until: 
     assert finish(engine, again, wait_until, 1, 1.0).startswith("No slice changed. The segmentation now has 1 object")
 
 
-def test_nothing_found_says_what_to_do(begin_run: Any, wait_until: Any) -> None:
+def test_empty_result_explains_what_to_do(begin_run: Any, wait_until: Any) -> None:
     engine, heard = begin_run()
     assert finish(engine, heard, wait_until, 0, 0.0) == (
         "Nothing was found with a min score of 0.4; lower it to find more."

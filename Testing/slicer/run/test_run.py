@@ -36,7 +36,7 @@ def test_progress_counts_slices(begin_run: Any, wait_until: Any) -> None:
     assert shares == sorted(shares) and shares[0] >= 0 and shares[-1] <= 1
 
 
-def test_a_slice_that_was_never_told_of_is_there_at_the_end(begin_run: Any, small_flair: Any, wait_until: Any) -> None:
+def test_a_slice_without_an_event_is_there_at_the_end(begin_run: Any, small_flair: Any, wait_until: Any) -> None:
     from runs import labels_in
 
     engine, heard = begin_run()
@@ -83,7 +83,7 @@ def test_cancel_while_the_volume_is_copied(scripted_logic: Any, small_flair: Any
     assert heard.outcome.status == "cancelled" and ScriptedEngine.started == []
 
 
-def test_a_dead_engine_is_told_in_a_sentence_and_the_next_run_has_a_new_one(
+def test_a_dead_engine_is_reported_in_one_sentence_and_the_next_run_has_a_new_one(
     begin_run: Any, small_flair: Any, wait_until: Any
 ) -> None:
     from runs import ScriptedEngine, labels_in

@@ -23,7 +23,7 @@ def test_the_engine_gets_the_voxels_and_their_place(begin_run: Any, small_flair:
     np.testing.assert_allclose(np.reshape(sent["direction"], (3, 3)), np.eye(3))
 
 
-def test_a_full_disk_is_told_in_a_sentence(
+def test_a_full_disk_is_reported_in_one_sentence(
     scripted_logic: Any, small_flair: Any, wait_until: Any, monkeypatch: Any
 ) -> None:
     from runs import Recorder, request_for
@@ -92,7 +92,7 @@ def test_the_device_of_int8_is_known_without_an_engine(scripted_logic: Any, wait
     assert "torch" in lines[1]
 
 
-def test_process_keeps_the_window_live_and_tells_progress(
+def test_process_keeps_the_window_live_and_reports_progress(
     scripted_logic: Any, small_flair: Any, slicer_app: Any
 ) -> None:
     import qt

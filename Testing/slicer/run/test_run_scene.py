@@ -151,7 +151,7 @@ def test_temporary_files_go_with_the_scene(begin_run: Any, scripted_logic: Any, 
     assert list(scripted_logic.exchange.folder.iterdir()) == []
 
 
-def test_closing_in_the_middle_tells_the_listener_before_it_returns(begin_run: Any, scripted_logic: Any) -> None:
+def test_closing_in_the_middle_notifies_the_listener_before_it_returns(begin_run: Any, scripted_logic: Any) -> None:
     _, heard = begin_run()
     scripted_logic.close()
     assert heard.outcome.status == "cancelled"

@@ -48,7 +48,7 @@ def bend(node: Any) -> Any:
     return transform
 
 
-def test_the_grid_is_told_in_lps_and_to_the_last_digit(volume: Any) -> None:
+def test_the_grid_is_sent_in_lps_with_full_precision(volume: Any) -> None:
     from AutoMedSAMLib.scene.geometry import grid_of
 
     grid = grid_of(volume)
@@ -101,7 +101,7 @@ def test_a_bent_volume_is_refused_before_the_run(volume: Any) -> None:
         check_volumes([volume], ["FLAIR"])
 
 
-def test_what_is_wrong_with_volumes_is_told_in_a_sentence(volume: Any, add_volume: Any, scene: Any) -> None:
+def test_what_is_wrong_with_volumes_is_reported_in_one_sentence(volume: Any, add_volume: Any, scene: Any) -> None:
     from AutoMedSAMLib.errors import AutoMedSAMError
     from AutoMedSAMLib.run.validation import check_volumes
 

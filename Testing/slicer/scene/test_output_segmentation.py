@@ -72,7 +72,7 @@ def test_without_a_study_the_result_stays_at_the_top(begin_run: Any, wait_until:
     assert tree.GetItemParent(tree.GetItemByDataNode(heard.run.segmentation)) == tree.GetSceneItemID()
 
 
-def test_grid_of_a_chosen_segmentation_that_is_not_the_volumes_is_told(
+def test_different_grid_of_a_chosen_segmentation_is_reported(
     begin_run: Any, add_volume: Any, scene: Any, wait_until: Any
 ) -> None:
     other = add_volume(np.zeros((5, 6, 7), np.int16), np.diag([2.0, 2.0, 2.0, 1.0]), "a coarse T1")
@@ -84,9 +84,7 @@ def test_grid_of_a_chosen_segmentation_that_is_not_the_volumes_is_told(
 
 
 @pytest.mark.parametrize("given", [True, False])
-def test_nothing_is_said_of_a_grid_that_is_the_volumes_own(
-    begin_run: Any, small_flair: Any, scene: Any, wait_until: Any, given: bool
-) -> None:
+def test_equal_grid_is_not_reported(begin_run: Any, small_flair: Any, scene: Any, wait_until: Any, given: bool) -> None:
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine") if given else None
     if given:
         node.SetReferenceImageGeometryParameterFromVolumeNode(small_flair)

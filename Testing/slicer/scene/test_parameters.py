@@ -63,33 +63,33 @@ def test_a_deleted_volume_is_no_setting_any_more(scene: Any, add_volume: Any) ->
     assert parameters.volume(0) is None
 
 
-def test_a_change_is_told_once_and_no_change_not_at_all(scene: Any) -> None:
+def test_a_change_is_notified_once_and_no_change_not_at_all(scene: Any) -> None:
     from AutoMedSAMLib.scene.parameters import Parameters
 
     parameters = Parameters()
-    told: list[str] = []
-    stop = parameters.observe(lambda: told.append("changed"))
+    notified: list[str] = []
+    stop = parameters.observe(lambda: notified.append("changed"))
     parameters.threshold = 0.3
     parameters.threshold = 0.3
-    assert told == ["changed"]
+    assert notified == ["changed"]
     parameters.slices = (1, 2)
-    assert told == ["changed"] * 2
+    assert notified == ["changed"] * 2
     stop()
     parameters.threshold = 0.5
-    assert told == ["changed"] * 2
+    assert notified == ["changed"] * 2
 
 
-def test_changes_are_told_after_the_scene_was_closed(scene: Any) -> None:
+def test_changes_are_notified_after_the_scene_was_closed(scene: Any) -> None:
     from AutoMedSAMLib.scene.parameters import Parameters
 
     parameters = Parameters()
-    told: list[str] = []
-    stop = parameters.observe(lambda: told.append(parameters.model))
+    notified: list[str] = []
+    stop = parameters.observe(lambda: notified.append(parameters.model))
     parameters.model = "glioma"
     scene.Clear(False)
-    assert told[-1] == "", "a closed scene is a change"
+    assert notified[-1] == "", "a closed scene is a change"
     parameters.model = "hippocampus"
-    assert told[-1] == "hippocampus"
+    assert notified[-1] == "hippocampus"
     stop()
 
 

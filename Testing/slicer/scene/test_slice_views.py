@@ -180,7 +180,7 @@ def test_planes_are_those_of_the_engine(grid):
             assert default_plane(shape, turned, preferred) == volume.default_plane(Plane(preferred)).value
 
 
-def test_single_slice_tells_its_plane():
+def test_single_slice_determines_its_plane():
     from AutoMedSAMLib.scene.planes import default_plane
 
     assert default_plane((20, 1, 20), np.eye(4), "axial") == "coronal"

@@ -96,7 +96,7 @@ def _nothing(contents: Contents) -> str:
         more = len(contents.damaged) - 1
         sentence, _ = contents.damaged[0]
         return sentence if not more else f"{sentence.rstrip('.')} ({more} more like it)."
-    return f"{path} holds no DICOM series; choose the folder in which the series' files lie."
+    return f"{path} holds no DICOM series; choose the folder with the files of the series."
 
 
 def _count(things: Sequence[object] | dict[Path, str], name: str) -> str:

@@ -52,13 +52,13 @@ def stack_of(frames: list[Frame], part: str = "") -> Stack:
     if usual is None:
         return Stack(
             ordered,
-            reason=f"all {len(frames)} lie at one position, so they are moments or versions of one slice and no volume",
+            reason=f"all {len(frames)} have the same position, so they are moments or versions of one slice",
             part=part,
         )
     if repeated := int((gaps <= _SAME * usual).sum()):
         return Stack(
             ordered,
-            reason=f"lie at {len(frames) - repeated} positions, {repeated} of them again with another picture, and "
+            reason=f"are at {len(frames) - repeated} positions, {repeated} of them repeated with another image, and "
             "nothing in the headers shows which belong together",
             part=part,
         )
@@ -74,9 +74,7 @@ def stack_of(frames: list[Frame], part: str = "") -> Stack:
         return Stack(ordered, step=length * normal, part=part)
     tilt = math.degrees(math.acos(min(1.0, float(step @ normal) / length)))
     if tilt > _STEEPEST:
-        return Stack(
-            ordered, reason=f"lie beside each other rather than on each other (at {tilt:.0f} degrees)", part=part
-        )
+        return Stack(ordered, reason=f"are side by side, not stacked (at {tilt:.0f} degrees)", part=part)
     return Stack(ordered, step=step, part=part, tilt=tilt)
 
 
@@ -87,7 +85,7 @@ def _uneven(gaps: Vector, usual: float) -> str:
         missing = int((counts - 1).sum())
         slices = "1 slice is" if missing == 1 else f"{missing} slices are"
         return f"have gaps: {slices} missing among the {len(gaps) + 1} that are there, {usual:.4g} mm apart"
-    return f"lie unevenly, {low:.4g} to {high:.4g} mm apart"
+    return f"are unevenly spaced, {low:.4g} to {high:.4g} mm apart"
 
 
 def _order(frames: Sequence[Frame]) -> tuple[Vector, np.ndarray]:

@@ -82,7 +82,7 @@ def _picture(path: Path, stack: Stack) -> Volume:
     frame = stack.frames[0]
     across, down = frame.spacing or (1.0, 1.0)
     notes = (_COLOR.format(path=path),) if frame.header.colour else ()
-    array = values_of(stack.frames, seen=True)
+    array = values_of(stack.frames, as_displayed=True)
     name = frame.header.description or path.stem
     described = (describe(frame.header, path),)
     return Volume(array, (across, down, 1.0), (0.0, 0.0, 0.0), _IDENTITY, name, notes, described=described)

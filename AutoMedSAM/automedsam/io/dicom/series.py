@@ -201,6 +201,6 @@ def _files_below(folder: Path) -> list[Path]:
     walked = (Path(place) / name for place, _, names in os.walk(folder) for name in names if not name.startswith("."))
     files = sorted(path for path in islice(walked, _MAX_FILES + 1) if path.is_file())
     if len(files) > _MAX_FILES:
-        message = f"More than {_MAX_FILES} files lie below {folder}; choose the folder of one study or series."
+        message = f"There are more than {_MAX_FILES} files below {folder}; choose the folder of one study or series."
         raise AutoMedSAMError(message)
     return files

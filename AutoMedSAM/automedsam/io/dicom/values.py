@@ -17,12 +17,12 @@ from automedsam.io.dicom.headers import Header, item, parsing, read_dataset
 _BITS = (1, 8, 16, 32, 64)
 
 
-def values_of(frames: Sequence[Frame], *, seen: bool = False) -> Voxels:
+def values_of(frames: Sequence[Frame], *, as_displayed: bool = False) -> Voxels:
     """Read frames as the values that they stand for: pixel x slope + intercept of their own.
 
     Args:
         frames: Of one size; each file is decoded once.
-        seen: Turn pictures whose lowest values are shown white (MONOCHROME1), so that they look as on a screen.
+        as_displayed: Turn pictures whose lowest values are shown white (MONOCHROME1), so that they look as on a screen.
 
     Returns:
         `(N, rows, columns)`: integers where slope and intercept are integers and the same for all, else floats. Colour
@@ -48,7 +48,7 @@ def values_of(frames: Sequence[Frame], *, seen: bool = False) -> Voxels:
             if frame.index >= len(stored) or stored.shape[1:3] != array.shape[1:]:
                 message = f"{path} is damaged: its frames do not match its header; copy or export it again."
                 raise AutoMedSAMError(message)
-            array[place] = _values(stored[frame.index], frame, seen=seen)
+            array[place] = _values(stored[frame.index], frame, as_displayed=as_displayed)
     return array
 
 
@@ -60,7 +60,7 @@ def as_seen(stored: Voxels, header: Header) -> Voxels:
     return (low + high - stored.astype(np.int64)).astype(stored.dtype)
 
 
-def _values(stored: Voxels, frame: Frame, *, seen: bool) -> Voxels:
+def _values(stored: Voxels, frame: Frame, *, as_displayed: bool) -> Voxels:
     from automedsam.core.color import image_luminance
 
     header = frame.header
@@ -68,7 +68,7 @@ def _values(stored: Voxels, frame: Frame, *, seen: bool) -> Voxels:
         return image_luminance(stored.astype(np.float64) if stored.itemsize > 2 else stored)
     if header.table:
         stored = _by_table(stored, header.path)
-    elif seen:
+    elif as_displayed:
         stored = as_seen(stored, header)
     slope, intercept = frame.rescale
     if (slope, intercept) == (1.0, 0.0) or header.table:

@@ -17,6 +17,7 @@ from typing import Any
 
 from automedsam.core.memory import peak_memory_mb
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.data.preparation import PreparationSummary
 from automedsam_lab.data.prepare.coco_writer import write_annotations, write_manifest
 from automedsam_lab.data.prepare.image_worker import SIZE, EntryResult, ImageWorker, WorkerConfig, start_worker, work
 from automedsam_lab.data.prepare.split import assign_patients, draw_splits, read_parts
@@ -30,7 +31,7 @@ SEED = 20261121
 MIN_SIDE = 4.0
 # Enough that no worker waits, and few enough that what they made does not pile up.
 _AHEAD = 4
-# Of what was skipped, where nothing else is to be told.
+# How many reasons an error lists if nothing could be prepared.
 _REASONS = 3
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -62,34 +63,11 @@ class Settings:
     stop: bool = False
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What a run came to.
-
-    Attributes:
-        counts: patients, images, boxes and images without boxes, by part.
-        made: entries that this run made.
-        kept: entries that an earlier run had made.
-        skipped: what could not be used, the first few.
-        skips: how many there were.
-        seconds: that the run took.
-        peak_mb: the most memory that this process and its workers took, each at its own worst, in MB.
-    """
-
-    counts: dict[str, dict[str, int]]
-    made: int
-    kept: int
-    skipped: tuple[SkippedEntry, ...]
-    skips: int
-    seconds: float
-    peak_mb: float
-
-
 def prepare(
     settings: Settings,
     on_plan: Callable[[int, int], None] = lambda total, done: None,
     on_done: Callable[[], None] = lambda: None,
-) -> Summary:
+) -> PreparationSummary:
     """Makes what is missing of a prepared dataset, and its tables anew.
 
     Args:
@@ -102,7 +80,7 @@ def prepare(
 
     Raises:
         AutoMedSAMError: if the archive is not of the layout or nothing of it can be used, a patient is in two parts,
-            the folder was begun with other settings or cannot be written to; and at the first flaw, if so told.
+            the folder was begun with other settings or cannot be written to; and at the first flaw, with `stop`.
     """
     started = time.monotonic()
     archive = open_dataset(settings.layout, settings.root, settings.choices)
@@ -132,12 +110,12 @@ def prepare(
             _remove_if_empty(settings.out / "masks" / part)
         _remove_if_empty(settings.out / "masks")
         write_annotations(state, settings.out, archive.labels)
-        counts = write_manifest(state, settings.out, _described(settings, archive.licence), archive.labels)
+        counts = write_manifest(state, settings.out, _described(settings, archive.license), archive.labels)
         _, done = state.counts()
     # In this process or in its workers: each at its own worst, whenever that was.
     peaks[os.getpid()] = peak_memory_mb()
     seconds = time.monotonic() - started
-    return Summary(counts, done - kept, kept, tuple(flaws.first), flaws.count, seconds, sum(peaks.values()))
+    return PreparationSummary(counts, done - kept, kept, tuple(flaws.first), flaws.count, seconds, sum(peaks.values()))
 
 
 class _Flaws:
@@ -239,7 +217,7 @@ def _deciding(settings: Settings, written_split: dict[str, str] | None) -> dict[
     }
 
 
-def _described(settings: Settings, licence: str) -> dict[str, Any]:
+def _described(settings: Settings, terms: str) -> dict[str, Any]:
     choices = {
         name: value for name, value in asdict(settings.choices).items() if value != getattr(ReaderOptions(), name)
     }
@@ -250,7 +228,7 @@ def _described(settings: Settings, licence: str) -> dict[str, Any]:
         "split": settings.split,
         "least_side": settings.least_side,
         "choices": choices,
-        "licence": licence,
+        "licence": terms,
     }
 
 

@@ -7,16 +7,15 @@ import hashlib
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from automedsam.errors import AutoMedSAMError
+from automedsam_lab.data.preparation import PreparationState
 from automedsam_lab.data.prepare.image_worker import EntryResult
 from automedsam_lab.data.readers.base import ArchiveEntry, SkippedEntry
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS settings (text TEXT);
 CREATE TABLE IF NOT EXISTS plan (
     name TEXT PRIMARY KEY, patient TEXT, part TEXT, signature TEXT, source TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS done (
@@ -28,74 +27,39 @@ CREATE INDEX IF NOT EXISTS pictures_of ON pictures (name);
 CREATE TABLE IF NOT EXISTS skipped (path TEXT, reason TEXT, PRIMARY KEY (path, reason)) WITHOUT ROWID;
 """
 _A_PAGE = 500
-_STATE = ".prepare"
 
 
-class PrepareState:
-    """A small database in the dataset's folder. One run may use it at a time.
+class PrepareState(PreparationState):
+    """The plan of a prepared dataset, and which of its entries are finished."""
 
-    Args:
-        out: the dataset's folder, which must be empty or hold a dataset of the same settings.
-        settings: what decides how the images look and who is in which part.
-
-    Raises:
-        AutoMedSAMError: if the folder holds something else, or another run works there.
-    """
-
-    def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
-        self._out = out
-        place = out / _STATE / "state.sqlite"
-        try:
-            if not place.exists() and out.exists() and any(out.iterdir()):
-                message = f"The folder {out} holds other files; name a new folder for the prepared dataset."
-                raise AutoMedSAMError(message)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            self._base = sqlite3.connect(place, timeout=1)
-            self._base.execute("PRAGMA locking_mode=EXCLUSIVE")
-            self._base.execute("PRAGMA journal_mode=WAL")
-            self._base.execute("PRAGMA synchronous=NORMAL")
-            self._base.executescript(_TABLES)
-        except (OSError, sqlite3.Error) as error:
-            message = (
-                f"The folder {out} cannot be worked in ({error}); wait for another run to end, or choose another one."
-            )
-            raise AutoMedSAMError(message) from error
-        try:
-            self._check_settings(settings)
-        except AutoMedSAMError:
-            self._base.close()
-            raise
-
-    def __enter__(self) -> PrepareState:
-        return self
+    folder, tables, content = ".prepare", _TABLES, "the prepared dataset"
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         nothing_done = error is not None and not self._is_begun()
         if nothing_done:
             with contextlib.suppress(OSError, sqlite3.Error):
                 self.remove_orphans()
-        self._base.close()
-        if nothing_done:
-            self._leave()
-        if isinstance(error, sqlite3.Error):
-            message = f"The state of {self._out} cannot be kept ({error}); free space there, and call again to go on."
-            raise AutoMedSAMError(message) from error
+        try:
+            super().__exit__(_type, error, _traceback)
+        finally:
+            if nothing_done:
+                self._leave()
 
     def plan(
-        self, found: Iterator[ArchiveEntry | SkippedEntry], root: Path, on_flaw: Callable[[SkippedEntry], None]
+        self, sources: Iterator[ArchiveEntry | SkippedEntry], root: Path, on_flaw: Callable[[SkippedEntry], None]
     ) -> None:
         """Takes down what an archive holds now, in place of what was planned before.
 
         Args:
-            found: its entries.
+            sources: its entries.
             root: the archive's folder, to see when their files were changed.
-            on_flaw: told what cannot be used, a missing file or a name that is taken included; what it raises ends
-                the planning, and nothing is taken down.
+            on_flaw: called with what cannot be used, a missing file or a name that is taken included; what it raises
+                ends the planning, and nothing is taken down.
         """
         with self._base:
             self._base.execute("DELETE FROM plan")
             self._base.execute("DELETE FROM skipped")
-            for source in found:
+            for source in sources:
                 flaw = source if isinstance(source, SkippedEntry) else self._add(source, root)
                 if flaw is not None:
                     self._skip(flaw)
@@ -113,7 +77,7 @@ class PrepareState:
         Args:
             parts: each entry's name and its part, None where the split does not know it.
             split: what the split is called.
-            on_flaw: told of each entry without a part.
+            on_flaw: called with each entry without a part.
         """
         with self._base:
             self._base.execute("CREATE TEMP TABLE placed (name TEXT PRIMARY KEY, part TEXT)")
@@ -267,18 +231,11 @@ class PrepareState:
         for folder in folders:
             with contextlib.suppress(OSError):
                 folder.rmdir()
-        if self._out.is_dir() and [path.name for path in self._out.iterdir()] == [_STATE]:
-            shutil.rmtree(self._out / _STATE, ignore_errors=True)
+        if self._out.is_dir() and [path.name for path in self._out.iterdir()] == [self.folder]:
+            shutil.rmtree(self._out / self.folder, ignore_errors=True)
 
-    def _check_settings(self, settings: Mapping[str, Any]) -> None:
-        stored = self._base.execute("SELECT text FROM settings").fetchone()
-        if stored is None:
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if self._stored_settings() is None:
             with self._base:
-                self._base.execute("INSERT INTO settings VALUES (?)", (json.dumps(settings),))
-            return
-        before, now = json.loads(stored[0]), json.loads(json.dumps(settings))
-        other = [name for name in now if before.get(name) != now[name]]
-        if other:
-            told = ", ".join(f"{name} {before.get(name)} and now {now[name]}" for name in other[:3])
-            message = f"The folder {self._out} was begun with {told}; go on with the same, or name a new folder."
-            raise AutoMedSAMError(message)
+                self._store_settings()

@@ -117,7 +117,7 @@ class PreparedDataset:
         root: the archive that it was made of.
         size: side of its images in pixels.
         labels: names by label value.
-        licence: the terms of the data, which the weights inherit.
+        license: the terms of the data, which the weights inherit.
         manifest: the whole manifest.
     """
 
@@ -126,7 +126,7 @@ class PreparedDataset:
     root: Path
     size: int
     labels: Mapping[int, str]
-    licence: str
+    license: str
     manifest: PreparedManifest
     _images: Mapping[str, tuple[PreparedImage, ...]]
     _cases: Mapping[str, tuple[PreparedCase, ...]]
@@ -158,7 +158,7 @@ class PreparedDataset:
             found,
             manifest.size,
             manifest.labels,
-            manifest.licence,
+            manifest.license,
             manifest,
             images,
             cases,

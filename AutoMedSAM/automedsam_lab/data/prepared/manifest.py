@@ -53,7 +53,7 @@ class PreparedManifest(ManifestModel):
         root: Folder of the archive.
         size: Side of the images in pixels.
         labels: Names by label value.
-        licence: Terms of the data.
+        license: Terms of the data.
         choices: How the archive was read.
         files: SHA-256 by file.
         patients: Patients by split.
@@ -65,7 +65,7 @@ class PreparedManifest(ManifestModel):
     root: Path
     size: PositiveInt
     labels: Annotated[dict[LabelValue, str], Field(min_length=1)]
-    licence: str
+    license: str = Field(validation_alias="licence", serialization_alias="licence")
     choices: ReaderOptions = Field(default_factory=ReaderOptions)
     files: dict[str, str]
     patients: dict[str, list[str]]

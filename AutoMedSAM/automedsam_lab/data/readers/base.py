@@ -149,11 +149,11 @@ class Archive(Protocol):
     """A layout at a place. It is made anew in each process that reads it, from the root and the choices.
 
     Attributes:
-        licence: of the images, in a few words.
+        license: of the images, in a few words.
         labels: names by value; complete once `sources` has ended.
     """
 
-    licence: str
+    license: str
     labels: dict[int, str]
 
     def sources(self) -> Iterator[ArchiveEntry | SkippedEntry]:

@@ -58,7 +58,7 @@ AS_STORED = "labels"
 class Brats:
     """A folder of cases at any depth, of one year or, where a region is the target, of several."""
 
-    licence = "BraTS: research use under the terms of the challenge's year"
+    license = "BraTS: research use under the terms of the challenge's year"
 
     def __init__(self, root: Path, choices: ReaderOptions) -> None:
         self._root, self._choices = root, choices

@@ -51,7 +51,7 @@ _DATA_ENTRY = (
 class ChestXray14:
     """The archive as unpacked, `images_001/images` to `images_012/images`, or all images in one folder."""
 
-    licence = "NIH ChestX-ray14: free with attribution"
+    license = "NIH ChestX-ray14: free with attribution"
 
     def __init__(self, root: Path, choices: ReaderOptions) -> None:
         self.labels = dict(enumerate(_FINDINGS, start=1))

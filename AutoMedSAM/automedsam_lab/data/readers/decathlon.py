@@ -42,7 +42,7 @@ class Decathlon:
     def __init__(self, root: Path, choices: ReaderOptions) -> None:
         self._root = root
         described = self._described()
-        self.licence = str(described.get("licence") or described.get("license") or "MSD, CC BY-SA 4.0")
+        self.license = str(described.get("licence") or described.get("license") or "MSD, CC BY-SA 4.0")
         self._training = described.get("training")
         try:
             self._modalities = [str(name) for _, name in sorted(described["modality"].items())]

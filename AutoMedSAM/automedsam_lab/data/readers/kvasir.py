@@ -24,7 +24,7 @@ class Kvasir:
     Masks, not `kavsir_bboxes.json`, give the boxes, so that the two agree.
     """
 
-    licence = "Kvasir-SEG: research and education only"
+    license = "Kvasir-SEG: research and education only"
 
     def __init__(self, root: Path, choices: ReaderOptions) -> None:
         self.labels = {1: "polyp"}

@@ -32,7 +32,7 @@ _DEEP_LESION = re.compile(r"^(.*?_\d{6})_\d{2}_\d{2}_\d{3}-\d{3}$")
 class Npz:
     """A folder of `.npz` files, at any depth; `imgs` and `gts` are `(D, H, W)`."""
 
-    licence = "MedSAM2's RECIST_train_npz (DeepLesion), research only; that of the files where they are others"
+    license = "MedSAM2's RECIST_train_npz (DeepLesion), research only; that of the files where they are others"
 
     def __init__(self, root: Path, choices: ReaderOptions) -> None:
         self._root, self._choices = root, choices

@@ -42,7 +42,7 @@ _PAUSE, _COLON = re.compile(r"[\s,]*"), re.compile(r"\s*:\s*")
 class SaMed2d:
     """The folder `SAMed2Dv1`, or the demonstration's. Labels are the classes' names, whatever dataset they are of."""
 
-    licence = "SA-Med2D-20M: CC BY-NC-SA 4.0, and the terms of each source"
+    license = "SA-Med2D-20M: CC BY-NC-SA 4.0, and the terms of each source"
 
     def __init__(self, root: Path, choices: ReaderOptions) -> None:
         self._root, self._choices = root, choices

@@ -34,7 +34,7 @@ class Videos:
     have no objects. The patient is the first folder below the root, or the video itself where it lies in the root.
     """
 
-    licence = "that of the videos"
+    license = "that of the videos"
 
     def __init__(self, root: Path, choices: ReaderOptions) -> None:
         self._root, self._choices = root, choices

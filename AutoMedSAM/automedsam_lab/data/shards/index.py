@@ -78,7 +78,7 @@ class ShardIndex:
     Attributes:
         folder: where the shards are.
         dataset: the layout that they were made from.
-        licence: of the images, in a few words.
+        license: of the images, in a few words.
         labels: class names by value.
         parts: the shards of "train", "val" and "test"; a part without images has none.
         digest: identifies the set: SHA-256 of all shards' digests.
@@ -86,7 +86,7 @@ class ShardIndex:
 
     folder: Path
     dataset: str
-    licence: str
+    license: str
     labels: dict[int, str]
     parts: dict[str, tuple[Shard, ...]]
 

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from pathlib import Path
-from typing import Any
 
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.data.preparation import PreparationState
 from automedsam_lab.data.prepare.split import in_two_parts
 from automedsam_lab.data.readers.base import ArchiveEntry, SkippedEntry
 from automedsam_lab.data.shards.index import Shard
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS settings (text TEXT);
 CREATE TABLE IF NOT EXISTS entries (part TEXT, place INT, name TEXT, patient TEXT, bytes INT, source TEXT);
 CREATE TABLE IF NOT EXISTS shards (
     file TEXT PRIMARY KEY, part TEXT, first INT, last INT, done TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS skipped (path TEXT, reason TEXT, file TEXT, PRIMARY KEY (path, reason)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS labels (value INT PRIMARY KEY, name TEXT) WITHOUT ROWID;
 """
-_STATE = ".shards"
 
 
 @dataclass(frozen=True)
@@ -37,52 +33,15 @@ class PlannedShard:
     last: int
 
 
-class ShardState:
-    """A small database in the folder of shards. One run at a time may use it.
+class ShardState(PreparationState):
+    """The plan of a folder of shards, and which of them are finished. Settings bind once the shards are planned."""
 
-    Args:
-        out: the folder, which must be empty or hold shards of the same settings.
-        settings: what decides the content of the shards.
-
-    Raises:
-        AutoMedSAMError: if the folder holds something else, cannot be written, or another run uses it.
-    """
-
-    def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
-        self._out, self._settings = out, json.dumps(settings)
-        place = out / _STATE / "state.sqlite"
-        try:
-            if not place.exists() and out.exists() and any(out.iterdir()):
-                message = f"The folder {out} holds other files; name a new folder for the shards."
-                raise AutoMedSAMError(message)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            self._base = sqlite3.connect(place, timeout=1)
-            self._base.execute("PRAGMA locking_mode=EXCLUSIVE")
-            self._base.execute("PRAGMA journal_mode=WAL")
-            self._base.execute("PRAGMA synchronous=NORMAL")
-            self._base.executescript(_TABLES)
-        except (OSError, sqlite3.Error) as error:
-            message = f"The folder {out} cannot be used ({error}); wait until another run ends, or choose another one."
-            raise AutoMedSAMError(message) from error
-        try:
-            self._check_settings()
-        except AutoMedSAMError:
-            self._base.close()
-            raise
-
-    def __enter__(self) -> ShardState:
-        return self
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        self._base.close()
-        if isinstance(error, sqlite3.Error):
-            message = f"The state of {self._out} cannot be kept ({error}); free space there and run the command again."
-            raise AutoMedSAMError(message) from error
+    folder, tables, content = ".shards", _TABLES, "the shards"
 
     @property
     def is_planned(self) -> bool:
         """Whether an earlier run has assigned all images to shards."""
-        return self._base.execute("SELECT 1 FROM settings").fetchone() is not None
+        return self._stored_settings() is not None
 
     def plan(
         self,
@@ -124,7 +83,7 @@ class ShardState:
             self._cut(limit)
             self._base.executemany("INSERT INTO labels VALUES (?, ?)", labels().items())
             # Last, so that a plan which failed binds nobody to its settings.
-            self._base.execute("INSERT INTO settings VALUES (?)", (self._settings,))
+            self._store_settings()
 
     def patients(self) -> dict[str, int]:
         """How many patients each part has."""
@@ -211,16 +170,6 @@ class ShardState:
                 "INSERT INTO shards VALUES (?, ?, ?, ?, NULL)",
                 [(f"{part}-{number:06d}.tar", part, first, last) for number, (first, last) in enumerate(ranges)],
             )
-
-    def _check_settings(self) -> None:
-        stored = self._base.execute("SELECT text FROM settings").fetchone()
-        if stored is None:
-            return
-        before, now = json.loads(stored[0]), json.loads(self._settings)
-        if other := [name for name in now if before.get(name) != now[name]]:
-            described = "; ".join(f"{name} {before.get(name)}, now {now[name]}" for name in other[:3])
-            message = f"The folder {self._out} was begun with {described}: use the same settings or name a new folder."
-            raise AutoMedSAMError(message)
 
 
 def _place(name: str, seed: int) -> int:

@@ -22,6 +22,7 @@ from automedsam.core.memory import peak_memory_mb
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.atomic import atomic_write
 from automedsam_lab.common.optional_dependencies import require
+from automedsam_lab.data.preparation import PreparationSummary
 from automedsam_lab.data.prepare.run import SEED
 from automedsam_lab.data.prepare.split import FRACTIONS, TRAIN_OR_VAL, read_parts
 from automedsam_lab.data.readers.base import ArchiveEntry, ReaderOptions, SkippedEntry
@@ -65,29 +66,6 @@ class ShardSettings:
 
 
 @dataclass(frozen=True)
-class ShardSummary:
-    """The result of a run.
-
-    Attributes:
-        parts: patients, images, masks, bytes and shards by part.
-        written: shards of this run.
-        kept: shards of earlier runs.
-        skips: images that cannot be used.
-        skipped: the first of them.
-        seconds: that the run took.
-        peak_mb: the most memory that this process and its workers took, each at its own maximum, in MB.
-    """
-
-    parts: dict[str, dict[str, int]]
-    written: int
-    kept: int
-    skips: int
-    skipped: list[SkippedEntry]
-    seconds: float
-    peak_mb: float
-
-
-@dataclass(frozen=True)
 class _Written:
     planned: PlannedShard
     shard: Shard
@@ -100,7 +78,7 @@ def write_shards(
     settings: ShardSettings,
     on_plan: Callable[[int, int], None] = lambda total, done: None,
     on_shard: Callable[[], None] = lambda: None,
-) -> ShardSummary:
+) -> PreparationSummary:
     """Write the shards that are missing, and then their index.
 
     Args:
@@ -148,7 +126,7 @@ def write_shards(
         patients = state.patients()
         described = {
             "dataset": DatasetFormat.SA_MED2D.value,
-            "licence": archive.licence,
+            "licence": archive.license,
             "labels": state.labels(),
             "seed": settings.seed,
             "split": settings.split,
@@ -165,7 +143,7 @@ def write_shards(
         for part, listed in shards.items()
     }
     seconds = time.monotonic() - started
-    return ShardSummary(counts, len(to_do), kept, skips, skipped, seconds, sum(peaks.values()))
+    return PreparationSummary(counts, len(to_do), kept, tuple(skipped), skips, seconds, sum(peaks.values()))
 
 
 def _deciding(settings: ShardSettings, parts: dict[str, str] | None) -> dict[str, object]:

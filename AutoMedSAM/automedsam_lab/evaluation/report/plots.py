@@ -138,7 +138,7 @@ def new_figure(width: float, height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def to_svg(figure: Any, told: str) -> str:
+def to_svg(figure: Any, description: str) -> str:
     """The figure as an SVG element with a text for those who do not see it."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -146,16 +146,16 @@ def to_svg(figure: Any, told: str) -> str:
     _paint(figure)
     written = io.StringIO()
     # Text stays text, and the names of clip paths must not be those of the page's other plots.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": told, "font.family": "sans-serif"}):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": description, "font.family": "sans-serif"}):
         FigureCanvasSVG(figure).print_svg(written, metadata={"Date": None})
     svg = written.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\s(xmlns(:\w+)?|version)="[^"]*"', "", svg).replace("xlink:href", "href")
-    svg = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>p{abs(hash_of(told))}-", svg)
+    svg = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>p{abs(hash_of(description))}-", svg)
     svg = svg.replace(INK, "currentColor")
-    name = f"<title>{escape(told)}</title>"
-    return re.sub(r"<svg([^>]*)>", rf'<svg role="img" aria-label="{escape(told)}"\1>{name}', svg, count=1)
+    name = f"<title>{escape(description)}</title>"
+    return re.sub(r"<svg([^>]*)>", rf'<svg role="img" aria-label="{escape(description)}"\1>{name}', svg, count=1)
 
 
 def hash_of(text: str) -> int:

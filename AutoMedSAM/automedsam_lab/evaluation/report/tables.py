@@ -152,7 +152,7 @@ def provenance_table(study: Comparison) -> Table:
     table = Table([Column(head, is_text=True) for head in heads])
     for method in study.methods:
         if not method.ours or method.prompt == NO_PROMPT:
-            texts = (method.weights, method.training, method.machine, method.licence, method.note)
+            texts = (method.weights, method.training, method.machine, method.license, method.note)
             table.add(method.name, *(text or MISSING for text in texts))
     return table
 

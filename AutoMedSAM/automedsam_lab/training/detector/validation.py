@@ -58,8 +58,8 @@ def measure_detector(
             np.array([(box.label, box.score, *box.corners) for box in boxes], np.float64).reshape(-1, 6)
             for boxes in detector.detect(frames)
         ]
-        truth = [np.column_stack([real[:, :1] + 1, real[:, 1:]]).astype(np.float64) for real in shown.values()]
-        cases.append(SliceBoxes(stack.patient, found, truth))
+        reference = [np.column_stack([real[:, :1] + 1, real[:, 1:]]).astype(np.float64) for real in shown.values()]
+        cases.append(SliceBoxes(stack.patient, found, reference))
     precision = average_precision(cases, labels)
     ap50, ap50_95 = np.nan_to_num([precision.ap50, precision.ap]).tolist()
     return DetectorScores(ap50, ap50_95, *best_threshold(cases, labels))

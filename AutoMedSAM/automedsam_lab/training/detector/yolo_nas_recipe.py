@@ -139,7 +139,7 @@ def train_yolo_nas_detector(
                 dataset.name,
                 world.size,
                 world.device,
-                dataset.licence,
+                dataset.license,
             )
 
         def report(row: Row) -> None:
@@ -233,7 +233,7 @@ def _write_detector(best: Path, path: Path, dataset: PreparedDataset, settings: 
             "input_size": [settings.image_size, settings.image_size],
             "context_mm": 0.0,
             "fit": "letterbox",
-            "licence": dataset.licence,
+            "licence": dataset.license,
             "modality": modalities.pop() if len(modalities) == 1 else None,
             "window": None if choices.window is None else list(choices.window),
             "plane": None if choices.plane is None else choices.plane.value,

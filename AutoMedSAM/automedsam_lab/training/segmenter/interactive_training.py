@@ -88,18 +88,18 @@ class ClipStep(nn.Module):
         losses = torch.zeros(5, device=device)
         walk = _ClipTracker(self.network, frames, masks.shape[1])
         for index in [*conditioning, *(other for other in range(length) if other not in conditioning)]:
-            truth = masks[index]
+            reference = masks[index]
             prompted = index in conditioning
-            points = _boxes(truth, chosen.jitter) if prompted and boxes else None
-            given = truth[:, None].float() if prompted and not boxes else None
+            points = _boxes(reference, chosen.jitter) if prompted and boxes else None
+            given = reference[:, None].float() if prompted and not boxes else None
             heads = walk.predict_frame(index, prompted, points, given)
             if given is None:  # a given mask is the answer itself, and teaches nothing
-                losses = losses + _terms(heads, truth)
+                losses = losses + _terms(heads, reference)
             for _ in range(chosen.clicks if index in corrected else 0):
                 wrong = None if rng.random() < chosen.from_gt_probability else heads.high > 0
-                points = _with_click(points, truth[:, None], wrong)
+                points = _with_click(points, reference[:, None], wrong)
                 heads = walk.refine(points, heads.low, prompted)
-                losses = losses + _terms(heads, truth)
+                losses = losses + _terms(heads, reference)
             walk.remember(index, heads, points, conditioning=prompted or index in corrected)
         return losses
 
@@ -193,11 +193,11 @@ def _boxes(masks: Tensor, jitter: float) -> Points:
     return {"point_coords": corners, "point_labels": labels}
 
 
-def _with_click(points: Points | None, truth: Tensor, wrong: Tensor | None) -> Points:
+def _with_click(points: Points | None, reference: Tensor, wrong: Tensor | None) -> Points:
     """One more click of each object where its mask is wrong: on what was missed, or off what was too much."""
     from sam2.modeling.sam2_utils import get_next_point
 
-    coordinates, labels = get_next_point(truth, wrong, "uniform")
+    coordinates, labels = get_next_point(reference, wrong, "uniform")
     if points is None:
         return {"point_coords": coordinates, "point_labels": labels}
     return {
@@ -206,6 +206,6 @@ def _with_click(points: Points | None, truth: Tensor, wrong: Tensor | None) -> P
     }
 
 
-def _terms(heads: Heads, truth: Tensor) -> Tensor:
-    loss = candidates_loss(heads.candidates.float(), heads.ious.float(), heads.presence.float(), truth)
+def _terms(heads: Heads, reference: Tensor) -> Tensor:
+    loss = candidates_loss(heads.candidates.float(), heads.ious.float(), heads.presence.float(), reference)
     return torch.stack([loss.focal, loss.dice, loss.iou, loss.presence, loss.total])

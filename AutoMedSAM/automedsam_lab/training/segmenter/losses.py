@@ -111,17 +111,17 @@ def candidates_loss(logits: Tensor, ious: Tensor, appearing: Tensor, target: Ten
         appearing: `(O, 1)` presence logits.
         target: `(O, H, W)` bool.
     """
-    truth = target[:, None].expand_as(logits)
-    wanted = truth.to(logits.dtype)
+    reference = target[:, None].expand_as(logits)
+    wanted = reference.to(logits.dtype)
     entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     probability = logits.sigmoid()
-    right = torch.where(truth, probability, 1 - probability)
-    weight = torch.where(truth, FOCAL_ALPHA, 1 - FOCAL_ALPHA)
+    right = torch.where(reference, probability, 1 - probability)
+    weight = torch.where(reference, FOCAL_ALPHA, 1 - FOCAL_ALPHA)
     focal = (weight * (1 - right) ** 2 * entropy).mean((2, 3))
     overlap, total = (probability * wanted).sum((2, 3)), probability.sum((2, 3)) + wanted.sum((2, 3))
     dice = 1 - (2 * overlap + 1) / (total + 1)
     hard = logits > 0
-    iou = (hard & truth).sum((2, 3)) / (hard | truth).sum((2, 3)).clamp(min=1)
+    iou = (hard & reference).sum((2, 3)) / (hard | reference).sum((2, 3)).clamp(min=1)
     error = (ious - iou).abs().mean(1)
     best = (FOCAL_WEIGHT * focal + dice).argmin(1, keepdim=True)
     present = target.flatten(1).any(1).to(logits.dtype)

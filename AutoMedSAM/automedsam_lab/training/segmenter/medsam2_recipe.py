@@ -139,7 +139,7 @@ def finetune_medsam2(
             raise AutoMedSAMError(message)
         out.mkdir(parents=True, exist_ok=True)
         known = find_file(start_from.name, file_hash(start_from))
-        terms = f"The weights inherit terms: of the data, {dataset.licence}; of the checkpoint, {_terms_of(known)}"
+        terms = f"The weights inherit terms: of the data, {dataset.license}; of the checkpoint, {_terms_of(known)}"
         if world.main:
             logger.info(
                 "%s, from %s, at %d px on %d cases of %s, %d x %s",
@@ -211,7 +211,7 @@ def parameter_groups(network: nn.Module, settings: Medsam2Settings) -> list[dict
 
 
 def _terms_of(known: tuple[PublishedFile, Config] | None) -> str:
-    return "those of its publisher." if known is None else known[0].licence
+    return "those of its publisher." if known is None else known[0].license
 
 
 def _architecture(config: Config, image_size: int | None) -> Sam2Architecture:

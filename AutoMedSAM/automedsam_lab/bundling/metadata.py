@@ -1,22 +1,21 @@
-"""The `bundle.json` of a converted model: the user's options, the published file's metadata, and defaults."""
+"""The description of a converted bundle: the user's options, the published file's metadata, and defaults."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from automedsam.bundle import SCHEMA_VERSION, file_hash
+from automedsam.bundle import Bundle
 from automedsam.core.segmentation import Segment
 from automedsam.core.volume import Plane
 from automedsam.detection.detector import ResizeMode
 from automedsam.errors import AutoMedSAMError
 from automedsam.models.checkpoint_manifest import COLORS, LESION, LINKING, NMS_IOU, SCORE_THRESHOLD, TISSUE, TRACKING
-from automedsam.sam2.architecture import Sam2Architecture
-from automedsam.sam2.propagation import SegmenterSettings
 from automedsam_lab.bundling.detector_source import DetectorMetadata, DetectorSource
+from automedsam_lab.bundling.draft import BundleDraft
 from automedsam_lab.checkpoints.model_zoo import CT_WINDOW, PublishedFile
 from automedsam_lab.quantization.calibration_checks import ANY_MODALITY
 
@@ -39,7 +38,7 @@ class BundleMetadata:
         modality: what a volume must be ("CT", "FLAIR"); "any" if unknown.
         window: grey levels that become 0 and 255; for CT abdominal soft tissue (-160 to 240) if unknown.
         plane: the plane of the slices where a volume does not tell.
-        licence: the terms of the weights.
+        license: the terms of the weights.
         threshold: the detector's confidence, 0 to 1, from which an object is accepted.
     """
 
@@ -50,70 +49,49 @@ class BundleMetadata:
     modality: str | None = None
     window: tuple[float, float] | None = None
     plane: Plane | None = None
-    licence: str | None = None
+    license: str | None = None
     threshold: float | None = None
 
 
-def base_manifest(
+def draft_bundle(
     options: BundleMetadata,
     published: PublishedFile | None,
     detector: DetectorSource | None,
     out: Path,
     terms: str | None = None,
-) -> dict[str, Any]:
-    """Everything of a manifest but its files and figures; `terms` are those in the checkpoint's metadata.
+) -> BundleDraft:
+    """The description of a bundle: the user's options first, then the detector's and the published file's metadata.
+
+    Args:
+        options: What the user has set.
+        published: The published file that the checkpoint is, if it is one.
+        detector: The detector, if there is one.
+        out: The bundle's folder, which gives it its name where the user has given none.
+        terms: Terms in the checkpoint's metadata.
 
     Raises:
-        AutoMedSAMError: if the name, the window or the threshold is none, or the labels are not as many as the
-            detector's classes.
+        AutoMedSAMError: The name, the window or the threshold is not valid, or the number of labels is not that of
+            the detector's classes.
     """
-    base = detector.bundle.manifest if detector and detector.bundle else {}
+    bundle = detector.bundle if detector else None
     taught = detector.taught if detector else DetectorMetadata()
     known = published.modality if published else ANY_MODALITY
-    modality = options.modality or _only(base.get("modalities")) or taught.modality or known
-    plane = options.plane or taught.plane
-    segments = _segments(options, published, detector, base)
-    return {
-        "schema": SCHEMA_VERSION,
-        "name": _name(options.name or out.name),
-        "version": options.version,
-        "task": options.task or base.get("task") or " and ".join(segment["name"] for segment in segments),
-        "license": options.licence or _licence(terms, published, detector),
-        "modalities": [modality],
-        "window": _window(options, published, base, taught, modality),
-        "plane": plane.value if plane else base.get("plane", Plane.AXIAL.value),
-        "segments": segments,
-        "detector": _detector(options, detector, base, segments),
-        "linking": base.get("linking", LINKING),
-        "tracking": base.get("tracking", TRACKING),
-    }
-
-
-def segmenter_of_manifest(
-    architecture: Sam2Architecture,
-    settings: SegmenterSettings,
-    files: Mapping[str, Mapping[str, str]],
-    golden: Mapping[str, Any],
-) -> dict[str, Any]:
-    """The segmenter's part: its network, how it is run, its files, and what they answer, by precision."""
-    return {
-        "architecture": architecture.to_manifest(),
-        "box_as_mask": settings.box_as_mask,
-        "memories": settings.memories,
-        "memory_stride": settings.memory_stride,
-        "files": files,
-        "golden": golden,
-    }
-
-
-def files_of_manifest(folder: Path, manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Hash and size of every file that a manifest names."""
-    named = [*manifest["detector"]["files"].values()]
-    named += [path for files in manifest["segmenter"]["files"].values() for path in files.values()]
-    return {
-        path: {"sha256": file_hash(folder / path), "bytes": (folder / path).stat().st_size}
-        for path in dict.fromkeys(named)
-    }
+    modality = options.modality or _only(bundle) or taught.modality or known
+    segments = _segments(options, published, detector)
+    return BundleDraft(
+        name=_name(options.name or out.name),
+        version=options.version,
+        task=options.task or (bundle and bundle.task) or " and ".join(segment.name for segment in segments),
+        terms=options.license or _licence(terms, published, detector),
+        modality=modality,
+        window=_window(options, published, bundle, taught, modality),
+        plane=options.plane or taught.plane or (bundle.plane if bundle else Plane.AXIAL),
+        segments=segments,
+        detector=_detector(options, detector, segments),
+        linking=bundle.manifest["linking"] if bundle else LINKING,
+        tracking=bundle.manifest["tracking"] if bundle else TRACKING,
+        training_data=f"not known here, see {published.page}" if published else "not known here",
+    )
 
 
 def _name(name: str) -> str:
@@ -123,16 +101,17 @@ def _name(name: str) -> str:
     return name
 
 
-def _only(values: list[str] | None) -> str | None:
-    return values[0] if values and len(values) == 1 else None
+def _only(bundle: Bundle | None) -> str | None:
+    """The modality of a bundle that has a single one."""
+    return bundle.modalities[0] if bundle and len(bundle.modalities) == 1 else None
 
 
 def _segments(
-    options: BundleMetadata, published: PublishedFile | None, detector: DetectorSource | None, base: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+    options: BundleMetadata, published: PublishedFile | None, detector: DetectorSource | None
+) -> tuple[Segment, ...]:
     classes = detector.classes if detector else 1
-    if not options.labels and base:
-        return list(base["segments"])
+    if not options.labels and detector and detector.bundle:
+        return detector.bundle.segments
     taught = detector.taught.segments if detector else {}
     labels = options.labels or tuple(taught.values()) or _default_labels(published, classes)
     if len(labels) != classes:
@@ -143,10 +122,10 @@ def _segments(
         )
         raise AutoMedSAMError(message)
     values = list(taught) or range(1, classes + 1)
-    return [
-        asdict(Segment(value, label, COLORS[index % len(COLORS)], TISSUE if taught else LESION))
+    return tuple(
+        Segment(value, label, COLORS[index % len(COLORS)], TISSUE if taught else LESION)
         for index, (value, label) in enumerate(zip(values, labels, strict=True))
-    ]
+    )
 
 
 def _default_labels(published: PublishedFile | None, classes: int) -> tuple[str, ...]:
@@ -156,40 +135,37 @@ def _default_labels(published: PublishedFile | None, classes: int) -> tuple[str,
 
 
 def _licence(stated: str | None, published: PublishedFile | None, detector: DetectorSource | None) -> str:
-    terms = stated or (published.licence if published else UNKNOWN_TERMS)
+    terms = stated or (published.license if published else UNKNOWN_TERMS)
     if detector is None:
         return terms
-    if detector.taught.licence:
-        return f"{terms} The detector inherits those of its data: {detector.taught.licence}"
-    return f"{terms} {detector.bundle.licence if detector.bundle else YOLO_NAS_TERMS}"
+    if detector.taught.license:
+        return f"{terms} The detector inherits those of its data: {detector.taught.license}"
+    return f"{terms} {detector.bundle.license if detector.bundle else YOLO_NAS_TERMS}"
 
 
 def _window(
     options: BundleMetadata,
     published: PublishedFile | None,
-    base: Mapping[str, Any],
+    bundle: Bundle | None,
     taught: DetectorMetadata,
     modality: str,
-) -> list[float] | None:
+) -> tuple[float, float] | None:
     if options.window is not None:
         low, high = options.window
         if not low < high:
             message = f"The window {low:g} to {high:g} is empty; give the lower value first."
             raise AutoMedSAMError(message)
-        return [low, high]
-    if base:
-        window: list[float] | None = base["window"]
-        return window
+        return low, high
+    if bundle is not None:
+        return bundle.window
     if taught.window is not None:
-        return list(taught.window)
+        return taught.window
     if published and published.window and modality == published.modality:
-        return list(published.window)
-    return list(CT_WINDOW) if modality.upper() == "CT" else None
+        return published.window
+    return CT_WINDOW if modality.upper() == "CT" else None
 
 
-def _detector(
-    options: BundleMetadata, detector: DetectorSource | None, base: Mapping[str, Any], segments: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _detector(options: BundleMetadata, detector: DetectorSource | None, segments: Sequence[Segment]) -> dict[str, Any]:
     if options.threshold is not None and not 0 < options.threshold <= 1:
         message = f"The threshold {options.threshold} is not a score: give a number above 0 and at most 1."
         raise AutoMedSAMError(message)
@@ -200,8 +176,7 @@ def _detector(
         "nms_iou": NMS_IOU,
         "mirror": None,
         "fit": (detector.fit if detector else ResizeMode.STRETCH).value,
-        **base.get("detector", {}),
-        "labels": [segment["value"] for segment in segments],
-        "files": {},
+        **(detector.bundle.manifest["detector"] if detector and detector.bundle else {}),
+        "labels": [segment.value for segment in segments],
     }
     return settings if options.threshold is None else {**settings, "score_threshold": options.threshold}
