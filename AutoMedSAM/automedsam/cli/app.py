@@ -46,7 +46,7 @@ Inputs = Annotated[
     typer.Argument(
         metavar="IN",
         help="A NIfTI, NRRD, MetaImage, PNG or JPEG file, a DICOM file or a folder with a DICOM series. Several files "
-        "are the modalities of one volume, in the model's order.",
+        "are the modalities of one volume, found by name or given as ROLE=IN, such as flair=a.nii.gz.",
     ),
 ]
 Model = Annotated[
@@ -105,8 +105,8 @@ def segment(
         typer.Argument(
             metavar="IN",
             help="A NIfTI, NRRD, MetaImage, PNG or JPEG file, a DICOM file or a folder with a DICOM series. Several "
-            "files are the modalities of one volume, in the model's order. Or a video: an mp4, mov or AVI file, a "
-            "multi-frame DICOM file, or a folder of PNG or JPEG frames.",
+            "files are the modalities of one volume, found by name or given as ROLE=IN, such as flair=a.nii.gz. Or a "
+            "video: an mp4, mov or AVI file, a multi-frame DICOM file, or a folder of PNG or JPEG frames.",
         ),
     ],
     output: Annotated[

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from automedsam.contract.channels import values_within
+from automedsam.contract.channels import nesting_depth, values_within
 from automedsam.core.volume import Plane, Volume
 
 if TYPE_CHECKING:
@@ -89,6 +89,13 @@ class Segmentation:
         return mask_of(self.labels, self.inside, value)
 
 
+def segment_masks(labels: NDArray[Any], segments: Sequence[Segment]) -> Iterator[tuple[Segment, NDArray[np.bool_]]]:
+    """Each segment with its voxels in a label map of any shape, outer segments before those inside them."""
+    inside = {segment.value: segment.inside for segment in segments if segment.inside is not None}
+    for segment in sorted(segments, key=lambda one: nesting_depth(inside, one.value)):
+        yield segment, mask_of(labels, inside, segment.value)
+
+
 def mask_of(labels: NDArray[Any], inside: Mapping[int, int], value: int) -> NDArray[np.bool_]:
     """The voxels of a segment in a label map, with those of the segments inside it.
 
@@ -97,4 +104,5 @@ def mask_of(labels: NDArray[Any], inside: Mapping[int, int], value: int) -> NDAr
         inside: For each segment that lies inside another, that one's value.
         value: The segment.
     """
-    return np.isin(labels, list(values_within(inside, value)))
+    values = values_within(inside, value)
+    return labels == value if len(values) == 1 else np.isin(labels, list(values))
