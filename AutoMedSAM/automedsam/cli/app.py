@@ -183,6 +183,41 @@ def detect(
         detect_files(inputs, output, model=model, backend=backend, threshold=threshold, plane=plane, series=series)
 
 
+@app.command()
+def compare(
+    inputs: Inputs,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The CSV file to write.", show_default="the terminal only")
+    ] = None,
+    difference: Annotated[
+        Path | None,
+        typer.Option(help="Write where the two differ, as a segmentation such as difference.seg.nrrd."),
+    ] = None,
+    model: Model = "glioma",
+    threshold: Threshold = None,
+    plane: PlaneChoice = None,
+    device: Annotated[Device, typer.Option(help="Device of FP32 on PyTorch; all else runs on the CPU.")] = Device.AUTO,
+    accept_terms: AcceptTerms = False,
+    series: Series = None,
+) -> None:
+    """Segment a volume in INT8 and in FP32, and compare the results: agreement, time, memory and size."""
+    with stoppable():
+        check_room_for_a_run()
+        from automedsam.cli.compare import compare_files
+
+        _accept(model, accept_terms)
+        compare_files(
+            inputs,
+            output,
+            model=model,
+            difference=difference,
+            threshold=threshold,
+            plane=plane,
+            device=device.value,
+            series=series,
+        )
+
+
 def _accept(model: str, accepted: bool) -> None:
     if accepted:
         from automedsam.bundle import load_bundle

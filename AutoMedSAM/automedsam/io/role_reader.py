@@ -55,20 +55,25 @@ def read_modalities(
         AutoMedSAMError: If an image is missing, given twice or on another grid, if it is not clear which image is
             which modality, or a file cannot be read.
     """
-    modalities = [role.name for role in roles]
+    modalities, given = [role.name for role in roles], len(inputs)
     typed = [_typed(one, roles, model) for one in inputs]
-    if len(roles) == 1 or (len(inputs) == 1 and typed == [None] and not inputs[0].path.is_dir()):
-        return read_volume([one.path for one in inputs], len(roles), series=series, modalities=modalities)
-    if len(inputs) == 1 and typed == [None]:
+    if len(roles) == 1:
+        return read_volume([one.path for one in inputs], 1, series=series, modalities=modalities)
+    if len(inputs) == 1 and typed == [None] and not inputs[0].path.is_dir():
+        volume = read_volume(inputs[0].path, series=series, modalities=modalities)
+        if volume.channels == len(roles):
+            return volume
+        given = volume.channels
+    elif len(inputs) == 1 and typed == [None]:
         return _read_folder(inputs[0].path, roles, model)
+    if given != len(roles):
+        message = (
+            f"The model {model} takes {len(roles)} images ({', '.join(modalities)}), and {_count(given)} given: give "
+            f"one for each, such as {modalities[0]}=PATH."
+        )
+        raise AutoMedSAMError(message)
     if series is not None:
         message = "--series chooses in one DICOM folder or file; leave it out, and name a file of each series wanted."
-        raise AutoMedSAMError(message)
-    if len(inputs) != len(roles):
-        message = (
-            f"The model {model} takes {len(roles)} images ({', '.join(modalities)}), and {_count(len(inputs))} given: "
-            f"give one for each, such as {modalities[0]}=PATH."
-        )
         raise AutoMedSAMError(message)
     _check_different([one.path for one in inputs])
     volumes = [read_one(one.path, None, modalities) for one in inputs]
