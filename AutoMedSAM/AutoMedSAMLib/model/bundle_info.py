@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from automedsam.contract.backends import Backend
 from automedsam.contract.manifest import MANIFEST_NAME, read_manifest
+from automedsam.contract.roles import Role
 from AutoMedSAMLib.errors import AutoMedSAMError
 
 BUILT_IN = Path(__file__).resolve().parents[2] / "automedsam" / "bundles"
@@ -29,11 +30,13 @@ class Model:
         terms: the terms of use of its weights.
         modalities: what the volumes must be, in this order.
         plane: the plane of the slices that the detector was trained on: "axial", "coronal" or "sagittal".
-        segments: `{"value", "name", "color", "terminology"}` for each label that it writes.
+        segments: `{"value", "name", "color", "terminology", "inside"}` for each label that it writes; `inside` is
+            the value of the segment that it is a part of, or None.
         threshold: the score, 0 to 1, from which it accepts a box.
         has_detector: whether it finds objects by itself.
         precisions: the panel's backends ("int8", "fp32") whose files are here.
         hash: SHA-256 of the manifest, which names the hashes of all other files.
+        words: the manifest's "roles": what modalities are also called.
     """
 
     name: str
@@ -48,6 +51,12 @@ class Model:
     has_detector: bool
     precisions: frozenset[str]
     hash: str
+    words: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The modalities, and by which other words volumes are recognized."""
+        return Role.of_manifest({"modalities": self.modalities, "roles": self.words})
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -109,6 +118,7 @@ def read_model(folder: Path) -> Model:
         has_detector=bool(detectors),
         precisions=frozenset(name for name, needed in files.items() if _all_here(folder, needed)),
         hash=hashlib.sha256(content).hexdigest(),
+        words=manifest.get("roles", {}),
     )
 
 
@@ -144,6 +154,7 @@ def _segment(entry: dict[str, Any]) -> dict[str, Any]:
         "name": str(entry["name"]),
         "color": tuple(float(part) for part in entry["color"]),
         "terminology": str(entry["terminology"]),
+        "inside": entry.get("inside"),
     }
 
 

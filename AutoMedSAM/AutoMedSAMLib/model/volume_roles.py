@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from automedsam.contract import roles
 from automedsam.contract.roles import Names, Role
 
-__all__ = ["Names", "match"]
+__all__ = ["Names", "Role", "match"]
 
 
 def match(modalities: Sequence[str | Role], chosen: Sequence[int | None], volumes: Sequence[Names]) -> list[int | None]:

@@ -15,7 +15,7 @@ from AutoMedSAMLib.engine.input_check import names_of
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.bundle_info import PANEL_BACKENDS, Model, read_model
 from AutoMedSAMLib.model.run import RunRequest
-from AutoMedSAMLib.model.volume_roles import match
+from AutoMedSAMLib.model.volume_roles import Role, match
 from AutoMedSAMLib.panel.models_dialog import ModelsDialog
 from AutoMedSAMLib.panel.whole_text import WholeText
 from AutoMedSAMLib.scene.geometry import ijk_to_ras, shape_of
@@ -115,9 +115,9 @@ class InputsPanel:
         if not parameters.model and self._models:
             parameters.model = self._models[0].name
         self.update()
-        modalities = self._model.modalities if self._model else ()
-        chosen = [parameters.volume(index) for index in range(len(modalities))]
-        for index, volume in enumerate(_likely_volumes(modalities, chosen)):
+        roles = self._model.roles if self._model else ()
+        chosen = [parameters.volume(index) for index in range(len(roles))]
+        for index, volume in enumerate(_likely_volumes(roles, chosen)):
             parameters.set_volume(index, volume)
 
     def update(self) -> None:
@@ -342,16 +342,16 @@ class InputsPanel:
             self._parameters.slices = None if whole else (round(first), round(last))
 
 
-def _likely_volumes(modalities: tuple[str, ...], chosen: list[Any]) -> list[Any]:
+def _likely_volumes(roles: tuple[Role, ...], chosen: list[Any]) -> list[Any]:
     """Volumes named like the modalities; the one that is shown, or the first, where there is but one to choose."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     images = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
     if None not in chosen or not images:
         return chosen
     places = [images.index(node) if node in images else None for node in chosen]
-    found = match(modalities, places, [names_of(node) for node in images])
+    found = match(roles, places, [names_of(node) for node in images])
     volumes = [node if place is None else images[place] for node, place in zip(chosen, found, strict=True)]
-    if len(modalities) > 1 or volumes[0] is not None:
+    if len(roles) > 1 or volumes[0] is not None:
         return volumes
     shown = [node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
     return [next((node for node in images if node.GetID() in shown), images[0])]
