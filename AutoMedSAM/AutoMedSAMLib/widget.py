@@ -19,6 +19,7 @@ from AutoMedSAMLib.model.run import Message, Outcome, RunInfo, RunRequest
 from AutoMedSAMLib.panel import questions
 from AutoMedSAMLib.panel.boxes import BoxesPanel
 from AutoMedSAMLib.panel.calls import PanelCalls
+from AutoMedSAMLib.panel.compare_button import CompareButton
 from AutoMedSAMLib.panel.confidence import ConfidencePanel
 from AutoMedSAMLib.panel.input_warnings import InputWarnings
 from AutoMedSAMLib.panel.inputs import InputsPanel
@@ -63,6 +64,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui, lambda: self.boxes.table, lambda: self.boxes.volume, show_status, clear_status
         )
 
+        self.compare = CompareButton(self.ui, self.logic, self.run_panel, self.inputs.request, self._on_comparing)
         self._nodes_changed_soon = SingleShot(0, self._on_nodes_changed)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
@@ -234,11 +236,18 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.inputs.set_running(running)
         self.boxes.set_running(running)
 
+    def _on_comparing(self, running: bool) -> None:
+        self._set_running(running)
+        if not running:
+            self.update()
+
     def _on_table_replaced(self) -> None:
         self.confidence.update()
 
     def _update_ready(self) -> None:
-        self.run_panel.show_ready(self.inputs.missing_input(), self.logic.can_undo)
+        missing = self.inputs.missing_input()
+        self.run_panel.show_ready(missing, self.logic.can_undo)
+        self.compare.update(missing)
 
     def _on_nodes_changed(self) -> None:
         if not slicer.mrmlScene.IsBatchProcessing():

@@ -36,6 +36,7 @@ class Model:
         has_detector: whether it finds objects by itself.
         precisions: the panel's backends ("int8", "fp32") whose files are here.
         hash: SHA-256 of the manifest, which names the hashes of all other files.
+        reference: the FP32 backend whose files are here, "fp32-onnx" or "fp32", to compare INT8 with; empty if none.
         words: the manifest's "roles": what modalities are also called.
     """
 
@@ -51,6 +52,7 @@ class Model:
     has_detector: bool
     precisions: frozenset[str]
     hash: str
+    reference: str = ""
     words: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -99,8 +101,9 @@ def read_model(folder: Path) -> Model:
             *_detector_files(detectors, backend),
             *segmenter.get(backend.files_key, {None: None}).values(),
         ]
-        for backend in PANEL_BACKENDS
+        for backend in Backend
     }
+    here = [name for name, needed in files.items() if _all_here(folder, needed)]
     try:
         content = (folder / MANIFEST_NAME).read_bytes()
     except OSError as error:
@@ -116,8 +119,9 @@ def read_model(folder: Path) -> Model:
         segments=[_segment(entry) for entry in manifest["segments"]],
         threshold=float(detector["score_threshold"]),
         has_detector=bool(detectors),
-        precisions=frozenset(name for name, needed in files.items() if _all_here(folder, needed)),
+        precisions=frozenset(backend.value for backend in PANEL_BACKENDS if backend.value in here),
         hash=hashlib.sha256(content).hexdigest(),
+        reference=next((one.value for one in (Backend.FP32_ONNX, Backend.FP32_TORCH) if one.value in here), ""),
         words=manifest.get("roles", {}),
     )
 

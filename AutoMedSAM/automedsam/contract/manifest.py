@@ -34,6 +34,7 @@ from automedsam.contract.checks import (
 )
 from automedsam.contract.errors import AutoMedSAMError
 from automedsam.contract.planes import PLANES
+from automedsam.contract.roles import DICOM_KEYWORDS
 
 MANIFEST_NAME = "bundle.json"
 SCHEMA_VERSION = 2
@@ -251,7 +252,12 @@ def _measured(where: str, value: Any) -> None:
 _TRAINING = Fields({}, {"split": map_of(list_of(is_name, 0, 10**6))})
 # What a modality is also called in names of files, and in values of DICOM attributes by keyword.
 _ROLE = Fields(
-    {}, {"synonyms": list_of(is_name, 0, 100), "dicom": map_of(list_of(is_name, 1, 100), is_name)}, closed=True
+    {},
+    {
+        "synonyms": list_of(is_name, 0, 100),
+        "dicom": map_of(list_of(is_name, 1, 100), one_of(*DICOM_KEYWORDS)),
+    },
+    closed=True,
 )
 _TOP_OPTIONAL: dict[str, Check] = {
     "expected_input": _EXPECTED_INPUT,

@@ -12,6 +12,9 @@ from typing import Any
 
 from automedsam.contract.modality_names import modalities_in, modalities_of
 
+DICOM_KEYWORDS = ("Modality", "SeriesDescription", "ProtocolName", "SequenceName", "ContrastBolusAgent")
+"""The DICOM attributes by which images are recognized."""
+
 Names = Mapping[str, str]
 """What an image is called: "name", and DICOM attributes by keyword, such as "SeriesDescription"."""
 

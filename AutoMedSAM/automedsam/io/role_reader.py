@@ -12,7 +12,7 @@ from automedsam.contract.roles import Names, Role, candidates
 from automedsam.core.intensity import check_finite_and_varied
 from automedsam.core.volume import Volume
 from automedsam.errors import AutoMedSAMError
-from automedsam.io.dicom.reader import describe_series
+from automedsam.io.dicom.reader import describe_series, is_dicom_file
 from automedsam.io.volume_reader import VOLUME_SUFFIXES, read_one, read_volume, reading, stack_channels
 
 
@@ -57,7 +57,7 @@ def read_modalities(
     """
     modalities, given = [role.name for role in roles], len(inputs)
     typed = [_typed(one, roles, model) for one in inputs]
-    if len(roles) == 1:
+    if len(roles) == 1 and not (len(inputs) == 1 and _image_files(inputs[0].path)):
         return read_volume([one.path for one in inputs], 1, series=series, modalities=modalities)
     if len(inputs) == 1 and typed == [None] and not inputs[0].path.is_dir():
         volume = read_volume(inputs[0].path, series=series, modalities=modalities)
@@ -84,8 +84,8 @@ def read_modalities(
 
 def _read_folder(folder: Path, roles: Sequence[Role], model: str) -> Volume:
     """The images of all modalities, where a folder holds them and perhaps others."""
+    files = _image_files(folder)
     with reading(folder):
-        files = sorted(path for path in folder.iterdir() if path.name.lower().endswith(VOLUME_SUFFIXES))
         tags = [] if files else describe_series(folder)
     names: list[Names] = [{"name": path.name} for path in files] if files else list(tags)
     called = [path.name for path in files] or [
@@ -105,6 +105,16 @@ def _read_folder(folder: Path, roles: Sequence[Role], model: str) -> Volume:
         volumes = [read_one(files[index], None, modalities) for index in order]
         return _checked([files[index] for index in order], volumes)
     return _checked([folder] * len(roles), [read_one(folder, index + 1, modalities) for index in order])
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """The NIfTI, NRRD and MetaImage files of a folder by name; none if the path is no folder or holds DICOM files."""
+    with reading(folder):
+        if not folder.is_dir():
+            return []
+        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        images = [path for path in files if path.name.lower().endswith(VOLUME_SUFFIXES)]
+        return [] if any(is_dicom_file(path) for path in files if path not in images) else images
 
 
 def _typed(image: InputImage, roles: Sequence[Role], model: str) -> int | None:
