@@ -193,11 +193,8 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         if self.is_running:
             raise AutoMedSAMError(_another_run())
         model = request.model
-        if not (model.reference and Backend.INT8.value in model.precisions):
-            message = _(
-                "The model {model} does not have the files of both precisions here, so they cannot be compared."
-            )
-            raise AutoMedSAMError(message.format(model=model.name))
+        if model.no_comparison:
+            raise AutoMedSAMError(model.no_comparison)
         check_request(replace_fields(request, backend=Backend.INT8.value, segmentation=None))
         installation.ensure(model.reference)
         message = {"op": "compare", "difference": str(self.exchange.new_path("difference"))}

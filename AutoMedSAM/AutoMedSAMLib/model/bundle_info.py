@@ -56,6 +56,15 @@ class Model:
     words: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def no_comparison(self) -> str:
+        """Why INT8 and FP32 cannot be compared, as a sentence; empty if the files of both are here."""
+        if self.reference and Backend.INT8.value in self.precisions:
+            return ""
+        missing = Backend.FP32_TORCH if Backend.INT8.value in self.precisions else Backend.INT8
+        message = _("The model {model} has no {backend} files here, so INT8 and FP32 cannot be compared.")
+        return message.format(model=self.name, backend=missing.value.upper())
+
+    @property
     def roles(self) -> tuple[Role, ...]:
         """The modalities, and by which other words volumes are recognized."""
         return Role.of_manifest({"modalities": self.modalities, "roles": self.words})

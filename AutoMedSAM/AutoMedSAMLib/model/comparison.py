@@ -1,10 +1,8 @@
-"""What a comparison of INT8 with FP32 gives, as text for a table node and for the panel."""
+"""What a comparison of INT8 with FP32 gives, as text for a table and for the panel."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-from slicer.i18n import tr as _
 
 from AutoMedSAMLib.model.run import Message
 
@@ -49,11 +47,9 @@ def as_text(rows: list[Message]) -> str:
     return "\n".join(lines)
 
 
-def summary(rows: list[Message], table: str, difference: str) -> str:
-    """The sentence for a comparison that finished."""
-    dice = [row["between"] for row in rows if row["measure"] == "Dice" and row["between"] is not None]
-    message = _("INT8 and FP32 compared: lowest Dice {dice}. Table: {table}. Differing voxels: {difference}.")
-    return message.format(dice=f"{min(dice):.3f}", table=table, difference=difference)
+def lowest_dice(rows: list[Message]) -> float:
+    """The Dice of the segment on which the two agree least."""
+    return float(min(row["between"] for row in rows if row["measure"] == "Dice"))
 
 
 def _number(value: float | None) -> str:

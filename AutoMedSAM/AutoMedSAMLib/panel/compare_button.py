@@ -14,7 +14,7 @@ from AutoMedSAMLib.model.run import Outcome, RunRequest
 
 
 class CompareButton:
-    """In the advanced part of the panel; while it compares, Apply is Cancel, as during a run.
+    """Beside the backend; while it compares, Apply is Cancel, as during a run.
 
     Args:
         ui: the panel's widgets by name.
@@ -33,11 +33,11 @@ class CompareButton:
         set_running: Callable[[bool], None],
     ) -> None:
         self._logic, self._run_panel, self._request, self._set_running = logic, run_panel, request, set_running
-        self.widget = qt.QPushButton(_("Compare INT8 and FP32"))
+        self.widget = qt.QPushButton(_("Compare"))
         self.widget.objectName = "compareButton"
         self.widget.enabled = False
         self.widget.connect("clicked(bool)", lambda *_: self._compare())
-        ui.advancedForm.addRow("", self.widget)
+        ui.backendRow.addWidget(self.widget)
 
     def update(self, missing_input: str) -> None:
         """Enables the button, or gives the reason why not as its tool tip.
@@ -46,10 +46,7 @@ class CompareButton:
             missing_input: what is missing for a run, as a sentence; empty if nothing is.
         """
         request = None if missing_input else self._request()
-        tip = missing_input
-        if request is not None and not (request.model.reference and "int8" in request.model.precisions):
-            tip = _("The model {model} does not have the files of both precisions here, so they cannot be compared.")
-            tip = tip.format(model=request.model.name)
+        tip = missing_input or (request.model.no_comparison if request is not None else "")
         self.widget.enabled = request is not None and not tip
         self.widget.toolTip = tip or _(
             "Segment this volume in INT8 and in FP32: a table of agreement, time and memory, and a segmentation of the "

@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from AutoMedSAMLib.engine.client import EngineClient, PendingRequest, engine_stopped
 from AutoMedSAMLib.engine.shared_files import VolumeExport
 from AutoMedSAMLib.errors import AutoMedSAMError
-from AutoMedSAMLib.model.comparison import ComparisonOutcome, as_text, summary
+from AutoMedSAMLib.model.comparison import ComparisonOutcome, as_text, lowest_dice
 from AutoMedSAMLib.model.run import Message, RunRequest
 from AutoMedSAMLib.qt_timers import SingleShot
 from AutoMedSAMLib.scene.comparison_nodes import add_difference, add_table
@@ -117,7 +117,9 @@ class ComparisonController:
         volume, model = self.request.volumes[0], self.request.model.name
         difference = add_difference(volume, model, self.difference, event["segments"])
         table = add_table(volume, model, event["rows"])
-        message = summary(event["rows"], table.GetName(), difference.GetName())
+        message = _(
+            "INT8 and FP32 compared: lowest Dice {dice}. Table: {table}. Differing voxels: {difference}."
+        ).format(dice=f"{lowest_dice(event['rows']):.3f}", table=table.GetName(), difference=difference.GetName())
         self._end(ComparisonOutcome("finished", message, as_text(event["rows"]), table, difference))
 
     def _died(self, details: str) -> None:

@@ -1,7 +1,7 @@
 """Checks of a request before it is run."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import slicer
 from slicer.i18n import tr as _
@@ -14,11 +14,8 @@ from AutoMedSAMLib.scene.geometry import check_transform, ijk_to_segmentation
 from AutoMedSAMLib.scene.resampling import another_grid, same_grid
 from AutoMedSAMLib.scene.segment_writer import check_segmentation
 
-VolumeNodes = (
-    Sequence[slicer.vtkMRMLScalarVolumeNode]
-    | Mapping[str, slicer.vtkMRMLScalarVolumeNode]
-    | slicer.vtkMRMLScalarVolumeNode
-)
+VolumeNodes: TypeAlias = Any
+"""A scalar volume node, a sequence of them, or a mapping from modality to node; see `in_order`."""
 
 
 def in_order(volumes: VolumeNodes, roles: Sequence[Role]) -> tuple[slicer.vtkMRMLScalarVolumeNode, ...]:
