@@ -197,8 +197,8 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             raise AutoMedSAMError(model.no_comparison)
         check_request(replace_fields(request, backend=Backend.INT8.value, segmentation=None))
         installation.ensure(model.reference)
-        message = {"op": "compare", "difference": str(self.exchange.new_path("difference"))}
-        message |= {"threshold": request.threshold, **_common_fields(request)}
+        message = _common_fields(request) | {"op": "compare", "threshold": request.threshold}
+        message["difference"] = str(self.exchange.new_path("difference"))
         copy = self._copy_of(request)
         self._comparison = ComparisonController(self.engine, request, listener, copy, message, self._comparison_ended)
 

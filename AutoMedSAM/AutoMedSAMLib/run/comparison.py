@@ -117,9 +117,9 @@ class ComparisonController:
         volume, model = self.request.volumes[0], self.request.model.name
         difference = add_difference(volume, model, self.difference, event["segments"])
         table = add_table(volume, model, event["rows"])
-        message = _(
-            "INT8 and FP32 compared: lowest Dice {dice}. Table: {table}. Differing voxels: {difference}."
-        ).format(dice=f"{lowest_dice(event['rows']):.3f}", table=table.GetName(), difference=difference.GetName())
+        message = _("INT8 and FP32 compared: lowest Dice {dice}. Table: {table}. Differing voxels: {difference}.")
+        names = {"table": table.GetName(), "difference": difference.GetName()}
+        message = message.format(dice=f"{lowest_dice(event['rows']):.3f}", **names)
         self._end(ComparisonOutcome("finished", message, as_text(event["rows"]), table, difference))
 
     def _died(self, details: str) -> None:
