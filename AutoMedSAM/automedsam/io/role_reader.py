@@ -165,8 +165,8 @@ def _assign(
         fits_here = index in fitting[place]
         if not fits_here and (modalities_of(names[index]) or any(index in fits for fits in fitting)):
             message = (
-                f"The name of {called[index]} does not tell which modality it is ({', '.join(r.name for r in roles)}): "
-                f"give each image with its modality, such as {roles[place].name}=PATH."
+                f"{called[index]} is not recognized as {roles[place].name}: give each image with its modality, such as "
+                f"{roles[place].name}=PATH."
             )
             raise AutoMedSAMError(message)
     order = [typed.index(place) if place in typed else -1 for place in range(len(roles))]
