@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from AutoMedSAMLib.model.run import Message
 
-COLUMNS = ("measure", "segment", "unit", "INT8", "FP32", "INT8 vs FP32")
+COLUMNS = ("measure", "segment", "unit", "INT8", "FP32", "INT8 vs FP32")  # no tr
 """As in the CSV file that the command line writes."""
 
 

@@ -33,7 +33,8 @@ class CompareButton:
         set_running: Callable[[bool], None],
     ) -> None:
         self._logic, self._run_panel, self._request, self._set_running = logic, run_panel, request, set_running
-        self.widget = qt.QPushButton(_("Compare"))
+        self.widget = qt.QToolButton()
+        self.widget.text = _("Compare")
         self.widget.objectName = "compareButton"
         self.widget.enabled = False
         self.widget.connect("clicked(bool)", lambda *_: self._compare())
