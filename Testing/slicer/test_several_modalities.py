@@ -1,6 +1,7 @@
 """A model of two modalities and nested segments in the panel, over the real engine."""
 
 import importlib.util
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,7 +68,10 @@ def test_script_gives_volumes_by_modality_and_gets_overlapping_segments(
     whole, core, enhancing = (found[name] for name in SEGMENTS)
     assert 0 < enhancing.sum() < core.sum() < whole.sum()
     assert not (core & ~whole).any() and not (enhancing & ~core).any()
-    assert segmentation.GetSegmentation().GetNumberOfLayers() == 3
+    segments = segmentation.GetSegmentation()
+    assert segments.GetNumberOfLayers() == 3
+    opacity = [segmentation.GetDisplayNode().GetSegmentOpacity3D(one) for one in segments.GetSegmentIDs()]
+    assert opacity[0] == opacity[1] < opacity[2] == 1
 
 
 def test_modality_that_the_model_does_not_take_is_named(module_logic, images, bundle):
@@ -88,6 +92,8 @@ def test_undo_and_propagating_again_keep_the_nesting(module_logic, images, bundl
     module_logic.start(request, first)
     wait_until(lambda: first.outcome, SECONDS)
     assert first.outcome.status == "finished", first.outcome
+    whole = first.outcome.report["volume_ml"]["Whole tumor"]
+    assert f"Found 3 objects, {whole:.1f} ml" in first.outcome.message
     before = masks(first.run.segmentation, volumes[0])
     # Without the core's own object, the enhancing part still belongs to core and whole.
     kept = [one for one in first.tracklets if one["label"] != 2]
@@ -261,3 +267,31 @@ def test_model_without_fp32_files_gives_the_reason(module_widget, images, slicer
     button = module_widget.widget.compare.widget
     assert not button.enabled
     assert "The model glioma has no FP32 files here, so INT8 and FP32 cannot be compared." in button.toolTip
+
+
+def test_segments_inside_others_survive_slicers_own_files(module_logic, images, bundle, scene, tmp_path):
+    """Ours is read by Slicer, and Slicer's own by Slicer, with the same voxels in each segment."""
+    import slicer
+    from two_modalities import phantom
+
+    from automedsam.bundle import load_bundle
+    from automedsam.io.segmentation_writer import write_segmentation
+    from automedsam.pipeline.run import segment
+
+    tilt = np.deg2rad(20)
+    direction = (np.cos(tilt), -np.sin(tilt), 0.0, np.sin(tilt), np.cos(tilt), 0.0, 0.0, 0.0, 1.0)
+    volume, _ = phantom()
+    oblique = replace(volume, direction=tuple(map(float, direction)), spacing=(1.0, 1.0, 1.0))
+    result = segment(oblique, load_bundle(bundle))
+    write_segmentation(result, tmp_path / "ours.seg.nrrd")
+    reference = slicer.util.addVolumeFromArray(oblique.array[0], ijkToRAS=grid(oblique), name="oblique")
+    for name in ("ours.seg.nrrd", "slicers.seg.nrrd"):
+        node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+        storage = scene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
+        storage.SetFileName(str(tmp_path / name))
+        assert storage.ReadData(node)
+        found = masks(node, reference)
+        for one in result.segments:
+            np.testing.assert_array_equal(found[one.name], result.mask(one.value), f"{name}: {one.name}")
+        storage.SetFileName(str(tmp_path / "slicers.seg.nrrd"))
+        assert storage.WriteData(node)

@@ -55,4 +55,4 @@ def lowest_dice(rows: list[Message]) -> float:
 def _number(value: float | None) -> str:
     if value is None:
         return ""
-    return str(value) if isinstance(value, int) else f"{value:.6g}"
+    return str(value) if isinstance(value, int) else f"{value:.4g}"

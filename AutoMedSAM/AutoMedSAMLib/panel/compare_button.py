@@ -14,7 +14,7 @@ from AutoMedSAMLib.model.run import Outcome, RunRequest
 
 
 class CompareButton:
-    """Beside the backend; while it compares, Apply is Cancel, as during a run.
+    """Below the backend; while it compares, Apply is Cancel, as during a run.
 
     Args:
         ui: the panel's widgets by name.
@@ -33,12 +33,11 @@ class CompareButton:
         set_running: Callable[[bool], None],
     ) -> None:
         self._logic, self._run_panel, self._request, self._set_running = logic, run_panel, request, set_running
-        self.widget = qt.QToolButton()
-        self.widget.text = _("Compare")
+        self.widget = qt.QPushButton(_("Compare INT8 and FP32"))
         self.widget.objectName = "compareButton"
         self.widget.enabled = False
         self.widget.connect("clicked(bool)", lambda *_: self._compare())
-        ui.backendRow.addWidget(self.widget)
+        ui.inputsForm.addRow("", self.widget)
 
     def update(self, missing_input: str) -> None:
         """Enables the button, or gives the reason why not as its tool tip.

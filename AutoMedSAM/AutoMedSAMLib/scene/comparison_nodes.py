@@ -29,7 +29,7 @@ def add_table(volume: slicer.vtkMRMLScalarVolumeNode, model: str, rows: Sequence
         for line in table:
             column.InsertNextValue(line[place])
         node.AddColumn(column)
-    node.SetUseColumnNameAsColumnHeader(True)
+    node.SetUseColumnTitleAsColumnHeader(True)
     node.SetLocked(True)
     put_beside(volume, node)
     return node

@@ -30,10 +30,7 @@ def same_grid(one: slicer.vtkMRMLScalarVolumeNode, other: slicer.vtkMRMLScalarVo
 
 def another_grid(volume: slicer.vtkMRMLScalarVolumeNode, reference: slicer.vtkMRMLScalarVolumeNode) -> str:
     """The sentence for a volume that has not the grid of the first one."""
-    message = _(
-        "{volume} does not have the same voxel grid as {reference}; resample it first, with the Resample button below "
-        "the volumes, or with Resample Scalar/Vector/DWI Volume."
-    )
+    message = _("{volume} does not have the same voxel grid as {reference}; resample it first (button Resample).")
     return message.format(volume=volume.GetName(), reference=reference.GetName())
 
 

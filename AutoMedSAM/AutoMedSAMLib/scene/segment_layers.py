@@ -39,6 +39,10 @@ class SegmentLayers:
         """The label map that holds the segment of this value."""
         return self._layers[self._depths[value]]
 
+    def has_parts(self, value: int) -> bool:
+        """Whether other segments lie inside this one."""
+        return len(self._shown[value]) > 1
+
     def clear(self, seconds: float = math.inf) -> bool:
         """Continues to set all labels to zero for about so long; whether all are zero."""
         return all(layer.clear(seconds) for layer in self._layers)

@@ -26,6 +26,7 @@ from AutoMedSAMLib.scene.segment_ownership import (
 from AutoMedSAMLib.scene.shared_labelmap import BINARY_LABELMAP, segment_mask_on_grid
 
 CLOSED_SURFACE = "Closed surface"  # no tr
+_OUTER_OPACITY = 0.4
 
 Mode = Literal["beside", "replace", "again"]
 
@@ -281,6 +282,10 @@ class SegmentWriter:
         segment_id = self._segments.GenerateUniqueSegmentID(f"AutoMedSAM_{self._model.name}_{label['value']}")
         self._segments.AddSegment(segment, segment_id)
         self._added.append(segment_id)
+        display = self.node.GetDisplayNode()
+        if display is not None and self._prepared.has_parts(label["value"]):
+            # What lies inside is to be seen.
+            display.SetSegmentOpacity3D(segment_id, _OUTER_OPACITY)
         return segment_id
 
     def _free_name(self, name: str) -> str:
