@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from automedsam.contract.backends import Backend
-from automedsam.contract.channels import detector_channels, label_channels, segmenter_channels
+from automedsam.contract.channels import detector_channels, enclosing_segments, label_channels, segmenter_channels
 from automedsam.contract.manifest import MANIFEST_NAME, SCHEMA_VERSION, read_manifest
 from automedsam.contract.roles import Role
 from automedsam.core.expected_input import ExpectedInput
@@ -83,6 +83,11 @@ class Bundle:
     def roles(self) -> tuple[Role, ...]:
         """The modalities, and by which other words the names and DICOM tags of images tell them."""
         return Role.of_manifest(self.manifest)
+
+    @cached_property
+    def inside(self) -> dict[int, int]:
+        """For each label that lies inside another, that label."""
+        return enclosing_segments(self.manifest["segments"])
 
     @cached_property
     def segmenter_channels(self) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from automedsam.bundle import Bundle
 from automedsam.contract.backends import Backend
-from automedsam.contract.channels import enclosing_segments, values_within
+from automedsam.contract.channels import values_within
 from automedsam.core.boxes import Box, Tracklet
 from automedsam.core.events import (
     Event,
@@ -227,7 +227,7 @@ class SegmentationRun:
         # Slice by slice, since `bincount` makes integers of eight bytes of what it counts.
         counts = np.sum([np.bincount(labels.ravel(), minlength=256) for labels in self.tracker.labels], axis=0)
         millilitres = self.volume.voxel_volume_ml
-        inside = enclosing_segments(self.bundle.manifest["segments"])
+        inside = self.bundle.inside
         return RunReport(
             seconds=dict(self._seconds),
             slices=len(self.slices),
@@ -334,7 +334,7 @@ def _label_rules(channels: NDArray[np.uint8], bundle: Bundle) -> LabelRules:
     """What the bundle declares of single labels; labels of one image share its slices."""
     images = {three: segmenter_slices(channels, three) for three in set(bundle.label_channels.values())}
     return LabelRules(
-        enclosing_segments(bundle.manifest["segments"]),
+        bundle.inside,
         {label: images[three] for label, three in bundle.label_channels.items()},
     )
 
