@@ -9,6 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from AutoMedSAMLib.errors import AutoMedSAMError
+from AutoMedSAMLib.model.bundle_info import Model
 from AutoMedSAMLib.model.comparison import ComparisonOutcome
 from AutoMedSAMLib.model.run import Outcome, RunRequest
 
@@ -20,7 +21,7 @@ class CompareButton:
         ui: the panel's widgets by name.
         logic: compares; an `AutoMedSAMLogic`.
         run_panel: shows the progress and the end; a `RunPanel`.
-        request: gives what is chosen; None while something is missing.
+        request: gives what is to be compared; None if nothing is.
         set_running: called with whether a comparison is in progress.
     """
 
@@ -39,15 +40,15 @@ class CompareButton:
         self.widget.connect("clicked(bool)", lambda *_: self._compare())
         ui.inputsForm.addRow("", self.widget)
 
-    def update(self, missing_input: str) -> None:
+    def update(self, model: Model | None, missing_input: str) -> None:
         """Enables the button, or gives the reason why not as its tool tip.
 
         Args:
+            model: the chosen model.
             missing_input: what is missing for a run, as a sentence; empty if nothing is.
         """
-        request = None if missing_input else self._request()
-        tip = missing_input or (request.model.no_comparison if request is not None else "")
-        self.widget.enabled = request is not None and not tip
+        tip = missing_input or (model.no_comparison if model is not None else "")
+        self.widget.enabled = not tip
         self.widget.toolTip = tip or _(
             "Segment this volume in INT8 and in FP32: a table of agreement, time and memory, and a segmentation of the "
             "voxels in which they differ. Your segmentations are not changed."
