@@ -52,7 +52,7 @@ def surface_distance(one: Mask, other: Mask, axes: NDArray[np.float64]) -> Surfa
     check_room_for_scipy()
     from scipy.spatial import KDTree
 
-    surfaces = [_surface(mask)[:, ::-1] @ axes.T for mask in (one, other)]
+    surfaces = [surface_voxels(mask)[:, ::-1] @ axes.T for mask in (one, other)]
     there = KDTree(surfaces[1]).query(surfaces[0])[0]
     back = KDTree(surfaces[0]).query(surfaces[1])[0]
     return SurfaceDistance(
@@ -61,8 +61,8 @@ def surface_distance(one: Mask, other: Mask, axes: NDArray[np.float64]) -> Surfa
     )
 
 
-def _surface(mask: Mask) -> NDArray[np.int_]:
-    """Indices `(n, 3)` as k, j, i of the voxels with a neighbor outside."""
+def surface_voxels(mask: Mask) -> NDArray[np.int_]:
+    """Indices `(n, 3)` along the array's axes of the voxels with a neighbor outside; the mask is not empty."""
     from scipy.ndimage import binary_erosion
 
     where = np.argwhere(mask)
