@@ -248,6 +248,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _on_comparing(self, running: bool) -> None:
         self._set_running(running)
         if not running:
+            self._scene_gone = False
             self.update()
 
     def _on_table_replaced(self) -> None:

@@ -138,8 +138,12 @@ def test_slice_edited_by_hand_is_kept(module_logic, images, bundle, wait_until):
 
 
 @pytest.fixture
-def widget(module_widget, images, bundle, slicer_app):
+def widget(module_widget, images, bundle, slicer_app, monkeypatch):
     """The panel with the model and, by their names, its volumes chosen."""
+    from AutoMedSAMLib.panel import run_controls
+
+    # Tests click faster than a double click.
+    monkeypatch.setattr(run_controls, "_DOUBLE_CLICK_SECONDS", 0.0)
     module_widget.widget.inputs.use_model_folder(bundle)
     slicer_app.processEvents()
     return module_widget.widget
@@ -260,6 +264,71 @@ def test_comparison_is_cancelled_without_a_trace(widget, wait_until):
     wait_until(lambda: not widget.logic.is_running, SECONDS)
     assert "cancelled; nothing was added" in widget.ui.statusLabel.text
     assert slicer.mrmlScene.GetNumberOfNodes() == before
+
+
+def test_scene_closed_during_a_comparison_ends_it_and_the_next_run_is_shown(
+    widget, bundle, phantom, add_volume, slicer_app, wait_until
+):
+    widget.compare.widget.click()
+    wait_until(lambda: "detecting" in widget.ui.statusLabel.text, SECONDS)
+    slicer_app.mrmlScene().Clear(False)
+    slicer_app.processEvents()
+    assert not widget.logic.is_running and widget.ui.applyButton.text == "Apply"
+    volume, _ = phantom
+    for place, name in enumerate(("FLAIR", "T1ce")):
+        add_volume(volume.array[place], grid(volume), name)
+    widget.inputs.use_model_folder(bundle)
+    slicer_app.processEvents()
+    wait_until(lambda: widget.warnings.are_known, SECONDS)
+    widget.ui.applyButton.click()
+    wait_until(lambda: widget.logic.is_running, SECONDS)
+    wait_until(lambda: not widget.logic.is_running, SECONDS)
+    assert "Found 3 objects" in widget.ui.statusLabel.text
+    assert len(widget.boxes.table.objects()) == 3
+
+
+def test_volume_deleted_during_a_comparison_ends_it(widget, images, slicer_app, wait_until):
+    import slicer
+
+    widget.compare.widget.click()
+    wait_until(lambda: "detecting" in widget.ui.statusLabel.text, SECONDS)
+    slicer.mrmlScene.RemoveNode(images["T1ce"])
+    slicer_app.processEvents()
+    assert not widget.logic.is_running
+    assert "The volume was deleted, so the comparison was stopped." in widget.ui.statusLabel.text
+    assert not slicer.util.getNodesByClass("vtkMRMLTableNode")
+
+
+def test_engine_that_dies_during_a_comparison_is_reported(widget, wait_until):
+    widget.compare.widget.click()
+    wait_until(lambda: "detecting" in widget.ui.statusLabel.text, SECONDS)
+    import os
+    import signal
+
+    os.kill(widget.logic.engine.process.pid, signal.SIGKILL)
+    wait_until(lambda: not widget.logic.is_running, SECONDS)
+    assert "The engine stopped unexpectedly" in widget.ui.statusLabel.text
+    assert widget.ui.applyButton.enabled
+
+
+def test_comparison_leaves_the_result_and_its_boxes(widget, wait_until):
+    import slicer
+
+    wait_until(lambda: widget.warnings.are_known, SECONDS)
+    widget.ui.applyButton.click()
+    wait_until(lambda: widget.logic.is_running, SECONDS)
+    wait_until(lambda: not widget.logic.is_running, SECONDS)
+    result = widget.parameters.segmentation
+    before, objects = masks(result, widget.parameters.volume(0)), len(widget.boxes.table.objects())
+    widget.compare.widget.click()
+    wait_until(lambda: not widget.logic.is_running, SECONDS)
+    assert len(slicer.util.getNodesByClass("vtkMRMLTableNode")) == 1
+    assert widget.parameters.segmentation is result and len(widget.boxes.table.objects()) == objects
+    for name, mask in masks(result, widget.parameters.volume(0)).items():
+        np.testing.assert_array_equal(mask, before[name], name)
+    # The run can still be taken back.
+    widget.ui.undoButton.click()
+    assert not slicer.mrmlScene.IsNodePresent(result)
 
 
 def test_model_without_fp32_files_gives_the_reason(module_widget, images, slicer_app):

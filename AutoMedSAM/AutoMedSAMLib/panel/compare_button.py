@@ -72,5 +72,5 @@ class CompareButton:
     def on_compared(self, outcome: ComparisonOutcome) -> None:
         """The comparison has ended."""
         status: Any = outcome.status
-        self._set_running(False)
         self._run_panel.show_outcome(Outcome(status, outcome.message, outcome.details))
+        self._set_running(False)
