@@ -266,6 +266,17 @@ def test_comparison_is_cancelled_without_a_trace(widget, wait_until):
     assert slicer.mrmlScene.GetNumberOfNodes() == before
 
 
+def test_comparison_asks_for_the_terms_first(widget, monkeypatch):
+    from AutoMedSAMLib.panel import questions
+    from AutoMedSAMLib.scene import terms
+
+    monkeypatch.setattr(terms, "must_be_shown", lambda _model: True)
+    monkeypatch.setattr(questions, "accepts_terms", lambda *_: False)
+    widget.compare.widget.click()
+    assert not widget.logic.is_running
+    assert "terms of the model two were not accepted: nothing was run" in widget.ui.statusLabel.text
+
+
 def test_scene_closed_during_a_comparison_ends_it_and_the_next_run_is_shown(
     widget, bundle, phantom, add_volume, slicer_app, wait_until
 ):

@@ -68,7 +68,7 @@ def compare_files(
         with atomic_write(output, paths) as unfinished:
             unfinished.write_text(as_csv(comparison.rows), encoding="utf-8", newline="")
             _write_difference(comparison, difference)
-    say(*volume.notes)
+    say(*volume.notes, *(warning.sentence for warning in run.input_warnings))
     Console().print(comparison_table(comparison, *(path for path in (output, difference) if path is not None)))
     if line := terms.notice(bundle):
         say(line)

@@ -42,7 +42,7 @@ def parse_channel(text: str, modalities: Sequence[str]) -> Channel | None:
 
 
 def detector_channels(manifest: Mapping[str, Any]) -> tuple[Channel, ...]:
-    """The detector's input channels: as declared, else for each modality the slice between its two neighbours."""
+    """The detector's input channels: as declared, else for each modality the slice between its two neighbors."""
     modalities, declared = manifest["modalities"], manifest["detector"].get("channels")
     if declared is None:
         return tuple(Channel(index, step) for index in range(len(modalities)) for step in (-1, 0, 1))

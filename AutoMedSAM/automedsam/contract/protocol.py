@@ -171,6 +171,7 @@ class CompareRequest(TypedDict):
     volume: VolumeFields
     difference: str
     model: str
+    device: NotRequired[str]
     threshold: NotRequired[float | None]
     plane: NotRequired[str | None]
     slices: NotRequired[tuple[int, int] | None]

@@ -110,6 +110,10 @@ class ComparisonRun:
         slices: the first and the last frame to look at, both included; all if None.
         device: where PyTorch computes, if it does.
 
+    Attributes:
+        reference: the backend of the FP32 run.
+        input_warnings: what the input check found.
+
     Raises:
         AutoMedSAMError: As `reference_backend` and `SegmentationRun` do.
     """
@@ -130,6 +134,7 @@ class ComparisonRun:
         self._measured: dict[Backend, _Measured] = {}
         # Whatever is wrong with the input is found before the first run.
         self._first: SegmentationRun | None = self._run(Backend.INT8)
+        self.input_warnings = self._first.input_warnings
 
     def events(self) -> Iterator[tuple[Backend, Event]]:
         """Runs both; yields each run's events with its backend. `result` is there after the last."""
