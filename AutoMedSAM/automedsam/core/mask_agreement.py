@@ -29,8 +29,8 @@ class SurfaceDistance:
 
 def dice(one: Mask, other: Mask) -> float:
     """Dice coefficient `2 |A and B| / (|A| + |B|)`, 0 to 1; 1 where both masks are empty (Dice, Ecology 1945)."""
-    total = np.count_nonzero(one) + np.count_nonzero(other)
-    return 2 * np.count_nonzero(one & other) / total if total else 1.0
+    total = int(np.count_nonzero(one)) + int(np.count_nonzero(other))
+    return 2 * int(np.count_nonzero(one & other)) / total if total else 1.0
 
 
 def surface_distance(one: Mask, other: Mask, axes: NDArray[np.float64]) -> SurfaceDistance | None:

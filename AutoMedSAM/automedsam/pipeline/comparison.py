@@ -162,7 +162,7 @@ class ComparisonRun:
             boxes={},
             provenance=int8.segmentation.provenance | {"backend": f"int8 and {self.reference.value}"},
         )
-        changed = np.count_nonzero(difference.labels) * self._volume.voxel_volume_ml
+        changed = int(np.count_nonzero(difference.labels)) * self._volume.voxel_volume_ml
         rows = [
             *self._segment_rows(int8.segmentation, fp32.segmentation),
             ComparisonRow("Disagreement", "", "ml", between=changed),
