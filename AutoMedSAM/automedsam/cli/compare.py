@@ -16,7 +16,7 @@ from automedsam.cli.terminal import say
 from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.atomic import atomic_write, check_writable
-from automedsam.io.role_reader import parse_input, read_modalities
+from automedsam.io.role_reader import files_of, parse_input, read_modalities
 from automedsam.io.segmentation_writer import check_output, write_segmentation
 from automedsam.pipeline.comparison import Comparison, ComparisonRow, ComparisonRun
 
@@ -50,7 +50,7 @@ def compare_files(
         AutoMedSAMError: If an input, an option or an output is not what it should be; nothing is written.
     """
     images = [parse_input(one) for one in inputs]
-    paths = [one.path for one in images]
+    paths = files_of(images)
     _check_outputs(output, difference, paths)
     bundle = load_bundle(model)
     volume = read_modalities(images, bundle.roles, bundle.name, series=series)

@@ -15,7 +15,7 @@ from automedsam.cli.terminal import say
 from automedsam.contract.backends import Backend
 from automedsam.core.volume import Plane
 from automedsam.io.atomic import atomic_write
-from automedsam.io.role_reader import parse_input, read_modalities
+from automedsam.io.role_reader import files_of, parse_input, read_modalities
 from automedsam.pipeline.run import SegmentationRun
 
 _FRAMES = {
@@ -44,7 +44,7 @@ def detect_files(
     """
     images = [parse_input(one) for one in inputs]
     inputs = [one.path for one in images]
-    with nullcontext() if output is None else atomic_write(output, inputs) as unfinished:
+    with nullcontext() if output is None else atomic_write(output, files_of(images)) as unfinished:
         bundle = load_bundle(model)
         volume = read_modalities(images, bundle.roles, bundle.name, series=series)
         run = SegmentationRun(volume, bundle, backend=backend, threshold=threshold, plane=plane)

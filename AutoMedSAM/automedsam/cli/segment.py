@@ -21,7 +21,7 @@ from automedsam.core.segmentation import Segmentation, segment_masks
 from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.image_reader import is_image_file
-from automedsam.io.role_reader import InputImage, parse_input, read_modalities
+from automedsam.io.role_reader import InputImage, files_of, parse_input, read_modalities
 from automedsam.io.segmentation_writer import check_output, write_segmentation
 from automedsam.io.volume_reader import is_dicom
 from automedsam.pipeline.run import SegmentationRun
@@ -119,18 +119,18 @@ def _segment_volume(
     series: int | None,
 ) -> None:
     """A volume, or a single image, which is a volume of one slice."""
-    inputs = [one.path for one in images]
-    check_output(output, inputs=inputs)
+    inputs, kept = [one.path for one in images], files_of(images)
+    check_output(output, inputs=kept)
     if overlay is not None:
         # Whether DICOM files hold a single image is known once they are read.
         _check_overlay(all(is_image_file(path) or is_dicom(path) for path in inputs))
-        check_picture_overlay(overlay, output, inputs)
+        check_picture_overlay(overlay, output, kept)
     bundle = load_bundle(model)
     volume = read_modalities(images, bundle.roles, bundle.name, series=series)
     picture = volume.shape[0] == 1
     if overlay is not None:
         _check_overlay(picture)
-    check_output(output, volume, inputs)
+    check_output(output, volume, kept)
     run = SegmentationRun(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device)
     terms.ask(bundle)
     with RunProgress() as progress:

@@ -38,6 +38,15 @@ def parse_input(argument: Path) -> InputImage:
     return InputImage(Path(named[2]), named[1].strip())
 
 
+def files_of(inputs: Sequence[InputImage]) -> list[Path]:
+    """The inputs' paths, and the images in those that are folders: none of them may be overwritten.
+
+    Raises:
+        AutoMedSAMError: If one does not exist or cannot be read.
+    """
+    return [path for one in inputs for path in (one.path, *_image_files(one.path))]
+
+
 def read_modalities(
     inputs: Sequence[InputImage], roles: Sequence[Role], model: str, *, series: int | None = None
 ) -> Volume:

@@ -176,6 +176,17 @@ def test_wrong_option_writes_nothing(
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("verb", ["segment", "compare", "detect"])
+def test_image_in_the_folder_that_is_read_is_never_overwritten(
+    command: Command, images: list[Path], a_folder: Path, verb: str
+) -> None:
+    before = [path.read_bytes() for path in images]
+    outputs = ["--difference", images[0]] if verb == "compare" else ["-o", images[0]]
+    code, _, error = command(verb, images[0].parent, "--model", a_folder, *outputs)
+    assert code == 2 and "is an input as well" in error
+    assert [path.read_bytes() for path in images] == before
+
+
 @pytest.fixture
 def asked(a_volume: Volume, a_folder: Path, tmp_path: Path) -> dict[str, Any]:
     np.save(tmp_path / "volume.npy", a_volume.array)
