@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace as replace_fields
 from pathlib import Path
 
 import slicer
@@ -22,8 +23,9 @@ from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.bundle_info import Model, built_in_models, find_model
 from AutoMedSAMLib.model.run import Message, RunListener, RunRequest
 from AutoMedSAMLib.run.blocking import BlockingRun
+from AutoMedSAMLib.run.comparison import ComparisonController, ComparisonListener
 from AutoMedSAMLib.run.controller import RunController, RunFiles
-from AutoMedSAMLib.run.validation import check_request, check_volumes
+from AutoMedSAMLib.run.validation import VolumeNodes, check_request, check_volumes, in_order
 from AutoMedSAMLib.scene import terms
 from AutoMedSAMLib.scene.geometry import grid_of, shape_of
 from AutoMedSAMLib.scene.model_folder import installed_models
@@ -54,6 +56,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self, parent)
         self.engine, self.exchange = EngineClient(start_process), SharedFiles()
         self._run: RunController | None = None
+        self._comparison: ComparisonController | None = None
         self._last: RunController | None = None
         self._linking: PendingRequest | None = None
         self._check = InputCheck(self.engine, self.exchange)
@@ -177,20 +180,43 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             return
         self._check.start(volumes, model, self._complete_copy(VolumeIdentity.of(volumes)), done)
 
+    def compare(self, request: RunRequest, listener: ComparisonListener) -> None:
+        """Segments in INT8 and in FP32 and compares. Returns at once; adds a table and a segmentation at its end.
+
+        Args:
+            request: as for a run; its backend and output do not matter.
+            listener: receives the progress, and the outcome with the new nodes.
+
+        Raises:
+            AutoMedSAMError: As `start` does, or if the model lacks the files of a precision.
+        """
+        if self.is_running:
+            raise AutoMedSAMError(_another_run())
+        model = request.model
+        if model.no_comparison:
+            raise AutoMedSAMError(model.no_comparison)
+        check_request(replace_fields(request, backend=Backend.INT8.value, segmentation=None))
+        installation.ensure(model.reference)
+        message = _common_fields(request) | {"op": "compare", "threshold": request.threshold}
+        message["difference"] = str(self.exchange.new_path("difference"))
+        copy = self._copy_of(request)
+        self._comparison = ComparisonController(self.engine, request, listener, copy, message, self._comparison_ended)
+
     def cancel(self) -> None:
-        """Ends the run within a second; slices that are finished stay. Does nothing if there is no run."""
-        if self._run is not None:
-            self._run.cancel()
+        """Ends the run or the comparison within a second; slices that are finished stay."""
+        for one in (self._run, self._comparison):
+            if one is not None:
+                one.cancel()
 
     @property
     def is_running(self) -> bool:
-        """Whether a run is in progress."""
-        return self._run is not None
+        """Whether a run or a comparison is in progress."""
+        return self._run is not None or self._comparison is not None
 
     @property
     def can_undo(self) -> bool:
         """Whether the last run can be taken back."""
-        return self._run is None and self._last is not None and self._last.can_undo
+        return not self.is_running and self._last is not None and self._last.can_undo
 
     def undo(self) -> bool:
         """Takes back what the last run wrote, and nothing else.
@@ -217,7 +243,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
 
     def process(  # noqa: PLR0913 (one call from a script: each setting of the panel, by its name)
         self,
-        volumes: Sequence[slicer.vtkMRMLScalarVolumeNode] | slicer.vtkMRMLScalarVolumeNode,
+        volumes: VolumeNodes,
         segmentation: slicer.vtkMRMLSegmentationNode | None = None,
         model: str | Path | Model = "glioma",
         backend: str = "INT8",
@@ -230,7 +256,8 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         """Segments and waits for the result; the window stays live meanwhile.
 
         Args:
-            volumes: one volume for each of the model's modalities, in its order; a single one may stand alone.
+            volumes: one volume for each of the model's modalities, in its order, or by modality, such as
+                `{"FLAIR": flair, "T1ce": t1ce}`; a single one may stand alone.
             segmentation: the node to write into; None makes a new one. Segments of other volumes, of other models
                 and the user's own in it are never touched.
             model: a built-in or installed model's name, a bundle's folder, or a model.
@@ -249,11 +276,11 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         Raises:
             AutoMedSAMError: If the run cannot start, fails, or is cancelled.
         """
-        single = isinstance(volumes, slicer.vtkMRMLNode)
+        chosen = model if isinstance(model, Model) else find_model(model, installed_models())
         request = RunRequest(
-            volumes=(volumes,) if single else tuple(volumes),
+            volumes=in_order(volumes, chosen.roles),
             segmentation=segmentation,
-            model=model if isinstance(model, Model) else find_model(model, installed_models()),
+            model=chosen,
             backend=backend.lower(),
             threshold=threshold,
             plane=plane,
@@ -269,6 +296,8 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         """Cancels the run in progress, ends the engine, and removes the temporary files."""
         if self._run is not None:
             self._run.close()
+        if self._comparison is not None:
+            self._comparison.close()
         self._check.stop()
         # Windows removes its files only once it has ended.
         self.engine.kill(wait_ms=1000)
@@ -280,30 +309,18 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
                 slicer.app.disconnect("aboutToQuit()", self.close)
 
     def _begin(self, request: RunRequest, listener: RunListener, message: Message) -> None:
-        if self._run is not None:
-            raise AutoMedSAMError(_("Another run is in progress; wait for its end, or cancel it."))
+        if self.is_running:
+            raise AutoMedSAMError(_another_run())
         check_request(request)
         installation.ensure(request.backend)
-        identity = VolumeIdentity.of(request.volumes)
-        copy = self._complete_copy(identity)
-        is_same = copy is not None
-        copy = (
-            copy or self._check.take_copy(identity) or VolumeExport(request.volumes, self.exchange.new_path("volume"))
-        )
+        is_same = self._complete_copy(VolumeIdentity.of(request.volumes)) is not None
+        copy = self._copy_of(request)
         labels = self._last_labels(request) if message["op"] == "propagate" and is_same else None
         files = RunFiles(copy, labels or self.exchange.new_path("labels"))
         scene = slicer.mrmlScene
         if scene.GetUndoFlag():
             scene.SaveStateForUndo()
-        message |= {
-            "labels": str(files.labels),
-            "model": str(request.model.folder),
-            "backend": request.backend,
-            "device": "auto",
-            "plane": request.plane,
-            "slices": request.slices,
-            "names": [names_of(volume) for volume in request.volumes],
-        }
+        message |= {"labels": str(files.labels), "backend": request.backend, **_common_fields(request)}
         self._run = RunController(self.engine, request, listener, files, message, self._run_ended)
 
     def _last_labels(self, request: RunRequest) -> Path | None:
@@ -311,10 +328,23 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         last = self._last
         return last.files.labels if last is not None and last.request.model == request.model and last.can_undo else None
 
+    def _copy_of(self, request: RunRequest) -> VolumeExport:
+        """A copy of the volumes: the last run's or the input check's, else a new one that is still to be written."""
+        identity = VolumeIdentity.of(request.volumes)
+        known = self._complete_copy(identity) or self._check.take_copy(identity)
+        return known or VolumeExport(request.volumes, self.exchange.new_path("volume"))
+
     def _complete_copy(self, identity: VolumeIdentity) -> VolumeExport | None:
         """The last run's copy of the volumes, if it is complete and they have not changed since."""
         copy = None if self._last is None else self._last.files.copy
         return copy if copy is not None and copy.is_complete and copy.identity == identity else None
+
+    def _comparison_ended(self, comparison: ComparisonController) -> None:
+        self._comparison = None
+        kept = None if self._last is None else self._last.files.copy.path
+        for path in (comparison.difference, comparison.copy.path):
+            if path != kept:
+                self.exchange.discard(path)
 
     def _run_ended(self, run: RunController) -> None:
         """The files of a run that has written something stay for Propagate again, and so does its undo."""
@@ -344,6 +374,21 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         last, self._last = self._last, None
         if last is not None:
             self._discard(last, keep=None)
+
+
+def _another_run() -> str:
+    return _("Another run is in progress; wait for its end, or cancel it.")
+
+
+def _common_fields(request: RunRequest) -> Message:
+    """What requests to the engine have in common that compute masks."""
+    return {
+        "model": str(request.model.folder),
+        "device": "auto",
+        "plane": request.plane,
+        "slices": request.slices,
+        "names": [names_of(volume) for volume in request.volumes],
+    }
 
 
 def _nothing(_details: object) -> None:

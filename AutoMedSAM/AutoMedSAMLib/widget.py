@@ -19,6 +19,7 @@ from AutoMedSAMLib.model.run import Message, Outcome, RunInfo, RunRequest
 from AutoMedSAMLib.panel import questions
 from AutoMedSAMLib.panel.boxes import BoxesPanel
 from AutoMedSAMLib.panel.calls import PanelCalls
+from AutoMedSAMLib.panel.compare_button import CompareButton
 from AutoMedSAMLib.panel.confidence import ConfidencePanel
 from AutoMedSAMLib.panel.input_warnings import InputWarnings
 from AutoMedSAMLib.panel.inputs import InputsPanel
@@ -63,6 +64,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui, lambda: self.boxes.table, lambda: self.boxes.volume, show_status, clear_status
         )
 
+        self.compare = CompareButton(self.ui, self.logic, self.run_panel, self._comparison_request, self._on_comparing)
         self._nodes_changed_soon = SingleShot(0, self._on_nodes_changed)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
@@ -134,14 +136,19 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         request = self.inputs.request()
         if request is None:
             return
-        window = self.ui.applyButton.window()
-        if terms.must_be_shown(request.model):
-            if not questions.accepts_terms(request.model, window):
-                message = _("The terms of the model {model} were not accepted: nothing was run.")
-                self.run_panel.show_status(message.format(model=request.model.name))
-                return
-            terms.accept(request.model)
-        self.warnings.before_run(request, lambda: self._apply(request))
+        if self._accepts_terms(request):
+            self.warnings.before_run(request, lambda: self._apply(request))
+
+    def _accepts_terms(self, request: RunRequest) -> bool:
+        """Asks once for the terms of the model's weights, and shows in the status line that they were declined."""
+        if not terms.must_be_shown(request.model):
+            return True
+        if not questions.accepts_terms(request.model, self.ui.applyButton.window()):
+            message = _("The terms of the model {model} were not accepted: nothing was run.")
+            self.run_panel.show_status(message.format(model=request.model.name))
+            return False
+        terms.accept(request.model)
+        return True
 
     def _apply(self, request: RunRequest) -> None:
         if self.logic.has_result(request):
@@ -234,11 +241,23 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.inputs.set_running(running)
         self.boxes.set_running(running)
 
+    def _comparison_request(self) -> RunRequest | None:
+        request = self.inputs.request()
+        return request if request is not None and self._accepts_terms(request) else None
+
+    def _on_comparing(self, running: bool) -> None:
+        self._set_running(running)
+        if not running:
+            self._scene_gone = False
+            self.update()
+
     def _on_table_replaced(self) -> None:
         self.confidence.update()
 
     def _update_ready(self) -> None:
-        self.run_panel.show_ready(self.inputs.missing_input(), self.logic.can_undo)
+        missing = self.inputs.missing_input()
+        self.run_panel.show_ready(missing, self.logic.can_undo)
+        self.compare.update(self.inputs.model, missing)
 
     def _on_nodes_changed(self) -> None:
         if not slicer.mrmlScene.IsBatchProcessing():

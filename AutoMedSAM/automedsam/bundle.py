@@ -10,7 +10,9 @@ from typing import Any
 
 from automedsam.contract.backend_files import named_for, required_for
 from automedsam.contract.backends import Backend
+from automedsam.contract.channels import detector_channels, enclosing_segments, label_channels, segmenter_channels
 from automedsam.contract.manifest import MANIFEST_NAME, SCHEMA_VERSION, read_manifest
+from automedsam.contract.roles import Role
 from automedsam.core.expected_input import ExpectedInput
 from automedsam.core.segmentation import Segment
 from automedsam.core.volume import Plane
@@ -78,6 +80,34 @@ class Bundle:
         """What the volume's channels must be."""
         return tuple(self.manifest["modalities"])
 
+    @cached_property
+    def roles(self) -> tuple[Role, ...]:
+        """The modalities, and by which other words the names and DICOM tags of images tell them."""
+        return Role.of_manifest(self.manifest)
+
+    @cached_property
+    def inside(self) -> dict[int, int]:
+        """For each label that lies inside another, that label."""
+        return enclosing_segments(self.manifest["segments"])
+
+    @cached_property
+    def segmenter_channels(self) -> tuple[int, ...]:
+        """The index of the modality in each of the segmenter's three input channels."""
+        return segmenter_channels(self.manifest)
+
+    @cached_property
+    def label_channels(self) -> dict[int, tuple[int, ...]]:
+        """The same for each label that is segmented on a modality of its own."""
+        return label_channels(self.manifest)
+
+    def window_of(self, modality: int) -> tuple[float, float] | None:
+        """The intensities of a modality that become 0 and 255; None takes the volume's own percentiles."""
+        windows = self.manifest.get("windows", {})
+        name = self.modalities[modality]
+        if name not in windows:
+            return self.window
+        return None if windows[name] is None else (float(windows[name][0]), float(windows[name][1]))
+
     @property
     def measured(self) -> dict[str, Any]:
         """Held-out figures, with their cases."""
@@ -98,7 +128,13 @@ class Bundle:
     def segments(self) -> tuple[Segment, ...]:
         """The labels that it writes."""
         return tuple(
-            Segment(int(s["value"]), str(s["name"]), (s["color"][0], s["color"][1], s["color"][2]), s["terminology"])
+            Segment(
+                int(s["value"]),
+                str(s["name"]),
+                (s["color"][0], s["color"][1], s["color"][2]),
+                s["terminology"],
+                s.get("inside"),
+            )
             for s in self.manifest["segments"]
         )
 
@@ -116,6 +152,7 @@ class Bundle:
             d["nms_iou"],
             mirror,
             ResizeMode(d.get("fit", ResizeMode.STRETCH.value)),
+            detector_channels(self.manifest),
         )
 
     @cached_property

@@ -119,10 +119,67 @@ def test_the_built_in_manifests_are_sound(name: str) -> None:
         ("files.extra\0", {"sha256": "0" * 64, "bytes": 1}, "is not a file's name"),
         ("files.extra", {"bytes": 1}, "files.extra: sha256 is missing"),
         ("files.extra", {"sha256": "abc", "bytes": 1}, "is not a SHA-256"),
+        ("modalities", ["FLAIR", "FLAIR"], "modalities: two modalities have the same name: FLAIR, FLAIR"),
+        ("detector.channels", [], r"detector.channels: \[\] is not a list of 1 to 64"),
+        ("detector.channels", ["FLAIR", "T1"], r"detector.channels\[1\]: 'T1' is none of the modalities FLAIR"),
+        ("detector.channels", ["FLAIR+"], r"detector.channels\[0\]: 'FLAIR\+' is none of the modalities"),
+        ("segmenter.channels", ["FLAIR"], r"segmenter.channels: \['FLAIR'\] is not a list of 3"),
+        ("segmenter.channels", ["FLAIR", "FLAIR-1", "FLAIR"], r"segmenter.channels\[1\]: 'FLAIR-1' is none of"),
+        ("segments.0.segmented_on", "T1ce", r"segments\[0\].segmented_on: 'T1ce' is none of the modalities"),
+        ("segments.0.inside", 2, r"segments\[0\].inside: there is no segment of value 2"),
+        ("segments.0.inside", 1, r"segments\[0\].inside: the segment lies inside itself"),
+        ("roles", {"T2": {}}, "roles.T2: 'T2' is none of the modalities FLAIR"),
+        ("roles", {"FLAIR": {"synonym": []}}, "roles.FLAIR: this version does not know 'synonym'"),
+        ("roles", {"FLAIR": {"dicom": {"EchoTime": ["90"]}}}, "roles.FLAIR.dicom: 'EchoTime' is none of Modality"),
+        ("windows", {"T2": None}, "windows.T2: 'T2' is none of the modalities FLAIR"),
+        ("windows", {"FLAIR": [5, 5]}, "windows.FLAIR: 5 is not below 5"),
     ],
 )
 def test_a_wrong_field_is_named(path: str, value: Any, reason: str, tmp_path: Path) -> None:
     message = refusal(write(tmp_path, changed(path, value)))
+    assert re.search(reason, message), message
+
+
+IN_A_CIRCLE = [{**GOOD["segments"][0], "value": value, "inside": 3 - value} for value in (1, 2)]
+
+
+def two(**changes: Any) -> dict[str, Any]:
+    """The manifest with two modalities and three labels, each inside the next."""
+    manifest = changed("modalities", ["FLAIR", "T1-1"])
+    segment = manifest["segments"][0]
+    manifest["segments"] = [{**segment, "value": value, "inside": value + 1} for value in (1, 2)]
+    manifest["segments"].append({**segment, "value": 3})
+    manifest["detector"].update(changes.pop("detector", {}))
+    return {**manifest, **changes}
+
+
+def test_channels_default_to_each_modality_with_its_neighbors(tmp_path: Path) -> None:
+    bundle = load_bundle(write(tmp_path, two()))
+    steps = [(channel.modality, channel.step) for channel in bundle.detector.channels]
+    assert steps == [(0, -1), (0, 0), (0, 1), (1, -1), (1, 0), (1, 1)]
+    assert bundle.segmenter_channels == (0, 0, 0) and bundle.label_channels == {}
+    assert bundle.inside == {1: 2, 2: 3}
+    one = load_bundle(BUILT_IN / "glioma")
+    assert [tuple(channel) for channel in one.detector.channels] == [(0, -1), (0, 0), (0, 1)]
+    assert one.inside == {} and [role.name for role in one.roles] == ["FLAIR"]
+
+
+def test_name_that_ends_like_a_step_is_a_name(tmp_path: Path) -> None:
+    manifest = two(detector={"channels": ["T1-1", "T1-1-1", "T1-1+2", "FLAIR-2"], "mirror": None})
+    bundle = load_bundle(write(tmp_path, manifest))
+    assert [tuple(channel) for channel in bundle.detector.channels] == [(1, 0), (1, -1), (1, 2), (0, -2)]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "reason"),
+    [
+        (two(detector={"channels": ["FLAIR"]}), r"modalities\[1\]: neither the detector nor the segmenter looks at"),
+        (two(detector={"channels": ["FLAIR", "FLAIR+1", "T1-1"], "mirror": "slices"}), "detector.mirror: slices needs"),
+        (two(segments=IN_A_CIRCLE), r"segments\[0\].inside: the segment lies inside itself"),
+    ],
+)
+def test_fields_that_contradict_each_other_are_named(manifest: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, manifest))
     assert re.search(reason, message), message
 
 
@@ -162,6 +219,7 @@ _PLACES = [
     "files.detector~int8~onnx", "segmenter.golden", "measured", "measured.int8", "measured.int8.dice", "training",
     "training.split", "expected_input", "expected_input.histogram", "expected_input.extent_mm", "licence", "version",
     "segments.0.name", "segments.0.terminology", "schema", "linking.max_objects", "segmenter.memories",
+    "detector.channels", "segmenter.channels", "segments.0.inside", "segments.0.segmented_on", "roles", "windows",
 ]  # fmt: skip
 _ODD = [10**400, -(10**400), 1e308, 5e-324, "x" * 5000, "\ud800", "a\0b", "..", "/", "C:\\x", True, 255, 1, 0.5]
 _VALUES = st.recursive(
@@ -191,6 +249,7 @@ def test_any_change_of_a_field_is_refused_or_gives_a_bundle_that_can_be_describe
         table = Console(file=io.TextIOWrapper(io.BytesIO(), "utf-8"), width=200)
         table.print(bundle_table([bundle]))
         _ = bundle.expected_input, bundle.window, bundle.hash, bundle.golden(Backend.INT8), bundle.license, bundle.plane
+        _ = bundle.roles, bundle.inside, bundle.segmenter_channels, bundle.label_channels, bundle.window_of(0)
         assert 0 < bundle.detector.score_threshold <= 1
 
 

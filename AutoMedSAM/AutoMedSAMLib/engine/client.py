@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from slicer.i18n import tr as _
 
-from automedsam.contract.protocol import ANSWERS, PROTOCOL, RUNS
+from automedsam.contract.protocol import ANSWERS, CANCELLABLE, PROTOCOL
 from AutoMedSAMLib.engine.process import EngineProcess, QtEngineProcess, StartProcess
 from AutoMedSAMLib.model.run import Message
 from AutoMedSAMLib.qt_timers import SingleShot
@@ -83,7 +83,7 @@ class EngineClient:
         """Drops a request: its callbacks are not called any more, and a long one is cancelled."""
         request.on_event = request.on_died = _ignore
         # A short request is left to finish: its time limit would run out while the engine is still starting.
-        if request is not self._current or request.message["op"] in RUNS:
+        if request is not self._current or request.message["op"] in CANCELLABLE:
             self.cancel(request)
 
     def kill(self, wait_ms: int = 0) -> None:

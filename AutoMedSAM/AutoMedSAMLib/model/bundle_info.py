@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from automedsam.contract.backend_files import required_for
 from automedsam.contract.backends import Backend
 from automedsam.contract.manifest import MANIFEST_NAME, read_manifest
+from automedsam.contract.roles import Role
 from AutoMedSAMLib.errors import AutoMedSAMError
 
 BUILT_IN = Path(__file__).resolve().parents[2] / "automedsam" / "bundles"
@@ -30,11 +31,14 @@ class Model:
         terms: the terms of use of its weights.
         modalities: what the volumes must be, in this order.
         plane: the plane of the slices that the detector was trained on: "axial", "coronal" or "sagittal".
-        segments: `{"value", "name", "color", "terminology"}` for each label that it writes.
+        segments: `{"value", "name", "color", "terminology", "inside"}` for each label that it writes; `inside` is
+            the value of the segment that it is a part of, or None.
         threshold: the score, 0 to 1, from which it accepts a box.
         has_detector: whether it finds objects by itself.
         precisions: the panel's backends ("int8", "fp32") whose files are here.
         hash: SHA-256 of the manifest, which names the hashes of all other files.
+        reference: the FP32 backend whose files are here, "fp32-onnx" or "fp32", to compare INT8 with; empty if none.
+        words: the manifest's "roles": what modalities are also called.
     """
 
     name: str
@@ -49,6 +53,22 @@ class Model:
     has_detector: bool
     precisions: frozenset[str]
     hash: str
+    reference: str = ""
+    words: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def no_comparison(self) -> str:
+        """Why INT8 and FP32 cannot be compared, as a sentence; empty if the files of both are here."""
+        if self.reference and Backend.INT8.value in self.precisions:
+            return ""
+        missing = Backend.FP32_TORCH if Backend.INT8.value in self.precisions else Backend.INT8
+        message = _("The model {model} has no {backend} files here, so INT8 and FP32 cannot be compared.")
+        return message.format(model=self.name, backend=missing.value.upper())
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The modalities, and by which other words volumes are recognized."""
+        return Role.of_manifest({"modalities": self.modalities, "roles": self.words})
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -84,6 +104,7 @@ def read_model(folder: Path) -> Model:
     """
     folder = Path(folder)
     manifest = _manifest_of(folder)
+    here = [backend.value for backend in Backend if _runs_on(backend, manifest, folder)]
     try:
         content = (folder / MANIFEST_NAME).read_bytes()
     except OSError as error:
@@ -99,8 +120,10 @@ def read_model(folder: Path) -> Model:
         segments=[_segment(entry) for entry in manifest["segments"]],
         threshold=float(manifest["detector"]["score_threshold"]),
         has_detector=bool(manifest["detector"]["files"]),
-        precisions=frozenset(backend.value for backend in PANEL_BACKENDS if _runs_on(backend, manifest, folder)),
+        precisions=frozenset(backend.value for backend in PANEL_BACKENDS if backend.value in here),
         hash=hashlib.sha256(content).hexdigest(),
+        reference=next((one.value for one in (Backend.FP32_ONNX, Backend.FP32_TORCH) if one.value in here), ""),
+        words=manifest.get("roles", {}),
     )
 
 
@@ -129,6 +152,7 @@ def _segment(entry: dict[str, Any]) -> dict[str, Any]:
         "name": str(entry["name"]),
         "color": tuple(float(part) for part in entry["color"]),
         "terminology": str(entry["terminology"]),
+        "inside": entry.get("inside"),
     }
 
 

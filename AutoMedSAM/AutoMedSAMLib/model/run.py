@@ -146,7 +146,10 @@ def concluded(outcome: Outcome, run: RunInfo | None, seconds: float, changed: in
     """
     if outcome.status != "finished" or run is None:
         return outcome
-    objects, millilitres = outcome.report["objects"], sum(outcome.report["volume_ml"].values())
+    # A segment that lies inside another is a part of that one's volume.
+    parts = {one["name"] for one in run.request.model.segments if one.get("inside") is not None}
+    objects = outcome.report["objects"]
+    millilitres = sum(volume for name, volume in outcome.report["volume_ml"].items() if name not in parts)
     numbers = {"objects": objects, "volume": f"{millilitres:.1f}", "time": f"{seconds:.1f}"}
     if changed is not None:
         message = f"{_changed(changed)} {_now(objects)}".format(changed=changed, **numbers)

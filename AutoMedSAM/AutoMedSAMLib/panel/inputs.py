@@ -15,8 +15,9 @@ from AutoMedSAMLib.engine.input_check import names_of
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.bundle_info import PANEL_BACKENDS, Model, read_model
 from AutoMedSAMLib.model.run import RunRequest
-from AutoMedSAMLib.model.volume_roles import match
+from AutoMedSAMLib.model.volume_roles import Role, match
 from AutoMedSAMLib.panel.models_dialog import ModelsDialog
+from AutoMedSAMLib.panel.resample_button import ResampleButton, grid_problem
 from AutoMedSAMLib.panel.whole_text import WholeText
 from AutoMedSAMLib.scene.geometry import ijk_to_ras, shape_of
 from AutoMedSAMLib.scene.output_segmentation import name_of_result
@@ -60,6 +61,9 @@ class InputsPanel:
         self._questions = 0
         self.volume_selectors: list[Any] = []
         self.models_dialog: ModelsDialog | None = None
+        self.resample = ResampleButton(self._on_resampled, show_status)
+        # The selectors are inserted above it.
+        ui.inputsForm.insertRow(_FIRST_VOLUME_ROW, self.resample.widget)
         ui.modelSelector.connect("activated(int)", self._on_model)
         ui.modelFolderButton.connect("clicked(bool)", lambda *_: self._on_model_folder())
         ui.modelsButton.connect("clicked(bool)", lambda *_: self.open_models())
@@ -78,9 +82,8 @@ class InputsPanel:
         model, parameters = self._model, self._parameters
         if model is None or self.missing_input():
             return None
-        volumes = tuple(parameters.volume(index) for index in range(len(model.modalities)))
         return RunRequest(
-            volumes,
+            tuple(self._chosen_volumes()),
             parameters.segmentation,
             model,
             parameters.backend,
@@ -104,6 +107,9 @@ class InputsPanel:
                 message = _("{volume} is chosen as {one} and as {other}: choose two volumes.")
                 return message.format(volume=volume.GetName(), one=seen[volume.GetID()], other=modality)
             seen[volume.GetID()] = modality
+        problem = grid_problem(self._chosen_volumes())
+        if problem:
+            return problem
         if self._parameters.backend not in self._model.precisions:
             message = _("The model {model} has no {backend} files here. Choose the other backend.")
             return message.format(model=self._model.name, backend=self._parameters.backend.upper())
@@ -115,9 +121,9 @@ class InputsPanel:
         if not parameters.model and self._models:
             parameters.model = self._models[0].name
         self.update()
-        modalities = self._model.modalities if self._model else ()
-        chosen = [parameters.volume(index) for index in range(len(modalities))]
-        for index, volume in enumerate(_likely_volumes(modalities, chosen)):
+        roles = self._model.roles if self._model else ()
+        chosen = [parameters.volume(index) for index in range(len(roles))]
+        for index, volume in enumerate(_likely_volumes(roles, chosen)):
             parameters.set_volume(index, volume)
 
     def update(self) -> None:
@@ -127,6 +133,7 @@ class InputsPanel:
             self._show_model()
             for index, selector in enumerate(self.volume_selectors):
                 selector.setCurrentNode(self._parameters.volume(index))
+            self.resample.update(self._chosen_volumes())
             self._show_output()
             self._ui.backendSelector.currentIndex = _BACKENDS.index(self._parameters.backend)
             plane = self._parameters.plane
@@ -315,6 +322,14 @@ class InputsPanel:
             parameters.threshold = None
         self.choose_defaults()
 
+    def _chosen_volumes(self) -> list[Any]:
+        count = len(self._model.modalities) if self._model is not None else 0
+        return [self._parameters.volume(index) for index in range(count)]
+
+    def _on_resampled(self, index: int, volume: Any) -> None:
+        self._parameters.set_volume(index, volume)
+        self._show_status(_("{volume} was made and chosen.").format(volume=volume.GetName()))
+
     def _volume_chooser(self, index: int) -> Callable[[Any], None]:
         def choose(node: Any) -> None:
             if self._can_write() and node is not self._parameters.volume(index):
@@ -342,16 +357,16 @@ class InputsPanel:
             self._parameters.slices = None if whole else (round(first), round(last))
 
 
-def _likely_volumes(modalities: tuple[str, ...], chosen: list[Any]) -> list[Any]:
+def _likely_volumes(roles: tuple[Role, ...], chosen: list[Any]) -> list[Any]:
     """Volumes named like the modalities; the one that is shown, or the first, where there is but one to choose."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     images = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
     if None not in chosen or not images:
         return chosen
     places = [images.index(node) if node in images else None for node in chosen]
-    found = match(modalities, places, [names_of(node) for node in images])
+    found = match(roles, places, [names_of(node) for node in images])
     volumes = [node if place is None else images[place] for node, place in zip(chosen, found, strict=True)]
-    if len(modalities) > 1 or volumes[0] is not None:
+    if len(roles) > 1 or volumes[0] is not None:
         return volumes
     shown = [node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
     return [next((node for node in images if node.GetID() in shown), images[0])]

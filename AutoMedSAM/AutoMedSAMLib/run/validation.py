@@ -1,20 +1,45 @@
 """Checks of a request before it is run."""
 
-from collections.abc import Sequence
-from itertools import product
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
-import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
+from automedsam.contract.roles import Role
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.bundle_info import PANEL_BACKENDS
 from AutoMedSAMLib.model.run import RunRequest
-from AutoMedSAMLib.scene.geometry import check_transform, ijk_to_ras, ijk_to_segmentation, shape_of, to_world
+from AutoMedSAMLib.scene.geometry import check_transform, ijk_to_segmentation
+from AutoMedSAMLib.scene.resampling import another_grid, same_grid
 from AutoMedSAMLib.scene.segment_writer import check_segmentation
 
-_GEOMETRY_TOLERANCE = 0.1
+VolumeNodes: TypeAlias = Any
+"""A scalar volume node, a sequence of them, or a mapping from modality to node; see `in_order`."""
+
+
+def in_order(volumes: VolumeNodes, roles: Sequence[Role]) -> tuple[slicer.vtkMRMLScalarVolumeNode, ...]:
+    """Volumes as a script gives them, in the order of a model's modalities.
+
+    Args:
+        volumes: a volume, a sequence of them in the model's order, or volumes by modality.
+        roles: the model's modalities.
+
+    Raises:
+        AutoMedSAMError: If a volume is given for a modality that the model does not have, or two for one.
+    """
+    if isinstance(volumes, slicer.vtkMRMLNode):
+        return (volumes,)
+    if not isinstance(volumes, Mapping):
+        return tuple(volumes)
+    found: dict[int, slicer.vtkMRMLScalarVolumeNode] = {}
+    for word, volume in volumes.items():
+        places = [place for place, role in enumerate(roles) if role.is_called(word)]
+        if len(places) != 1 or places[0] in found:
+            message = _("{word} is not one of the modalities that the model takes, each once ({names}).")
+            raise AutoMedSAMError(message.format(word=word, names=", ".join(role.name for role in roles)))
+        found[places[0]] = volume
+    return tuple(found.get(place) for place in range(len(roles)))
 
 
 def check_request(request: RunRequest) -> None:
@@ -71,21 +96,5 @@ def check_volumes(volumes: Sequence[slicer.vtkMRMLScalarVolumeNode | None], moda
             message = _("{volume} is chosen as {one} and as {other}: choose a volume for each.")
             earlier = modalities[nodes.index(other)]
             raise AutoMedSAMError(message.format(volume=other.GetName(), one=earlier, other=modalities[index]))
-        if not _same_grid(nodes[0], other):
-            message = _(
-                "{volume} does not have the same voxel grid as {reference}; resample it first, with Resample "
-                "Scalar/Vector/DWI Volume."
-            )
-            raise AutoMedSAMError(message.format(volume=other.GetName(), reference=nodes[0].GetName()))
-
-
-def _same_grid(one: slicer.vtkMRMLScalarVolumeNode, other: slicer.vtkMRMLScalarVolumeNode) -> bool:
-    """Whether two volumes have their voxels at the same points in the world, to a tenth of the finest spacing."""
-    if shape_of(one) != shape_of(other):
-        return False
-    first, second = ijk_to_ras(one), ijk_to_ras(other)
-    if one.GetParentTransformNode() != other.GetParentTransformNode():
-        first, second = to_world(one) @ first, to_world(other) @ second
-    corners = np.array([(*corner, 1) for corner in product(*((0, n) for n in reversed(shape_of(one))))]).T
-    apart = np.linalg.norm((first - second) @ corners, axis=0).max()
-    return bool(apart <= _GEOMETRY_TOLERANCE * min(one.GetSpacing()))
+        if not same_grid(nodes[0], other):
+            raise AutoMedSAMError(another_grid(other, nodes[0]))

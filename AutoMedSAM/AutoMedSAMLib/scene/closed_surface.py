@@ -54,7 +54,7 @@ def surface_steps(writer: SegmentWriter) -> Iterator[None]:
     iterations = None if any(settings) else _iterations(smoothing)
     yield
     for value, segment_id in sorted(writer.segment_ids.items()):
-        surface, labels = vtk.vtkPolyData(), writer.labels
+        surface, labels = vtk.vtkPolyData(), writer.labels_of(value)
         if labels is not None and iterations is None:
             surface = _made_by_slicer(labels == value, writer.matrix, segments)
         elif labels is not None and iterations is not None:

@@ -40,12 +40,12 @@ class OutputNode:
     ) -> None:
         self._is_new = given is None
         self._volume = volume
-        self.node = given or _new_node(volume, name_of_result(volume, model))
+        self.node = given or new_segmentation(volume, name_of_result(volume, model))
         self._before = {name: self.node.GetAttribute(name) for name in (PROVENANCE, BOXES)}
         role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
         if not self.node.GetSegmentation().GetNumberOfSegments() and self.node.GetNodeReference(role) is None:
             self.node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-            _put_beside(volume, self.node)
+            put_beside(volume, self.node)
 
     def describe(
         self,
@@ -124,7 +124,8 @@ def name_of_result(volume: slicer.vtkMRMLScalarVolumeNode, model: Model) -> str:
     return f"{volume.GetName()} {model.name}"
 
 
-def _new_node(volume: slicer.vtkMRMLScalarVolumeNode, name: str) -> slicer.vtkMRMLSegmentationNode:
+def new_segmentation(volume: slicer.vtkMRMLScalarVolumeNode, name: str) -> slicer.vtkMRMLSegmentationNode:
+    """An empty segmentation with a display, under the volume's transform."""
     scene = slicer.mrmlScene
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
     node.CreateDefaultDisplayNodes()
@@ -132,8 +133,8 @@ def _new_node(volume: slicer.vtkMRMLScalarVolumeNode, name: str) -> slicer.vtkMR
     return node
 
 
-def _put_beside(volume: slicer.vtkMRMLScalarVolumeNode, node: slicer.vtkMRMLSegmentationNode) -> None:
-    """Moves a segmentation from the root of the subject hierarchy to the volume's folder, such as its DICOM study.
+def put_beside(volume: slicer.vtkMRMLScalarVolumeNode, node: slicer.vtkMRMLNode) -> None:
+    """Moves a node from the root of the subject hierarchy to the volume's folder, such as its DICOM study.
 
     As the Segment Editor does (vtkSlicerSegmentEditorLogic): without it, DICOM export does not find its study.
     """

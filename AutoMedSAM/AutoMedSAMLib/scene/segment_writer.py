@@ -8,13 +8,13 @@ from typing import Any, Literal
 import numpy as np
 import slicer
 import vtk
-from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.bundle_info import Model
 from AutoMedSAMLib.scene.geometry import ijk_to_segmentation, shape_of
 from AutoMedSAMLib.scene.provenance import PROVENANCE, WRITTEN, checksum, set_tag, tag_of
+from AutoMedSAMLib.scene.segment_layers import Labels, SegmentLayers
 from AutoMedSAMLib.scene.segment_ownership import (
     ManagedSegment,
     is_as_written,
@@ -23,17 +23,18 @@ from AutoMedSAMLib.scene.segment_ownership import (
     remove_segment,
     separate,
 )
-from AutoMedSAMLib.scene.shared_labelmap import BINARY_LABELMAP, SharedLabelmap, segment_mask_on_grid
+from AutoMedSAMLib.scene.shared_labelmap import BINARY_LABELMAP, segment_mask_on_grid
 
 CLOSED_SURFACE = "Closed surface"  # no tr
+_OUTER_OPACITY = 0.4
 
-Labels = NDArray[np.uint8]
 Mode = Literal["beside", "replace", "again"]
 
 
 class SegmentWriter:
     """The segments of one run: one for each label of the model, all in one image of the volume's own grid.
 
+    Where labels lie inside others, each depth has an image: a whole tumor includes its core.
     Nothing is touched before the first slice is written. Names, colours and all else of a segment that is written
     into again stay as they are, and so do the slices outside this run's range.
 
@@ -73,8 +74,8 @@ class SegmentWriter:
         self.segment_ids: dict[int, str] = {}
         self.kept_by_hand: set[int] = set()
         self._written: dict[int, dict[int, int]] = {label["value"]: {} for label in model.segments}
-        self._layer: SharedLabelmap | None = None
-        self._prepared = SharedLabelmap(self._shape, self.matrix)
+        self._layer: SegmentLayers | None = None
+        self._prepared = SegmentLayers(self._shape, self.matrix, model.segments)
         self._added: list[str] = []
         self._before: dict[int, Labels] = {}
         self._provenance_before: dict[str, Any] = {}
@@ -104,7 +105,7 @@ class SegmentWriter:
         layer.clear()
         for value, own in self._reused.items():
             segment = self._segments.GetSegment(own.id)
-            layer.array[segment_mask_on_grid(segment, self._shape, self.matrix)] = value
+            layer.of(value).array[segment_mask_on_grid(segment, self._shape, self.matrix)] = value
             self._written[value] = dict(own.written)
             self._provenance_before[own.id] = tag_of(segment, PROVENANCE)
             self._surfaces_before[own.id] = segment.GetRepresentation(CLOSED_SURFACE)
@@ -137,12 +138,12 @@ class SegmentWriter:
         layer = self._whole_layer()
         self.kept_by_hand.update(number for number in changed if self._is_edited(number, layer))
         changed = [number for number in changed if number not in self.kept_by_hand]
-        planes = np.moveaxis(layer.array, self._axis, 0)
         for number in changed:
-            self._before.setdefault(number, planes[number].copy())
-            planes[number] = labels[number]
+            slices = layer.expand(labels[number])
+            self._before.setdefault(number, layer.slices(self._axis, number))
+            layer.write(self._axis, number, slices)
             for value, written in self._written.items():
-                crc = checksum(labels[number] == value)
+                crc = checksum(layer.content(slices, value))
                 written.pop(number, None)
                 if crc:
                     written[number] = crc
@@ -178,9 +179,9 @@ class SegmentWriter:
         self._layer = None
 
     def _undo_adopted(self) -> None:
-        planes = np.moveaxis(self._whole_layer().array, self._axis, 0)
-        for number, plane in self._before.items():
-            planes[number] = plane
+        layer = self._whole_layer()
+        for number, slices in self._before.items():
+            layer.write(self._axis, number, slices)
         for own in self._reused.values():
             segment = self._segments.GetSegment(own.id)
             if segment is not None:
@@ -193,18 +194,20 @@ class SegmentWriter:
                     segment.AddRepresentation(CLOSED_SURFACE, surface)
         self._notify_views()
 
-    @property
-    def labels(self) -> Labels | None:
-        """The label values `(K, J, I)` as they are in the segmentation now, no copy; None before `install`."""
-        return None if self._layer is None else self._whole_layer().array
+    def labels_of(self, value: int) -> Labels | None:
+        """Label values `(K, J, I)` as they are in the segmentation now, no copy; None before `install`.
+
+        Those of the segment of this value are among them, and of others that do not overlap it.
+        """
+        return None if self._layer is None else self._whole_layer().of(value).array
 
     def volumes_ml(self) -> dict[str, float]:
         """The volume of each label in ml, by the label's name, as it is in the segmentation now."""
-        labels = self.labels
         voxel = float(np.prod(self._volume.GetSpacing())) / 1000
+        found = {label["name"]: (self.labels_of(label["value"]), label["value"]) for label in self._model.segments}
         return {
-            label["name"]: 0.0 if labels is None else np.count_nonzero(labels == label["value"]) * voxel
-            for label in self._model.segments
+            name: 0.0 if labels is None else np.count_nonzero(labels == value) * voxel
+            for name, (labels, value) in found.items()
         }
 
     def _last_run(self) -> dict[int, ManagedSegment]:
@@ -226,15 +229,16 @@ class SegmentWriter:
             and is_as_written(own, self._segments, self._shape, self.matrix, self._axis, self._slices)
         }
 
-    def _clear_slices(self, layer: SharedLabelmap) -> None:
+    def _clear_slices(self, layer: SegmentLayers) -> None:
         """Empties this run's slices of the segments that it replaces; the other slices stay theirs."""
         first, last = self._slices
-        planes = np.moveaxis(layer.array, self._axis, 0)
         for number in range(first, last + 1):
-            if planes[number].any():
-                self._before[number] = planes[number].copy()
-                planes[number] = 0
+            slices = layer.slices(self._axis, number)
+            if slices.any():
+                self._before[number] = slices
+                layer.write(self._axis, number, np.zeros_like(slices))
         for value, own in self._reused.items():
+            planes = np.moveaxis(layer.of(value).array, self._axis, 0)
             outside = [number for number in range(len(planes)) if not first <= number <= last]
             if own.axis == self._axis:
                 self._written[value] = {number: own.written[number] for number in outside if number in own.written}
@@ -244,18 +248,20 @@ class SegmentWriter:
             if self._surfaces_before[own.id] is not None:
                 self._segments.GetSegment(own.id).AddRepresentation(CLOSED_SURFACE, vtk.vtkPolyData())
 
-    def _is_edited(self, number: int, layer: SharedLabelmap) -> bool:
+    def _is_edited(self, number: int, layer: SegmentLayers) -> bool:
         """Whether a slice of the segments differs from what was written; deleted segments are left out."""
-        plane = np.moveaxis(layer.array, self._axis, 0)[number]
+        slices = layer.slices(self._axis, number)
         return any(
-            checksum(plane == value) != written.get(number, 0)
+            checksum(layer.content(slices, value)) != written.get(number, 0)
             for value, written in self._written.items()
             if self._segments.GetSegment(self.segment_ids.get(value, "")) is not None
         )
 
     def _has_changed(self, number: int, plane: Labels) -> bool:
+        slices = self._prepared.expand(plane)
         return any(
-            checksum(plane == value) != self._previous_checksums(value).get(number, 0) for value in self._written
+            checksum(self._prepared.content(slices, value)) != self._previous_checksums(value).get(number, 0)
+            for value in self._written
         )
 
     def _previous_checksums(self, value: int) -> Mapping[int, int]:
@@ -263,19 +269,23 @@ class SegmentWriter:
             return self._written[value]
         return self._reused[value].written
 
-    def _add(self, label: Mapping[str, Any], layer: SharedLabelmap) -> str:
+    def _add(self, label: Mapping[str, Any], layer: SegmentLayers) -> str:
         segment = slicer.vtkSegment()
         segment.SetName(self._free_name(label["name"]))
         segment.SetColor(*label["color"])
         segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), label["terminology"])
         segment.SetLabelValue(label["value"])
-        segment.AddRepresentation(BINARY_LABELMAP, layer.image)
+        segment.AddRepresentation(BINARY_LABELMAP, layer.of(label["value"]).image)
         # With an empty surface Slicer need not look for one in the whole image first.
         if self._segments.ContainsRepresentation(CLOSED_SURFACE):
             segment.AddRepresentation(CLOSED_SURFACE, vtk.vtkPolyData())
         segment_id = self._segments.GenerateUniqueSegmentID(f"AutoMedSAM_{self._model.name}_{label['value']}")
         self._segments.AddSegment(segment, segment_id)
         self._added.append(segment_id)
+        display = self.node.GetDisplayNode()
+        if display is not None and self._prepared.has_parts(label["value"]):
+            # What lies inside is to be seen.
+            display.SetSegmentOpacity3D(segment_id, _OUTER_OPACITY)
         return segment_id
 
     def _free_name(self, name: str) -> str:
@@ -286,36 +296,36 @@ class SegmentWriter:
             free = f"{name} {number}"
         return free
 
-    def _own_image(self, layer: SharedLabelmap) -> None:
-        """Makes the layer the image of the segments that are there already."""
+    def _own_image(self, layer: SegmentLayers) -> None:
+        """Makes the layers the images of the segments that are there already."""
         separate(self._segments, {one for one in self.segment_ids.values() if self._segments.GetSegment(one)})
         for value, segment_id in self.segment_ids.items():
             segment = self._segments.GetSegment(segment_id)
             if segment is not None:
                 segment.SetLabelValue(value)
-                segment.AddRepresentation(BINARY_LABELMAP, layer.image)
+                segment.AddRepresentation(BINARY_LABELMAP, layer.of(value).image)
 
-    def _whole_layer(self) -> SharedLabelmap:
-        """The layer, made again if the user's edits have meanwhile cropped it, replaced it or shared it."""
+    def _whole_layer(self) -> SegmentLayers:
+        """The layers, made again if the user's edits have meanwhile cropped, replaced or shared one."""
         layer = self._layer
         if layer is None:
             message = "Nothing was installed yet."  # no tr
             raise RuntimeError(message)
-        own = set(self.segment_ids.values())
+        own = {segment_id: layer.of(value).image for value, segment_id in self.segment_ids.items()}
         ours_elsewhere = foreign_segments = False
         for segment_id in self._segments.GetSegmentIDs():
-            here = self._segments.GetSegment(segment_id).GetRepresentation(BINARY_LABELMAP) is layer.image
-            ours_elsewhere |= segment_id in own and not here
-            foreign_segments |= segment_id not in own and here
+            image = self._segments.GetSegment(segment_id).GetRepresentation(BINARY_LABELMAP)
+            ours_elsewhere |= segment_id in own and image is not own[segment_id]
+            foreign_segments |= segment_id not in own and any(image is one for one in layer.images)
         if layer.is_intact and not ours_elsewhere and not foreign_segments:
             return layer
-        fresh = SharedLabelmap(self._shape, self.matrix)
+        fresh = SegmentLayers(self._shape, self.matrix, self._model.segments)
         fresh.clear()
         for value, segment_id in self.segment_ids.items():
             segment = self._segments.GetSegment(segment_id)
             content = None if segment is None else segment_mask_on_grid(segment, self._shape, self.matrix)
             if content is not None:
-                fresh.array[content] = value
+                fresh.of(value).array[content] = value
         self._layer = fresh
         self._own_image(fresh)
         return fresh
@@ -323,7 +333,8 @@ class SegmentWriter:
     def _notify_views(self) -> None:
         """Updates the views, without `image.Modified()`: that drops the surfaces of all segments, others' too."""
         if self._layer is not None:
-            self._layer.image.GetPointData().GetScalars().Modified()
+            for image in self._layer.images:
+                image.GetPointData().GetScalars().Modified()
         for segment_id in self.segment_ids.values():
             self._segments.InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified, segment_id)
 

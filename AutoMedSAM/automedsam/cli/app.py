@@ -47,7 +47,7 @@ Inputs = Annotated[
     typer.Argument(
         metavar="IN",
         help="A NIfTI, NRRD, MetaImage, PNG or JPEG file, a DICOM file or a folder with a DICOM series. Several files "
-        "are the modalities of one volume, in the model's order.",
+        "are the modalities of one volume, found by name or given as ROLE=IN, such as flair=a.nii.gz.",
     ),
 ]
 Model = Annotated[
@@ -101,8 +101,8 @@ def segment(
         typer.Argument(
             metavar="IN",
             help="A NIfTI, NRRD, MetaImage, PNG or JPEG file, a DICOM file or a folder with a DICOM series. Several "
-            "files are the modalities of one volume, in the model's order. Or a video: an mp4, mov or AVI file, a "
-            "multi-frame DICOM file, or a folder of PNG or JPEG frames.",
+            "files are the modalities of one volume, found by name or given as ROLE=IN, such as flair=a.nii.gz. Or a "
+            "video: an mp4, mov or AVI file, a multi-frame DICOM file, or a folder of PNG or JPEG frames.",
         ),
     ],
     output: Annotated[
@@ -177,6 +177,41 @@ def detect(
 
         _accept(model, accept_terms)
         detect_files(inputs, output, model=model, backend=backend, threshold=threshold, plane=plane, series=series)
+
+
+@app.command()
+def compare(
+    inputs: Inputs,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The CSV file to write.", show_default="the terminal only")
+    ] = None,
+    difference: Annotated[
+        Path | None,
+        typer.Option(help="Write where the two differ, as a segmentation such as difference.seg.nrrd."),
+    ] = None,
+    model: Model = "glioma",
+    threshold: Threshold = None,
+    plane: PlaneChoice = None,
+    device: Annotated[Device, typer.Option(help="Device of FP32 on PyTorch; all else runs on the CPU.")] = Device.AUTO,
+    accept_terms: AcceptTerms = False,
+    series: Series = None,
+) -> None:
+    """Segment a volume in INT8 and in FP32, and compare the results: agreement, time, memory and size."""
+    with stoppable():
+        check_room_for_a_run()
+        from automedsam.cli.compare import compare_files
+
+        _accept(model, accept_terms)
+        compare_files(
+            inputs,
+            output,
+            model=model,
+            difference=difference,
+            threshold=threshold,
+            plane=plane,
+            device=device.value,
+            series=series,
+        )
 
 
 def _accept(model: str, accepted: bool) -> None:

@@ -15,7 +15,7 @@ from automedsam.cli.terminal import say
 from automedsam.contract.backends import Backend
 from automedsam.core.volume import Plane
 from automedsam.io.atomic import atomic_write
-from automedsam.io.volume_reader import read_volume
+from automedsam.io.role_reader import files_of, parse_input, read_modalities
 from automedsam.pipeline.run import SegmentationRun
 
 _FRAMES = {
@@ -42,9 +42,11 @@ def detect_files(
     Raises:
         AutoMedSAMError: If an input, an option or the output is not what it should be; nothing is written.
     """
-    with nullcontext() if output is None else atomic_write(output, inputs) as unfinished:
+    images = [parse_input(one) for one in inputs]
+    inputs = [one.path for one in images]
+    with nullcontext() if output is None else atomic_write(output, files_of(images)) as unfinished:
         bundle = load_bundle(model)
-        volume = read_volume(inputs, len(bundle.modalities), series=series, modalities=bundle.modalities)
+        volume = read_modalities(images, bundle.roles, bundle.name, series=series)
         run = SegmentationRun(volume, bundle, backend=backend, threshold=threshold, plane=plane)
         terms.ask(bundle)
         with RunProgress() as progress:

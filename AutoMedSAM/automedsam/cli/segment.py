@@ -17,12 +17,13 @@ from automedsam.cli.terminal import STOPPED, say
 from automedsam.contract.backends import Backend
 from automedsam.core.events import Finished, RunReport, SliceSegmented
 from automedsam.core.memory import peak_memory_mb
-from automedsam.core.segmentation import Segmentation
+from automedsam.core.segmentation import Segmentation, segment_masks
 from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.image_reader import is_image_file
+from automedsam.io.role_reader import InputImage, files_of, parse_input, read_modalities
 from automedsam.io.segmentation_writer import check_output, write_segmentation
-from automedsam.io.volume_reader import is_dicom, read_volume
+from automedsam.io.volume_reader import is_dicom
 from automedsam.pipeline.run import SegmentationRun
 from automedsam.video.clip import FRAME_PLANE, open_frames, parse_frames, read_clip
 from automedsam.video.video_writer import check_video_output, write_video_result
@@ -47,7 +48,8 @@ def segment_files(
     first slice is segmented, it writes nothing, and an older result stays.
 
     Args:
-        inputs: the modalities of a volume or an image; or one video (see `automedsam.video.clip.open_frames`).
+        inputs: the modalities of a volume or an image, each as a path or as ROLE=PATH; or one video (see
+            `automedsam.video.clip.open_frames`).
         output: a file, or for a video a folder.
         model: a bundle's name or folder.
         backend: what computes.
@@ -62,12 +64,14 @@ def segment_files(
         AutoMedSAMError: If an input, an option or the output is not what it should be; nothing is written.
         KeyboardInterrupt: If it is stopped before anything is finished.
     """
+    images = [parse_input(one) for one in inputs]
+    inputs = [one.path for one in images]
     source = next((found for found in map(open_frames, inputs) if found is not None), None)
     if source is None:
         if frames is not None:
             message = f"--frames selects frames of a video, but {inputs[0]} is not a video: omit --frames."
             raise AutoMedSAMError(message)
-        _segment_volume(inputs, output, overlay, model, backend, threshold, plane, device, series)
+        _segment_volume(images, output, overlay, model, backend, threshold, plane, device, series)
         return
     if len(inputs) > 1:
         message = f"{source.path} is a video, which must be the only input: run each video separately."
@@ -104,7 +108,7 @@ def segment_files(
 
 
 def _segment_volume(
-    inputs: list[Path],
+    images: list[InputImage],
     output: Path,
     overlay: Path | None,
     model: str,
@@ -115,17 +119,18 @@ def _segment_volume(
     series: int | None,
 ) -> None:
     """A volume, or a single image, which is a volume of one slice."""
-    check_output(output, inputs=inputs)
+    inputs, kept = [one.path for one in images], files_of(images)
+    check_output(output, inputs=kept)
     if overlay is not None:
         # Whether DICOM files hold a single image is known once they are read.
         _check_overlay(all(is_image_file(path) or is_dicom(path) for path in inputs))
-        check_picture_overlay(overlay, output, inputs)
+        check_picture_overlay(overlay, output, kept)
     bundle = load_bundle(model)
-    volume = read_volume(inputs, len(bundle.modalities), series=series, modalities=bundle.modalities)
+    volume = read_modalities(images, bundle.roles, bundle.name, series=series)
     picture = volume.shape[0] == 1
     if overlay is not None:
         _check_overlay(picture)
-    check_output(output, volume, inputs)
+    check_output(output, volume, kept)
     run = SegmentationRun(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device)
     terms.ask(bundle)
     with RunProgress() as progress:
@@ -200,4 +205,4 @@ def _print_summary(
 
 
 def _masks(result: Segmentation) -> list[tuple[str, np.ndarray]]:
-    return [(segment.name, result.labels == segment.value) for segment in result.segments]
+    return [(segment.name, mask) for segment, mask in segment_masks(result.labels, result.segments)]

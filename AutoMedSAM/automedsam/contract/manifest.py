@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from automedsam.contract.backends import Backend
+from automedsam.contract.channels import SEGMENTER_CHANNELS, check_channels
 from automedsam.contract.checks import (
     Check,
     FieldError,
@@ -33,6 +34,7 @@ from automedsam.contract.checks import (
 )
 from automedsam.contract.errors import AutoMedSAMError
 from automedsam.contract.planes import PLANES
+from automedsam.contract.roles import DICOM_KEYWORDS
 
 MANIFEST_NAME = "bundle.json"
 SCHEMA_VERSION = 2
@@ -101,13 +103,14 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
 
 
 def _check(manifest: Mapping[str, Any], fields: dict[str, Check]) -> None:
-    Fields(fields, {"expected_input": _EXPECTED_INPUT, "measured": _measured, "training": _TRAINING})("", manifest)
+    Fields(fields, _TOP_OPTIONAL)("", manifest)
     values = [segment["value"] for segment in manifest["segments"]]
     labels = manifest["detector"]["labels"]
     if len(set(values)) < len(values):
         fail("segments", f"two segments have the same value: {values}")
     if len(set(labels)) < len(labels) or not set(labels) <= set(values):
         fail("detector.labels", f"{labels} are not different values of segments {values}")
+    check_channels(manifest)
     for relative in named_files(manifest):
         if relative not in manifest["files"]:
             fail("files", f"{shown(relative)[1:-1]} has no hash")
@@ -161,7 +164,8 @@ def is_sha256(where: str, value: Any) -> None:
 
 _FRACTION = number(0, 1, above=True)
 _SEGMENT = Fields(
-    {"value": integer(1, 255), "name": is_name, "color": list_of(number(0, 1), 3, 3), "terminology": is_text}
+    {"value": integer(1, 255), "name": is_name, "color": list_of(number(0, 1), 3, 3), "terminology": is_text},
+    {"inside": nullable(integer(1, 255)), "segmented_on": nullable(is_name)},
 )
 _DETECTOR = Fields(
     {
@@ -173,7 +177,7 @@ _DETECTOR = Fields(
         "mirror": one_of(None, "columns", "slices"),
         "files": map_of(_path),
     },
-    {"fit": one_of("stretch", "letterbox")},
+    {"fit": one_of("stretch", "letterbox"), "channels": list_of(is_name, 1, 64)},
 )
 _LINKING = Fields(
     {},
@@ -220,6 +224,7 @@ def _segmenter_files(where: str, value: Any) -> None:
 _SEGMENTER = Fields(
     {"architecture": is_object, "box_as_mask": is_boolean, "files": _segmenter_files},
     {
+        "channels": list_of(is_name, SEGMENTER_CHANNELS, SEGMENTER_CHANNELS),
         "memories": nullable(integer(1, 1000)),
         "memory_stride": integer(1, 1000),
         # Some outputs of each component of a precision.
@@ -245,6 +250,22 @@ def _measured(where: str, value: Any) -> None:
 
 # Patients by part of the split.
 _TRAINING = Fields({}, {"split": map_of(list_of(is_name, 0, 10**6))})
+# What a modality is also called in names of files, and in values of DICOM attributes by keyword.
+_ROLE = Fields(
+    {},
+    {
+        "synonyms": list_of(is_name, 0, 100),
+        "dicom": map_of(list_of(is_name, 1, 100), one_of(*DICOM_KEYWORDS)),
+    },
+    closed=True,
+)
+_TOP_OPTIONAL: dict[str, Check] = {
+    "expected_input": _EXPECTED_INPUT,
+    "measured": _measured,
+    "training": _TRAINING,
+    "roles": map_of(_ROLE),
+    "windows": map_of(nullable(_window)),
+}
 _TOP: dict[str, Check] = {
     "schema": integer(SCHEMA_VERSION, SCHEMA_VERSION),
     "name": is_name,

@@ -28,10 +28,14 @@ DEVICE_OF_INT8: Final = "CPU: INT8 needs no PyTorch"
 RUNS: Final = ("segment", "propagate")
 """Requests whose events end with "finished" or "cancelled"."""
 
+CANCELLABLE: Final = (*RUNS, "compare")
+"""Requests that take long: they are cancelled where nobody waits for their answer any more."""
+
 ANSWERS: Final = {
     "link": "tracklets",
     "devices": "devices",
     "check": "checked",
+    "compare": "compared",
     "phantom": "phantom",
     "models": "models",
     "download": "installed",
@@ -156,6 +160,24 @@ class CheckRequest(TypedDict):
     names: NotRequired[list[dict[str, str]]]
 
 
+class CompareRequest(TypedDict):
+    """Segment in INT8 and in FP32 and compare; where the two differ is written to `difference`, an `.npy` file.
+
+    Answered by comparing, then compared, or cancelled.
+    """
+
+    op: Literal["compare"]
+    id: int
+    volume: VolumeFields
+    difference: str
+    model: str
+    device: NotRequired[str]
+    threshold: NotRequired[float | None]
+    plane: NotRequired[str | None]
+    slices: NotRequired[tuple[int, int] | None]
+    names: NotRequired[list[dict[str, str]]]
+
+
 class DevicesRequest(TypedDict):
     """Ask what a backend would run on. Answered by devices."""
 
@@ -183,6 +205,7 @@ Request = (
     | PropagateRequest
     | LinkRequest
     | CheckRequest
+    | CompareRequest
     | DevicesRequest
     | PhantomRequest
     | ModelsRequest
@@ -289,6 +312,40 @@ class CheckedEvent(TypedDict):
     warnings: list[WarningFields]
 
 
+class ComparingEvent(TypedDict):
+    """How far a comparison is: the backend that computes, its stage ("load", "detect" or "segment"), and 0 to 1."""
+
+    event: Literal["comparing"]
+    id: int
+    backend: str
+    stage: str
+    done: float
+
+
+class ComparisonRowFields(TypedDict):
+    """One line of a comparison's table; a number that it does not have is None.
+
+    `between` is of the two together: their agreement, their distance, or for volumes INT8 minus FP32.
+    """
+
+    measure: str
+    segment: str
+    unit: str
+    int8: float | None
+    fp32: float | None
+    between: float | None
+
+
+class ComparedEvent(TypedDict):
+    """A comparison is over: its table, and the segments (value, name, color) of the difference."""
+
+    event: Literal["compared"]
+    id: int
+    reference: str
+    rows: list[ComparisonRowFields]
+    segments: list[dict[str, Any]]
+
+
 class DevicesEvent(TypedDict):
     """What a backend runs on, in one line, and the packages that it lacks."""
 
@@ -327,6 +384,8 @@ Event = (
     | FinishedEvent
     | CancelledEvent
     | CheckedEvent
+    | ComparingEvent
+    | ComparedEvent
     | DevicesEvent
     | PhantomEvent
     | ModelsEvent

@@ -120,6 +120,9 @@ _REQUESTS: dict[str, Check] = {
     "propagate": Fields(_RUN, {**_OF_RUN, "boxes": _BOXES, "tracklets": _TRACKLETS, "crops": _CROPS}),
     "link": Fields({"volume": _VOLUME, "model": _path, "boxes": _BOXES}, _WHERE),
     "check": Fields({"volume": _VOLUME, "model": _path}, {"names": _NAMES}),
+    "compare": Fields(
+        {"volume": _VOLUME, "difference": _file, "model": _path}, {**_WHERE, "device": _string, "names": _NAMES}
+    ),
     "devices": Fields({}, {"backend": one_of(*_BACKENDS)}),
     "phantom": Fields({"path": _file}),
     "models": Fields({}),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from automedsam.contract.channels import nesting_depth, values_within
 from automedsam.core.volume import Plane, Volume
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ class Segment:
         name: What a reader calls it.
         color: Red, green and blue, each 0 to 1.
         terminology: Its codes, in Slicer's serialized form (category, type, modifier, region).
+        inside: The value of the segment that it is a part of, such as that of a whole tumour for its core.
 
     Example:
         >>> Segment(1, "Lesion", (1.0, 0.0, 0.0), "").value
@@ -33,6 +36,7 @@ class Segment:
     name: str
     color: tuple[float, float, float]
     terminology: str
+    inside: int | None = None
 
 
 @dataclass(eq=False)
@@ -40,7 +44,8 @@ class Segmentation:
     """Labels on a volume's own grid.
 
     Attributes:
-        labels: `(K, J, I)` uint8 or uint16 on the grid of `volume`; 0 is background.
+        labels: `(K, J, I)` uint8 or uint16 on the grid of `volume`; 0 is background. Where a segment lies inside
+            another, the voxel has the inner one's value: `mask` gives whole segments.
         volume: The volume that was segmented, for its geometry.
         segments: The meaning of each value; a segment that was not found has no voxels.
         boxes: Slice index to the boxes found there, in frames of `plane`.
@@ -73,3 +78,31 @@ class Segmentation:
         if self.labels.dtype not in (np.uint8, np.uint16):
             message = f"Labels must be uint8 or uint16, not {self.labels.dtype}."
             raise ValueError(message)
+
+    @property
+    def inside(self) -> dict[int, int]:
+        """For each segment that lies inside another, that one's value."""
+        return {segment.value: segment.inside for segment in self.segments if segment.inside is not None}
+
+    def mask(self, value: int) -> NDArray[np.bool_]:
+        """The voxels `(K, J, I)` of a segment, with those of the segments inside it."""
+        return mask_of(self.labels, self.inside, value)
+
+
+def segment_masks(labels: NDArray[Any], segments: Sequence[Segment]) -> Iterator[tuple[Segment, NDArray[np.bool_]]]:
+    """Each segment with its voxels in a label map of any shape, outer segments before those inside them."""
+    inside = {segment.value: segment.inside for segment in segments if segment.inside is not None}
+    for segment in sorted(segments, key=lambda one: nesting_depth(inside, one.value)):
+        yield segment, mask_of(labels, inside, segment.value)
+
+
+def mask_of(labels: NDArray[Any], inside: Mapping[int, int], value: int) -> NDArray[np.bool_]:
+    """The voxels of a segment in a label map, with those of the segments inside it.
+
+    Args:
+        labels: Label values of any shape.
+        inside: For each segment that lies inside another, that one's value.
+        value: The segment.
+    """
+    values = values_within(inside, value)
+    return labels == value if len(values) == 1 else np.isin(labels, list(values))

@@ -6,11 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from automedsam.bundle import load_bundle
 from automedsam.core.events import Event, Finished, RunReport
+from automedsam.core.mask_agreement import dice
 from automedsam.core.memory import peak_memory_mb
 from automedsam.demo.phantom import phantom_head
 from automedsam.io.atomic import atomic_write
@@ -66,9 +64,3 @@ def run_demo(folder: Path, watch: Callable[[Event], None] = lambda event: None) 
     write_png(montage(segmentation, min_score=run.linking.threshold), picture)
     report = replace(report, peak_memory_mb=peak_memory_mb())
     return DemoResult(dice(segmentation.labels > 0, truth > 0), report, (source, result, picture))
-
-
-def dice(found: NDArray[np.bool_], known: NDArray[np.bool_]) -> float:
-    """Twice the overlap over the sum of two masks of one shape (Dice 1945); 1 if both are empty."""
-    total = int(found.sum()) + int(known.sum())
-    return 2 * int((found & known).sum()) / total if total else 1.0

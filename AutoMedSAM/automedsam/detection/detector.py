@@ -11,22 +11,25 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from automedsam.contract.channels import Channel, mirrored
 from automedsam.core.boxes import Box
 from automedsam.core.letterbox import Letterbox
 from automedsam.core.resize import resize_linear
+from automedsam.errors import AutoMedSAMError
 from automedsam.runtime.session import open_session
 
 MIN_SCORE = 0.05
 MAX_DETECTIONS = 50
 BATCH = 4
 ANCHOR_STRIDES = (8, 16, 32)
+ADJACENT_SLICES = (Channel(0, -1), Channel(0, 0), Channel(0, 1))
 
 
 Predict: TypeAlias = Callable[[NDArray[np.float32]], tuple[NDArray[Any], NDArray[Any]]]
 
 
 class Detector(Protocol):
-    """Finds boxes on frames `(N, H, W, 3)` uint8; yields one list a frame, in order, boxes in its pixels."""
+    """Finds boxes on frames `(N, H, W, C)` uint8; yields one list a frame, in order, boxes in its pixels."""
 
     def detect(self, frames: NDArray[np.uint8]) -> Iterator[list[Box]]: ...
 
@@ -58,6 +61,7 @@ class DetectorSettings:
         mirror: what is turned around for a second look, whose boxes and scores are averaged with the first's:
             the columns, where left and right look alike, or the order of the slices; None looks once.
         fit: how slices are brought to that size, which is how the training images were.
+        channels: which modality and which slice each input channel shows.
     """
 
     input_size: tuple[int, int]
@@ -67,19 +71,21 @@ class DetectorSettings:
     nms_iou: float
     mirror: FlipAugmentation | None = None
     fit: ResizeMode = ResizeMode.STRETCH
+    channels: tuple[Channel, ...] = ADJACENT_SLICES
 
 
 class YoloNasDetector:
     """Boxes from the raw output of a YOLO-NAS (Deci, 2023; super-gradients), whatever runs the network.
 
     Args:
-        predict: Takes images `(n, 3, *input_size)` float32 in 0 to 1; returns corners `(n, A, 4)` as `x0, y0, x1, y1`
+        predict: Takes images `(n, C, *input_size)` float32 in 0 to 1; returns corners `(n, A, 4)` as `x0, y0, x1, y1`
             in input pixels, and scores `(n, A, classes)`, of all anchors.
         settings: How the network is fed and read.
     """
 
     def __init__(self, predict: Predict, settings: DetectorSettings) -> None:
         self._predict, self._settings = predict, settings
+        self._slices_turned = list(mirrored(settings.channels) or ())
 
     def detect(self, frames: NDArray[np.uint8]) -> Iterator[list[Box]]:
         """Every box of a score of 0.05 or more, after non-maximum suppression, by falling score."""
@@ -97,7 +103,7 @@ class YoloNasDetector:
         mirror = self._settings.mirror
         if mirror is None:
             return corners, scores
-        turned = image[..., ::-1] if mirror is FlipAugmentation.COLUMNS else image[:, ::-1]
+        turned = image[..., ::-1] if mirror is FlipAugmentation.COLUMNS else image[:, self._slices_turned]
         again, again_scores = self._predict(np.ascontiguousarray(turned))
         if mirror is FlipAugmentation.COLUMNS:
             rows, columns = image.shape[-2:]
@@ -124,10 +130,20 @@ class OnnxDetector(YoloNasDetector):
         path: The ONNX file: input `image`, outputs boxes and scores.
         settings: How the network is fed and read.
         threads: Of ONNX Runtime; its own choice if None.
+
+    Raises:
+        AutoMedSAMError: If the file takes another number of channels than the settings declare.
     """
 
     def __init__(self, path: Path, settings: DetectorSettings, threads: int | None = None) -> None:
         session = open_session(path, threads)
+        taken, declared = session.get_inputs()[0].shape[1], len(settings.channels)
+        if isinstance(taken, int) and taken != declared:
+            message = (
+                f"The detector {path} takes {taken} input channels, and its manifest declares {declared}: "
+                "correct detector.channels in bundle.json, or install the bundle again."
+            )
+            raise AutoMedSAMError(message)
 
         def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
             corners, scores = session.run(None, {"image": image})
@@ -140,13 +156,13 @@ def detector_input(frames: NDArray[np.uint8], size: tuple[int, int], fit: Resize
     """The network's input, for the engine, training, calibration and validation alike.
 
     Args:
-        frames: `(n, H, W, 3)`.
+        frames: `(n, H, W, C)`.
         size: height and width of the input in pixels.
         fit: how frames are brought to it. A letterboxed frame is rounded to whole grey levels, as the PNG that a
             detector learnt from is.
 
     Returns:
-        `(n, 3, *size)`, 0 to 1.
+        `(n, C, *size)`, 0 to 1.
     """
     if fit is ResizeMode.LETTERBOX:
         place = Letterbox.fit((frames.shape[1], frames.shape[2]), size)
@@ -229,10 +245,20 @@ def stack_adjacent_slices(slices: NDArray[np.uint8], slice_spacing: float, conte
         `(N, H, W, 3)`: the slice below, the slice itself, the slice above; the end slices repeat. It is a view to
         read from, of one copy of the slices, so that a long video takes no more than that.
     """
-    # Beyond the ends there are only copies of the end slices: no more of them are needed than there are slices.
-    offset = max(1, round(min(context_mm / slice_spacing, len(slices)))) if context_mm > 0 else 0
+    offset = context_steps(slice_spacing, context_mm, len(slices))
     padded = np.pad(slices, ((offset, offset), (0, 0), (0, 0)), mode="edge")
     between, rows, columns = padded.strides
     return np.lib.stride_tricks.as_strided(
         padded, (*slices.shape, 3), (between, rows, columns, offset * between), writeable=False
     )
+
+
+def context_steps(slice_spacing: float, context_mm: float, count: int) -> int:
+    """How many slices away the neighbors lie that the detector sees: at least one, none where `context_mm` is 0.
+
+    Args:
+        slice_spacing: distance between slices in mm.
+        context_mm: distance to the neighbors in mm.
+        count: slices of the volume; beyond its ends there are only copies of the end slices.
+    """
+    return max(1, round(min(context_mm / slice_spacing, count))) if context_mm > 0 else 0

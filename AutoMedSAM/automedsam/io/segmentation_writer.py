@@ -15,7 +15,7 @@ from automedsam.errors import AutoMedSAMError
 from automedsam.io.atomic import atomic_write, check_writable
 from automedsam.io.nifti import NIFTI_SUFFIXES, write_nifti
 from automedsam.io.nifti_grid import furthest, mask_header
-from automedsam.io.seg_nrrd import slicer_fields
+from automedsam.io.seg_nrrd import slicer_fields, slicer_layers
 from automedsam.io.sitk_output import suppress_sitk_output
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def write_segmentation(segmentation: Segmentation, path: str | Path) -> None:
     Args:
         segmentation: What to write.
         path: The suffix decides. `.seg.nrrd`: Slicer's segmentation, with names, colours, terminology and
-            provenance. `.nii.gz`, `.nii`, `.nrrd`, `.mha`: the label map alone. NIfTI keeps its grid in single
+            provenance; segments inside others overlap them there. `.nii.gz`, `.nii`, `.nrrd`, `.mha`: the label map
+            alone, with inner segments painted over outer ones. NIfTI keeps its grid in single
             precision, and the qform, sform and pixdim of a NIfTI input. `.png`: one slice at its own resolution, 0
             and 255 for a single segment, else the label values.
 
@@ -86,11 +87,18 @@ def write_segmentation(segmentation: Segmentation, path: str | Path) -> None:
 
 
 def _image(segmentation: Segmentation, suffix: str) -> sitk.Image:
+    import SimpleITK as sitk
+
     labels = segmentation.labels
     if suffix == PICTURE_SUFFIX:
         return mask_image(labels[0], segmentation.segments)
     image = segmentation.volume.to_image(labels)
     if suffix == SLICER_SUFFIX:
+        layers = slicer_layers(segmentation)
+        if layers.ndim == 4:
+            overlapping = sitk.GetImageFromArray(layers, isVector=True)
+            overlapping.CopyInformation(image)
+            image = overlapping
         for key, value in slicer_fields(segmentation).items():
             image.SetMetaData(key, value)
     return image

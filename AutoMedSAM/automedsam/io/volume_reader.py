@@ -83,10 +83,10 @@ def read_volume(
     if series is not None and (len(sources) > 1 or not is_dicom(sources[0])):
         message = "--series chooses in one DICOM folder or file; leave it out, and name a file of each series wanted."
         raise AutoMedSAMError(message)
-    volumes = [_read_one(source, series, modalities) for source in sources]
+    volumes = [read_one(source, series, modalities) for source in sources]
     if expected_channels == 1 and len(volumes) == 1:
         volumes = [_as_gray(sources[0], volumes[0])]
-    volume = _stack(sources, volumes)
+    volume = stack_channels(sources, volumes)
     if expected_channels is not None and volume.channels != expected_channels:
         raise AutoMedSAMError(_wrong_channels(sources, volume, expected_channels))
     if check_voxels:
@@ -94,7 +94,8 @@ def read_volume(
     return volume
 
 
-def _read_one(path: Path, series: int | None, modalities: Sequence[str] | None) -> Volume:
+def read_one(path: Path, series: int | None, modalities: Sequence[str] | None) -> Volume:
+    """Reads one file or DICOM folder; see `read_volume`. Its voxels are not checked."""
     if is_dicom(path):
         with reading(path):
             return read_dicom(path, series, modalities)
@@ -209,7 +210,12 @@ def _as_gray(path: Path, volume: Volume) -> Volume:
     return replace(volume, array=luminance(volume.array), notes=(*volume.notes, *notes))
 
 
-def _stack(sources: list[Path], volumes: list[Volume]) -> Volume:
+def stack_channels(sources: list[Path], volumes: list[Volume]) -> Volume:
+    """Makes the channels of one volume of volumes on one grid.
+
+    Raises:
+        AutoMedSAMError: If they do not lie on one grid, or one has several channels itself.
+    """
     first = volumes[0]
     if len(volumes) == 1:
         return first

@@ -46,9 +46,10 @@ def check_input(volume: Volume, bundle: Bundle) -> tuple[InputWarning, ...]:
 
 def _modality_warnings(volume: Volume, bundle: Bundle) -> list[InputWarning]:
     found = []
-    for wanted, description in zip(bundle.modalities, volume.descriptions, strict=False):
+    for role, description in zip(bundle.roles, volume.descriptions, strict=False):
+        wanted = role.name
         roles, named = modalities_in(wanted), modalities_of(description)
-        if roles and named and not roles & named:
+        if roles and named and not roles & named and not role.fits(description):
             called = description.get("SeriesDescription") or description.get("name") or "the image"
             sentence = (
                 f"{called} appears to be {' or '.join(sorted(named))}, and the model {bundle.name} was trained on "

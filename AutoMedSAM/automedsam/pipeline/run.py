@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.bundle import Bundle
 from automedsam.contract.backends import Backend
+from automedsam.contract.channels import values_within
 from automedsam.core.boxes import Box, Tracklet
 from automedsam.core.choices import choice
 from automedsam.core.events import (
@@ -27,13 +29,15 @@ from automedsam.core.intensity import check_finite_and_varied, to_uint8
 from automedsam.core.memory import peak_memory_mb
 from automedsam.core.segmentation import Segmentation
 from automedsam.core.volume import Plane, Volume
-from automedsam.detection.detector import Detector, stack_adjacent_slices
+from automedsam.detection.channels import detector_frames, segmenter_slices
+from automedsam.detection.detector import Detector
 from automedsam.detection.linking import LinkSettings, link
 from automedsam.errors import AutoMedSAMError
 from automedsam.pipeline.backends import LoadedModel, load_model, open_detector
 from automedsam.pipeline.confidence import SliceConfidence, slice_confidence
 from automedsam.pipeline.input_check import UNTRUSTED, check_input
 from automedsam.sam2.propagation import CropBox
+from automedsam.tracking.label_rules import LabelRules
 from automedsam.tracking.tracker import ObjectTracker
 
 
@@ -88,16 +92,27 @@ class SegmentationRun:
         self.volume, self.bundle, self.backend, self.device = volume, bundle, choice(Backend, backend), device
         self.plane = volume.default_plane(bundle.plane) if plane is None else choice(Plane, plane)
         self.spacing = volume.frame_spacing(self.plane)[0]
-        self.slices: NDArray[np.uint8] = np.ascontiguousarray(to_uint8(volume.to_frames(self.plane)[0], bundle.window))
-        self.frames = _frames_within(slices, len(self.slices))
+        self.channels = _gray_levels(volume, bundle, self.plane)
+        self.frames = _frames_within(slices, self.channels.shape[1])
         self.linking = bundle.linking if threshold is None else replace(bundle.linking, threshold=threshold)
         self.detections: list[list[Box]] = []
         self.tracklets: list[Tracklet] = []
         self.tracker = ObjectTracker(
-            self.slices, volume.frame_spacing(self.plane), bundle.segmenter, bundle.tracking, self.frames
+            segmenter_slices(self.channels, bundle.segmenter_channels),
+            volume.frame_spacing(self.plane),
+            bundle.segmenter,
+            bundle.tracking,
+            self.frames,
+            _label_rules(self.channels, bundle),
         )
         self._engine = engine
         self._seconds: dict[str, float] = {}
+
+    @property
+    def slices(self) -> NDArray[np.uint8]:
+        """Gray levels `(N, H, W)` of the first modality, on which a result may be drawn."""
+        first: NDArray[np.uint8] = self.channels[0]
+        return first
 
     def events(self, detector: Detector | None = None) -> Iterator[Event]:
         """Checks the input, detects, links, segments; ends with `Finished`.
@@ -152,7 +167,8 @@ class SegmentationRun:
         """Finds boxes on every slice and links them to tracklets; segments nothing."""
         began = time.perf_counter()
         detector = detector or open_detector(self.bundle, self.backend)
-        frames = stack_adjacent_slices(self.slices, self.spacing, self.bundle.detector.context_mm)
+        settings = self.bundle.detector
+        frames = detector_frames(self.channels, self.spacing, settings.context_mm, settings.channels)
         first, last = self.frames
         yield StageStarted(Stage.DETECT, last - first + 1)
         self.detections = [[] for _ in self.slices]
@@ -212,12 +228,16 @@ class SegmentationRun:
         # Slice by slice, since `bincount` makes integers of eight bytes of what it counts.
         counts = np.sum([np.bincount(labels.ravel(), minlength=256) for labels in self.tracker.labels], axis=0)
         millilitres = self.volume.voxel_volume_ml
+        inside = self.bundle.inside
         return RunReport(
             seconds=dict(self._seconds),
             slices=len(self.slices),
             segmented_slices=len({index for followed in self.tracker.objects for index in followed.masks}),
             objects=len(self.tracklets),
-            volume_ml={s.name: float(counts[s.value]) * millilitres for s in self.bundle.segments},
+            volume_ml={
+                s.name: float(counts[list(values_within(inside, s.value))].sum()) * millilitres
+                for s in self.bundle.segments
+            },
             peak_memory_mb=peak_memory_mb(),
             device=self.engine.device,
         )
@@ -305,11 +325,35 @@ def _frames_within(slices: tuple[int, int] | None, count: int) -> tuple[int, int
     return first, last
 
 
+def _gray_levels(volume: Volume, bundle: Bundle, plane: Plane) -> NDArray[np.uint8]:
+    """`(C, N, H, W)` gray levels of each modality, contiguous."""
+    frames = volume.to_frames(plane)
+    levels = [to_uint8(channel, bundle.window_of(index)) for index, channel in enumerate(frames)]
+    return np.ascontiguousarray(levels[0][np.newaxis] if len(levels) == 1 else np.stack(levels))
+
+
+def _label_rules(channels: NDArray[np.uint8], bundle: Bundle) -> LabelRules:
+    """What the bundle declares of single labels; labels of one image share its slices."""
+    images = {three: segmenter_slices(channels, three) for three in set(bundle.label_channels.values())}
+    return LabelRules(
+        bundle.inside,
+        {label: images[three] for label, three in bundle.label_channels.items()},
+    )
+
+
 def _check_channels(volume: Volume, bundle: Bundle) -> None:
     wanted = bundle.modalities
     if volume.channels != len(wanted):
+        kinds = "modality" if len(wanted) == 1 else "modalities"
         message = (
-            f"The model {bundle.name} takes {len(wanted)} modality ({', '.join(wanted)}), and the input has "
+            f"The model {bundle.name} takes {len(wanted)} {kinds} ({', '.join(wanted)}), and the input has "
             f"{volume.channels}: give just {'that one' if len(wanted) == 1 else 'those'}."
         )
         raise AutoMedSAMError(message)
+    for index, other in combinations(range(volume.channels), 2):
+        if np.array_equal(volume.array[index], volume.array[other]):
+            message = (
+                f"The images given as {wanted[index]} and as {wanted[other]} are the same, voxel for voxel: give one "
+                "image for each modality."
+            )
+            raise AutoMedSAMError(message)

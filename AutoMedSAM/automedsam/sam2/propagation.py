@@ -133,7 +133,7 @@ class Sam2Segmenter:
     Args:
         networks: the networks.
         settings: how the bundle's model is run.
-        slices: `(N, H, W)` uint8 grey levels.
+        slices: `(N, H, W)` uint8 gray levels, or `(N, 3, H, W)` where each input channel has its own image.
         region: what the network sees; the whole slice if None.
     """
 
@@ -145,7 +145,7 @@ class Sam2Segmenter:
         region: CropBox | None = None,
     ) -> None:
         self._networks, self._settings, self._slices = networks, settings, slices
-        self._region = region or CropBox(0, 0, *slices.shape[1:3])
+        self._region = region or CropBox(0, 0, *slices.shape[-2:])
         self._prompts: dict[int, dict[int, Prompt]] = {}
         self._embeddings: dict[int, ImageEmbedding] = {}
         self.encoded_slices = 0
@@ -251,9 +251,10 @@ class Sam2Segmenter:
         """The image embedding of a slice, computed once however many objects ask."""
         if index not in self._embeddings:
             side, region = self._settings.image_size, self._region
-            seen = self._slices[index, region.top : region.bottom, region.left : region.right]
-            gray = resize_linear(seen, (side, side)) / np.float32(255)
-            embedding = self._networks.encode_image(((gray[None] - IMAGENET_MEAN) / IMAGENET_STD)[None])
+            seen = self._slices[index, ..., region.top : region.bottom, region.left : region.right]
+            image = resize_linear(seen, (side, side)) / np.float32(255)
+            # One gray image becomes all three channels.
+            embedding = self._networks.encode_image(((image - IMAGENET_MEAN) / IMAGENET_STD)[None])
             self.encoded_slices += 1
             size = sum(part.nbytes for part in embedding)
             while self._embeddings and (len(self._embeddings) + 1) * size > EMBEDDING_BYTES:
@@ -264,7 +265,7 @@ class Sam2Segmenter:
     def _native(self, logits: Floats) -> Floats:
         """Logits `(H, W)` at native resolution; what the network did not see is not the object."""
         region = self._region
-        full = np.full(self._slices.shape[1:3], NO_OBJECT_LOGIT, np.float32)
+        full = np.full(self._slices.shape[-2:], NO_OBJECT_LOGIT, np.float32)
         size = (region.bottom - region.top, region.right - region.left)
         full[region.top : region.bottom, region.left : region.right] = resize_linear(
             logits[0, 0], size, antialias=False

@@ -15,6 +15,7 @@ from automedsam.core.events import SlicePropagated, SliceSegmented, Stage, Stage
 from automedsam.core.volume import Triple
 from automedsam.sam2.propagation import CropBox, Prompt, Sam2Segmenter
 from automedsam.tracking.crops import Crop, SliceRange, group_into_crops
+from automedsam.tracking.label_rules import LabelRules
 
 if TYPE_CHECKING:
     from automedsam.sam2.networks import Floats, Sam2Networks
@@ -83,11 +84,12 @@ class ObjectTracker:
     """The second half of a run: tracklets in, labels out.
 
     Args:
-        slices: `(N, H, W)` uint8 grey levels.
+        slices: `(N, H, W)` uint8 gray levels, or `(N, 3, H, W)` where each input channel has its own image.
         spacing: between slices, rows and columns in mm.
         segmenter: how the model is run.
         tracking: how tracklets become prompts.
         limits: the first and the last slice to which objects without a box there may be followed.
+        rules: which labels lie inside others, and which are segmented on other images.
 
     Attributes:
         labels: `(N, H, W)` uint8, what is segmented so far.
@@ -101,10 +103,11 @@ class ObjectTracker:
         segmenter: SegmenterSettings,
         tracking: TrackingSettings,
         limits: tuple[int, int],
+        rules: LabelRules | None = None,
     ) -> None:
         self._slices, self._spacing, self._limits = slices, spacing, limits
-        self._segmenter, self._tracking = segmenter, tracking
-        self.labels = np.zeros(slices.shape, np.uint8)
+        self._segmenter, self._tracking, self._rules = segmenter, tracking, rules or LabelRules()
+        self.labels = np.zeros((len(slices), *slices.shape[-2:]), np.uint8)
         self.objects: list[TrackedObject] = []
         self._known: list[TrackedObject] = []
 
@@ -131,7 +134,7 @@ class ObjectTracker:
             event for each that is computed, and one `SliceSegmented` for each other slice that changed.
         """
         untouched = not self._known and not self.labels.any()
-        size = (self._slices.shape[1], self._slices.shape[2])
+        size = (self._slices.shape[-2], self._slices.shape[-1])
         reaches = [self._slice_range(tracklet) for tracklet in tracklets]
         kept = [tracked for tracked in self._known if tracked.reach in reaches]
         known = [tracked.reach for tracked in kept]
@@ -141,7 +144,11 @@ class ObjectTracker:
             [reach for reach in new if reach not in [r for _, r in seen]], self._tracking.fill, size
         )
         shared += [Crop(crop, tuple(r for v, r in seen if v == crop)) for crop in dict.fromkeys(v for v, _ in seen)]
-        plan = [(crop.region, [TrackedObject(reach, crop.region) for reach in crop.objects]) for crop in shared]
+        plan = [
+            (crop.region, [TrackedObject(reach, crop.region) for reach in group])
+            for crop in shared
+            for group in self._rules.by_image(crop.objects)
+        ]
         self.objects = kept + [tracked for _, objects in plan for tracked in objects]
 
         empty = [not shown.any() for shown in self.labels]
@@ -166,7 +173,8 @@ class ObjectTracker:
         self, networks: Sam2Networks, region: CropBox, objects: Sequence[TrackedObject]
     ) -> Iterator[tuple[TrackedObject, int]]:
         """Computes the objects of a view; yields each slice of an object's reach once, those left out last."""
-        segmenter = Sam2Segmenter(networks, self._segmenter, self._slices, region)
+        slices = self._rules.slices.get(objects[0].tracklet.label, self._slices)
+        segmenter = Sam2Segmenter(networks, self._segmenter, slices, region)
         for number, tracked in enumerate(objects):
             reach, tracklet = tracked.reach, tracked.tracklet
             for index, box in tracklet.boxes.items():
@@ -187,15 +195,20 @@ class ObjectTracker:
                 yield SliceSegmented(int(index), self.labels[index].copy())
 
     def _paint(self, index: int) -> bool:
-        """Where objects overlap, the more certain one takes the pixel. Returns whether the slice's labels changed."""
+        """Where objects overlap, the inner one takes the pixel, and of equally deep ones the more certain one.
+
+        Returns:
+            Whether the slice's labels changed.
+        """
         painted = np.zeros(self.labels.shape[1:], np.uint8)
-        strongest = np.zeros(self.labels.shape[1:], np.float16)
-        for tracked in self.objects:
-            mask = tracked.masks.get(index)
-            if mask is not None:
-                wins = mask.logits > strongest[mask.window]
-                painted[mask.window][wins] = tracked.tracklet.label
-                strongest[mask.window][wins] = mask.logits[wins]
+        for objects in self._rules.by_depth(self.objects):
+            strongest = np.zeros(self.labels.shape[1:], np.float16)
+            for tracked in objects:
+                mask = tracked.masks.get(index)
+                if mask is not None:
+                    wins = mask.logits > strongest[mask.window]
+                    painted[mask.window][wins] = tracked.tracklet.label
+                    strongest[mask.window][wins] = mask.logits[wins]
         if np.array_equal(painted, self.labels[index]):
             return False
         self.labels[index] = painted

@@ -13,7 +13,7 @@ from automedsam.core.boxes import Box
 from automedsam.core.intensity import to_uint8
 from automedsam.core.memory import check_room_for_scipy
 from automedsam.core.resize import resize_linear
-from automedsam.core.segmentation import Segmentation
+from automedsam.core.segmentation import Segmentation, segment_masks
 from automedsam.core.volume import Plane
 from automedsam.io.atomic import atomic_write
 from automedsam.io.segmentation_writer import write_verified
@@ -108,8 +108,8 @@ def _draw_labels(
     from scipy.ndimage import binary_erosion
 
     tile = np.repeat(resize_linear(gray, size)[..., np.newaxis], 3, -1)
-    for segment in segmentation.segments:
-        mask = resize_linear(labels == segment.value, size) > 0.5
+    for segment, shown in segment_masks(labels, segmentation.segments):
+        mask = resize_linear(shown, size) > 0.5
         colour = 255 * np.asarray(segment.color, dtype=np.float32)
         outline = mask & ~binary_erosion(mask, iterations=_LINE)
         tile[mask] = (1 - _TINT) * tile[mask] + _TINT * colour

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from automedsam.core.boxes import Box
 from automedsam.core.memory import check_room_for_scipy
-from automedsam.core.segmentation import Segment
+from automedsam.core.segmentation import Segment, segment_masks
 
 Picture = NDArray[np.uint8]
 
@@ -40,8 +40,8 @@ def draw(
     """
     drawn = _as_rgb(picture)
     width = max(min_width, round(min(drawn.shape[:2]) / _SIDE_A_PIXEL))
-    for segment in segments:
-        _draw_outline(drawn, labels == segment.value, segment.color, width)
+    for segment, mask in segment_masks(labels, segments):
+        _draw_outline(drawn, mask, segment.color, width)
     for box in boxes:
         _draw_box(drawn, box, width)
     return drawn

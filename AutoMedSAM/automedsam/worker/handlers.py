@@ -33,6 +33,7 @@ from automedsam.pipeline.backends import LoadedModel, load_model
 from automedsam.pipeline.input_check import check_input
 from automedsam.pipeline.run import SegmentationRun, check_threshold, link_frames
 from automedsam.worker.channel import Send
+from automedsam.worker.comparison import answer_comparison
 from automedsam.worker.label_file import create_label_file, reopen_label_file
 from automedsam.worker.messages import (
     MessageCodec,
@@ -87,6 +88,10 @@ class RequestHandler:
                 self._link(request)
             case "check":
                 self._check(request)
+            case "compare":
+                # Nothing is kept warm, so that each backend's memory is its own.
+                self._engine = self._run = None
+                answer_comparison(request, self._send, cancelled)
             case "devices":
                 self._devices(request)
             case "phantom":

@@ -15,6 +15,7 @@ import numpy as np
 from automedsam.bundle import Bundle
 from automedsam.contract.backends import Backend
 from automedsam.core.events import Finished
+from automedsam.core.segmentation import mask_of
 from automedsam.io.atomic import atomic_write
 from automedsam.pipeline.backends import load_model
 from automedsam.pipeline.run import SegmentationRun
@@ -66,7 +67,8 @@ def measure_memories(
             followed = _track(again, run)
             seconds = time.process_time() - began
             labels = again.result().labels
-            score = fmean(dice(reference == s.value, labels == s.value) for s in bundle.segments)
+            masks = [[mask_of(one, bundle.inside, s.value) for one in (reference, labels)] for s in bundle.segments]
+            score = fmean(dice(*pair) for pair in masks)
             points.append(Point(case.name, memories, stride, score, 1000 * seconds / max(1, followed)))
         yield points
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from automedsam.core.segmentation import mask_of
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.volume_reader import read_volume
 from automedsam_lab.data.builtin_dataset import unknown_values
@@ -125,8 +126,8 @@ class PredictionFolder:
         spacing, voxel_ml = volume.frame_spacing(plane), volume.voxel_volume_ml
         rows = []
         for segment in bundle.segments:
-            masks = reference == segment.value, prediction == segment.value
-            scores = score_mask(*masks, spacing, voxel_ml, tolerance_mm)
+            true, found = (mask_of(labels, bundle.inside, segment.value) for labels in (reference, prediction))
+            scores = score_mask(true, found, spacing, voxel_ml, tolerance_mm)
             rows.append(MethodRow(self.method, case.name, case.patient, segment.name, scores))
         return rows
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from automedsam.contract.backends import Backend
 from automedsam.core.boxes import Box
 from automedsam.core.events import Finished, RunReport
+from automedsam.core.segmentation import mask_of
 from automedsam.errors import AutoMedSAMError
 from automedsam.pipeline.backends import load_model
 from automedsam.pipeline.run import SegmentationRun
@@ -159,7 +160,9 @@ def evaluate_case(
     rows: list[CaseScores] = []
     methods: list[MethodRow] = []
     for segment in bundle.segments:
-        reference, prediction = reference_frames == segment.value, prediction_frames == segment.value
+        reference, prediction = (
+            mask_of(frames, bundle.inside, segment.value) for frames in (reference_frames, prediction_frames)
+        )
 
         def jitter(box: Box, segment: Segment = segment) -> Box:
             # The same box for every backend, whatever else was drawn before.

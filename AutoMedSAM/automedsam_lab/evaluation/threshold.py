@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from automedsam.bundle import Bundle
 from automedsam.contract.backends import Backend
+from automedsam.core.segmentation import mask_of
 from automedsam.pipeline.backends import load_model
 from automedsam.pipeline.run import SegmentationRun, link_frames
 from automedsam_lab.data.dataset import DatasetCase
@@ -98,4 +99,5 @@ def _dice(run: SegmentationRun, reference_frames: NDArray[np.uint8], threshold: 
     linking = replace(run.linking, threshold=threshold)
     for _ in run.propagate(link_frames(run.detections, run.spacing, linking, run.frames)):
         pass
-    return fmean(dice(reference_frames == label, run.tracker.labels == label) for label in labels)
+    inside, found = run.bundle.inside, run.tracker.labels
+    return fmean(dice(mask_of(reference_frames, inside, label), mask_of(found, inside, label)) for label in labels)

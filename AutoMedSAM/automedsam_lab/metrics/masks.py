@@ -12,18 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Mask = NDArray[np.bool_]
+from automedsam.core.mask_agreement import Mask, dice, surface_voxels
+
+__all__ = ["Mask", "SurfaceScores", "dice", "iou", "surface_scores"]
 
 _OUTLIERS = 95
 _ROUNDING = 1e-6
-
-
-def dice(reference: Mask, prediction: Mask) -> float:
-    """Dice coefficient `2 |A and B| / (|A| + |B|)` of two masks of one shape, 0 to 1 (Dice, Ecology 1945)."""
-    total = np.count_nonzero(reference) + np.count_nonzero(prediction)
-    return 2 * np.count_nonzero(reference & prediction) / total if total else 1.0
 
 
 def iou(reference: Mask, prediction: Mask) -> float:
@@ -71,7 +66,7 @@ def surface_scores(reference: Mask, prediction: Mask, spacing: Sequence[float], 
         return SurfaceScores(extent, 0.0) if reference.any() or prediction.any() else SurfaceScores(0.0, 1.0)
     from scipy.spatial import KDTree
 
-    surfaces = [_surface(mask) * np.asarray(spacing, dtype=np.float64) for mask in (reference, prediction)]
+    surfaces = [surface_voxels(mask) * np.asarray(spacing, dtype=np.float64) for mask in (reference, prediction)]
     there = KDTree(surfaces[1]).query(surfaces[0])[0]
     back = KDTree(surfaces[0]).query(surfaces[1])[0]
     # A distance that equals the tolerance is within it, however the products of spacings were rounded.
@@ -80,16 +75,3 @@ def surface_scores(reference: Mask, prediction: Mask, spacing: Sequence[float], 
         hd95_mm=float(max(np.percentile(there, _OUTLIERS), np.percentile(back, _OUTLIERS))),
         nsd=near / (len(there) + len(back)),
     )
-
-
-def _surface(mask: Mask) -> NDArray[np.int_]:
-    """Indices `(n, 3)` of the voxels with a neighbour outside; across a single slice there are no neighbours."""
-    from scipy.ndimage import binary_erosion
-
-    where = np.argwhere(mask)
-    low, high = where.min(0), where.max(0) + 1
-    cropped = mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-    flat = tuple(axis for axis, count in enumerate(mask.shape) if count == 1)
-    inner = np.expand_dims(binary_erosion(cropped.squeeze(flat)), flat)
-    surface: NDArray[np.int_] = np.argwhere(cropped & ~inner) + low
-    return surface

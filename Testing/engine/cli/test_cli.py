@@ -16,8 +16,8 @@ import automedsam
 from automedsam.cli.console import RunProgress
 from automedsam.core.boxes import Box
 from automedsam.core.events import Event, SliceSegmented
+from automedsam.core.mask_agreement import dice
 from automedsam.demo.phantom import phantom_head
-from automedsam.demo.run_demo import dice
 from automedsam.io.volume_reader import read_volume
 
 Command = Callable[..., tuple[int, str, str]]

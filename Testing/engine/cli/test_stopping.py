@@ -94,7 +94,7 @@ def test_stopped_while_reading(command: Command, tmp_path: Path, monkeypatch: py
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(segment, "read_volume", interrupted)
+    monkeypatch.setattr(segment, "read_modalities", interrupted)
     stopped(command("segment", noise(tmp_path / "head.nii", 4, 20, 30), "-o", tmp_path / "mask.nii"))
     assert not (tmp_path / "mask.nii").exists()
 

@@ -56,6 +56,34 @@ def test_slicer_finds_every_field_of_a_segmentation(a_segmentation: Segmentation
     assert "Segment2_ID" not in header
 
 
+def test_segments_inside_others_overlap_them_in_layers(a_volume: Volume, tmp_path: Path) -> None:
+    labels = np.zeros(a_volume.shape, np.uint8)
+    labels[1:5, 1:6, 1:7], labels[2:4, 2:5, 2:6], labels[2, 3, 3], labels[5, 6, 7] = 7, 4, 9, 2
+    segments = [
+        Segment(9, "Inner", (1.0, 0.0, 0.0), "", inside=4),
+        Segment(7, "Outer", (0.0, 1.0, 0.0), ""),
+        Segment(4, "Middle", (0.0, 0.0, 1.0), "", inside=7),
+        Segment(2, "Beside", (0.0, 1.0, 1.0), ""),
+    ]
+    segmentation = Segmentation(labels, a_volume, segments)
+    write_segmentation(segmentation, tmp_path / "nested.seg.nrrd")
+    header = nrrd_header(tmp_path / "nested.seg.nrrd")
+    assert [header[f"Segment{index}_Layer"] for index in range(4)] == ["2", "0", "1", "0"]
+    image = sitk.ReadImage(str(tmp_path / "nested.seg.nrrd"))
+    np.testing.assert_allclose(image.GetDirection(), a_volume.direction)
+    np.testing.assert_allclose(image.GetOrigin(), a_volume.origin)
+    layers = sitk.GetArrayFromImage(image)
+    for index, (value, mask) in enumerate(
+        [(9, labels == 9), (7, np.isin(labels, (4, 7, 9))), (4, np.isin(labels, (4, 9))), (2, labels == 2)]
+    ):
+        layer = layers[..., int(header[f"Segment{index}_Layer"])]
+        np.testing.assert_array_equal(layer == value, mask)
+        np.testing.assert_array_equal(segmentation.mask(value), mask)
+    # A label map has one value a voxel: that of the innermost segment.
+    write_segmentation(segmentation, tmp_path / "nested.nii.gz")
+    np.testing.assert_array_equal(read_volume(tmp_path / "nested.nii.gz", check_voxels=False).array, labels)
+
+
 def test_extent_of_the_first_segment_cuts_nothing_off_the_second(a_segmentation: Segmentation, tmp_path: Path) -> None:
     path = tmp_path / "lesions.seg.nrrd"
     write_segmentation(a_segmentation, path)

@@ -16,7 +16,7 @@ from automedsam.io.dicom.kinds import is_cross_sectional
 from automedsam.io.dicom.series import Contents, contents_of_file, contents_of_folder
 from automedsam.io.dicom.values import values_of
 
-__all__ = ["describe", "is_dicom_file", "read_dicom"]
+__all__ = ["describe", "describe_series", "is_dicom_file", "read_dicom"]
 
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
@@ -58,6 +58,20 @@ def read_dicom(path: Path, series: int | None = None, modalities: Sequence[str] 
         )
         raise AutoMedSAMError(message)
     return _picture(path, stack)
+
+
+def describe_series(folder: Path) -> list[dict[str, str]]:
+    """The tags of each volume in a folder, in the order in which `read_dicom` counts them.
+
+    Raises:
+        AutoMedSAMError: If there is none.
+        OSError: If the folder cannot be read.
+    """
+    contents = contents_of_folder(folder, None)
+    if not contents.choices:
+        choose(contents, None)
+    # The folder's name is the study's, not that of a sequence.
+    return [{**describe(stack.frames[0].header, folder), "name": ""} for stack in contents.choices]
 
 
 def _volume(path: Path, stack: Stack, contents: Contents) -> Volume:
