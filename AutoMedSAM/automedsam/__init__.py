@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from automedsam.bundle import Bundle, list_bundles, load_bundle
     from automedsam.contract.backends import Backend
     from automedsam.core.boxes import Box, Tracklet
+    from automedsam.core.prompts import EditedMask, Point
     from automedsam.core.segmentation import Segment, Segmentation
     from automedsam.core.volume import Plane, Volume
     from automedsam.errors import AutoMedSAMError
     from automedsam.io.segmentation_writer import write_segmentation
     from automedsam.io.volume_reader import read_volume
+    from automedsam.pipeline.prompt_file import read_prompts
     from automedsam.pipeline.run import SegmentationRun, segment
 
 # Also in CITATION.cff and CHANGELOG.md. A bundle has a version of its own: that of the release that built it.
@@ -37,7 +39,9 @@ __all__ = [
     "Backend",
     "Box",
     "Bundle",
+    "EditedMask",
     "Plane",
+    "Point",
     "Segment",
     "Segmentation",
     "SegmentationRun",
@@ -45,6 +49,7 @@ __all__ = [
     "Volume",
     "list_bundles",
     "load_bundle",
+    "read_prompts",
     "read_volume",
     "segment",
     "write_segmentation",
@@ -53,8 +58,10 @@ __all__ = [
 _HOMES = {
     "automedsam.contract.backends": ("Backend",),
     "automedsam.core.boxes": ("Box", "Tracklet"),
+    "automedsam.core.prompts": ("EditedMask", "Point"),
     "automedsam.bundle": ("Bundle", "list_bundles", "load_bundle"),
     "automedsam.errors": ("AutoMedSAMError",),
+    "automedsam.pipeline.prompt_file": ("read_prompts",),
     "automedsam.pipeline.run": ("SegmentationRun", "segment"),
     "automedsam.io.volume_reader": ("read_volume",),
     "automedsam.core.segmentation": ("Segment", "Segmentation"),

@@ -133,6 +133,14 @@ def segment(
     ] = None,
     accept_terms: AcceptTerms = False,
     series: Series = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Segment the objects that a JSON file marks by boxes, points and masks, instead of detecting them.",
+            show_default="none",
+        ),
+    ] = None,
 ) -> None:
     """Segment a volume, an image or a video; the result has the grid of the input. Ctrl-C keeps finished slices.
 
@@ -154,6 +162,7 @@ def segment(
             overlay=overlay,
             frames=frames,
             series=series,
+            prompts=prompts,
         )
 
 

@@ -15,6 +15,7 @@ from automedsam.cli.console import RunProgress, report_table
 from automedsam.cli.image_output import check_picture_overlay, write_image_result
 from automedsam.cli.terminal import STOPPED, say
 from automedsam.contract.backends import Backend
+from automedsam.core.boxes import Tracklet
 from automedsam.core.events import Finished, RunReport, SliceSegmented
 from automedsam.core.memory import peak_memory_mb
 from automedsam.core.segmentation import Segmentation, segment_masks
@@ -24,7 +25,8 @@ from automedsam.io.image_reader import is_image_file
 from automedsam.io.role_reader import InputImage, files_of, parse_input, read_modalities
 from automedsam.io.segmentation_writer import check_output, write_segmentation
 from automedsam.io.volume_reader import is_dicom
-from automedsam.pipeline.run import SegmentationRun
+from automedsam.pipeline.prompt_file import read_prompts
+from automedsam.pipeline.run import SegmentationRun, check_prompted
 from automedsam.video.clip import FRAME_PLANE, open_frames, parse_frames, read_clip
 from automedsam.video.video_writer import check_video_output, write_video_result
 
@@ -41,6 +43,7 @@ def segment_files(
     overlay: Path | None = None,
     frames: str | None = None,
     series: int | None = None,
+    prompts: Path | None = None,
 ) -> None:
     """Segments what is in the files and writes it; see `automedsam.pipeline.run.SegmentationRun` for the options.
 
@@ -59,11 +62,13 @@ def segment_files(
         overlay: a picture or a video to draw what was found on.
         frames: which frames of a video, as `FIRST:LAST`.
         series: which volume of a DICOM folder that holds several, from 1.
+        prompts: a file of objects to segment instead of what is detected, see `automedsam.pipeline.prompt_file`.
 
     Raises:
         AutoMedSAMError: If an input, an option or the output is not what it should be; nothing is written.
         KeyboardInterrupt: If it is stopped before anything is finished.
     """
+    check_prompted(prompts, threshold)
     images = [parse_input(one) for one in inputs]
     inputs = [one.path for one in images]
     source = next((found for found in map(open_frames, inputs) if found is not None), None)
@@ -71,7 +76,7 @@ def segment_files(
         if frames is not None:
             message = f"--frames selects frames of a video, but {inputs[0]} is not a video: omit --frames."
             raise AutoMedSAMError(message)
-        _segment_volume(images, output, overlay, model, backend, threshold, plane, device, series)
+        _segment_volume(images, output, overlay, model, backend, threshold, plane, device, series, prompts)
         return
     if len(inputs) > 1:
         message = f"{source.path} is a video, which must be the only input: run each video separately."
@@ -91,7 +96,10 @@ def segment_files(
         run = SegmentationRun(
             clip.volume, bundle, backend=backend, threshold=threshold, plane=FRAME_PLANE, device=device
         )
-        report, finished = _execute(run, progress)
+        objects = (
+            None if prompts is None else read_prompts(prompts, run.volume, bundle, run.plane, first_slice=clip.first)
+        )
+        report, finished = _execute(run, progress, objects)
         _say_remarks(run)
         result = run.result()
         result.provenance |= clip.provenance
@@ -117,6 +125,7 @@ def _segment_volume(
     plane: Plane | None,
     device: str,
     series: int | None,
+    prompts: Path | None,
 ) -> None:
     """A volume, or a single image, which is a volume of one slice."""
     inputs, kept = [one.path for one in images], files_of(images)
@@ -132,9 +141,10 @@ def _segment_volume(
         _check_overlay(picture)
     check_output(output, volume, kept)
     run = SegmentationRun(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device)
+    objects = None if prompts is None else read_prompts(prompts, volume, bundle, run.plane)
     terms.ask(bundle)
     with RunProgress() as progress:
-        report, finished = _execute(run, progress)
+        report, finished = _execute(run, progress, objects)
     _say_remarks(run)
     result = run.result()
     found = None
@@ -159,12 +169,14 @@ def _check_overlay(picture: bool) -> None:
         raise AutoMedSAMError(message)
 
 
-def _execute(run: SegmentationRun, progress: RunProgress) -> tuple[RunReport | None, int]:
+def _execute(
+    run: SegmentationRun, progress: RunProgress, objects: list[Tracklet] | None
+) -> tuple[RunReport | None, int]:
     """Runs to the end, or to Ctrl-C; gives the report, or None, and how many slices were segmented."""
     report: RunReport | None = None
     finished: set[int] = set()
     try:
-        for event in run.events():
+        for event in run.events() if objects is None else run.propagate(objects):
             progress.show(event)
             if isinstance(event, SliceSegmented):
                 finished.add(event.index)

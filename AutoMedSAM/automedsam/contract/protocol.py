@@ -19,6 +19,13 @@ from automedsam.contract.model_messages import (
     RemoveRequest,
     TransferEvent,
 )
+from automedsam.contract.object_messages import (
+    BoxFields,
+    PreviewEvent,
+    PreviewRequest,
+    TrackletFields,
+    VolumeFields,
+)
 
 PROTOCOL: Final = 1
 """Version of the messages; the engine's `ready` event carries it."""
@@ -33,6 +40,7 @@ CANCELLABLE: Final = (*RUNS, "compare")
 
 ANSWERS: Final = {
     "link": "tracklets",
+    "preview": "preview",
     "devices": "devices",
     "check": "checked",
     "compare": "compared",
@@ -43,45 +51,6 @@ ANSWERS: Final = {
     "remove": "removed",
 }
 """The one event of every other request; any request may end with "error" instead."""
-
-
-class VolumeFields(TypedDict):
-    """A volume: voxels `(K, J, I)` or `(C, K, J, I)` in an `.npy` file, and their grid in mm, LPS.
-
-    `direction` is row-major 3 x 3; its columns are the directions of I, J, K. `shape` `(K, J, I)` stands for the file
-    where nobody looks at the voxels.
-    """
-
-    path: NotRequired[str]
-    shape: NotRequired[list[int]]
-    name: NotRequired[str]
-    spacing: list[float]
-    origin: list[float]
-    direction: list[float]
-
-
-class BoxFields(TypedDict):
-    """A box on one slice.
-
-    `bounds` is i0, i1, j0, j1, k0, k1: half-open voxel ranges, one voxel along the slice axis.
-    """
-
-    id: int
-    slice: int
-    bounds: list[float]
-    score: float
-    label: int
-    drawn: bool
-
-
-class TrackletFields(TypedDict):
-    """An object: the ids of its boxes, the slice that it is tracked from, and slices without a box between its ends."""
-
-    label: int
-    seed: int
-    boxes: list[int]
-    score: NotRequired[float]
-    gaps: NotRequired[list[int]]
 
 
 class WarningFields(TypedDict):
@@ -119,7 +88,10 @@ class SegmentRequest(TypedDict):
 
 
 class PropagateRequest(TypedDict):
-    """Segment these objects and no others, into the labels of an earlier run; otherwise as `SegmentRequest`."""
+    """Segment these objects and no others, into the labels of an earlier run; otherwise as `SegmentRequest`.
+
+    The objects' prompts may be boxes, points and masks, see `automedsam.contract.object_messages`.
+    """
 
     op: Literal["propagate"]
     id: int
@@ -204,6 +176,7 @@ Request = (
     SegmentRequest
     | PropagateRequest
     | LinkRequest
+    | PreviewRequest
     | CheckRequest
     | CompareRequest
     | DevicesRequest
@@ -383,6 +356,7 @@ Event = (
     | ProgressEvent
     | FinishedEvent
     | CancelledEvent
+    | PreviewEvent
     | CheckedEvent
     | ComparingEvent
     | ComparedEvent

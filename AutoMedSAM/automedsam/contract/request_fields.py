@@ -21,6 +21,7 @@ from automedsam.contract.checks import (
     number,
     one_of,
     parse_object,
+    range_of,
     shown,
 )
 from automedsam.contract.planes import PLANES
@@ -102,27 +103,46 @@ def _box(where: str, value: Any) -> None:
 
 
 _BOXES = list_of(_box, 0, 10**6)
-_TRACKLETS = list_of(
-    Fields({"label": _LABEL, "boxes": list_of(_NUMBER_OF_BOX, 1, 10**6)}, {"seed": nullable(_INDEX)}), 0, 10**6
+_OBJECT = Fields(
+    {"label": _LABEL, "boxes": list_of(_NUMBER_OF_BOX, 0, 10**6)},
+    {
+        "seed": nullable(_INDEX),
+        "points": list_of(Fields({"position": list_of(_ANY, 3, 3), "positive": is_boolean}), 0, 10_000),
+        "masks": list_of(Fields({"slice": _INDEX, "path": _file}), 0, 10_000),
+        "empty": list_of(_INDEX, 0, 10**5),
+        "limits": nullable(range_of(_INDEX)),
+    },
 )
+
+
+def _tracklet(where: str, value: Any) -> None:
+    _OBJECT(where, value)
+    if not (value["boxes"] or value.get("points") or value.get("masks")):
+        fail(where, "it has no box, no point and no mask")
+
+
+_TRACKLETS = list_of(_tracklet, 0, 10**6)
 _NAMES = list_of(map_of(_string, _string), 0, 1000)
 _WHERE: dict[str, Check] = {
     "threshold": nullable(_ANY),
     "plane": nullable(one_of(*PLANES)),
     "slices": nullable(list_of(_INDEX, 2, 2)),
 }
-_RUN: dict[str, Check] = {"volume": _VOLUME, "labels": _file, "model": _path}
+_MODEL: dict[str, Check] = {"volume": _VOLUME, "model": _path}
+_RUN: dict[str, Check] = {**_MODEL, "labels": _file}
 _OF_RUN: dict[str, Check] = {**_WHERE, "backend": one_of(*_BACKENDS), "device": _string, "names": _NAMES}
 _CROPS = map_of(list_of(integer(-(10**6), 10**6), 4, 4), _string)
 _ID = Fields({"id": integer(-(2**53), 2**53)})
 _REQUESTS: dict[str, Check] = {
     "segment": Fields(_RUN, _OF_RUN),
     "propagate": Fields(_RUN, {**_OF_RUN, "boxes": _BOXES, "tracklets": _TRACKLETS, "crops": _CROPS}),
-    "link": Fields({"volume": _VOLUME, "model": _path, "boxes": _BOXES}, _WHERE),
-    "check": Fields({"volume": _VOLUME, "model": _path}, {"names": _NAMES}),
-    "compare": Fields(
-        {"volume": _VOLUME, "difference": _file, "model": _path}, {**_WHERE, "device": _string, "names": _NAMES}
+    "preview": Fields(
+        {**_MODEL, "boxes": _BOXES, "tracklets": list_of(_tracklet, 1, 1), "slice": _INDEX, "mask": _file},
+        {**_OF_RUN, "crops": _CROPS},
     ),
+    "link": Fields({**_MODEL, "boxes": _BOXES}, _WHERE),
+    "check": Fields(_MODEL, {"names": _NAMES}),
+    "compare": Fields({**_MODEL, "difference": _file}, {**_WHERE, "device": _string, "names": _NAMES}),
     "devices": Fields({}, {"backend": one_of(*_BACKENDS)}),
     "phantom": Fields({"path": _file}),
     "models": Fields({}),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from automedsam.core.prompts import EditedMask, Point
+
 
 @dataclass(frozen=True)
 class Box:
@@ -55,12 +57,17 @@ class Box:
 
 @dataclass(frozen=True)
 class Tracklet:
-    """One object's boxes through neighbouring slices.
+    """One object: its boxes through neighbouring slices, and whatever else a user marked of it.
 
     Attributes:
         label: the label value that all its boxes share.
         boxes: the box on each slice that has one, by slice index in ascending order.
-        seed: the slice from which the object is segmented; it has a box.
+        seed: the slice from which the object is segmented; it has a box, points or a mask.
+        points: clicks, by slice index.
+        masks: masks edited by hand, by slice index: the result there, and what the slices beside are tracked from.
+        empty: slices on which the object is absent; prompts there do not count, and tracking stops there.
+        limits: the first and the last slice to which the object is tracked; prompts beyond do not count. As far as
+            its size suggests if None.
 
     Example:
         >>> tracklet = Tracklet(1, {9: Box(10, 20, 30, 40), 10: Box(11, 20, 30, 40)}, seed=9)
@@ -71,6 +78,15 @@ class Tracklet:
     label: int
     boxes: dict[int, Box] = field(default_factory=dict)
     seed: int = 0
+    points: dict[int, tuple[Point, ...]] = field(default_factory=dict)
+    masks: dict[int, EditedMask] = field(default_factory=dict)
+    empty: frozenset[int] = frozenset()
+    limits: tuple[int, int] | None = None
+
+    @property
+    def has_only_boxes(self) -> bool:
+        """Whether there is nothing but boxes, as a detector finds them."""
+        return not (self.points or self.masks or self.empty or self.limits)
 
     @property
     def first(self) -> int:
@@ -84,12 +100,14 @@ class Tracklet:
 
     @property
     def score(self) -> float:
-        """The highest score of its boxes, 0 to 1."""
-        return max(box.score for box in self.boxes.values())
+        """The highest score of its boxes, 0 to 1; 1 without boxes, for a user made it."""
+        return max((box.score for box in self.boxes.values()), default=1.0)
 
     @property
     def gaps(self) -> list[int]:
-        """Slices between the first and the last that have no box."""
+        """Slices between the first and the last box that have none."""
+        if not self.boxes:
+            return []
         return [index for index in range(self.first, self.last + 1) if index not in self.boxes]
 
     def box_at(self, index: int) -> Box:

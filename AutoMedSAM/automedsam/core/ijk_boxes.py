@@ -1,12 +1,15 @@
-"""Boxes of a plane's frames as voxel bounds of the volume as given, and back: what a viewer can draw."""
+"""Boxes, points and masks of a plane's frames in voxels of the volume as given, and back: what a viewer can draw."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
+from math import isfinite, nextafter
+
+import numpy as np
 
 from automedsam.core.boxes import Box
-from automedsam.core.volume import Plane, Volume
+from automedsam.core.prompts import Point
+from automedsam.core.volume import Plane, Volume, Voxels
 from automedsam.errors import AutoMedSAMError
 
 
@@ -82,3 +85,47 @@ class IjkBoxConverter:
             message = f"The box on slice {index} is outside the volume: move it into the volume, or reject it."
             raise AutoMedSAMError(message)
         return self.slice_index(index), Box(x0, y0, x1 - x0, y1 - y0, score, label)
+
+    def point(self, position: Sequence[float], *, positive: bool) -> tuple[int, Point]:
+        """The frame and the point in its pixels.
+
+        Args:
+            position: i, j, k in voxels; whole numbers are voxel centers.
+            positive: whether it is on the object.
+
+        Raises:
+            AutoMedSAMError: if it is not in the volume.
+        """
+        edges = []
+        for axis, flipped in self._axes:
+            count, edge = self._shape[axis], float(position[2 - axis]) + 0.5
+            if not 0 <= edge <= count:
+                shown = ", ".join(f"{value:g}" for value in position)
+                message = (
+                    f"The point at voxel ({shown}) lies outside the volume: move it into the volume, or delete it."
+                )
+                raise AutoMedSAMError(message)
+            # The far edge of the last voxel belongs to it.
+            edges.append(min(count - edge if flipped else edge, nextafter(count, 0)))
+        frame, y, x = edges
+        return int(frame), Point(x, y, positive)
+
+    def frame_mask(self, mask: Voxels) -> Voxels:
+        """A mask in the pixels of a frame `(H, W)`, from one whose axes are those of `(K, J, I)` without `axis`.
+
+        Raises:
+            AutoMedSAMError: if it is not of the size of a slice.
+        """
+        (rows, rows_flipped), (columns, columns_flipped) = self._axes[1:]
+        wanted = tuple(count for axis, count in enumerate(self._shape) if axis != self.axis)
+        if mask.shape != wanted:
+            message = f"A mask of shape {mask.shape} does not lie on a slice of {wanted}: export it again."
+            raise AutoMedSAMError(message)
+        turned = mask if rows < columns else mask.T
+        return turned[:: -1 if rows_flipped else 1, :: -1 if columns_flipped else 1]
+
+    def volume_mask(self, mask: Voxels) -> Voxels:
+        """Undoes `frame_mask`."""
+        (rows, rows_flipped), (columns, columns_flipped) = self._axes[1:]
+        turned = mask[:: -1 if rows_flipped else 1, :: -1 if columns_flipped else 1]
+        return np.ascontiguousarray(turned if rows < columns else turned.T)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +108,7 @@ class SegmentationRun:
         )
         self._engine = engine
         self._seconds: dict[str, float] = {}
+        self._prompted = False
 
     @property
     def slices(self) -> NDArray[np.uint8]:
@@ -137,11 +139,13 @@ class SegmentationRun:
         were keeps its masks, voxel for voxel, even if its neighbors change. See `ObjectTracker.track`.
 
         Args:
-            tracklets: the objects, with boxes and slices in frames of `plane`.
+            tracklets: the objects, with boxes and slices in frames of `plane`; boxes, points or masks tell where
+                they are.
             crops: `crops` of an earlier run of the same volume and model, so that objects that have not
                 changed since come out as they did there.
         """
         self._load()
+        self._prompted = not self.detections
         self.tracklets = list(tracklets)
         yield from self._track(crops)
 
@@ -212,7 +216,11 @@ class SegmentationRun:
                 "model_version": self.bundle.version,
                 "backend": self.backend.value,
                 "plane": self.plane.value,
-                "threshold": self.linking.threshold,
+                **(
+                    {"threshold": self.linking.threshold}
+                    if not self._prompted
+                    else {"prompted_objects": len(self.tracklets)}
+                ),
                 "licence": self.bundle.license,
                 **({"input_warnings": [one.sentence for one in self.input_warnings]} if self.input_warnings else {}),
             },
@@ -252,6 +260,7 @@ def segment(  # noqa: PLR0913  each is an option of its own to a caller
     plane: Plane | str | None = None,
     device: str = "auto",
     progress: Callable[[Event], None] | None = None,
+    prompts: Sequence[Tracklet] | None = None,
 ) -> Segmentation:
     """Segments a volume. `SegmentationRun` does the same step by step, and can be cancelled.
 
@@ -264,14 +273,15 @@ def segment(  # noqa: PLR0913  each is an option of its own to a caller
             bundle's own if isotropic.
         device: "auto", "cpu", "cuda" or "mps"; only the FP32 backend uses others than the CPU.
         progress: Called with each event, `InputChecked` first; see `automedsam.core.events`.
+        prompts: Segments these objects, without detection; from `read_prompts`, or made of `Tracklet`.
 
     Returns:
         Labels `(K, J, I)`, uint8, on the volume's own grid; all 0 if nothing was found. Warnings of the input check
         are in its provenance.
 
     Raises:
-        AutoMedSAMError: If the volume is not what the bundle takes, the threshold is not within 0 to 1, there is no
-            such backend or plane, or the backend or its files are missing.
+        AutoMedSAMError: If the volume is not what the bundle takes, the threshold is not within 0 to 1 or is given
+            with prompts, there is no such backend or plane, or the backend or its files are missing.
 
     Example:
         >>> import automedsam
@@ -283,8 +293,9 @@ def segment(  # noqa: PLR0913  each is an option of its own to a caller
         >>> [segment.name for segment in segmentation.segments]
         ['Glioma, whole tumour']
     """
+    check_prompted(prompts, threshold)
     run = SegmentationRun(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device)
-    for event in run.events():
+    for event in run.events() if prompts is None else run.propagate(prompts):
         if progress is not None:
             progress(event)
     return run.result()
@@ -304,6 +315,17 @@ def link_frames(
     # A volume thinner than the shortest believable object, such as a single image, is not held against it.
     extent = min(settings.min_extent_mm, spacing * (frames[1] - frames[0] + 1))
     return link(detections, spacing, replace(settings, min_extent_mm=extent))
+
+
+def check_prompted(prompts: Sequence[Tracklet] | Path | None, threshold: float | None) -> None:
+    """Checks that nobody expects a detector's threshold to change objects that are given.
+
+    Raises:
+        AutoMedSAMError: If there are both.
+    """
+    if prompts is not None and threshold is not None:
+        message = "With prompts nothing is detected, so a threshold has no effect: omit the threshold or the prompts."
+        raise AutoMedSAMError(message)
 
 
 def check_threshold(threshold: float | None) -> None:

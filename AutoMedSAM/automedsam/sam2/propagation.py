@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from automedsam.core.boxes import Box
 from automedsam.core.resize import resize_linear
 from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.architecture import Sam2Architecture
+from automedsam.sam2.click_correction import correct_by_clicks
 from automedsam.sam2.memory_bank import Memory, MemoryBank
 from automedsam.sam2.networks import (
     BOX_CORNER_LABELS,
@@ -24,24 +26,25 @@ from automedsam.sam2.networks import (
     MaskPrediction,
     Sam2Networks,
 )
+from automedsam.sam2.prompt_shapes import CropBox, bounding_box, filled_box, square
+from automedsam.sam2.walk_memo import TrackedSlice, WalkMemo, walk_key
+
+__all__ = ["CropBox", "Prompt", "Sam2Segmenter", "SegmenterSettings", "VideoSegmenter"]
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)[:, None, None]
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
 STABILITY_DELTA, STABILITY_THRESHOLD = 0.05, 0.98
 EMBEDDING_BYTES = 400_000_000
 
-
-class CropBox(NamedTuple):
-    """The part of every slice that the network sees: half-open rows and columns in native pixels."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
+# Squares round a click, in shares of the longer side of what the network sees, from which a network that knows nothing
+# but boxes is asked; the one that it rates best counts.
+_SQUARES = (0.05, 0.08, 0.13, 0.2, 0.33, 0.5)
+# The logits of a mask that a user gave: more certain than any network's.
+_GIVEN_LOGIT = np.float32(1000)
 
 
 class Prompt(NamedTuple):
-    """A prompt in native pixels of its slice: exactly one of a box, points or a mask.
+    """A prompt in native pixels of its slice: a box or a mask, and points that refine it; or points alone.
 
     Attributes:
         box: a rectangle.
@@ -58,7 +61,7 @@ class VideoSegmenter(Protocol):
     """Follows prompted objects through slices. Objects are named by integers of the caller's choice."""
 
     def prompt(self, frame: int, obj: int, prompt: Prompt) -> None:
-        """Adds a prompt; nothing is computed yet."""
+        """Adds a prompt; nothing is computed yet. A mask is the result on its slice, wherever tracking starts."""
         ...
 
     def propagate(self, obj: int, seed: int, first: int, last: int) -> Iterator[tuple[int, Floats]]:
@@ -96,6 +99,11 @@ class SegmenterSettings:
     max_empty_slices: int = 3
     memories: int | None = None
     memory_stride: int = 1
+
+    @property
+    def knows_points(self) -> bool:
+        """Whether the network was trained with clicks; those that were trained with filled boxes saw nothing else."""
+        return not self.box_as_mask
 
     @classmethod
     def of(
@@ -135,6 +143,10 @@ class Sam2Segmenter:
         settings: how the bundle's model is run.
         slices: `(N, H, W)` uint8 gray levels, or `(N, 3, H, W)` where each input channel has its own image.
         region: what the network sees; the whole slice if None.
+        kept_slices: of how many slices the results are kept for another call of `propagate`.
+
+    Attributes:
+        scores: by slice the network's own estimate of its last mask there, 0 to 1; 1 for a mask that was given.
     """
 
     def __init__(
@@ -143,15 +155,22 @@ class Sam2Segmenter:
         settings: SegmenterSettings,
         slices: NDArray[np.uint8],
         region: CropBox | None = None,
+        kept_slices: int = 0,
     ) -> None:
         self._networks, self._settings, self._slices = networks, settings, slices
         self._region = region or CropBox(0, 0, *slices.shape[-2:])
         self._prompts: dict[int, dict[int, Prompt]] = {}
         self._embeddings: dict[int, ImageEmbedding] = {}
         self.encoded_slices = 0
+        self.scores: dict[int, float] = {}
+        self._memo = WalkMemo(kept_slices)
 
     def prompt(self, frame: int, obj: int, prompt: Prompt) -> None:
         self._prompts.setdefault(obj, {})[frame] = prompt
+
+    def forget(self, obj: int) -> None:
+        """Forgets the prompts of an object; image embeddings stay."""
+        self._prompts.pop(obj, None)
 
     def propagate(self, obj: int, seed: int, first: int, last: int) -> Iterator[tuple[int, Floats]]:
         settings, prompts = self._settings, self._prompts[obj]
@@ -162,87 +181,174 @@ class Sam2Segmenter:
             memories=settings.memories or settings.num_maskmem,
             stride=settings.memory_stride,
         )
-        logits, memory = self._condition(seed, prompts[seed])
-        bank.conditioning[seed] = memory
-        yield seed, self._native(logits)
+        keys = {at: walk_key(at, *one) for at, one in sorted(prompts.items())}
+        given = {at: keys[at] for at, one in prompts.items() if at == seed or one.mask is not None}
+        for at, key in given.items():
+            bank.conditioning[at] = self._walked(at, key, partial(self._condition, at, prompts[at])).memory
+        yield seed, self._walked(seed, keys[seed], partial(self._condition, seed, prompts[seed])).logits
         for step, end in ((1, last), (-1, first)):
             bank.start_direction()
-            empty = 0
+            empty, history = 0, walk_key(seed, step, sorted(given.items()))
             for index in range(seed + step, end + step, step):
-                logits, memory = self._track(index, step, bank, prompts.get(index))
-                bank.tracked[index] = memory
+                if index in given:
+                    found = self._walked(index, keys[index], partial(self._condition, index, prompts[index]))
+                else:
+                    history = walk_key(history, index, keys.get(index))
+                    track = partial(self._track, index, step, bank, prompts.get(index))
+                    found = self._walked(index, history, track)
+                    bank.tracked[index] = found.memory
+                logits = found.logits
                 bank.prune(index, step)
-                yield index, self._native(logits)
+                yield index, logits
                 empty = 0 if bool((logits > 0).any()) else empty + 1
                 if empty >= settings.max_empty_slices and not any((at - index) * step > 0 for at in prompts):
                     break
 
+    def _walked(self, index: int, key: str, compute: Callable[[], tuple[Floats, Memory]]) -> TrackedSlice:
+        def computed() -> TrackedSlice:
+            logits, memory = compute()
+            return TrackedSlice(logits, memory, self.scores[index])
+
+        found = self._memo.get(key, computed)
+        self.scores[index] = found.score
+        return found
+
+    def drop_embeddings(self) -> None:
+        """Gives the memory of the image embeddings back."""
+        self._embeddings.clear()
+
+    def find_box(self, index: int, point: tuple[float, float]) -> Box:
+        """The box of what a single click on the object means, found without any memory.
+
+        A network that was trained with clicks answers it by its mask. Another is asked with squares of several sizes
+        round the click, and the mask that it rates best, among those that hold the click, counts.
+
+        Args:
+            index: the slice.
+            point: x and y in native pixels, within the region.
+
+        Returns:
+            The bounding box of the mask's connected part that holds the click; if there is none, a square round it.
+        """
+        from scipy.ndimage import label
+
+        x, y = int(point[0]), int(point[1])
+        region = self._region
+        half = max(region.bottom - region.top, region.right - region.left) / 2
+        squares = [square(point, share * half, region) for share in _SQUARES]
+        clicked = Prompt(points=np.array([[*point, 1]], np.float32))
+        asked = [clicked] if self._settings.knows_points else [Prompt(box=box) for box in squares]
+        best, found = -1.0, squares[len(squares) // 2]
+        for prompt in asked:
+            decoded = self._decode_alone(self._embed(index), prompt)
+            logits, _, score = self._select_mask(decoded, among_three=self._settings.multimask and len(asked) == 1)
+            parts, _ = label(self._native(logits) > 0)
+            if score > best and parts[y, x]:
+                best, found = score, bounding_box(parts == parts[y, x])
+        return found
+
     def _condition(self, index: int, prompt: Prompt) -> tuple[Floats, Memory]:
         embedding = self._embed(index)
         if prompt.mask is not None:
-            return self._condition_on_mask(embedding, prompt.mask)
-        decoded = self._networks.decode(
-            embedding.features, embedding, self._decoder_prompt(prompt), memory_conditioned=False
-        )
-        clicks = 0 if prompt.points is None else len(prompt.points)
-        logits, pointer = self._select_mask(decoded, among_three=self._settings.multimask and clicks == 1)
+            return self._condition_on_mask(index, embedding, prompt.mask, prompt.points)
+        decoded = self._decode_alone(embedding, prompt)
+        clicks = 0 if prompt.points is None or prompt.box is not None else len(prompt.points)
+        among_three = self._settings.multimask and clicks == 1
+        logits, pointer, self.scores[index] = self._select_mask(decoded, among_three=among_three)
+        native, logits = self._corrected(index, logits, prompt)
         memory = self._networks.remember(embedding.features, logits, decoded.object_score_logits, binarise=True)
-        return logits, Memory(_bfloat16(memory), pointer)
+        return native, Memory(_bfloat16(memory), pointer)
 
-    def _condition_on_mask(self, embedding: ImageEmbedding, mask: NDArray[np.bool_]) -> tuple[Floats, Memory]:
+    def _decode_alone(self, embedding: ImageEmbedding, prompt: Prompt) -> MaskPrediction:
+        """The decoder's answer to a prompt, without memories."""
+        asked = self._decoder_prompt(prompt)
+        return self._networks.decode(embedding.features, embedding, asked, memory_conditioned=False)
+
+    def _condition_on_mask(
+        self, index: int, embedding: ImageEmbedding, mask: NDArray[np.bool_], points: NDArray[np.float32] | None
+    ) -> tuple[Floats, Memory]:
         """A given mask is the answer itself; the decoder only makes its pointer (SAM 2, `_use_mask_as_output`)."""
+        if points is not None:
+            certain = np.where(mask, _GIVEN_LOGIT, -_GIVEN_LOGIT)
+            mask = self._clicked(index, certain[self._window], points) > 0
         side = self._settings.image_size
-        cropped = mask[self._region.top : self._region.bottom, self._region.left : self._region.right]
-        shown = (resize_linear(cropped, (side, side)) >= 0.5).astype(np.float32)[None, None]
+        shown = (resize_linear(mask[self._window], (side, side)) >= 0.5).astype(np.float32)[None, None]
         none = DecoderPrompt(np.zeros((1, 1, 2), np.float32), np.full((1, 1), NO_POINT_LABEL, np.int32), shown)
         decoded = self._networks.decode(embedding.features, embedding, none, memory_conditioned=True)
         logits = resize_linear(shown * 20 - 10, (side // 4, side // 4))
         presence = np.full((1, 1), 10.0 if shown.any() else -10.0, np.float32)
         memory = self._networks.remember(embedding.features, logits, presence, binarise=True)
-        return logits, Memory(_bfloat16(memory), decoded.object_pointers[:, 0])
+        self.scores[index] = 1.0
+        # Shown to the user as it was given, to the pixel: not as the network's grid has it.
+        native = np.where(mask, _GIVEN_LOGIT, -_GIVEN_LOGIT)
+        return native, Memory(_bfloat16(memory), decoded.object_pointers[:, 0])
 
     def _track(self, index: int, step: int, bank: MemoryBank, prompt: Prompt | None) -> tuple[Floats, Memory]:
         """One slice in the light of the memories, and of a further prompt if there is one."""
         embedding = self._embed(index)
         features = self._networks.attend(embedding.features, *bank.recall(index, step))
-        prompted = prompt is not None and prompt.mask is None
-        decoder_prompt = self._decoder_prompt(prompt) if prompted and prompt is not None else self._empty_prompt()
+        shown = prompt is not None and (prompt.box is not None or self._settings.knows_points)
+        decoder_prompt = self._decoder_prompt(prompt) if prompt is not None and shown else self._empty_prompt()
         decoded = self._networks.decode(features, embedding, decoder_prompt, memory_conditioned=True)
-        logits, pointer = self._select_mask(decoded, among_three=self._settings.multimask and not prompted)
-        memory = self._networks.remember(embedding.features, logits, decoded.object_score_logits, binarise=prompted)
-        return logits, Memory(_bfloat16(memory), pointer)
+        among_three = self._settings.multimask and not shown
+        logits, pointer, self.scores[index] = self._select_mask(decoded, among_three=among_three)
+        native, logits = self._corrected(index, logits, prompt)
+        presence, binarise = decoded.object_score_logits, prompt is not None
+        memory = self._networks.remember(embedding.features, logits, presence, binarise=binarise)
+        return native, Memory(_bfloat16(memory), pointer)
 
-    def _select_mask(self, decoded: MaskPrediction, *, among_three: bool) -> tuple[Floats, Floats]:
-        """The mask and its pointer: the best of three, or the single one unless it is unstable.
+    def _corrected(self, index: int, logits: Floats, prompt: Prompt | None) -> tuple[Floats, Floats]:
+        """Native and network's logits; by the clicks of a prompt if the network could not be shown them."""
+        native = self._native(logits)
+        if prompt is None or prompt.points is None or self._settings.knows_points:
+            return native, logits
+        native = self._clicked(index, native[self._window], prompt.points)
+        fine = resize_linear(native[self._window].clip(-10, 10), (logits.shape[2], logits.shape[3]))
+        return native, fine[None, None]
+
+    def _clicked(self, index: int, logits: Floats, points: NDArray[np.float32]) -> Floats:
+        """Native logits, from those of the region and the clicks."""
+        shifted = points - np.array([self._region.left, self._region.top, 0], np.float32)
+        full = np.full(self._slices.shape[-2:], NO_OBJECT_LOGIT, np.float32)
+        seen = self._slices[index][..., *self._window]
+        gray = seen if seen.ndim == 2 else np.rint(seen.mean(0)).astype(np.uint8)
+        full[self._window] = correct_by_clicks(logits, gray, shifted)
+        return full
+
+    def _select_mask(self, decoded: MaskPrediction, *, among_three: bool) -> tuple[Floats, Floats, float]:
+        """The mask, its pointer and its estimated IoU: the best of three, or the single one unless it is unstable.
 
         `MaskDecoder._dynamic_multimask_via_stability` of SAM 2; the pointer stays the single mask's there.
         """
+        scores = decoded.iou_predictions[0].clip(0, 1)
         best = 1 + int(decoded.iou_predictions[0, 1:].argmax())
         if among_three:
-            return decoded.logits[:, best : best + 1], decoded.object_pointers[:, best]
-        single = decoded.logits[:, :1]
+            return decoded.logits[:, best : best + 1], decoded.object_pointers[:, best], float(scores[best])
+        single, score = decoded.logits[:, :1], float(scores[0])
         if self._settings.multimask:
             wide = int((single > -STABILITY_DELTA).sum())
             narrow = int((single > STABILITY_DELTA).sum())
             if wide and narrow / wide < STABILITY_THRESHOLD:
-                single = decoded.logits[:, best : best + 1]
-        return single, decoded.object_pointers[:, 0]
+                single, score = decoded.logits[:, best : best + 1], float(scores[best])
+        return single, decoded.object_pointers[:, 0], score
 
     def _decoder_prompt(self, prompt: Prompt) -> DecoderPrompt:
         """A box or points in pixels of the network's input."""
         region, side = self._region, self._settings.image_size
         scale = np.array([side / (region.right - region.left), side / (region.bottom - region.top)], np.float32)
         corner = np.array([region.left, region.top], np.float32)
-        if prompt.points is not None:
-            points = (prompt.points[:, :2] - corner) * scale
-            return DecoderPrompt(points[None].astype(np.float32), prompt.points[None, :, 2].astype(np.int32))
-        if prompt.box is None:
+        corners, labels, filled = np.zeros((0, 2), np.float32), np.zeros(0, np.int32), None
+        if prompt.box is not None:
+            corners = (np.array(prompt.box.corners, np.float32).reshape(2, 2) - corner) * scale
+            labels = np.array(BOX_CORNER_LABELS, np.int32)
+            filled = filled_box(corners, side) if self._settings.box_as_mask else None
+        if prompt.points is not None and (prompt.box is None or self._settings.knows_points):
+            corners = np.concatenate([corners, (prompt.points[:, :2] - corner) * scale])
+            labels = np.concatenate([labels, prompt.points[:, 2].astype(np.int32)])
+        if not len(labels):
             message = "A prompt needs a box, points or a mask."
             raise ValueError(message)
-        points = (np.array(prompt.box.corners, np.float32).reshape(2, 2) - corner) * scale
-        labels = np.array([BOX_CORNER_LABELS], np.int32)
-        filled = _filled(points, side) if self._settings.box_as_mask else None
-        return DecoderPrompt(points[None].astype(np.float32), labels, filled)
+        return DecoderPrompt(corners[None].astype(np.float32), labels[None], filled)
 
     def _empty_prompt(self) -> DecoderPrompt:
         return DecoderPrompt(np.zeros((1, 1, 2), np.float32), np.full((1, 1), NO_POINT_LABEL, np.int32))
@@ -250,9 +356,8 @@ class Sam2Segmenter:
     def _embed(self, index: int) -> ImageEmbedding:
         """The image embedding of a slice, computed once however many objects ask."""
         if index not in self._embeddings:
-            side, region = self._settings.image_size, self._region
-            seen = self._slices[index, ..., region.top : region.bottom, region.left : region.right]
-            image = resize_linear(seen, (side, side)) / np.float32(255)
+            side = self._settings.image_size
+            image = resize_linear(self._slices[index][..., *self._window], (side, side)) / np.float32(255)
             # One gray image becomes all three channels.
             embedding = self._networks.encode_image(((image - IMAGENET_MEAN) / IMAGENET_STD)[None])
             self.encoded_slices += 1
@@ -267,19 +372,13 @@ class Sam2Segmenter:
         region = self._region
         full = np.full(self._slices.shape[-2:], NO_OBJECT_LOGIT, np.float32)
         size = (region.bottom - region.top, region.right - region.left)
-        full[region.top : region.bottom, region.left : region.right] = resize_linear(
-            logits[0, 0], size, antialias=False
-        )
+        full[self._window] = resize_linear(logits[0, 0], size, antialias=False)
         return full
 
-
-def _filled(corners: Floats, side: int) -> Floats:
-    """Each pixel's share `(1, 1, S, S)` that lies in a box of corners `(2, 2)` as x, y."""
-    edge = np.arange(side, dtype=np.float32)
-    share = np.minimum(edge + 1, corners[1][:, None]) - np.maximum(edge, corners[0][:, None])
-    columns, rows = np.clip(share, 0, 1)
-    filled: Floats = (rows[:, None] * columns[None, :])[None, None].astype(np.float32)
-    return filled
+    @property
+    def _window(self) -> tuple[slice, slice]:
+        region = self._region
+        return slice(region.top, region.bottom), slice(region.left, region.right)
 
 
 def _bfloat16(values: Floats) -> Floats:

@@ -13,11 +13,20 @@ from automedsam.sam2.propagation import CropBox
 
 @dataclass(frozen=True)
 class SliceRange:
-    """A tracklet and the slices, first and last, to which it may be followed."""
+    """A tracklet and the slices, first and last, to which it may be followed.
+
+    `found` has the boxes that tell where the object is, if its prompts are more than boxes.
+    """
 
     tracklet: Tracklet
     first: int
     last: int
+    found: Tracklet | None = None
+
+    @property
+    def outline(self) -> Tracklet:
+        """A tracklet of boxes: where the object is."""
+        return self.found or self.tracklet
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ def group_into_crops(objects: Sequence[SliceRange], fill: float, size: tuple[int
     crops = []
     for group in sorted(groups):
         members = tuple(objects[i] for i in group)
-        crops.append(Crop(region_of_interest([member.tracklet for member in members], fill, size), members))
+        crops.append(Crop(region_of_interest([member.outline for member in members], fill, size), members))
     return crops
 
 
@@ -78,5 +87,5 @@ def region_of_interest(tracklets: Sequence[Tracklet], fill: float, size: tuple[i
 def _meet(one: Sequence[SliceRange], other: Sequence[SliceRange], fill: float, size: tuple[int, int]) -> bool:
     if not any(a.first <= b.last and b.first <= a.last for a in one for b in other):
         return False
-    a, b = (region_of_interest([reach.tracklet for reach in group], fill, size) for group in (one, other))
+    a, b = (region_of_interest([reach.outline for reach in group], fill, size) for group in (one, other))
     return a.top < b.bottom and b.top < a.bottom and a.left < b.right and b.left < a.right

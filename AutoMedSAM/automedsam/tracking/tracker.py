@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,10 +11,22 @@ from numpy.typing import NDArray
 
 from automedsam.core.boxes import Box, Tracklet
 from automedsam.core.events import SlicePropagated, SliceSegmented, Stage, StageStarted
+from automedsam.core.prompts import Point
 from automedsam.core.volume import Triple
-from automedsam.sam2.propagation import CropBox, Prompt, Sam2Segmenter
-from automedsam.tracking.crops import Crop, SliceRange, group_into_crops
+from automedsam.sam2.propagation import CropBox, Sam2Segmenter
+from automedsam.tracking.crops import Crop, SliceRange, group_into_crops, region_of_interest
 from automedsam.tracking.label_rules import LabelRules
+from automedsam.tracking.object_mask import ObjectMask, cut_mask
+from automedsam.tracking.prompting import (
+    Run,
+    check_prompts,
+    effective,
+    keep_parts,
+    object_key,
+    outline_of,
+    prompts_of,
+    runs_of,
+)
 
 if TYPE_CHECKING:
     from automedsam.sam2.networks import Floats, Sam2Networks
@@ -25,37 +36,10 @@ if TYPE_CHECKING:
 
 # Objects whose masks are kept, a few hundred kilobytes each, so that an edit that is taken back costs nothing.
 _MAX_KNOWN = 256
-
-
-class ObjectMask(NamedTuple):
-    """Where one object is on one slice: logits, cut to where they are above 0.
-
-    Attributes:
-        top: first row.
-        left: first column.
-        logits: `(h, w)` float32; the object is where they are above 0. Empty if the object is not on the slice.
-    """
-
-    top: int
-    left: int
-    logits: Floats
-
-    @property
-    def window(self) -> tuple[slice, slice]:
-        """The rows and columns that the logits lie on."""
-        height, width = self.logits.shape
-        return slice(self.top, self.top + height), slice(self.left, self.left + width)
-
-    @property
-    def bounds(self) -> Box | None:
-        """The mask's bounding box in pixels; None if it is empty."""
-        height, width = self.logits.shape
-        return Box(self.left, self.top, width, height) if self.logits.size else None
-
-    @property
-    def area(self) -> int:
-        """Pixels of the mask."""
-        return int(np.count_nonzero(self.logits > 0))
+# Crops whose image embeddings are kept for the next preview: the whole slice, and two objects.
+_MAX_WARM = 3
+# In each of them the results of so many slices are kept, a megabyte each at most in most images.
+_KEPT_SLICES = 32
 
 
 @dataclass(eq=False)
@@ -77,7 +61,19 @@ class TrackedObject:
     @property
     def tracklet(self) -> Tracklet:
         """The boxes that it was followed by."""
-        return self.reach.tracklet
+        return self.reach.outline
+
+
+class SlicePreview(NamedTuple):
+    """An object on one slice.
+
+    Attributes:
+        mask: `(H, W)` bool.
+        score: the model's own estimate of the mask's quality, 0 to 1; 0 where the object does not reach.
+    """
+
+    mask: NDArray[np.bool_]
+    score: float
 
 
 class ObjectTracker:
@@ -110,11 +106,15 @@ class ObjectTracker:
         self.labels = np.zeros((len(slices), *slices.shape[-2:]), np.uint8)
         self.objects: list[TrackedObject] = []
         self._known: list[TrackedObject] = []
+        self._warm: dict[tuple[int, CropBox], Sam2Segmenter] = {}
+        self._found: dict[str, Box] = {}
+        self._previewed: dict[str, CropBox] = {}
+        self._asked = 0
 
     @property
     def crops(self) -> dict[str, CropBox]:
         """What of the slices the network saw of each object, by `object_key`."""
-        return {object_key(tracked.tracklet): tracked.region for tracked in self.objects}
+        return {object_key(tracked.reach.tracklet): tracked.region for tracked in self.objects}
 
     def track(
         self, networks: Sam2Networks, tracklets: Sequence[Tracklet], crops: Mapping[str, CropBox] | None = None
@@ -134,14 +134,13 @@ class ObjectTracker:
             event for each that is computed, and one `SliceSegmented` for each other slice that changed.
         """
         untouched = not self._known and not self.labels.any()
-        size = (self._slices.shape[-2], self._slices.shape[-1])
-        reaches = [self._slice_range(tracklet) for tracklet in tracklets]
+        reaches = [reach for one in tracklets if (reach := self._slice_range(networks, one)) is not None]
         kept = [tracked for tracked in self._known if tracked.reach in reaches]
         known = [tracked.reach for tracked in kept]
         new = [reach for reach in reaches if reach not in known]
-        seen = [(crop, reach) for reach in new if (crop := (crops or {}).get(object_key(reach.tracklet)))]
+        seen = [(crop, reach) for reach in new if (crop := self._own_crop(reach, crops or {}))]
         shared = group_into_crops(
-            [reach for reach in new if reach not in [r for _, r in seen]], self._tracking.fill, size
+            [reach for reach in new if reach not in [r for _, r in seen]], self._tracking.fill, self._size
         )
         shared += [Crop(crop, tuple(r for v, r in seen if v == crop)) for crop in dict.fromkeys(v for v, _ in seen)]
         plan = [
@@ -173,21 +172,123 @@ class ObjectTracker:
         self, networks: Sam2Networks, region: CropBox, objects: Sequence[TrackedObject]
     ) -> Iterator[tuple[TrackedObject, int]]:
         """Computes the objects of a view; yields each slice of an object's reach once, those left out last."""
-        slices = self._rules.slices.get(objects[0].tracklet.label, self._slices)
-        segmenter = Sam2Segmenter(networks, self._segmenter, slices, region)
-        for number, tracked in enumerate(objects):
-            reach, tracklet = tracked.reach, tracked.tracklet
-            for index, box in tracklet.boxes.items():
-                if index == tracklet.seed or box.score >= self._tracking.prompt_score:
-                    segmenter.prompt(index, number, Prompt(box=box))
-            for index, logits in segmenter.propagate(number, tracklet.seed, reach.first, reach.last):
-                tracked.masks[index] = _cut(logits, tracklet.box_at(index).grown(self._tracking.margin))
-                yield tracked, index
+        users = any(not one.reach.tracklet.has_only_boxes or one.tracklet.score >= 1 for one in objects)
+        label = objects[0].tracklet.label
+        segmenter = (
+            self._warm_segmenter(networks, region, label)
+            if users
+            else Sam2Segmenter(networks, self._segmenter, self._image_of(label), region)
+        )
+        for tracked in objects:
+            for run in self._runs(tracked.reach):
+                for index, logits in self._follow(segmenter, tracked.reach, run, (run.first, run.last)):
+                    tracked.masks[index] = self._cut_to_object(logits, tracked.reach, index)
+                    yield tracked, index
             tracked.complete = True
             self._known = [*self._known, tracked][-_MAX_KNOWN:]
-            for index in range(reach.first, reach.last + 1):
+            for index in range(tracked.reach.first, tracked.reach.last + 1):
                 if index not in tracked.masks:
                     yield tracked, index
+        segmenter.drop_embeddings()
+
+    def preview(
+        self,
+        networks: Sam2Networks,
+        tracklet: Tracklet,
+        index: int,
+        is_cancelled: Callable[[], bool] = lambda: False,
+        crops: Mapping[str, CropBox] | None = None,
+    ) -> SlicePreview | None:
+        """What `track` gives of one object on one slice; `labels` stay as they are.
+
+        The image embeddings stay warm: on the object's seed, a further click costs the decoder alone. To another slice
+        the object is tracked from its seed, once: further clicks there cost that slice alone.
+
+        Args:
+            networks: As for `track`.
+            tracklet: The object.
+            index: The slice.
+            is_cancelled: Asked between slices.
+            crops: As for `track`.
+
+        Returns:
+            None if it was cancelled.
+        """
+        empty = SlicePreview(np.zeros(self._size, np.bool_), 0.0)
+        reach = self._slice_range(networks, tracklet)
+        run = next((run for run in self._runs(reach) if run.first <= index <= run.last), None) if reach else None
+        if reach is None or run is None:
+            return empty
+        region = self._own_crop(reach, crops or {}) or self._own_region(reach)
+        self._previewed[object_key(tracklet)] = region
+        segmenter = self._warm_segmenter(networks, region, tracklet.label)
+        found = empty
+        for at, logits in self._follow(segmenter, reach, run, (min(run.seed, index), max(run.seed, index))):
+            if is_cancelled():
+                return None
+            if at == index:
+                mask = self._cut_to_object(logits, reach, index)
+                found.mask[mask.window] = mask.logits > 0
+                found = SlicePreview(found.mask, segmenter.scores[index])
+                break
+        return found
+
+    def _follow(
+        self, segmenter: Sam2Segmenter, reach: SliceRange, run: Run, slices: tuple[int, int]
+    ) -> Iterator[tuple[int, Floats]]:
+        self._asked += 1
+        knows_points = self._segmenter.knows_points
+        score, tracklet = self._tracking.prompt_score, effective(reach.tracklet)
+        for index, prompt in prompts_of(tracklet, reach.outline, run, score, knows_points=knows_points).items():
+            segmenter.prompt(index, self._asked, prompt)
+        try:
+            yield from segmenter.propagate(self._asked, run.seed, *slices)
+        finally:
+            segmenter.forget(self._asked)
+
+    def _runs(self, reach: SliceRange) -> list[Run]:
+        return runs_of(effective(reach.tracklet), reach.outline, reach.first, reach.last)
+
+    def _image_of(self, label: int) -> NDArray[np.uint8]:
+        """The image that a label is segmented on."""
+        return self._rules.slices.get(label, self._slices)
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self._slices.shape[-2], self._slices.shape[-1]
+
+    def _warm_segmenter(self, networks: Sam2Networks, region: CropBox, label: int) -> Sam2Segmenter:
+        image = self._image_of(label)
+        key = id(image), region
+        found = self._warm.pop(key, None)
+        if found is None:
+            found = Sam2Segmenter(networks, self._segmenter, image, region, kept_slices=_KEPT_SLICES)
+        self._warm[key] = found
+        while len(self._warm) > _MAX_WARM:
+            del self._warm[next(iter(self._warm))]
+        return found
+
+    def _own_crop(self, reach: SliceRange, crops: Mapping[str, CropBox]) -> CropBox | None:
+        """The crop of an object that shares none: an earlier one, or that of its prompts if they are not only boxes.
+
+        What a user saw in a preview does not depend on the objects beside it.
+        """
+        key = object_key(reach.tracklet)
+        crop = crops.get(key) or self._previewed.get(key)
+        return crop or (None if reach.tracklet.has_only_boxes else self._own_region(reach))
+
+    def _own_region(self, reach: SliceRange) -> CropBox:
+        return region_of_interest([reach.outline], self._tracking.fill, self._size)
+
+    def _cut_to_object(self, logits: Floats, reach: SliceRange, index: int) -> ObjectMask:
+        """Kept near its box; where a user clicked, the parts that are clicked or lie near it; a user's mask whole."""
+        whole = Box(0, 0, self._size[1], self._size[0])
+        near = reach.outline.box_at(index).grown(self._tracking.margin)
+        if index in reach.tracklet.masks:
+            return cut_mask(logits, whole)
+        if index in reach.tracklet.points:
+            return cut_mask(keep_parts(logits, near, reach.tracklet.points[index]), whole)
+        return cut_mask(logits, near)
 
     def _changed(self, indices: Sequence[int] | NDArray[np.int_]) -> Iterator[SliceSegmented]:
         for index in indices:
@@ -214,15 +315,39 @@ class ObjectTracker:
         self.labels[index] = painted
         return True
 
-    def _slice_range(self, tracklet: Tracklet) -> SliceRange:
-        """How far a tracklet may be followed: some way beyond its first and last box."""
-        first, last = tracklet.first, tracklet.last
+    def _slice_range(self, networks: Sam2Networks, tracklet: Tracklet) -> SliceRange | None:
+        """How far a tracklet may be followed: some way beyond its ends, or as far as its limits; None if nowhere."""
+        if tracklet.has_only_boxes:
+            outline: Tracklet | None = tracklet
+        else:
+            outline = self._outline(networks, tracklet)
+        if outline is None:
+            return None
+        first, last = outline.first, outline.last
         low, high = self._limits
+        if tracklet.limits:
+            begin, end = tracklet.limits
+        else:
+            begin, end = first - self._extension(outline.boxes[first]), last + self._extension(outline.boxes[last])
+        clicked = [at for at in effective(tracklet).points if tracklet.limits is None]
         return SliceRange(
             tracklet,
-            min(first, max(low, first - self._extension(tracklet.boxes[first]))),
-            max(last, min(high, last + self._extension(tracklet.boxes[last]))),
+            min(first, max(low, min([begin, *clicked]))),
+            max(last, min(high, max([end, *clicked]))),
+            None if outline is tracklet else outline,
         )
+
+    def _outline(self, networks: Sam2Networks, tracklet: Tracklet) -> Tracklet | None:
+        check_prompts(tracklet, (len(self._slices), *self._size))
+
+        def find_box(index: int, point: Point) -> Box:
+            clicked = f"{id(self._image_of(tracklet.label))} {index} {point.x} {point.y}"
+            if clicked not in self._found:
+                segmenter = self._warm_segmenter(networks, CropBox(0, 0, *self._size), tracklet.label)
+                self._found[clicked] = segmenter.find_box(index, (point.x, point.y))
+            return self._found[clicked]
+
+        return outline_of(effective(tracklet), find_box)
 
     def _extension(self, end: Box) -> int:
         """Slices to go on beyond the box at an object's end.
@@ -234,21 +359,3 @@ class ObjectTracker:
         side = max(end.height * rows, end.width * columns) if end.drawn else 0.0
         low, high = self._limits
         return round(min(max(side, self._tracking.reach_mm) / between, high - low + 1))
-
-
-def object_key(tracklet: Tracklet) -> str:
-    """Identifies an object in a later run: equal for equal boxes, to a thousandth of a pixel, and an equal seed."""
-    boxes = [(at, [round(edge, 3) for edge in box.corners], box.drawn) for at, box in sorted(tracklet.boxes.items())]
-    return hashlib.sha256(repr((tracklet.label, tracklet.seed, boxes)).encode()).hexdigest()[:16]
-
-
-def _cut(logits: Floats, near: Box) -> ObjectMask:
-    """The logits where they are above 0; outside the object's grown box nothing is."""
-    left, top, right, bottom = (max(0, round(edge)) for edge in near.corners)
-    inside = logits[top:bottom, left:right]
-    above = inside > 0
-    rows, columns = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
-    if not len(rows):
-        return ObjectMask(top, left, np.zeros((0, 0), np.float32))
-    tight = inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return ObjectMask(top + int(rows[0]), left + int(columns[0]), tight.astype(np.float32))

@@ -13,8 +13,9 @@ from typing import IO, Any, Protocol
 from automedsam.contract.request_fields import MAX_LINE_BYTES, FieldError, parse_request
 
 _PATIENCE_SECONDS = 0.5
-# `cancel` and `quit` have no fields beside "op".
-_MAX_CONTROL_BYTES = 1000
+# Longer lines are parsed only where they are answered. `cancel` and `quit` are short, and so are previews, but for
+# those of very many clicks, which supersede none before them.
+_MAX_CONTROL_BYTES = 50_000
 
 
 class Send(Protocol):
@@ -50,6 +51,7 @@ class Requests:
     def __init__(self) -> None:
         self._queue: SimpleQueue[tuple[bytes, threading.Event] | None] = SimpleQueue()
         self._cancelled = threading.Event()
+        self._preview_cancelled = threading.Event()
         self._idle = threading.Event()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -63,7 +65,7 @@ class Requests:
         try:
             self._listen(sys.stdin.buffer)
         finally:
-            self._cancelled.set()
+            self._cancel()
             self._queue.put(None)
             # A step that takes long, such as the loading of a model, does not hold up the end.
             if not self._idle.wait(_PATIENCE_SECONDS):
@@ -77,10 +79,19 @@ class Requests:
             if op == "quit":
                 return
             if op == "cancel":
-                self._cancelled.set()
-                self._cancelled = threading.Event()
+                self._cancel()
+            elif op == "preview":
+                # Only the newest click is worth an answer.
+                self._preview_cancelled.set()
+                self._preview_cancelled = threading.Event()
+                self._queue.put((line, self._preview_cancelled))
             elif line.strip():
                 self._queue.put((line, self._cancelled))
+
+    def _cancel(self) -> None:
+        for cancelled in (self._cancelled, self._preview_cancelled):
+            cancelled.set()
+        self._cancelled, self._preview_cancelled = threading.Event(), threading.Event()
 
 
 def _skip_line(stream: IO[bytes], read: bytes) -> None:

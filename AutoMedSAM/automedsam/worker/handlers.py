@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from automedsam.contract.backends import Backend
 from automedsam.contract.checks import fail
 from automedsam.contract.protocol import DEVICE_OF_INT8
 from automedsam.contract.request_fields import check_request
+from automedsam.core.boxes import Tracklet
 from automedsam.core.events import (
     Event,
     Finished,
@@ -34,7 +37,7 @@ from automedsam.pipeline.input_check import check_input
 from automedsam.pipeline.run import SegmentationRun, check_threshold, link_frames
 from automedsam.worker.channel import Send
 from automedsam.worker.comparison import answer_comparison
-from automedsam.worker.label_file import create_label_file, reopen_label_file
+from automedsam.worker.label_file import create_label_file, reopen_label_file, write_mask_file
 from automedsam.worker.messages import (
     MessageCodec,
     RunRequest,
@@ -84,6 +87,8 @@ class RequestHandler:
                 self._segment(request, cancelled)
             case "propagate":
                 self._propagate(request, cancelled)
+            case "preview":
+                self._preview(request, cancelled)
             case "link":
                 self._link(request)
             case "check":
@@ -103,26 +108,48 @@ class RequestHandler:
         asked = RunRequest.read(request)
         run = self._new_run(asked)
         codec = MessageCodec(run.volume, run.plane)
-        labels = create_label_file(asked.labels, run.volume.shape)
+        labels = create_label_file(Path(request["labels"]), run.volume.shape)
         self._execute(request, run, run.events(), codec, labels, cancelled)
 
     def _propagate(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
         asked = RunRequest.read(request)
         run = self._same_run(asked) or self._new_run(asked)
         codec = MessageCodec(run.volume, run.plane)
-        boxes = codec.read_boxes(request.get("boxes", []))
-        tracklets = codec.read_tracklets(request.get("tracklets", []), boxes)
-        known = {segment.value for segment in run.bundle.segments}
-        for tracklet in tracklets:
-            if tracklet.label not in known:
-                fail("tracklets", f"the model {run.bundle.name} has no label {tracklet.label}")
+        tracklets = _read_objects(request, run, codec)
         crops = read_crops(request, run.slices.shape[1:])
-        labels = reopen_label_file(asked.labels, run.volume.shape)
+        path = Path(request["labels"])
+        labels = reopen_label_file(path, run.volume.shape)
         if labels is None:
-            labels = create_label_file(asked.labels, run.volume.shape)
+            labels = create_label_file(path, run.volume.shape)
         # The file holds what is shown now, whoever wrote it: this run, or one of a worker that is gone.
         run.resume_from(labels)
         self._execute(request, run, run.propagate(tracklets, crops), codec, labels, cancelled)
+
+    def _preview(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
+        began = time.perf_counter()
+        if cancelled.is_set():
+            self._send("cancelled", id=request["id"], confidence=[], crops={})
+            return
+        asked = RunRequest.read(request)
+        run = self._same_run(asked) or self._new_run(asked)
+        codec = MessageCodec(run.volume, run.plane)
+        tracklet = _read_objects(request, run, codec)[0]
+        frame, _ = codec.grid.frame_range((request["slice"], request["slice"]))
+        crops = read_crops(request, run.slices.shape[1:])
+        found = run.tracker.preview(run.engine.networks, tracklet, frame, cancelled.is_set, crops)
+        if found is None or cancelled.is_set():
+            self._send("cancelled", id=request["id"], confidence=[], crops={})
+            return
+        write_mask_file(Path(request["mask"]), codec.grid.volume_mask(found.mask))
+        self._send(
+            "preview",
+            id=request["id"],
+            slice=request["slice"],
+            mask=request["mask"],
+            area=int(np.count_nonzero(found.mask)),
+            score=found.score,
+            seconds=time.perf_counter() - began,
+        )
 
     def _execute(
         self,
@@ -269,6 +296,21 @@ class RequestHandler:
             self._engine = None
             self._engine = key, load_model(bundle, asked.backend, asked.device)
         return self._engine[1]
+
+
+def _read_objects(request: Mapping[str, Any], run: SegmentationRun, codec: MessageCodec) -> list[Tracklet]:
+    """The objects of "propagate" and "preview".
+
+    Raises:
+        AutoMedSAMError: If a prompt does not lie in the volume.
+        FieldError: If the model has no such label.
+    """
+    tracklets = codec.read_tracklets(request.get("tracklets", []), codec.read_boxes(request.get("boxes", [])))
+    known = {segment.value for segment in run.bundle.segments}
+    for tracklet in tracklets:
+        if tracklet.label not in known:
+            fail("tracklets", f"the model {run.bundle.name} has no label {tracklet.label}")
+    return tracklets
 
 
 def _run_key(asked: RunRequest, bundle: Bundle) -> object:

@@ -19,22 +19,23 @@ from automedsam.contract.backends import Backend
 from automedsam.contract.checks import fail, shown
 from automedsam.core.boxes import Box, Tracklet
 from automedsam.core.ijk_boxes import IjkBoxConverter
+from automedsam.core.prompts import EditedMask, Point
 from automedsam.core.volume import Plane, Volume, Voxels
 from automedsam.detection.linking import seed_slice
 from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.propagation import CropBox
-from automedsam.worker.label_file import UNREADABLE
+from automedsam.worker.label_file import UNREADABLE, read_mask_file
 
 _NUMBERS = "biuf"
+_PROMPT_FIELDS = ("points", "masks", "empty", "limits")
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What `segment` and `propagate` share.
+    """What `segment`, `propagate` and `preview` share.
 
     Attributes:
         volume: the "volume" object as it came.
-        labels: where the labels go.
         model: a built-in bundle's name, or a bundle's folder.
         backend: what computes.
         device: "auto", "cpu", "cuda" or "mps".
@@ -45,7 +46,6 @@ class RunRequest:
     """
 
     volume: dict[str, Any]
-    labels: Path
     model: str
     backend: Backend
     device: str
@@ -61,7 +61,6 @@ class RunRequest:
         threshold = request.get("threshold")
         return cls(
             dict(request["volume"]),
-            Path(request["labels"]),
             request["model"],
             Backend(request.get("backend", Backend.INT8.value)),
             request.get("device", "auto"),
@@ -176,6 +175,7 @@ class MessageCodec:
         self.grid = IjkBoxConverter(volume, plane)
         self._numbers: dict[int, int] = {}
         self._boxes: list[Box] = []
+        self._prompts: dict[int, tuple[Tracklet, dict[str, Any]]] = {}
 
     def boxes(self, frame: int, boxes: Sequence[Box]) -> list[dict[str, Any]]:
         """Messages of the boxes of a frame, which get the next numbers from 1 on."""
@@ -200,6 +200,8 @@ class MessageCodec:
                 "score": tracklet.score,
                 "boxes": [self._numbers[id(box)] for box in tracklet.boxes.values()],
                 "gaps": sorted(self.grid.slice_index(index) for index in tracklet.gaps),
+                # What a user marked comes back as it came.
+                **(self._prompts[id(tracklet)][1] if id(tracklet) in self._prompts else {}),
             }
             for tracklet in tracklets
         ]
@@ -227,7 +229,8 @@ class MessageCodec:
         """Tracklets of numbered boxes.
 
         Raises:
-            AutoMedSAMError: if an object has two boxes on one slice.
+            AutoMedSAMError: if an object has two boxes or two masks on one slice, or a prompt that is not in the
+                volume, or a mask that cannot be read.
             FieldError: if a tracklet has a box that is not there.
         """
         found = []
@@ -242,8 +245,42 @@ class MessageCodec:
                 text = "An object has two boxes on one slice: reject one of them."
                 raise AutoMedSAMError(text)
             frame = self.grid.slice_index(seed) if seed is not None else None
-            found.append(Tracklet(label, chain, frame if frame in chain else seed_slice(chain)))
+            points, masks = self._read_points(message), self._read_masks(message)
+            if frame is None or frame not in {**chain, **points, **masks}:
+                frame = seed_slice(chain) if chain else min(masks or points)
+            limits = message.get("limits")
+            tracklet = Tracklet(
+                label,
+                chain,
+                frame,
+                points,
+                masks,
+                frozenset(self._frame(index) for index in message.get("empty", [])),
+                None if limits is None else self.grid.frame_range(limits),
+            )
+            self._prompts[id(tracklet)] = tracklet, {key: message[key] for key in _PROMPT_FIELDS if message.get(key)}
+            found.append(tracklet)
         return found
+
+    def _read_points(self, message: Mapping[str, Any]) -> dict[int, tuple[Point, ...]]:
+        found: dict[int, tuple[Point, ...]] = {}
+        for one in message.get("points", []):
+            frame, point = self.grid.point(one["position"], positive=one["positive"])
+            found[frame] = (*found.get(frame, ()), point)
+        return found
+
+    def _read_masks(self, message: Mapping[str, Any]) -> dict[int, EditedMask]:
+        found = {}
+        for one in message.get("masks", []):
+            frame = self._frame(one["slice"])
+            if frame in found:
+                text = f"An object has two masks on slice {one['slice']}: keep one of them."
+                raise AutoMedSAMError(text)
+            found[frame] = EditedMask(self.grid.frame_mask(read_mask_file(Path(one["path"]))))
+        return found
+
+    def _frame(self, index: int) -> int:
+        return self.grid.frame_range((index, index))[0]
 
     def _register(self, box: Box, number: int) -> int:
         # Boxes are distinguished by identity: two slices may hold equal ones. The list keeps them alive.

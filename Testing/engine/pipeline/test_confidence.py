@@ -9,7 +9,7 @@ import pytest
 
 from automedsam.core.boxes import Box, Tracklet
 from automedsam.pipeline.confidence import LOW_CONFIDENCE, SliceConfidence, slice_confidence
-from automedsam.tracking.tracker import ObjectMask
+from automedsam.tracking.object_mask import ObjectMask
 
 BOX = Box(20, 10, 12, 8, 0.9)
 

@@ -88,7 +88,11 @@ def stock_logits(model: Any, slices: np.ndarray, prompt: Prompt) -> np.ndarray:
         patch.setattr(stock, "tqdm", lambda indices, **_: indices)
         for reverse in (False, True):
             state = model.init_state(video_path=None)
-            if prompt.box is not None:
+            if prompt.box is not None and prompt.points is not None:
+                box = np.array(prompt.box.corners, np.float32)
+                points, labels = prompt.points[:, :2], prompt.points[:, 2].astype(np.int32)
+                model.add_new_points_or_box(state, SEED, 1, box=box, points=points, labels=labels)
+            elif prompt.box is not None:
                 model.add_new_points_or_box(state, SEED, 1, box=np.array(prompt.box.corners, np.float32))
             elif prompt.points is not None:
                 points, labels = prompt.points[:, :2], prompt.points[:, 2].astype(np.int32)
@@ -106,9 +110,10 @@ def stock_logits(model: Any, slices: np.ndarray, prompt: Prompt) -> np.ndarray:
         Prompt(box=BOX),
         Prompt(points=np.array([[25, 20, 1], [2, 2, 0]], np.float32)),
         Prompt(points=np.array([[25, 20, 1]], np.float32)),
+        Prompt(box=BOX, points=np.array([[25, 20, 1], [2, 2, 0]], np.float32)),
         Prompt(mask=np.pad(np.ones((20, 18), bool), ((12, 16), (15, 23)))),
     ],
-    ids=["box", "two points", "one point", "mask"],
+    ids=["box", "two points", "one point", "box and points", "mask"],
 )
 @pytest.mark.parametrize("multimask", [True, False])
 def test_propagation_equals_the_stock_predictor(slices: np.ndarray, prompt: Prompt, multimask: bool) -> None:
@@ -118,6 +123,10 @@ def test_propagation_equals_the_stock_predictor(slices: np.ndarray, prompt: Prom
     model = a_model(architecture)
     ours = propagate(TorchNetworks(model), architecture, slices, prompt)
     stock = stock_logits(model, slices, prompt)
+    if prompt.mask is not None:
+        # The stock predictor shows a given mask as its network's grid has it; ours is the mask itself.
+        np.testing.assert_array_equal(ours[SEED] > 0, prompt.mask)
+        ours[SEED] = stock[SEED]
     assert np.ptp(stock) > 0.1, "a constant answer would prove nothing"
     np.testing.assert_allclose(ours, stock, atol=1e-3)
 

@@ -70,6 +70,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FuzzedWorker]:
     np.save(folder / "volume.npy", rng.normal(100, 20, (6, 24, 24)).astype(np.float32))
     np.savez(folder / "several.npz", a=np.zeros(3))
     np.save(folder / "words.npy", np.array([[["a", "b"]]]))
+    np.save(folder / "edited.npy", np.eye(24, dtype=np.uint8))
     np.save(folder / "complex.npy", np.ones((2, 2, 2), complex))
     started = FuzzedWorker(folder)
     started.answers()
@@ -98,9 +99,25 @@ RUN = {
     "names": [{"name": "head", "Modality": "MR"}],
 }
 TRACKLET = {"label": 1, "seed": 2, "boxes": [1]}
+PROMPTED = {
+    "label": 1,
+    "seed": 2,
+    "boxes": [1],
+    "points": [{"position": [8.0, 8.0, 2.0], "positive": False}],
+    "masks": [{"slice": 3, "path": "edited.npy"}],
+    "empty": [5],
+    "limits": [1, 4],
+}
 REQUESTS: dict[str, dict[str, Any]] = {
     "segment": RUN,
-    "propagate": {**RUN, "boxes": [BOX], "tracklets": [TRACKLET], "crops": {"a": [0, 0, 24, 24]}},
+    "propagate": {**RUN, "boxes": [BOX], "tracklets": [TRACKLET, PROMPTED], "crops": {"a": [0, 0, 24, 24]}},
+    "preview": {
+        **{key: value for key, value in RUN.items() if key != "labels"},
+        "boxes": [BOX],
+        "tracklets": [PROMPTED],
+        "slice": 2,
+        "mask": "mask.npy",
+    },
     "link": {
         "volume": {**VOLUME, "shape": [6, 24, 24]},
         "model": "glioma",
@@ -165,7 +182,7 @@ def changed(op: str, place: tuple[Any, ...], value: Any, number: int) -> dict[st
 )
 def test_any_value_in_any_field_is_answered(worker: FuzzedWorker, place: tuple[str, Any], value: Any) -> None:
     assert worker.answers(json.dumps(changed(*place, value, 1)).encode())[-1]["event"] in (
-        *("error", "finished", "tracklets", "checked", "devices", "phantom"),
+        *("error", "finished", "tracklets", "checked", "devices", "phantom", "preview"),
     )
 
 
