@@ -17,6 +17,10 @@ class Point:
         x: in pixels of the slice; 0 is the left edge of the first column, so 0.5 is its center.
         y: in pixels; 0 is the top edge of the first row.
         positive: whether it is on the object.
+
+    Example:
+        >>> Point(12.5, 30.5, positive=False).positive
+        False
     """
 
     x: float
@@ -29,6 +33,10 @@ class EditedMask:
 
     Args:
         pixels: `(H, W)`, the object where it is not 0; copied.
+
+    Example:
+        >>> EditedMask(np.eye(3, dtype=np.uint8)) == EditedMask(np.eye(3, dtype=np.bool_))
+        True
     """
 
     def __init__(self, pixels: NDArray[np.bool_] | NDArray[np.uint8]) -> None:

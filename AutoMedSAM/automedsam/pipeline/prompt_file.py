@@ -86,6 +86,15 @@ def read_prompts(
 
     Raises:
         AutoMedSAMError: If the file cannot be read, or a prompt does not belong to the volume or the bundle.
+
+    Example:
+        >>> from automedsam import load_bundle
+        >>> from automedsam.demo.phantom import phantom_head
+        >>> volume, _ = phantom_head()
+        >>> read_prompts("missing.json", volume, load_bundle("glioma"))
+        Traceback (most recent call last):
+        ...
+        automedsam.contract.errors.AutoMedSAMError: ...missing.json...
     """
     path = Path(path)
     reader = _Reader(path, volume, bundle, plane or volume.default_plane(bundle.plane), first_slice)
