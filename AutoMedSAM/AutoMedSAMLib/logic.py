@@ -18,6 +18,7 @@ from AutoMedSAMLib.engine.client import EngineClient, PendingRequest
 from AutoMedSAMLib.engine.input_check import InputCheck, names_of
 from AutoMedSAMLib.engine.model_requests import ModelRequests
 from AutoMedSAMLib.engine.process import QtEngineProcess, StartProcess
+from AutoMedSAMLib.engine.result_requests import ResultRequests
 from AutoMedSAMLib.engine.shared_files import SharedFiles, VolumeExport, VolumeIdentity
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.bundle_info import Model, built_in_models, find_model
@@ -61,6 +62,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         self._linking: PendingRequest | None = None
         self._check = InputCheck(self.engine, self.exchange)
         self.model_requests = ModelRequests(self.engine)
+        self.result_requests = ResultRequests(self.engine, self.exchange)
         scene = slicer.mrmlScene
         self._scene_tags = [
             scene.AddObserver(slicer.vtkMRMLScene.EndCloseEvent, lambda *_: self._forget()),

@@ -23,6 +23,7 @@ from AutoMedSAMLib.panel.compare_button import CompareButton
 from AutoMedSAMLib.panel.confidence import ConfidencePanel
 from AutoMedSAMLib.panel.input_warnings import InputWarnings
 from AutoMedSAMLib.panel.inputs import InputsPanel
+from AutoMedSAMLib.panel.object_table import ObjectTable
 from AutoMedSAMLib.panel.run_controls import RunPanel
 from AutoMedSAMLib.qt_timers import SingleShot
 from AutoMedSAMLib.scene import terms
@@ -65,6 +66,10 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
 
         self.compare = CompareButton(self.ui, self.logic, self.run_panel, self._comparison_request, self._on_comparing)
+        self.objects = ObjectTable(
+            self.ui, self.boxes, self.logic.result_requests, lambda: self.inputs.model, show_status
+        )
+
         self._nodes_changed_soon = SingleShot(0, self._on_nodes_changed)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
@@ -126,7 +131,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not self.logic.is_running:
             self.boxes.show_threshold()
             if self.boxes.restore():
-                self.confidence.update()
+                self._show_results()
             self.boxes.update_buttons()
             self.warnings.update()
         self._update_ready()
@@ -171,7 +176,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.logic.undo() and before is not None:
             self._last_before = None
             self.boxes.undo_run(before)
-            self.confidence.update()
+            self._show_results()
             self.run_panel.show_status(_("The segmentation and the boxes are as they were before the last run."))
         self._update_ready()
 
@@ -186,7 +191,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.deviceLabel.text = run.device
         if not self._propagating:
             self.boxes.start(run)
-            self.confidence.update()
+            self._show_results()
 
     def on_progress(self, fraction: float, text: str) -> None:
         self.run_panel.show_progress(fraction, text)
@@ -198,7 +203,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def on_tracklets(self, tracklets: list[Message]) -> None:
         # Propagation only repeats the objects that it was given, without what was rejected from them.
         if not self._scene_gone and not self._propagating and self.boxes.receive_tracklets(tracklets):
-            self.confidence.update()
+            self._show_results()
 
     def on_slices(self, slices: list[int]) -> None:
         self._wrote = True
@@ -215,7 +220,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self._last_before = self._before
                 if not self._propagating:
                     self.boxes.steps.note_run(_("Apply"), self._before)
-            self.confidence.update()
+            self._show_results()
             if outcome.status == "finished" and not self._propagating:
                 self.boxes.show_best()
         self._run, self._scene_gone = None, False
@@ -252,7 +257,11 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.update()
 
     def _on_table_replaced(self) -> None:
+        self._show_results()
+
+    def _show_results(self) -> None:
         self.confidence.update()
+        self.objects.update()
 
     def _update_ready(self) -> None:
         missing = self.inputs.missing_input()
@@ -270,7 +279,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.cancel()
         self.run_panel.forget()
         self.boxes.clear()
-        self.confidence.update()
+        self._show_results()
 
 
 def _is_reloaded(module: str) -> bool:

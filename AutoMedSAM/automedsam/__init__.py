@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from automedsam.errors import AutoMedSAMError
     from automedsam.io.segmentation_writer import write_segmentation
     from automedsam.io.volume_reader import read_volume
+    from automedsam.measure.objects import Measures
+    from automedsam.pipeline.measure_files import measure_file
     from automedsam.pipeline.prompt_file import read_prompts
+    from automedsam.pipeline.replay import replay
     from automedsam.pipeline.run import SegmentationRun, segment
 
 # Also in CITATION.cff and CHANGELOG.md. A bundle has a version of its own: that of the release that built it.
@@ -40,6 +43,7 @@ __all__ = [
     "Box",
     "Bundle",
     "EditedMask",
+    "Measures",
     "Plane",
     "Point",
     "Segment",
@@ -49,8 +53,10 @@ __all__ = [
     "Volume",
     "list_bundles",
     "load_bundle",
+    "measure_file",
     "read_prompts",
     "read_volume",
+    "replay",
     "segment",
     "write_segmentation",
 ]
@@ -64,6 +70,9 @@ _HOMES = {
     "automedsam.pipeline.prompt_file": ("read_prompts",),
     "automedsam.pipeline.run": ("SegmentationRun", "segment"),
     "automedsam.io.volume_reader": ("read_volume",),
+    "automedsam.measure.objects": ("Measures",),
+    "automedsam.pipeline.measure_files": ("measure_file",),
+    "automedsam.pipeline.replay": ("replay",),
     "automedsam.core.segmentation": ("Segment", "Segmentation"),
     "automedsam.core.volume": ("Plane", "Volume"),
     "automedsam.io.segmentation_writer": ("write_segmentation",),

@@ -34,6 +34,20 @@ class RecordedModelRequests:
         self.cancelled += 1
 
 
+class RecordedResultRequests:
+    """Notes what the table of objects asks for; a test answers."""
+
+    def __init__(self) -> None:
+        self.comparisons: list[tuple] = []
+        self.exports: list[tuple] = []
+
+    def compare(self, *arguments: Any) -> None:
+        self.comparisons.append(arguments)
+
+    def export(self, *arguments: Any) -> None:
+        self.exports.append(arguments)
+
+
 class RecordedLogic:
     """Stands in for `AutoMedSAMLogic` where a test is about the panel alone."""
 
@@ -52,6 +66,7 @@ class RecordedLogic:
         self.run: Any = None
         self.has_a_result, self.edits = False, 0
         self.model_requests = RecordedModelRequests()
+        self.result_requests = RecordedResultRequests()
 
     def models(self) -> list:
         return built_in_models()

@@ -28,6 +28,7 @@ class BoxTable:
         slices: the first and the last slice that were looked at, inclusive.
         model: the hash of the model that found the boxes; empty if there was no run.
         threshold: the score, 0 to 1, from which objects are shown and segmented.
+        measures: volume, slices and diameters of segments and objects, as the engine's "finished" event has them.
         confidence: the engine's judgement of each segmented slice: `{"slice", "confidence", "reason"}`.
         run: the ID of the run that the segmentation shows; empty if unknown.
         is_linked: whether the objects are those of the present boxes and threshold.
@@ -44,6 +45,7 @@ class BoxTable:
         self.axis, self.plane, self.slices = axis, plane, slices
         self.model, self.threshold = model, threshold
         self.confidence: list[dict[str, Any]] = []
+        self.measures: list[dict[str, Any]] = []
         self._boxes: dict[int, BoxRecord] = {}
         self._tracklets: list[dict[str, Any]] = []
         self._rejected: set[int] = set()
@@ -220,6 +222,7 @@ class BoxTable:
         """Takes over what another table knows of the segmentation; None if there is no segmentation any more."""
         known = other or BoxTable()
         self._segmented, self.run, self.confidence = known._segmented, known.run, list(known.confidence)
+        self.measures = known.measures
 
     @property
     def was_segmented(self) -> bool:
@@ -244,6 +247,7 @@ class BoxTable:
             "model": self.model,
             "threshold": self.threshold,
             "confidence": self.confidence,
+            "measures": self.measures,
             "boxes": boxes,
             "tracklets": self._tracklets,
             "rejected": sorted(self._rejected),
@@ -287,7 +291,8 @@ class BoxTable:
             table._rejected = table._known(content["rejected"])
             table._seeds = table._known(content["seeds"])
             table._segmented = str(content["segmented"])
-            # A table of an older version has neither.
+            # A table of an older version has none of these.
+            table.measures = _checked_measures(content.get("measures", []))
             table.run = str(content.get("run", ""))
             for number, *bounds in content.get("anchors", []):
                 table._anchors[int(number)] = tuple(float(edge) for edge in bounds)
@@ -359,3 +364,27 @@ class BoxTable:
 
 def _in_slice_order(boxes: Iterable[BoxRecord]) -> list[BoxRecord]:
     return sorted(boxes, key=lambda box: (box.slice, -box.score))
+
+
+def _checked_measures(measures: Any) -> list[dict[str, Any]]:
+    """Measures of a saved scene, whose fields may be of any kind."""
+    found = []
+    for one in measures:
+        slices = one["slices"]
+        found.append(
+            {
+                "label": int(one["label"]),
+                "segment": str(one["segment"]),
+                "number": None if one["number"] is None else int(one["number"]),
+                "ml": float(one["ml"]),
+                "slices": None if slices is None else [int(slices[0]), int(slices[1])],
+                "slice_count": int(one["slice_count"]),
+                "diameter_slice": None if one["diameter_slice"] is None else int(one["diameter_slice"]),
+                "long_mm": float(one["long_mm"]),
+                "short_mm": float(one["short_mm"]),
+                "agreement": None if one["agreement"] is None else float(one["agreement"]),
+                "doubtful": [int(at) for at in one["doubtful"]],
+                "boxes": [int(number) for number in one.get("boxes", [])],
+            }
+        )
+    return found

@@ -83,6 +83,7 @@ class Outcome:
         details: for the Details button: a traceback, or the last of the engine's output; may be empty.
         report: seconds, slices, segmented_slices, objects, volume_ml, peak_memory_mb, device; empty unless finished.
         confidence: `{"slice", "confidence", "reason"}` for each segmented slice, confidence from 0 to 1.
+        objects: measures of segments and objects, as the engine's "finished" event has them; empty unless finished.
     """
 
     status: Literal["finished", "cancelled", "failed"]
@@ -90,6 +91,7 @@ class Outcome:
     details: str = ""
     report: dict[str, Any] = field(default_factory=dict)
     confidence: list[dict[str, Any]] = field(default_factory=list)
+    objects: list[dict[str, Any]] = field(default_factory=list)
 
 
 class RunListener(Protocol):
@@ -132,7 +134,9 @@ class SilentListener:
 
 def finished(event: Message) -> Outcome:
     """It finished; `concluded` adds the sentence once everything is written."""
-    return Outcome("finished", "", report=event["report"], confidence=event["confidence"])
+    return Outcome(
+        "finished", "", report=event["report"], confidence=event["confidence"], objects=event.get("objects", [])
+    )
 
 
 def concluded(outcome: Outcome, run: RunInfo | None, seconds: float, changed: int | None) -> Outcome:

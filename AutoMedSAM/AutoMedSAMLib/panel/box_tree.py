@@ -139,6 +139,17 @@ class BoxTree:
                     self._tree.scrollToItem(item, qt.QAbstractItemView.PositionAtCenter)
                     return
 
+    def select_group(self, boxes: Iterable[int]) -> None:
+        """Selects the row of the object that has one of these boxes, and nothing else, and brings it into sight."""
+        wanted = set(boxes)
+        for n in range(self._tree.topLevelItemCount):
+            group = self._tree.topLevelItem(n)
+            if any(group.child(m).data(SLICE, _BOX_ID) in wanted for m in range(group.childCount())):
+                alone = qt.QItemSelectionModel.ClearAndSelect | qt.QItemSelectionModel.Rows
+                self._tree.setCurrentItem(group, SLICE, alone)
+                self._tree.scrollToItem(group)
+                return
+
     def show_bounds_changed(self, box: BoxRecord) -> None:
         """Marks the selected box's row as drawn by hand, while it is being dragged."""
         items = self._tree.selectedItems()

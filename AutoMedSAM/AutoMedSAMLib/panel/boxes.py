@@ -73,6 +73,11 @@ class BoxesPanel:
         """The volume that the boxes belong to; None if there is none, or if it was removed."""
         return self._result.volume
 
+    @property
+    def segmentation(self) -> Any:
+        """The segmentation that shows the boxes; None if there is none, or if it was removed."""
+        return self._result.segmentation
+
     def state(self) -> BoxState:
         """The table as it is now, with what belongs to it."""
         return BoxState(self.table.copy(), *self._result.ids, self._parameters.threshold)
@@ -168,6 +173,7 @@ class BoxesPanel:
             return
         if outcome.confidence or outcome.status == "finished":
             self.table.confidence = outcome.confidence
+            self.table.measures = outcome.objects
         self._result.refer(self._result.ids[0], run.segmentation.GetID())
         if outcome.status == "finished":
             self.table.mark_segmented(str(run.provenance.get("run", "")))

@@ -224,6 +224,8 @@ class RunController:
         self._on_tracklets(event)
         # Even if an event was lost, the segmentation holds in the end what the engine holds.
         if self._started is not None:
+            # With it, `automedsam replay` makes the result again from a file that Slicer saved.
+            self._started.run.provenance["replay"] = event.get("provenance", {})
             first, last = self._started.run.slices
             self._pending.update(range(first, last + 1))
         self._finish_with(finished(event))

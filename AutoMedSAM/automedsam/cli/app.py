@@ -32,6 +32,13 @@ class Device(str, Enum):
     MPS = "mps"
 
 
+class SegType(str, Enum):
+    """How a DICOM SEG stores its voxels."""
+
+    BINARY = "binary"
+    LABELMAP = "labelmap"
+
+
 app = typer.Typer(
     name="automedsam",
     no_args_is_help=True,
@@ -110,8 +117,8 @@ def segment(
         typer.Option(
             "--output",
             "-o",
-            help="A .seg.nrrd file for 3D Slicer, a .nii.gz, .nii, .nrrd or .mha file; .png for a single image; a "
-            "folder for a video.",
+            help="A .seg.nrrd file for 3D Slicer, a .nii.gz, .nii, .nrrd or .mha file; .dcm for DICOM SEG if the "
+            "input is DICOM; .png for a single image; a folder for a video.",
         ),
     ],
     model: Model = "glioma",
@@ -141,6 +148,13 @@ def segment(
             show_default="none",
         ),
     ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(help="Write volume, diameters and agreement of each object as CSV.", show_default="none"),
+    ] = None,
+    seg_type: Annotated[
+        SegType, typer.Option(help="Kind of DICOM SEG: binary (one bit a voxel and object) or labelmap.")
+    ] = SegType.BINARY,
 ) -> None:
     """Segment a volume, an image or a video; the result has the grid of the input. Ctrl-C keeps finished slices.
 
@@ -163,7 +177,55 @@ def segment(
             frames=frames,
             series=series,
             prompts=prompts,
+            table=table,
+            seg_type=seg_type.value,
         )
+
+
+@app.command()
+def measure(
+    labels: Annotated[
+        Path, typer.Argument(metavar="LABELS", help="A .seg.nrrd file, or a label map in NIfTI, NRRD or MetaImage.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The CSV file to write.", show_default="none")
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="The image, for mean and standard deviation of its intensities.")
+    ] = None,
+    reference: Annotated[Path | None, typer.Option(help="A reference label file, for Dice.")] = None,
+    plane: Annotated[
+        Plane | None,
+        typer.Option(help="Plane of the slices and diameters.", show_default="the plane of acquisition, else axial"),
+    ] = None,
+) -> None:
+    """Measure the segments of a label file and their connected parts: volume, slices, diameters, Dice."""
+    with stoppable():
+        from automedsam.cli.measure import measure_labels
+
+        measure_labels(labels, output, image=image, reference=reference, plane=plane)
+
+
+@app.command()
+def replay(
+    segmentation: Annotated[
+        Path, typer.Argument(metavar="SEGMENTATION", help="A .seg.nrrd file that 'automedsam segment' wrote.")
+    ],
+    inputs: Annotated[
+        list[Path], typer.Option("--input", "-i", help="The image that was segmented; once for each modality.")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="The model's name or folder.", show_default="the name in the file"),
+    ] = None,
+    series: Series = None,
+) -> None:
+    """Run a segmentation again from what is stored in it, and compare the voxels. Exit code 1 if they differ."""
+    with stoppable():
+        check_room_for_a_run()
+        from automedsam.cli.replay import replay_file
+
+        replay_file(segmentation, inputs, model=model, series=series)
 
 
 @app.command()

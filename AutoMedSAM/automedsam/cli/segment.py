@@ -13,6 +13,7 @@ from automedsam.bundle import load_bundle
 from automedsam.cli import terms
 from automedsam.cli.console import RunProgress, report_table
 from automedsam.cli.image_output import check_picture_overlay, write_image_result
+from automedsam.cli.measure import write_table
 from automedsam.cli.terminal import STOPPED, say
 from automedsam.contract.backends import Backend
 from automedsam.core.boxes import Tracklet
@@ -21,6 +22,7 @@ from automedsam.core.memory import peak_memory_mb
 from automedsam.core.segmentation import Segmentation, segment_masks
 from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
+from automedsam.io.atomic import check_writable
 from automedsam.io.image_reader import is_image_file
 from automedsam.io.role_reader import InputImage, files_of, parse_input, read_modalities
 from automedsam.io.segmentation_writer import check_output, write_segmentation
@@ -44,6 +46,8 @@ def segment_files(
     frames: str | None = None,
     series: int | None = None,
     prompts: Path | None = None,
+    table: Path | None = None,
+    seg_type: str = "binary",
 ) -> None:
     """Segments what is in the files and writes it; see `automedsam.pipeline.run.SegmentationRun` for the options.
 
@@ -63,6 +67,8 @@ def segment_files(
         frames: which frames of a video, as `FIRST:LAST`.
         series: which volume of a DICOM folder that holds several, from 1.
         prompts: a file of objects to segment instead of what is detected, see `automedsam.pipeline.prompt_file`.
+        table: a CSV file for the measures of the objects of a volume.
+        seg_type: "binary" or "labelmap", for DICOM SEG.
 
     Raises:
         AutoMedSAMError: If an input, an option or the output is not what it should be; nothing is written.
@@ -76,8 +82,13 @@ def segment_files(
         if frames is not None:
             message = f"--frames selects frames of a video, but {inputs[0]} is not a video: omit --frames."
             raise AutoMedSAMError(message)
-        _segment_volume(images, output, overlay, model, backend, threshold, plane, device, series, prompts)
+        _segment_volume(
+            images, output, overlay, model, backend, threshold, plane, device, series, prompts, table, seg_type
+        )
         return
+    if table is not None:
+        message = f"--table measures volumes, but {source.path} is a video: omit --table."
+        raise AutoMedSAMError(message)
     if len(inputs) > 1:
         message = f"{source.path} is a video, which must be the only input: run each video separately."
         raise AutoMedSAMError(message)
@@ -126,6 +137,8 @@ def _segment_volume(
     device: str,
     series: int | None,
     prompts: Path | None,
+    table: Path | None,
+    seg_type: str,
 ) -> None:
     """A volume, or a single image, which is a volume of one slice."""
     inputs, kept = [one.path for one in images], files_of(images)
@@ -137,9 +150,14 @@ def _segment_volume(
     bundle = load_bundle(model)
     volume = read_modalities(images, bundle.roles, bundle.name, series=series)
     picture = volume.shape[0] == 1
+    if picture and table is not None:
+        message = "--table measures volumes, and this is a single image: omit --table."
+        raise AutoMedSAMError(message)
     if overlay is not None:
         _check_overlay(picture)
     check_output(output, volume, kept)
+    if table is not None:
+        check_writable(table, [*kept, output])
     run = SegmentationRun(volume, bundle, backend=backend, threshold=threshold, plane=plane, device=device)
     objects = None if prompts is None else read_prompts(prompts, volume, bundle, run.plane)
     terms.ask(bundle)
@@ -154,7 +172,11 @@ def _segment_volume(
             f"Area of {name}": f"{np.count_nonzero(mask)} pixels ({mask.mean():.2%})" for name, mask in _masks(result)
         }
     else:
-        write_segmentation(result, output)
+        numbers = run.object_numbers()
+        result.objects = numbers
+        write_segmentation(result, output, seg_type=seg_type)
+        if table is not None:
+            write_table(run.measure(numbers), table)
     _print_summary(run, report, finished, output, overlay, found, "slice")
 
 

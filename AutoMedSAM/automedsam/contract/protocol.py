@@ -26,6 +26,13 @@ from automedsam.contract.object_messages import (
     TrackletFields,
     VolumeFields,
 )
+from automedsam.contract.result_messages import (
+    EvaluatedEvent,
+    EvaluateRequest,
+    ExportedEvent,
+    ExportRequest,
+    ObjectFields,
+)
 
 PROTOCOL: Final = 1
 """Version of the messages; the engine's `ready` event carries it."""
@@ -49,6 +56,8 @@ ANSWERS: Final = {
     "download": "installed",
     "import": "installed",
     "remove": "removed",
+    "evaluate": "evaluated",
+    "export": "exported",
 }
 """The one event of every other request; any request may end with "error" instead."""
 
@@ -185,6 +194,8 @@ Request = (
     | DownloadRequest
     | ImportRequest
     | RemoveRequest
+    | EvaluateRequest
+    | ExportRequest
     | ControlRequest
 )
 
@@ -258,11 +269,13 @@ class ProgressEvent(TypedDict):
 
 
 class FinishedEvent(TypedDict):
-    """A run is over."""
+    """A run is over. `objects` are the measures of each segment, then of each tracklet."""
 
     event: Literal["finished"]
     id: int
     report: dict[str, Any]
+    objects: list[ObjectFields]
+    provenance: dict[str, Any]
     tracklets: list[TrackletFields]
     confidence: list[ConfidenceFields]
     crops: dict[str, list[int]]
@@ -366,5 +379,7 @@ Event = (
     | TransferEvent
     | InstalledEvent
     | RemovedEvent
+    | EvaluatedEvent
+    | ExportedEvent
     | ErrorEvent
 )

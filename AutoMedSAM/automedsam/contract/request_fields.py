@@ -15,6 +15,7 @@ from automedsam.contract.checks import (
     fail,
     integer,
     is_boolean,
+    is_object,
     list_of,
     map_of,
     nullable,
@@ -86,9 +87,18 @@ _ANY = number(-math.inf)
 _LABEL = integer(1, 255)
 _INDEX = integer(-_MAX_SIDE, _MAX_SIDE)
 _NUMBER_OF_BOX = integer(-(2**53), 2**53)
+_GRID: dict[str, Check] = {
+    "spacing": list_of(_ANY, 3, 3),
+    "origin": list_of(_ANY, 3, 3),
+    "direction": list_of(_ANY, 9, 9),
+}
 _VOLUME = Fields(
-    {"spacing": list_of(_ANY, 3, 3), "origin": list_of(_ANY, 3, 3), "direction": list_of(_ANY, 9, 9)},
+    _GRID,
     {"path": _file, "name": _string, "shape": list_of(integer(1, _MAX_SIDE), 3, 3)},
+)
+_LABELS = Fields({"path": _file, **_GRID}, {"name": _string})
+_SEGMENTS = list_of(
+    Fields({"value": _LABEL, "name": _string}, {"color": list_of(number(0, 1), 3, 3), "terminology": _string}), 1, 255
 )
 _DETECTED = Fields(
     {"id": _NUMBER_OF_BOX, "slice": _INDEX, "bounds": list_of(_ANY, 6, 6)},
@@ -149,4 +159,11 @@ _REQUESTS: dict[str, Check] = {
     "download": Fields({"name": _string}, {"detector": nullable(_path)}),
     "import": Fields({"path": _file}, {"name": nullable(_string), "detector": nullable(_path)}),
     "remove": Fields({"name": _string}),
+    "evaluate": Fields(
+        {"labels": _LABELS, "segments": _SEGMENTS, "reference": _LABELS, "reference_segments": _SEGMENTS}
+    ),
+    "export": Fields(
+        {"labels": _LABELS, "segments": _SEGMENTS, "files": list_of(_file, 1, 10**6), "output": _file},
+        {"seg_type": one_of("binary", "labelmap"), "provenance": is_object},
+    ),
 }

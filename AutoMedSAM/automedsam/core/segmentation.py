@@ -51,6 +51,7 @@ class Segmentation:
         boxes: Slice index to the boxes found there, in frames of `plane`.
         provenance: How it was made (model, version, threshold), as JSON can hold it.
         plane: The plane of the frames that `boxes` lie in.
+        objects: `(K, J, I)`, the number of the object at each voxel, 0 for none; None where objects are not known.
 
     Raises:
         ValueError: If the labels do not lie on the volume's grid or are not uint8 or uint16.
@@ -70,6 +71,7 @@ class Segmentation:
     boxes: dict[int, list[Box]] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     plane: Plane = Plane.AXIAL
+    objects: NDArray[np.uint16] | None = None
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.volume.shape:

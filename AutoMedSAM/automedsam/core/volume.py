@@ -16,6 +16,8 @@ from automedsam.contract import planes
 from automedsam.errors import AutoMedSAMError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import SimpleITK as sitk
     from nibabel.nifti1 import Nifti1Header
 
@@ -61,6 +63,8 @@ class Volume:
         nifti_header: The header it was read with, if any; a NIfTI mask repeats its two transforms.
         described: For each channel, its file's description of it: "name", and DICOM tags by keyword.
         colors: Whether its channels are red, green, blue and perhaps alpha, as far as the file states.
+        source_frames: For each slice K the DICOM file and the number of its frame in it, from 0; empty if it was not
+            read from DICOM, or not as a volume.
         is_video: Whether its slices are moments in time; its spacing is then a convention, not a measure.
 
     Raises:
@@ -84,6 +88,7 @@ class Volume:
     colors: bool = False
     described: tuple[Mapping[str, str], ...] = ()
     is_video: bool = False
+    source_frames: tuple[tuple[Path, int], ...] = ()
 
     def __post_init__(self) -> None:
         called = self.name or "The volume"

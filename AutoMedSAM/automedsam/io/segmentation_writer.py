@@ -13,6 +13,7 @@ from automedsam.core.segmentation import Segment, Segmentation
 from automedsam.core.volume import Volume, Voxels
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.atomic import atomic_write, check_writable
+from automedsam.io.dicom.seg_writer import DICOM_SUFFIX, check_dicom_seg, write_dicom_seg
 from automedsam.io.nifti import NIFTI_SUFFIXES, write_nifti
 from automedsam.io.nifti_grid import furthest, mask_header
 from automedsam.io.seg_nrrd import slicer_fields, slicer_layers
@@ -26,7 +27,7 @@ PICTURE_SUFFIX = ".png"
 LABEL_MAP_SUFFIXES = (SLICER_SUFFIX, ".nii.gz", ".nii", ".nrrd", ".mha")
 # What was written lies where it should if no voxel is further off than this share of its smallest side.
 _SAME_PLACE = 0.01
-OUTPUT_SUFFIXES = (*LABEL_MAP_SUFFIXES, PICTURE_SUFFIX)
+OUTPUT_SUFFIXES = (*LABEL_MAP_SUFFIXES, PICTURE_SUFFIX, DICOM_SUFFIX)
 
 
 def check_output(path: Path, volume: Volume | None = None, inputs: Sequence[Path] = ()) -> None:
@@ -50,10 +51,12 @@ def check_output(path: Path, volume: Volume | None = None, inputs: Sequence[Path
         raise AutoMedSAMError(message)
     if suffix in NIFTI_SUFFIXES and volume is not None:
         mask_header(volume, np.dtype(np.uint8))
+    if suffix == DICOM_SUFFIX:
+        check_dicom_seg(path, volume)
     check_writable(path, inputs)
 
 
-def write_segmentation(segmentation: Segmentation, path: str | Path) -> None:
+def write_segmentation(segmentation: Segmentation, path: str | Path, *, seg_type: str = "binary") -> None:
     """Write labels on the volume's own grid.
 
     Args:
@@ -62,7 +65,9 @@ def write_segmentation(segmentation: Segmentation, path: str | Path) -> None:
             provenance; segments inside others overlap them there. `.nii.gz`, `.nii`, `.nrrd`, `.mha`: the label map
             alone, with inner segments painted over outer ones. NIfTI keeps its grid in single
             precision, and the qform, sform and pixdim of a NIfTI input. `.png`: one slice at its own resolution, 0
-            and 255 for a single segment, else the label values.
+            and 255 for a single segment, else the label values. `.dcm`: DICOM SEG of a volume that was read from
+            DICOM; needs highdicom.
+        seg_type: "binary" or "labelmap", the kind of DICOM SEG; see `automedsam.io.dicom.seg_writer`.
 
     Raises:
         AutoMedSAMError: If the file cannot be written; what was there before is then still there.
@@ -82,6 +87,8 @@ def write_segmentation(segmentation: Segmentation, path: str | Path) -> None:
     with atomic_write(path) as unfinished:
         if suffix in NIFTI_SUFFIXES:
             write_nifti(segmentation.labels, segmentation.volume, unfinished, packed=suffix == ".nii.gz")
+        elif suffix == DICOM_SUFFIX:
+            write_dicom_seg(segmentation, unfinished, seg_type)
         else:
             write_verified(_image(segmentation, suffix), unfinished)
 

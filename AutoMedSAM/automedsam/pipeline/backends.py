@@ -31,11 +31,13 @@ class LoadedModel:
         detector: finds boxes.
         networks: the segmenter's networks.
         device: what computes, and why, in words for a person.
+        threads: those within an operator of ONNX Runtime; None where it chooses itself.
     """
 
     detector: Detector
     networks: Sam2Networks
     device: str
+    threads: int | None = None
 
 
 def open_detector(bundle: Bundle, backend: Backend) -> Detector:
@@ -67,7 +69,7 @@ def load_model(bundle: Bundle, backend: Backend = Backend.INT8, device: str = "a
         threads = tuned_thread_count(files["memory_attention"])
         networks = OnnxNetworks(files, bundle.architecture.image_size, threads, bundle.golden(backend))
         device = DEVICE_OF_INT8 if backend is Backend.INT8 else "CPU: FP32 on ONNX Runtime"
-        return LoadedModel(_detector(bundle, files, threads), networks, device)
+        return LoadedModel(_detector(bundle, files, threads), networks, device, threads)
 
     try:
         from automedsam.sam2 import torch_networks

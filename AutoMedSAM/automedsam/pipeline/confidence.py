@@ -80,17 +80,29 @@ def slice_confidence(objects: Sequence[TrackedMasks], spacing: float, untrusted:
     """
     lowest: dict[int, tuple[float, str]] = {}
     for followed in objects:
-        areas = {index: mask.area for index, mask in followed.masks.items()}
-        for index, mask in followed.masks.items():
-            judged = min(_agreement(followed.tracklet, index, mask, spacing), _steadiness(areas, index), key=_share)
-            if areas[index] or index in followed.tracklet.boxes:
-                lowest[index] = min(lowest.get(index, judged), judged, key=_share)
-    if untrusted:
-        lowest = {index: min(judged, (_UNTRUSTED_MAX, untrusted), key=_share) for index, judged in lowest.items()}
+        for index, judged in _judged(followed, spacing, untrusted).items():
+            lowest[index] = min(lowest.get(index, judged), judged, key=_share)
     return [
         SliceConfidence(index, confidence, reason if confidence < LOW_CONFIDENCE else "")
         for index, (confidence, reason) in sorted(lowest.items())
     ]
+
+
+def object_confidence(followed: TrackedMasks, spacing: float, untrusted: str = "") -> dict[int, float]:
+    """The confidence of one object on each slice with its box or its mask, 0 to 1; see `slice_confidence`."""
+    return {index: confidence for index, (confidence, _) in sorted(_judged(followed, spacing, untrusted).items())}
+
+
+def _judged(followed: TrackedMasks, spacing: float, untrusted: str) -> dict[int, tuple[float, str]]:
+    judged = {}
+    areas = {index: mask.area for index, mask in followed.masks.items()}
+    for index, mask in followed.masks.items():
+        if not areas[index] and index not in followed.tracklet.boxes:
+            continue
+        judged[index] = min(_agreement(followed.tracklet, index, mask, spacing), _steadiness(areas, index), key=_share)
+        if untrusted:
+            judged[index] = min(judged[index], (_UNTRUSTED_MAX, untrusted), key=_share)
+    return judged
 
 
 def _share(judged: tuple[float, str]) -> float:

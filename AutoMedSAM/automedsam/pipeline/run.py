@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,9 @@ from automedsam.core.events import (
     StageStarted,
     TrackletsLinked,
 )
-from automedsam.core.intensity import check_finite_and_varied, to_uint8
+from automedsam.core.fingerprint import volume_sha256
+from automedsam.core.ijk_boxes import IjkBoxConverter
+from automedsam.core.intensity import check_finite_and_varied
 from automedsam.core.memory import peak_memory_mb
 from automedsam.core.segmentation import Segmentation
 from automedsam.core.volume import Plane, Volume
@@ -34,12 +36,14 @@ from automedsam.detection.channels import detector_frames, segmenter_slices
 from automedsam.detection.detector import Detector
 from automedsam.detection.linking import LinkSettings, link
 from automedsam.errors import AutoMedSAMError
+from automedsam.measure.objects import Measures, measure_with_segments
 from automedsam.pipeline.backends import LoadedModel, load_model, open_detector
-from automedsam.pipeline.confidence import SliceConfidence, slice_confidence
+from automedsam.pipeline.confidence import SliceConfidence, object_confidence, slice_confidence
 from automedsam.pipeline.input_check import UNTRUSTED, check_input
+from automedsam.pipeline.provenance import prompts_of, versions
+from automedsam.pipeline.run_inputs import check_channels, frames_within, gray_levels, label_rules
 from automedsam.sam2.propagation import CropBox
-from automedsam.tracking.label_rules import LabelRules
-from automedsam.tracking.tracker import ObjectTracker
+from automedsam.tracking.tracker import ObjectTracker, TrackedObject
 
 
 class SegmentationRun:
@@ -87,14 +91,14 @@ class SegmentationRun:
         engine: LoadedModel | None = None,
     ) -> None:
         check_threshold(threshold)
-        _check_channels(volume, bundle)
+        check_channels(volume, bundle)
         check_finite_and_varied(volume)
         self.input_warnings = check_input(volume, bundle)
         self.volume, self.bundle, self.backend, self.device = volume, bundle, choice(Backend, backend), device
         self.plane = volume.default_plane(bundle.plane) if plane is None else choice(Plane, plane)
         self.spacing = volume.frame_spacing(self.plane)[0]
-        self.channels = _gray_levels(volume, bundle, self.plane)
-        self.frames = _frames_within(slices, self.channels.shape[1])
+        self.channels = gray_levels(volume, bundle, self.plane)
+        self.frames = frames_within(slices, self.channels.shape[1])
         self.linking = bundle.linking if threshold is None else replace(bundle.linking, threshold=threshold)
         self.detections: list[list[Box]] = []
         self.tracklets: list[Tracklet] = []
@@ -104,9 +108,12 @@ class SegmentationRun:
             bundle.segmenter,
             bundle.tracking,
             self.frames,
-            _label_rules(self.channels, bundle),
+            label_rules(self.channels, bundle),
         )
         self._engine = engine
+        # The voxels may be released before they are asked for.
+        self._input_sha256 = volume_sha256(volume)
+        self._is_prompted = self._is_finished = False
         self._seconds: dict[str, float] = {}
         self._prompted = False
 
@@ -128,6 +135,7 @@ class SegmentationRun:
         if detector is None and not self.bundle.has_detector:
             raise AutoMedSAMError(self.bundle.no_detector_message)
         yield InputChecked(self.input_warnings)
+        self._is_prompted = False
         self._load()
         yield from self.detect(detector or self.engine.detector)
         yield from self._track()
@@ -144,6 +152,7 @@ class SegmentationRun:
             crops: `crops` of an earlier run of the same volume and model, so that objects that have not
                 changed since come out as they did there.
         """
+        self._is_prompted = True
         self._load()
         self._prompted = not self.detections
         self.tracklets = list(tracklets)
@@ -163,7 +172,9 @@ class SegmentationRun:
 
     def _track(self, crops: Mapping[str, CropBox] | None = None) -> Iterator[Event]:
         began = time.perf_counter()
+        self._is_finished = False
         yield from self.tracker.track(self.engine.networks, self.tracklets, crops)
+        self._is_finished = True
         self._seconds[Stage.SEGMENT.value] = time.perf_counter() - began
         yield Finished(self.result(), self._report())
 
@@ -211,26 +222,74 @@ class SegmentationRun:
             volume=self.volume,
             segments=list(self.bundle.segments),
             boxes={index: boxes for index, boxes in enumerate(self.detections) if boxes},
-            provenance={
-                "model": self.bundle.name,
-                "model_version": self.bundle.version,
-                "backend": self.backend.value,
-                "plane": self.plane.value,
-                **(
-                    {"threshold": self.linking.threshold}
-                    if not self._prompted
-                    else {"prompted_objects": len(self.tracklets)}
-                ),
-                "licence": self.bundle.license,
-                **({"input_warnings": [one.sentence for one in self.input_warnings]} if self.input_warnings else {}),
-            },
+            provenance=self._provenance(),
             plane=self.plane,
         )
 
+    def _provenance(self) -> dict[str, Any]:
+        """What `automedsam.pipeline.replay` needs to run it again, and to tell what differs."""
+        loaded = self._engine
+        return {
+            "model": self.bundle.name,
+            "model_version": self.bundle.version,
+            "model_hash": self.bundle.hash,
+            "backend": self.backend.value,
+            "plane": self.plane.value,
+            "slices": list(self.frames),
+            # Nothing was detected where a user marked the objects.
+            **({"prompted_objects": len(self.tracklets)} if self._prompted else {"threshold": self.linking.threshold}),
+            "licence": self.bundle.license,
+            "input_sha256": self._input_sha256,
+            **versions(self.backend),
+            **({} if loaded is None else {"device": loaded.device, "threads": loaded.threads}),
+            **({"prompts": prompts_of(self.tracklets, self.crops)} if self._is_prompted else {}),
+            **({} if self._is_finished else {"stopped": True}),
+            **({"input_warnings": [one.sentence for one in self.input_warnings]} if self.input_warnings else {}),
+        }
+
     def confidence(self) -> list[SliceConfidence]:
         """How certain each slice of the result is; see `slice_confidence`."""
-        untrusted = next((one.sentence for one in self.input_warnings if one.code in UNTRUSTED), "")
-        return slice_confidence(self.tracker.objects, self.spacing, untrusted)
+        return slice_confidence(self.tracker.objects, self.spacing, self._untrusted)
+
+    def object_numbers(self) -> NDArray[np.uint16]:
+        """The number of the object at each voxel of the result.
+
+        Returns:
+            `(K, J, I)` on the volume's own grid: 1 for the first of `tracklets`, and so on; 0 for none.
+        """
+        order = {id(tracked): self._number(tracked) for tracked in self.tracker.objects}
+        numbers = np.array([0, *order.values()], np.uint16)
+        frames = np.stack([numbers[self.tracker.owners(index)] for index in range(len(self.slices))])
+        return self.volume.from_frames(frames, self.plane)
+
+    def measure(self, objects: NDArray[np.uint16] | None = None) -> list[Measures]:
+        """Measures of each segment, then of each object, on the slices of `plane`.
+
+        Args:
+            objects: What `object_numbers` returns, if it is known already.
+
+        Returns:
+            Segments in the bundle's order, then objects in the order of `tracklets`; those without voxels are empty.
+        """
+        objects = self.object_numbers() if objects is None else objects
+        slice_index = IjkBoxConverter(self.volume, self.plane).slice_index
+        confidence = {
+            self._number(tracked): {
+                slice_index(at): share
+                for at, share in object_confidence(tracked, self.spacing, self._untrusted).items()
+            }
+            for tracked in self.tracker.objects
+        }
+        names = {segment.value: segment.name for segment in self.bundle.segments}
+        labels_of = {number: (one.label, names[one.label]) for number, one in enumerate(self.tracklets, 1)}
+        return measure_with_segments(objects, labels_of, list(names.items()), self.volume, self.plane, confidence)
+
+    def _number(self, tracked: TrackedObject) -> int:
+        return self.tracklets.index(tracked.tracklet) + 1
+
+    @property
+    def _untrusted(self) -> str:
+        return next((one.sentence for one in self.input_warnings if one.code in UNTRUSTED), "")
 
     def _report(self) -> RunReport:
         # Slice by slice, since `bincount` makes integers of eight bytes of what it counts.
@@ -337,45 +396,3 @@ def check_threshold(threshold: float | None) -> None:
     if threshold is not None and not 0 < threshold <= 1:
         message = f"The threshold {threshold} is not a score: give a number above 0 and at most 1."
         raise AutoMedSAMError(message)
-
-
-def _frames_within(slices: tuple[int, int] | None, count: int) -> tuple[int, int]:
-    first, last = slices or (0, count - 1)
-    if not 0 <= first <= last < count:
-        message = f"The slices {first} to {last} are not in the volume: choose among 0 to {count - 1}."
-        raise AutoMedSAMError(message)
-    return first, last
-
-
-def _gray_levels(volume: Volume, bundle: Bundle, plane: Plane) -> NDArray[np.uint8]:
-    """`(C, N, H, W)` gray levels of each modality, contiguous."""
-    frames = volume.to_frames(plane)
-    levels = [to_uint8(channel, bundle.window_of(index)) for index, channel in enumerate(frames)]
-    return np.ascontiguousarray(levels[0][np.newaxis] if len(levels) == 1 else np.stack(levels))
-
-
-def _label_rules(channels: NDArray[np.uint8], bundle: Bundle) -> LabelRules:
-    """What the bundle declares of single labels; labels of one image share its slices."""
-    images = {three: segmenter_slices(channels, three) for three in set(bundle.label_channels.values())}
-    return LabelRules(
-        bundle.inside,
-        {label: images[three] for label, three in bundle.label_channels.items()},
-    )
-
-
-def _check_channels(volume: Volume, bundle: Bundle) -> None:
-    wanted = bundle.modalities
-    if volume.channels != len(wanted):
-        kinds = "modality" if len(wanted) == 1 else "modalities"
-        message = (
-            f"The model {bundle.name} takes {len(wanted)} {kinds} ({', '.join(wanted)}), and the input has "
-            f"{volume.channels}: give just {'that one' if len(wanted) == 1 else 'those'}."
-        )
-        raise AutoMedSAMError(message)
-    for index, other in combinations(range(volume.channels), 2):
-        if np.array_equal(volume.array[index], volume.array[other]):
-            message = (
-                f"The images given as {wanted[index]} and as {wanted[other]} are the same, voxel for voxel: give one "
-                "image for each modality."
-            )
-            raise AutoMedSAMError(message)

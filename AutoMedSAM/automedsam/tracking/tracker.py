@@ -295,21 +295,33 @@ class ObjectTracker:
             if self._paint(int(index)):
                 yield SliceSegmented(int(index), self.labels[index].copy())
 
-    def _paint(self, index: int) -> bool:
-        """Where objects overlap, the inner one takes the pixel, and of equally deep ones the more certain one.
+    def owners(self, index: int) -> NDArray[np.uint16]:
+        """Which object each pixel of a slice belongs to.
+
+        Where objects overlap, the inner one takes the pixel, and of equally deep ones the more certain one.
+
+        Args:
+            index: The slice.
 
         Returns:
-            Whether the slice's labels changed.
+            `(H, W)`: 1 for the first of `objects`, and so on; 0 for none.
         """
-        painted = np.zeros(self.labels.shape[1:], np.uint8)
+        owners = np.zeros(self.labels.shape[1:], np.uint16)
+        numbers = {id(tracked): number for number, tracked in enumerate(self.objects, 1)}
         for objects in self._rules.by_depth(self.objects):
             strongest = np.zeros(self.labels.shape[1:], np.float16)
             for tracked in objects:
                 mask = tracked.masks.get(index)
                 if mask is not None:
                     wins = mask.logits > strongest[mask.window]
-                    painted[mask.window][wins] = tracked.tracklet.label
+                    owners[mask.window][wins] = numbers[id(tracked)]
                     strongest[mask.window][wins] = mask.logits[wins]
+        return owners
+
+    def _paint(self, index: int) -> bool:
+        """Writes the objects of a slice. Returns whether its labels changed."""
+        values = np.array([0, *(tracked.tracklet.label for tracked in self.objects)], np.uint8)
+        painted = values[self.owners(index)]
         if np.array_equal(painted, self.labels[index]):
             return False
         self.labels[index] = painted

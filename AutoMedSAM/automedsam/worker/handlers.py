@@ -49,6 +49,7 @@ from automedsam.worker.messages import (
     with_names,
 )
 from automedsam.worker.model_requests import answer_model_request
+from automedsam.worker.result_requests import answer_result_request
 
 # What each backend needs beyond numpy, by the names that are imported.
 _NEEDS = {
@@ -89,20 +90,17 @@ class RequestHandler:
                 self._propagate(request, cancelled)
             case "preview":
                 self._preview(request, cancelled)
-            case "link":
-                self._link(request)
-            case "check":
-                self._check(request)
+            case "link" | "check" | "devices" | "phantom" as op:
+                short = {"link": self._link, "check": self._check, "devices": self._devices, "phantom": self._phantom}
+                short[op](request)
             case "compare":
                 # Nothing is kept warm, so that each backend's memory is its own.
                 self._engine = self._run = None
                 answer_comparison(request, self._send, cancelled)
-            case "devices":
-                self._devices(request)
-            case "phantom":
-                self._phantom(request)
             case "models" | "download" | "import" | "remove":
                 answer_model_request(request, self._send, cancelled)
+            case "evaluate" | "export":
+                answer_result_request(request, self._send, None if self._run is None else self._run[1])
 
     def _segment(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
         asked = RunRequest.read(request)
@@ -195,11 +193,13 @@ class RequestHandler:
                 case SlicePropagated():
                     done = min(done + 1, total)
                     self._send("progress", id=number, done=done)
-                case Finished(_, report):
+                case Finished(segmentation, report):
                     self._send(
                         "finished",
                         id=number,
                         report=asdict(report),
+                        objects=_objects(run, codec),
+                        provenance=segmentation.provenance,
                         tracklets=codec.tracklets(run.tracklets),
                         confidence=_confidence(run, codec.grid),
                         crops=run.crops,
@@ -322,6 +322,11 @@ def _on_frames(run: SegmentationRun, labels: Voxels) -> Voxels:
     """A view `(N, H, W)` of labels `(K, J, I)`, through which they may be written."""
     frames: Voxels = replace(run.volume, array=labels).to_frames(run.plane)[0]
     return frames
+
+
+def _objects(run: SegmentationRun, codec: MessageCodec) -> list[dict[str, Any]]:
+    boxes = [one["boxes"] for one in codec.tracklets(run.tracklets)]
+    return [one.as_fields() | ({} if one.number is None else {"boxes": boxes[one.number - 1]}) for one in run.measure()]
 
 
 def _confidence(run: SegmentationRun, grid: IjkBoxConverter) -> list[dict[str, Any]]:

@@ -204,3 +204,14 @@ def test_labels_off_the_grid_are_no_segmentation(a_segmentation: Segmentation) -
 def test_unknown_output_format_names_those_that_are(a_segmentation: Segmentation, tmp_path: Path) -> None:
     with pytest.raises(AutoMedSAMError, match=r"\.seg\.nrrd, \.nii\.gz"):
         write_segmentation(a_segmentation, tmp_path / "lesions.docx")
+
+
+def test_dicom_seg_without_highdicom_names_what_to_install(
+    a_segmentation: Segmentation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from automedsam.io.dicom import seg_writer
+
+    monkeypatch.setattr(seg_writer, "find_spec", lambda name: None)
+    with pytest.raises(AutoMedSAMError, match=r"needs highdicom: pip install 'automedsam\[dicom\]'"):
+        write_segmentation(a_segmentation, tmp_path / "seg.dcm")
+    assert not list(tmp_path.iterdir())

@@ -89,6 +89,7 @@ def _volume(path: Path, stack: Stack, contents: Contents) -> Volume:
         first.header.description or path.name,
         notes,
         described=(describe(first.header, path),),
+        source_frames=tuple((frame.header.path, frame.index) for frame in stack.frames),
     )
 
 

@@ -1,0 +1,235 @@
+"""The table of objects above the boxes: volume, slices, diameters, agreement, and what leaves Slicer from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from AutoMedSAMLib.errors import AutoMedSAMError
+from AutoMedSAMLib.model.bundle_info import Model
+from AutoMedSAMLib.model.run import Message
+from AutoMedSAMLib.panel.boxes import BoxesPanel
+from AutoMedSAMLib.scene import slice_views
+from AutoMedSAMLib.scene.dicom_files import dicom_files_of
+from AutoMedSAMLib.scene.object_tables import to_csv, to_table_node
+from AutoMedSAMLib.scene.segment_ownership import managed_segments
+
+OBJECT, VOLUME, SLICES, DIAMETERS, AGREEMENT, DOUBTFUL, DICE = range(7)
+_INDEX = qt.Qt.UserRole
+_SWATCH = 11
+_ROWS = 5
+
+
+class ObjectTable:
+    """Shows the measures of the last result. The engine has computed them.
+
+    Args:
+        ui: The panel's widgets by name.
+        boxes: Its table has the measures; its tree follows what is selected here.
+        requests: What asks the engine; a `ResultRequests`.
+        model: Gives the chosen model, or None.
+        show_status: Shows a sentence in the status line.
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        boxes: BoxesPanel,
+        requests: Any,
+        model: Callable[[], Model | None],
+        show_status: Callable[[str], None],
+    ) -> None:
+        self._ui, self._boxes, self._requests, self._model = ui, boxes, requests, model
+        self._show_status = show_status
+        self._dice: Message = {}
+        self._shown: list[Message] | None = None
+        tree = ui.objectTree
+        headers = [_("Object"), _("ml"), _("Slices"), _("Diameters, mm"), _("Agree"), _("Uncertain"), _("Dice")]
+        tree.setColumnCount(len(headers))
+        tree.setHeaderLabels(headers)
+        for column, tip in enumerate(_header_tips()):
+            tree.headerItem().setToolTip(column, tip)
+        header = tree.header()
+        header.setStretchLastSection(False)
+        for column in range(len(headers)):
+            mode = qt.QHeaderView.Stretch if column == OBJECT else qt.QHeaderView.ResizeToContents
+            header.setSectionResizeMode(column, mode)
+        tree.minimumHeight = (_ROWS + 1) * (tree.fontMetrics().lineSpacing() + 5)
+        tree.connect("itemSelectionChanged()", self._on_selected)
+        ui.toTableButton.connect("clicked(bool)", lambda *_: self._on_table())
+        ui.saveCsvButton.connect("clicked(bool)", lambda *_: self._on_csv())
+        ui.exportSegButton.connect("clicked(bool)", lambda *_: self._on_export())
+        ui.referenceSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._compare())
+        self.update()
+
+    @property
+    def measures(self) -> list[Message]:
+        """The measures that are shown: segments first, then objects."""
+        found = []
+        for one in self._boxes.table.measures:
+            key, dices = one["number"], self._dice.get("dice", {})
+            dice = dices.get(one["segment"]) if key is None else self._dice.get("objects", {}).get(str(key))
+            found.append({**one, "dice": dice})
+        return found
+
+    def update(self) -> None:
+        """Shows the measures of the box table; those that are shown already stay as they are."""
+        measures = self._boxes.table.measures
+        if measures is not self._shown:
+            self._dice = {}
+            self._shown = measures
+            self._fill()
+            self._compare()
+        known = bool(measures)
+        for button in (self._ui.toTableButton, self._ui.saveCsvButton, self._ui.exportSegButton):
+            button.enabled = known
+
+    def _fill(self) -> None:
+        tree = self._ui.objectTree
+        blocked = tree.blockSignals(True)
+        tree.clear()
+        model = self._model()
+        colors = {one["value"]: one["color"] for one in model.segments} if model else {}
+        for index, one in enumerate(self.measures):
+            if one["number"] is None and len(self._objects(one["label"])) == 1:
+                continue  # Its only object says the same.
+            tree.addTopLevelItem(_item(index, one, colors.get(one["label"])))
+        tree.setColumnHidden(DICE, not self._dice)
+        tree.blockSignals(blocked)
+
+    def _objects(self, label: int) -> list[Message]:
+        return [one for one in self._boxes.table.measures if one["label"] == label and one["number"] is not None]
+
+    def _on_selected(self) -> None:
+        items, volume = self._ui.objectTree.selectedItems(), self._boxes.volume
+        if not items or volume is None:
+            return
+        one = self.measures[items[0].data(OBJECT, _INDEX)]
+        if one.get("boxes"):
+            self._boxes.tree.select_group(one["boxes"])
+        if one["diameter_slice"] is not None:
+            slice_views.jump_to_slice(volume, self._boxes.table.axis, one["diameter_slice"])
+
+    def _on_table(self) -> None:
+        node = to_table_node(self.measures, f"{self._name()} objects")
+        self._show_status(_("The table {name} is in the scene.").format(name=node.GetName()))
+
+    def _on_csv(self) -> None:
+        path = self._ask_path(_("Save the objects"), ".csv", _("CSV (*.csv)"))
+        if path is None:
+            return
+        beside = path.with_name(path.name + ".new")
+        try:
+            beside.write_text(to_csv(self.measures), encoding="utf-8")
+            beside.replace(path)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            message = _("{path} cannot be written ({reason}): choose another folder.")
+            self._show_status(message.format(path=path, reason=error.strerror))
+            return
+        self._show_status(_("Written: {path}").format(path=path))
+
+    def _on_export(self) -> None:
+        volume, segmentation, model = self._boxes.volume, self._boxes.segmentation, self._model()
+        if volume is None or segmentation is None or model is None:
+            self._show_status(_("Click Apply first: there is no result to export."))
+            return
+        try:
+            files = dicom_files_of(volume)
+            path = self._ask_path(_("Export DICOM SEG"), ".dcm", _("DICOM (*.dcm)"))
+            if path is not None:
+                self._show_status(_("Exporting ..."))
+                owned = managed_segments(segmentation, model.name, volume, by_name=True)
+                found = segmentation, [owned[value].id for value in sorted(owned)]
+                self._requests.export(volume, found, (files, path), self._on_exported, self._show_status)
+        except AutoMedSAMError as error:
+            self._show_status(str(error))
+
+    def _on_exported(self, event: Message) -> None:
+        self._show_status(_("Written: {path}").format(path=event["path"]))
+
+    def _compare(self) -> None:
+        """Asks for the Dice of the result with the chosen reference."""
+        reference, segmentation = self._ui.referenceSelector.currentNode(), self._boxes.segmentation
+        volume, model = self._boxes.volume, self._model()
+        had, self._dice = bool(self._dice), {}
+        if had:
+            self._fill()
+        if reference is None or not self._shown or segmentation is None or volume is None or model is None:
+            return
+        if reference is segmentation:
+            self._show_status(_("The reference is the result itself: choose another segmentation."))
+            return
+        try:
+            owned = managed_segments(segmentation, model.name, volume, by_name=True)
+            ids = [owned[value].id for value in sorted(owned)]
+            self._requests.compare(volume, (segmentation, ids), reference, self._on_compared, self._show_status)
+        except AutoMedSAMError as error:
+            self._show_status(str(error))
+
+    def _on_compared(self, event: Message) -> None:
+        self._dice = event
+        self._fill()
+        lines = [f"{name}: {dice:.3f}" for name, dice in event["dice"].items()]
+        text = _("Dice with the reference: {lines}.").format(lines=", ".join(lines))
+        if event["missed"]:
+            text += " " + _("Parts of the reference that were not found: {count}.").format(count=event["missed"])
+        self._show_status(text)
+
+    def _name(self) -> str:
+        return str(self._boxes.segmentation.GetName()) if self._boxes.segmentation is not None else "AutoMedSAM"
+
+    def _ask_path(self, title: str, suffix: str, kinds: str) -> Path | None:
+        window = self._ui.objectTree.window()
+        name = "".join(letter if letter.isalnum() or letter in " -_." else "_" for letter in self._name())
+        chosen = qt.QFileDialog.getSaveFileName(window, title, name + suffix, kinds)
+        chosen = chosen[0] if isinstance(chosen, tuple) else chosen
+        if not chosen:
+            return None
+        return Path(chosen if chosen.lower().endswith(suffix) else chosen + suffix)
+
+
+def _item(index: int, one: Message, color: Any) -> Any:
+    item = qt.QTreeWidgetItem()
+    item.setText(OBJECT, _("All") if one["number"] is None else str(one["number"]))
+    item.setToolTip(OBJECT, one["segment"])
+    item.setData(OBJECT, _INDEX, index)
+    if color is not None:
+        pixmap = qt.QPixmap(_SWATCH, _SWATCH)
+        pixmap.fill(qt.QColor.fromRgbF(*color))
+        item.setIcon(OBJECT, qt.QIcon(pixmap))
+    item.setText(VOLUME, f"{one['ml']:.2f}")
+    if one["slices"] is not None:
+        first, last = one["slices"]
+        item.setText(SLICES, f"{first}-{last}")
+        item.setText(DIAMETERS, f"{one['long_mm']:.1f} x {one['short_mm']:.1f}")
+        tip = _("Slice {slice}; product {product} mm2").format(
+            slice=one["diameter_slice"], product=f"{one['long_mm'] * one['short_mm']:.0f}"
+        )
+        item.setToolTip(DIAMETERS, tip)
+    if one["agreement"] is not None:
+        item.setText(AGREEMENT, f"{one['agreement']:.0%}")
+        item.setText(DOUBTFUL, str(len(one["doubtful"])))
+        item.setToolTip(DOUBTFUL, ", ".join(map(str, one["doubtful"])))
+    if one["dice"] is not None:
+        item.setText(DICE, f"{one['dice']:.3f}")
+    return item
+
+
+def _header_tips() -> list[str]:
+    return [
+        _(
+            "The color is that of the segment. Click a row: the slice views go to its largest diameter, and its "
+            "boxes are selected below."
+        ),
+        _("Volume in milliliters, as of the last run."),
+        _("First and last slice."),
+        _("The largest diameter on a slice and the largest one perpendicular to it (RECIST, RANO)."),
+        _("Mean confidence of the object's slices: how well box and mask agree."),
+        _("Slices with a confidence below 50 %."),
+        _("Overlap with the reference; an object's is that with the parts of the reference that it meets."),
+    ]

@@ -1,0 +1,1 @@
+"""What is reported of a segmentation: volumes, diameters, agreement, and overlap with a reference."""

@@ -1,0 +1,135 @@
+"""The table of objects: what it shows, where a click leads, and what leaves Slicer from it."""
+
+import pytest
+import slicer
+
+from panel_fixtures import REPORT
+from recorded_logic import a_box, a_tracklet
+
+pytest_plugins = ["panel_fixtures"]
+
+
+def measure(number, ml, slices, at, boxes=(), doubtful=(), agreement=0.8):
+    fields = {"label": 1, "segment": "Glioma, whole tumour", "number": number, "ml": ml, "slices": list(slices)}
+    fields |= {"slice_count": slices[1] - slices[0] + 1, "diameter_slice": at, "long_mm": 30.0, "short_mm": 20.0}
+    fields |= {"agreement": agreement, "doubtful": list(doubtful), "dice": None}
+    return fields if number is None else fields | {"boxes": list(boxes)}
+
+
+MEASURES = [
+    measure(None, 23.456, (10, 20), 11, doubtful=[12]),
+    measure(1, 20.0, (10, 12), 11, boxes=[1, 2], doubtful=[12]),
+    measure(2, 3.456, (20, 20), 20, boxes=[3]),
+]
+
+
+@pytest.fixture
+def measured(running):
+    """The panel after a run with two objects that were measured."""
+    for box in (a_box(1, 10, 0.9), a_box(2, 12, 0.8), a_box(3, 20, 0.6, at=30.0)):
+        running.logic.listener.on_boxes([box])
+    running.logic.listener.on_tracklets([a_tracklet([1, 2], 10), a_tracklet([3], 20)])
+    running.logic.tell_finished(message="2 objects", report=REPORT, objects=MEASURES)
+    return running
+
+
+def texts(widget):
+    tree = widget.ui.objectTree
+    return [
+        [tree.topLevelItem(row).text(column) for column in range(tree.columnCount)]
+        for row in range(tree.topLevelItemCount)
+    ]
+
+
+def test_each_object_has_a_row_below_its_segment(measured):
+    assert texts(measured) == [
+        ["All", "23.46", "10-20", "30.0 x 20.0", "80%", "1", ""],
+        ["1", "20.00", "10-12", "30.0 x 20.0", "80%", "1", ""],
+        ["2", "3.46", "20-20", "30.0 x 20.0", "80%", "0", ""],
+    ]
+
+
+def test_a_click_selects_its_boxes_and_goes_to_its_largest_diameter(measured, monkeypatch):
+    from AutoMedSAMLib.scene import slice_views
+
+    went = []
+    monkeypatch.setattr(slice_views, "jump_to_slice", lambda volume, axis, at: went.append(at))
+    tree = measured.ui.objectTree
+    tree.setCurrentItem(tree.topLevelItem(1))
+    assert measured.boxes.tree.selected_boxes() == [1, 2]
+    assert went[-1] == 11
+    tree.setCurrentItem(tree.topLevelItem(2))
+    assert measured.boxes.tree.selected_boxes() == [3]
+    assert went[-1] == 20
+
+
+def test_it_comes_back_with_the_scene_and_goes_when_it_is_closed(measured, slicer_app):
+    from AutoMedSAMLib.model.box_table import BoxTable
+
+    again = BoxTable.from_text(measured.parameters.boxes)
+    assert [{**one, "dice": None} for one in again.measures][1] == MEASURES[1]
+    slicer.mrmlScene.Clear()
+    slicer_app.processEvents()
+    assert texts(measured) == []
+    assert not measured.ui.toTableButton.enabled
+
+
+def test_to_table_makes_a_node_with_the_columns_of_the_command_line(measured):
+    measured.ui.toTableButton.click()
+    node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLTableNode")
+    table = node.GetTable()
+    names = [table.GetColumnName(n) for n in range(table.GetNumberOfColumns())]
+    assert names[:3] == ["segment", "object", "volume_ml"] and "perpendicular_diameter_mm" in names
+    assert node.GetNumberOfRows() == 3
+    assert [table.GetValueByName(row, "object").ToString() for row in range(3)] == ["all", "1", "2"]
+    assert table.GetValueByName(1, "doubtful_slices").ToString() == "12"
+
+
+def test_csv_is_whole_or_not_there(measured, tmp_path, monkeypatch):
+    from AutoMedSAMLib.panel.object_table import ObjectTable
+
+    path = tmp_path / "objects.csv"
+    monkeypatch.setattr(ObjectTable, "_ask_path", lambda *_: path)
+    measured.ui.saveCsvButton.click()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 4 and lines[2].startswith('"Glioma, whole tumour",1,20,10,12,3,11,30,20,600,0.8,1,12')
+    monkeypatch.setattr(ObjectTable, "_ask_path", lambda *_: tmp_path / "missing" / "objects.csv")
+    measured.ui.saveCsvButton.click()
+    assert "cannot be written" in measured.ui.statusLabel.text
+    assert [one.name for one in tmp_path.iterdir()] == ["objects.csv"]
+
+
+def test_a_reference_shows_dice_and_another_run_asks_again(measured, slicer_app):
+    reference = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Truth")
+    measured.ui.referenceSelector.setCurrentNode(reference)
+    (asked,) = measured.logic.result_requests.comparisons
+    assert asked[1][0] is measured.boxes.segmentation and asked[2] is reference
+    asked[3]({"dice": {"Glioma, whole tumour": 0.9}, "objects": {"1": 0.95, "2": 0.0}, "missed": 1})
+    assert [row[-1] for row in texts(measured)] == ["0.900", "0.950", "0.000"]
+    assert "0.900" in measured.ui.statusLabel.text and "not found: 1" in measured.ui.statusLabel.text
+    measured.ui.referenceSelector.setCurrentNode(None)
+    assert [row[-1] for row in texts(measured)] == ["", "", ""]
+
+
+def test_a_volume_that_is_not_dicom_cannot_be_exported_as_dicom(measured):
+    measured.ui.exportSegButton.click()
+    assert "was not loaded from DICOM" in measured.ui.statusLabel.text
+    assert not measured.logic.result_requests.exports
+
+
+def test_dicom_files_go_to_the_engine(measured, tmp_path, monkeypatch):
+    from AutoMedSAMLib.panel.object_table import ObjectTable
+
+    class Database:
+        def fileForInstance(self, uid):
+            return f"/images/{uid}.dcm"
+
+    monkeypatch.setattr(slicer, "dicomDatabase", Database(), raising=False)
+    monkeypatch.setattr(ObjectTable, "_ask_path", lambda *_: tmp_path / "seg.dcm")
+    measured.boxes.volume.SetAttribute("DICOM.instanceUIDs", "1.2 1.3")
+    measured.ui.exportSegButton.click()
+    ((volume, found, files, done, _failed),) = measured.logic.result_requests.exports
+    assert volume is measured.boxes.volume and found[0] is measured.boxes.segmentation
+    assert files == (["/images/1.2.dcm", "/images/1.3.dcm"], tmp_path / "seg.dcm")
+    done({"path": str(tmp_path / "seg.dcm")})
+    assert "seg.dcm" in measured.ui.statusLabel.text
