@@ -6,6 +6,7 @@ from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule
 
 from AutoMedSAMLib import sample_data
+from AutoMedSAMLib.editor.registration import register_effect
 from AutoMedSAMLib.logic import AutoMedSAMLogic
 from AutoMedSAMLib.selftest import AutoMedSAMTest
 from AutoMedSAMLib.widget import AutoMedSAMWidget
@@ -21,8 +22,9 @@ are linked to objects, and a SAM 2 network tracks each object through the volume
 <ol>
 <li>Choose a model and the volume that it asks for.</li>
 <li>Click <b>Apply</b>. The segmentation fills slice by slice; Cancel keeps what is finished.</li>
-<li>Check the boxes: click one to see it, ignore wrong ones, edit or add missing ones.</li>
-<li>Click <b>Propagate again</b>: only what has changed is computed.</li>
+<li>Check the boxes: click one to see it, ignore wrong ones, edit or add missing ones. Or show an object yourself: drag
+a box around it on one slice, or click on it; its mask on this slice is shown at once.</li>
+<li>Click <b>Propagate</b>: only what has changed is computed.</li>
 </ol>
 <p>INT8 runs on any computer. FP32 needs PyTorch; the first run with it asks before installing it.</p>
 <p>From Python: <tt>AutoMedSAMLogic().process([volume], model="glioma", backend="INT8")</tt></p>
@@ -51,3 +53,4 @@ class AutoMedSAM(ScriptedLoadableModule):
         self.parent.helpText = _help()
         self.parent.acknowledgementText = _acknowledgement()
         slicer.app.connect("startupCompleted()", sample_data.register)
+        slicer.app.connect("startupCompleted()", register_effect)

@@ -18,8 +18,10 @@ from AutoMedSAMLib.engine.client import EngineClient, PendingRequest
 from AutoMedSAMLib.engine.input_check import InputCheck, names_of
 from AutoMedSAMLib.engine.model_requests import ModelRequests
 from AutoMedSAMLib.engine.process import QtEngineProcess, StartProcess
+from AutoMedSAMLib.engine.prompt_files import write_masks
 from AutoMedSAMLib.engine.result_requests import ResultRequests
 from AutoMedSAMLib.engine.shared_files import SharedFiles, VolumeExport, VolumeIdentity
+from AutoMedSAMLib.engine.slice_preview import PreviewQuestion, SlicePreview
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.bundle_info import Model, built_in_models, find_model
 from AutoMedSAMLib.model.run import Message, RunListener, RunRequest
@@ -61,6 +63,8 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         self._last: RunController | None = None
         self._linking: PendingRequest | None = None
         self._check = InputCheck(self.engine, self.exchange)
+        self._preview = SlicePreview(self.engine, self.exchange)
+        self._mask_files: list[Path] = []
         self.model_requests = ModelRequests(self.engine)
         self.result_requests = ResultRequests(self.engine, self.exchange)
         scene = slicer.mrmlScene
@@ -91,16 +95,43 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         Args:
             request: as for the last run; its threshold does not matter.
             boxes: boxes as the last run's listener received them, without the rejected, with those drawn by hand.
-            tracklets: `label`, `seed` and `boxes` (ids) of each object, such as `link` returns.
+            tracklets: `label`, `seed` and `boxes` (ids) of each object, such as `link` returns; or more prompts, as
+                `BoxTable.propagation` gives them.
             listener: receives the run's events.
 
         Raises:
             AutoMedSAMError: As `start` does.
         """
         # What the engine saw of each object, so that those that have not changed come out as they did.
-        seen = {} if request.segmentation is None else read_boxes(request.segmentation).get("crops", {})
+        known = None if request.beside else request.segmentation
+        seen = {} if known is None else read_boxes(known).get("crops", {})
+        tracklets, masks = write_masks(tracklets, self.exchange)
         message = {"op": "propagate", "boxes": boxes, "tracklets": tracklets, "crops": seen}
-        self._begin(request, listener, message)
+        try:
+            self._begin(request, listener, message)
+        except AutoMedSAMError:
+            self._discard_files(masks)
+            raise
+        self._mask_files = masks
+
+    def preview(self, question: PreviewQuestion) -> None:
+        """Segments one object on one slice; nothing is written into the scene. A newer question drops an older one.
+
+        Raises:
+            AutoMedSAMError: If a run is in progress, the volumes do not fit the model, or something needed was not
+                installed.
+        """
+        if self._run is not None:
+            raise AutoMedSAMError(_("Another run is in progress; wait for its end, or cancel it."))
+        check_request(question.request)
+        installation.ensure(question.request.backend)
+        identity = VolumeIdentity.of(question.request.volumes)
+        copy = self._complete_copy(identity) or self._check.complete_copy(identity) or self._check.take_copy(identity)
+        self._preview.ask(question, copy)
+
+    def drop_preview(self) -> None:
+        """Drops the question of `preview`."""
+        self._preview.drop()
 
     def link(
         self,
@@ -301,6 +332,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         if self._comparison is not None:
             self._comparison.close()
         self._check.stop()
+        self._preview.stop()
         # Windows removes its files only once it has ended.
         self.engine.kill(wait_ms=1000)
         self._last = None
@@ -317,7 +349,8 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         installation.ensure(request.backend)
         is_same = self._complete_copy(VolumeIdentity.of(request.volumes)) is not None
         copy = self._copy_of(request)
-        labels = self._last_labels(request) if message["op"] == "propagate" and is_same else None
+        again = message["op"] == "propagate" and not request.beside
+        labels = self._last_labels(request) if again and is_same else None
         files = RunFiles(copy, labels or self.exchange.new_path("labels"))
         scene = slicer.mrmlScene
         if scene.GetUndoFlag():
@@ -331,10 +364,13 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         return last.files.labels if last is not None and last.request.model == request.model and last.can_undo else None
 
     def _copy_of(self, request: RunRequest) -> VolumeExport:
-        """A copy of the volumes: the last run's or the input check's, else a new one that is still to be written."""
+        """A copy of the volumes: the last run's, a preview's or the input check's, else a new one to be written."""
         identity = VolumeIdentity.of(request.volumes)
-        known = self._complete_copy(identity) or self._check.take_copy(identity)
-        return known or VolumeExport(request.volumes, self.exchange.new_path("volume"))
+        previewed = self._preview.take_copy(identity)
+        copy = self._complete_copy(identity) or previewed or self._check.take_copy(identity)
+        if previewed is not None and copy is not previewed:
+            self.exchange.discard(previewed.path)
+        return copy or VolumeExport(request.volumes, self.exchange.new_path("volume"))
 
     def _complete_copy(self, identity: VolumeIdentity) -> VolumeExport | None:
         """The last run's copy of the volumes, if it is complete and they have not changed since."""
@@ -351,12 +387,17 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
     def _run_ended(self, run: RunController) -> None:
         """The files of a run that has written something stay for Propagate again, and so does its undo."""
         last, self._run = self._last, None
+        self._discard_files(self._mask_files)
         if not run.has_written:
             self._discard(run, keep=last)
             return
         self._last = run
         if last is not None:
             self._discard(last, keep=run)
+
+    def _discard_files(self, paths: list[Path]) -> None:
+        while paths:
+            self.exchange.discard(paths.pop())
 
     def _discard(self, run: RunController, keep: RunController | None) -> None:
         kept = () if keep is None else (keep.files.copy.path, keep.files.labels)
@@ -373,6 +414,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
     def _forget(self) -> None:
         """The scene was closed: there is nothing to undo, and the files are not needed any more."""
         self._check.stop()
+        self._preview.stop()
         last, self._last = self._last, None
         if last is not None:
             self._discard(last, keep=None)

@@ -15,6 +15,7 @@ from slicer.util import VTKObservationMixin
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.logic import AutoMedSAMLogic
 from AutoMedSAMLib.model.box_history import BoxState
+from AutoMedSAMLib.model.bundle_info import Model
 from AutoMedSAMLib.model.run import Message, Outcome, RunInfo, RunRequest
 from AutoMedSAMLib.panel import questions
 from AutoMedSAMLib.panel.boxes import BoxesPanel
@@ -24,6 +25,7 @@ from AutoMedSAMLib.panel.confidence import ConfidencePanel
 from AutoMedSAMLib.panel.input_warnings import InputWarnings
 from AutoMedSAMLib.panel.inputs import InputsPanel
 from AutoMedSAMLib.panel.object_table import ObjectTable
+from AutoMedSAMLib.panel.prompts.panel import PromptCalls, PromptPanel
 from AutoMedSAMLib.panel.run_controls import RunPanel
 from AutoMedSAMLib.qt_timers import SingleShot
 from AutoMedSAMLib.scene import terms
@@ -69,6 +71,10 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.objects = ObjectTable(
             self.ui, self.boxes, self.logic.result_requests, lambda: self.inputs.model, show_status
         )
+        prompt_calls = PromptCalls(
+            self.inputs.request, self.inputs.missing_input, self._accepts_terms, show_status, clear_status
+        )
+        self.prompts = PromptPanel(self.ui, self.logic, self.boxes, self.confidence.strip, prompt_calls)
 
         self._nodes_changed_soon = SingleShot(0, self._on_nodes_changed)
         scene = slicer.mrmlScene
@@ -86,6 +92,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.warnings.listen(True)
         self.confidence.watch()
         self.boxes.steps.listen(True)
+        self.prompts.enter()
 
     def exit(self) -> None:
         """The user goes to another module; a run continues."""
@@ -93,6 +100,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.warnings.listen(False)
         self.confidence.unwatch()
         self.boxes.steps.listen(False)
+        self.prompts.exit()
         self.boxes.hide_box()
 
     def cleanup(self) -> None:
@@ -101,6 +109,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
         self._nodes_changed_soon.stop()
         self.warnings.stop()
+        self.prompts.stop()
         self.logic.close()
         self.confidence.stop()
         self.boxes.stop()
@@ -128,6 +137,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.inputs.update()
         if self.inputs.model is not model:
             self.boxes.set_model(self.inputs.model)
+            self.prompts.set_model(self.inputs.model)
         if not self.logic.is_running:
             self.boxes.show_threshold()
             if self.boxes.restore():
@@ -141,18 +151,34 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         request = self.inputs.request()
         if request is None:
             return
-        if self._accepts_terms(request):
-            self.warnings.before_run(request, lambda: self._apply(request))
+        if not request.model.has_detector:
+            self._apply_prompts(request.model)
+            return
+        if not self._accepts_terms(request.model):
+            return
+        self.warnings.before_run(request, lambda: self._apply(request))
 
-    def _accepts_terms(self, request: RunRequest) -> bool:
-        """Asks once for the terms of the model's weights, and shows in the status line that they were declined."""
-        if not terms.must_be_shown(request.model):
+    def _apply_prompts(self, model: Model) -> None:
+        """A model without a detector segments what the user shows it."""
+        if self.ui.propagateButton.enabled:
+            self.ui.propagateButton.click()
+        elif len(self.boxes.table):
+            self.run_panel.show_status(self.ui.propagateButton.toolTip)
+        else:
+            message = _(
+                "The model {model} finds nothing by itself: draw a box around an object, or click on it with Points."
+            )
+            self.run_panel.show_status(message.format(model=model.name))
+
+    def _accepts_terms(self, model: Model) -> bool:
+        """Whether the terms of a model are accepted; asks where they were not yet."""
+        if not terms.must_be_shown(model):
             return True
-        if not questions.accepts_terms(request.model, self.ui.applyButton.window()):
+        if not questions.accepts_terms(model, self.ui.applyButton.window()):
             message = _("The terms of the model {model} were not accepted: nothing was run.")
-            self.run_panel.show_status(message.format(model=request.model.name))
+            self.run_panel.show_status(message.format(model=model.name))
             return False
-        terms.accept(request.model)
+        terms.accept(model)
         return True
 
     def _apply(self, request: RunRequest) -> None:
@@ -245,10 +271,11 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _set_running(self, running: bool) -> None:
         self.inputs.set_running(running)
         self.boxes.set_running(running)
+        self.prompts.set_running(running)
 
     def _comparison_request(self) -> RunRequest | None:
         request = self.inputs.request()
-        return request if request is not None and self._accepts_terms(request) else None
+        return request if request is not None and self._accepts_terms(request.model) else None
 
     def _on_comparing(self, running: bool) -> None:
         self._set_running(running)
@@ -278,6 +305,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._scene_gone = True
             self.logic.cancel()
         self.run_panel.forget()
+        self.prompts.forget()
         self.boxes.clear()
         self._show_results()
 

@@ -67,6 +67,15 @@ class RecordedLogic:
         self.has_a_result, self.edits = False, 0
         self.model_requests = RecordedModelRequests()
         self.result_requests = RecordedResultRequests()
+        # The questions of previews; a test answers with `done` or `failed` of the last.
+        self.previews: list[Any] = []
+        self.dropped = 0
+
+    def preview(self, question: Any) -> None:
+        self.previews.append(question)
+
+    def drop_preview(self) -> None:
+        self.dropped += 1
 
     def models(self) -> list:
         return built_in_models()

@@ -260,11 +260,11 @@ def test_removed_volume_is_noticed(ready, scene, slicer_app):
 @pytest.mark.parametrize("how", ["Connect", "Import"])
 def test_saved_scene_reopens_as_it_was(done, scene, tmp_path, slicer_app, how):
     done.boxes.table.reject([3])
-    done.boxes._save()
+    done.boxes.save()
     done.ui.planeSelector.currentIndex = 1
     done.ui.slicesRange.setValues(3, 30)
     done.boxes.table.confidence = [{"slice": 12, "confidence": 0.2, "reason": "the area jumps"}]
-    done.boxes._save()
+    done.boxes.save()
     before = done.boxes.table.to_text()
     write_to(tmp_path / "FLAIR.nrrd", done.parameters.volume(0))
     path = str(tmp_path / "scene.mrml")

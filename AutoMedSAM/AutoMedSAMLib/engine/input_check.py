@@ -69,6 +69,11 @@ class InputCheck:
         else:
             self._timer.start()
 
+    def complete_copy(self, identity: VolumeIdentity) -> VolumeExport | None:
+        """The copy of these volumes, if there is one and it is complete; it stays the check's."""
+        copy = self._copy
+        return copy if copy is not None and copy.is_complete and copy.identity == identity else None
+
     def take_copy(self, identity: VolumeIdentity) -> VolumeExport | None:
         """Hands over the copy of these volumes, complete or not, and drops the check; None if there is no copy."""
         if self._copy is None or self._copy.identity != identity:

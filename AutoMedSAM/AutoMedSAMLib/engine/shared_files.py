@@ -47,7 +47,7 @@ class SharedFiles:
             try:
                 self._folder = Path(tempfile.mkdtemp(prefix="AutoMedSAM-", dir=slicer.app.temporaryPath))
             except OSError as error:
-                raise _no_room(error) from error
+                raise no_room(error) from error
         self._count += 1
         return self._folder / f"{stem}-{self._count}.npy"
 
@@ -155,7 +155,7 @@ class VolumeExport:
                 while not self.is_complete and time.perf_counter() < until:
                     file.write(self._next_slab())
         except OSError as error:
-            raise _no_room(error) from error
+            raise no_room(error) from error
         if self.is_complete:
             self._arrays.clear()
         return self.is_complete
@@ -173,9 +173,10 @@ def _remove(folder: Path) -> bool:
     return not folder.exists()
 
 
-def _no_room(error: OSError) -> AutoMedSAMError:
+def no_room(error: OSError) -> AutoMedSAMError:
+    """The error for a file that could not be written."""
     message = _(
-        "The volume could not be copied to {folder} ({error}); free some space there, or choose another temporary "
+        "The voxels could not be copied to {folder} ({error}); free some space there, or choose another temporary "
         "folder in Slicer's settings."
     )
     return AutoMedSAMError(message.format(folder=slicer.app.temporaryPath, error=error.strerror), repr(error))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from AutoMedSAMLib.model.prompt_record import ObjectPrompts
+
 # Even an object on a single slice may extend this many slices farther.
 _REACH = 3
 
@@ -89,6 +91,8 @@ class ObjectGroup:
         seed: the slice from which the object is tracked up and down; None if nothing of it is accepted.
         gaps: runs of slices without a box, rejected ones included, between the first and the last accepted one,
             `(first, last)` inclusive.
+        prompts: what the user has shown of the object besides; None if nothing.
+        prompted: the slices with such prompts, ascending.
     """
 
     number: int
@@ -97,11 +101,24 @@ class ObjectGroup:
     accepted: frozenset[int]
     seed: int | None
     gaps: tuple[tuple[int, int], ...]
+    prompts: ObjectPrompts | None = None
+    prompted: tuple[int, ...] = ()
+
+    @property
+    def keys(self) -> list[int]:
+        """What it is recognized by after boxes were linked again: its boxes' ids, and a negative one of its prompts."""
+        return [box.id for box in self.boxes] + ([-10 - self.prompts.id] if self.prompts else [])
+
+    @property
+    def is_used(self) -> bool:
+        """Whether it is segmented."""
+        prompts = self.prompts
+        return bool(self.accepted) if prompts is None else prompts.used and self.seed is not None
 
     @property
     def score(self) -> float:
-        """The best score of its accepted boxes, or of all if none is accepted."""
-        return max(box.score for box in self.boxes if not self.accepted or box.id in self.accepted)
+        """The best score of its accepted boxes, or of all if none is accepted; 1 if it has no box."""
+        return max((box.score for box in self.boxes if not self.accepted or box.id in self.accepted), default=1.0)
 
     @property
     def detector_score(self) -> float | None:
@@ -112,13 +129,19 @@ class ObjectGroup:
 
     @property
     def first(self) -> int:
-        """The first slice with a box."""
-        return self.boxes[0].slice
+        """The first slice with a box or another prompt."""
+        return min([*(box.slice for box in self.boxes[:1]), *self.prompted[:1]])
 
     @property
     def last(self) -> int:
-        """The last slice with a box."""
-        return self.boxes[-1].slice
+        """The last slice with a box or another prompt."""
+        return max([*(box.slice for box in self.boxes[-1:]), *self.prompted[-1:]])
+
+    def messages(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Its accepted boxes, and the object itself, for the engine; masks are `MaskPrompt`s, not files yet."""
+        members = [box for box in self.boxes if box.id in self.accepted]
+        tracklet = {"label": self.label, "seed": self.seed, "boxes": [box.id for box in members]}
+        return [box.message() for box in members], tracklet | (self.prompts.message() if self.prompts else {})
 
     def bounds_at(self, slice_index: int) -> tuple[float, ...] | None:
         """Where the object's box would be on a slice that has none.

@@ -9,7 +9,9 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
-from AutoMedSAMLib.model.box_record import BoxRecord, ObjectGroup, gaps_between
+from AutoMedSAMLib.model.box_record import BoxRecord, ObjectGroup
+from AutoMedSAMLib.model.grouping import Grouping, in_slice_order
+from AutoMedSAMLib.model.prompt_book import PromptBook
 
 _FORMAT = 1
 
@@ -31,7 +33,9 @@ class BoxTable:
         measures: volume, slices and diameters of segments and objects, as the engine's "finished" event has them.
         confidence: the engine's judgement of each segmented slice: `{"slice", "confidence", "reason"}`.
         run: the ID of the run that the segmentation shows; empty if unknown.
+        prompts: what the user has shown of the objects besides boxes.
         is_linked: whether the objects are those of the present boxes and threshold.
+        is_new: whether it was started by hand, and no run has written anything of it yet.
     """
 
     def __init__(
@@ -52,21 +56,24 @@ class BoxTable:
         self._seeds: set[int] = set()
         # Where boxes were before they were moved by hand: they are linked at these places.
         self._anchors: dict[int, tuple[float, ...]] = {}
+        self._checked: set[int] = set()
         self._segmented = ""
         self.run = ""
-        self.is_linked = False
+        self.prompts = PromptBook()
+        self.is_linked = self.is_new = False
 
     def copy(self) -> BoxTable:
         """A table of its own with the same content."""
         twin = copy(self)
         twin._boxes, twin._anchors = dict(self._boxes), dict(self._anchors)
         twin._tracklets = [{**one, "boxes": list(one["boxes"])} for one in self._tracklets]
-        twin._rejected, twin._seeds = set(self._rejected), set(self._seeds)
-        twin.confidence = list(self.confidence)
+        twin._rejected, twin._seeds, twin._checked = set(self._rejected), set(self._seeds), set(self._checked)
+        twin.confidence, twin.prompts = list(self.confidence), self.prompts.copy()
         return twin
 
     def __len__(self) -> int:
-        return len(self._boxes)
+        """How many boxes and objects with other prompts there are."""
+        return len(self._boxes) + len(self.prompts)
 
     def __getitem__(self, box_id: int) -> BoxRecord:
         return self._boxes[box_id]
@@ -119,6 +126,19 @@ class BoxTable:
                 self._rejected.update(o.id for o in group.boxes if o.slice == box.slice and o.id != box.id)
                 self._join(box.id, group)
 
+    def use_prompts(self, keys: Iterable[int], *, used: bool) -> None:
+        """Leaves objects with prompts out of what is segmented, or takes them back; keys as in `ObjectGroup.keys`."""
+        for group in filter(None, [self.group(key) for key in keys]):
+            if group.prompts is not None:
+                self.prompts.set_used(group, used=used)
+
+    def remove_prompts(self, places: Iterable[tuple[int, int]]) -> None:
+        """Takes back the points, the mask and "no lesion here" of slices, given with the object's key."""
+        for key, at in places:
+            group = self.group(key)
+            if group is not None:
+                self.prompts.remove(group, at, self.axis)
+
     def edit(self, box_id: int, bounds: Sequence[float]) -> None:
         """Moves a box within its slice; it stays with its object, wherever it is moved.
 
@@ -152,34 +172,65 @@ class BoxTable:
             self._join(number, group)
         return box
 
+    def draw(self, slice_index: int, bounds: Sequence[float], label: int, group: ObjectGroup | None) -> BoxRecord:
+        """Adds a box that was drawn for an object, or starts an object; it belongs there, however boxes are linked.
+
+        Args:
+            slice_index: voxel index along the slice axis.
+            bounds: `i0, i1, j0, j1, k0, k1` in voxels, half-open; the range along the slice axis is not looked at.
+            label: the value of its segment.
+            group: the object; None starts one.
+        """
+        number = max(self._boxes, default=0) + 1
+        box = BoxRecord(number, slice_index, self._on_slice(slice_index, bounds), 1.0, label, drawn=True)
+        if group is not None:
+            self._rejected.update(other.id for other in group.boxes if other.slice == slice_index)
+        self._boxes[number] = box
+        self.prompts.add_box(group, label, box)
+        return box
+
     def choose_seed(self, box_id: int) -> None:
         """Makes a box the one from which its object is tracked."""
-        mates: list[int] = next((one["boxes"] for one in self._tracklets if box_id in one["boxes"]), [])
-        self._seeds.difference_update(mates)
+        mates = next((group.boxes for group in self.objects() if self._boxes[box_id] in group.boxes), ())
+        self._seeds.difference_update(box.id for box in mates)
         self._seeds.add(box_id)
         self._rejected.discard(box_id)
+
+    def check(self, slice_index: int) -> None:
+        """Says that a slice was checked by the user, and is right."""
+        self._checked.add(slice_index)
+
+    def judge(self, confidence: Iterable[dict[str, Any]]) -> None:
+        """Takes the engine's judgement of a new result; a slice that is judged otherwise is no longer checked."""
+        before = {one["slice"]: one for one in self.confidence}
+        self.confidence = list(confidence)
+        self._checked = {one["slice"] for one in self.confidence if before.get(one["slice"]) == one} & self._checked
+
+    def judgement(self, reason: str) -> list[dict[str, Any]]:
+        """The confidence in each slice, which is full where the user has checked it, for the reason given."""
+        return [
+            {**one, "confidence": 1.0, "reason": reason} if one["slice"] in self._checked else one
+            for one in self.confidence
+        ]
 
     # What is shown
 
     def objects(self) -> list[ObjectGroup]:
         """The objects at the threshold, best first, each with the rejected boxes that overlap it."""
-        members = [self._members(tracklet) for tracklet in self._tracklets]
-        taken = {box.id for boxes in members for box in boxes}
-        for box in (self._boxes[number] for number in self._rejected if number not in taken):
-            self._add_to_overlapping(box, members)
-        groups: list[ObjectGroup] = []
-        for tracklet, boxes in zip(self._tracklets, members, strict=True):
-            if boxes and max(box.score for box in boxes) >= self.threshold:
-                groups.append(self._group(len(groups) + 1, tracklet, boxes))
-        return groups
+        grouping = Grouping(self._boxes, self._rejected, self._seeds, self.prompts, self.axis)
+        return grouping.objects(self._tracklets, self.threshold)
+
+    def group(self, key: int | None) -> ObjectGroup | None:
+        """The object that has this key, see `ObjectGroup.keys`; None if there is none."""
+        return next((group for group in self.objects() if key in group.keys), None)
 
     def best_box(self, at: int | None) -> int | None:
         """The seed's box of the best object; None if there is none, or if the slice `at` crosses an object already."""
-        objects = [group for group in self.objects() if group.seed is not None]
+        objects = [group for group in self.objects() if group.seed is not None and group.boxes]
         if not objects or at is None or any(group.first <= at <= group.last for group in objects):
             return None
         best = objects[0]
-        return next(box.id for box in best.boxes if box.slice == best.seed and box.id in best.accepted)
+        return next((box.id for box in best.boxes if box.slice == best.seed and box.id in best.accepted), None)
 
     def unassigned(self, objects: Sequence[ObjectGroup] | None = None) -> ObjectGroup | None:
         """The boxes at the threshold or rejected that belong to no object, if there are any."""
@@ -193,25 +244,28 @@ class BoxTable:
             return None
         labels = {box.label for box in rest}
         label = labels.pop() if len(labels) == 1 else 0
-        return ObjectGroup(0, label, tuple(_in_slice_order(rest)), frozenset(), None, ())
+        return ObjectGroup(0, label, tuple(in_slice_order(rest)), frozenset(), None, ())
 
     # For the engine
 
     def link_boxes(self) -> list[dict[str, Any]]:
-        """All boxes but the rejected, for the engine to link; one moved by hand at the place where it was found."""
-        boxes = (box for box in self._boxes.values() if box.id not in self._rejected)
+        """The boxes for the engine to link: all but the rejected, and those drawn for an object.
+
+        One moved by hand is at the place where it was found.
+        """
+        left_out = self._rejected | self.prompts.boxes
+        boxes = (box for box in self._boxes.values() if box.id not in left_out)
         return [replace(box, bounds=self._anchors.get(box.id, box.bounds)).message() for box in boxes]
 
     def propagation(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """The accepted boxes and their objects, for the engine to segment."""
+        """The accepted boxes and their objects, for the engine to segment; masks are `MaskPrompt`s."""
         boxes: list[dict[str, Any]] = []
         tracklets: list[dict[str, Any]] = []
         for group in self.objects():
-            members = [box for box in group.boxes if box.id in group.accepted]
-            if members:
-                boxes.extend(box.message() for box in members)
-                numbers = [box.id for box in members]
-                tracklets.append({"label": group.label, "seed": group.seed, "boxes": numbers})
+            if group.is_used:
+                members, tracklet = group.messages()
+                boxes += members
+                tracklets.append(tracklet)
         return boxes, tracklets
 
     def mark_segmented(self, run: str = "") -> None:
@@ -232,7 +286,7 @@ class BoxTable:
     @property
     def needs_propagation(self) -> bool:
         """Whether another propagation would give a different result."""
-        return bool(self._boxes) and self._segmented != self._signature()
+        return len(self) > 0 and self._segmented != self._signature()
 
     # The saved scene
 
@@ -255,6 +309,9 @@ class BoxTable:
             "segmented": self._segmented,
             "run": self.run,
             "anchors": [[number, *bounds] for number, bounds in self._anchors.items()],
+            "prompts": self.prompts.content(),
+            "new": self.is_new,
+            "checked": sorted(self._checked),
         }
         return json.dumps(content, separators=(",", ":"))
 
@@ -293,6 +350,9 @@ class BoxTable:
             table._segmented = str(content["segmented"])
             # A table of an older version has none of these.
             table.measures = _checked_measures(content.get("measures", []))
+            table.prompts = PromptBook.from_content(content.get("prompts", []))
+            table.is_new = bool(content.get("new", False))
+            table._checked = {int(at) for at in content.get("checked", [])}
             table.run = str(content.get("run", ""))
             for number, *bounds in content.get("anchors", []):
                 table._anchors[int(number)] = tuple(float(edge) for edge in bounds)
@@ -312,58 +372,23 @@ class BoxTable:
         edges[along : along + 2] = [float(slice_index), float(slice_index + 1)]
         return tuple(edges)
 
-    def _members(self, tracklet: dict[str, Any]) -> list[BoxRecord]:
-        return [self._boxes[number] for number in tracklet["boxes"] if number in self._boxes]
-
     def _join(self, box_id: int, group: ObjectGroup) -> None:
         """Makes a box that was only shown with an object a member of it."""
         mates = {box.id for box in group.boxes}
-        tracklet = next(one for one in self._tracklets if mates.intersection(one["boxes"]))
-        if box_id not in tracklet["boxes"]:
+        tracklet = next((one for one in self._tracklets if mates.intersection(one["boxes"])), None)
+        if tracklet is None:
+            # An object that was started by hand.
+            self.prompts.add_box(group, group.label, self._boxes[box_id])
+        elif box_id not in tracklet["boxes"] and box_id not in self.prompts.boxes:
             tracklet["boxes"].append(box_id)
-
-    def _add_to_overlapping(self, box: BoxRecord, members: list[list[BoxRecord]]) -> None:
-        """Adds a rejected box to the object that it overlaps most on the slice nearest to its own."""
-        best, home = 0.0, None
-        for boxes in members:
-            nearest = min(boxes, key=lambda other: abs(other.slice - box.slice), default=None)
-            if nearest is not None and nearest.label == box.label and box.iou(nearest, self.axis) > best:
-                best, home = box.iou(nearest, self.axis), boxes
-        if home is not None:
-            home.append(box)
-
-    def _group(self, number: int, tracklet: dict[str, Any], boxes: list[BoxRecord]) -> ObjectGroup:
-        by_slice: dict[int, BoxRecord] = {}
-        for box in boxes:
-            other = by_slice.get(box.slice)
-            better = other is None or (box.drawn, box.score) > (other.drawn, other.score)
-            if box.id not in self._rejected and better:
-                by_slice[box.slice] = box
-        kept = frozenset(box.id for box in by_slice.values())
-        seed = self._seed(tracklet["seed"], by_slice)
-        # A slice whose box was rejected has a row of its own already.
-        within = range(min(by_slice, default=0), max(by_slice, default=0))
-        gaps = gaps_between(sorted({*by_slice, *(box.slice for box in boxes if box.slice in within)}))
-        return ObjectGroup(number, tracklet["label"], tuple(_in_slice_order(boxes)), kept, seed, gaps)
-
-    def _seed(self, linked: int, by_slice: dict[int, BoxRecord]) -> int | None:
-        chosen = next((at for at, box in by_slice.items() if box.id in self._seeds), None)
-        if chosen is not None or not by_slice:
-            return chosen
-        if linked in by_slice:
-            return linked
-        # As the engine chooses: where the object is both sure and large.
-        return max(by_slice, key=lambda at: by_slice[at].score ** 2 * by_slice[at].area(self.axis))
 
     def _signature(self) -> str:
         boxes, tracklets = self.propagation()
         places = {box["id"]: (box["slice"], box["bounds"]) for box in boxes}
-        parts = sorted((one["label"], one["seed"], [places[n] for n in one["boxes"]]) for one in tracklets)
+        parts = sorted(
+            (one["label"], one["seed"], [places[n] for n in one["boxes"]], *_prompts_in(one)) for one in tracklets
+        )
         return f"{zlib.crc32(json.dumps(parts).encode()):08x}-{len(parts)}"
-
-
-def _in_slice_order(boxes: Iterable[BoxRecord]) -> list[BoxRecord]:
-    return sorted(boxes, key=lambda box: (box.slice, -box.score))
 
 
 def _checked_measures(measures: Any) -> list[dict[str, Any]]:
@@ -388,3 +413,8 @@ def _checked_measures(measures: Any) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _prompts_in(tracklet: dict[str, Any]) -> list[str]:
+    prompts = {name: tracklet[name] for name in ("points", "masks", "empty", "limits") if name in tracklet}
+    return [json.dumps(prompts, default=lambda mask: mask.data)] if prompts else []

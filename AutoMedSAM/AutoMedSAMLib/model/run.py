@@ -32,6 +32,7 @@ class RunRequest:
         slices: first and last slice to look at, voxel indices along the slice axis, inclusive; all if None.
         replace: write into the segments of this model's last result for this volume, on these slices, if the
             segmentation has one; if False, that result stays, and new segments are added beside it.
+        beside: of a propagation: its objects were not segmented before, so that earlier results stay beside them.
     """
 
     volumes: tuple[slicer.vtkMRMLScalarVolumeNode, ...]
@@ -42,6 +43,7 @@ class RunRequest:
     plane: str | None = None
     slices: tuple[int, int] | None = None
     replace: bool = False
+    beside: bool = False
 
 
 @dataclass

@@ -73,7 +73,10 @@ class BoxButtons:
         ui.propagateButton.toolTip = (
             state.why_not_propagate
             or state.why_propagate
-            or _("Segment the ticked boxes again: only what has changed. Slices that were edited by hand are kept.")
+            or _(
+                "Segment the ticked objects again: only what has changed. Slices that were edited by hand are kept. "
+                "Key: P, while this module is open."
+            )
         )
 
     def _adder(self, label: int) -> Callable[..., None]:

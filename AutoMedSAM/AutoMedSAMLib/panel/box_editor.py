@@ -10,6 +10,7 @@ import slicer
 import vtk
 
 from AutoMedSAMLib.scene.geometry import ijk_to_ras, shape_of
+from AutoMedSAMLib.scene.hidden_markup import add_hidden_markup, remove_with_display
 
 _NAME = "AutoMedSAM box"  # no tr: the node is not listed anywhere
 _OUTLINE = 1.0
@@ -78,30 +79,11 @@ class BoxEditor:
         for tag in self._tags:
             node.RemoveObserver(tag)
         self._tags = []
-        scene = node.GetScene()
-        if scene is not None:
-            scene.RemoveNode(node.GetDisplayNode())
-            scene.RemoveNode(node)
+        remove_with_display(node)
 
     def _create(self) -> None:
-        # Made outside the scene first: it must never be saved, or listed as one of the user's nodes.
-        node = slicer.vtkMRMLMarkupsROINode()
-        node.SetName(_NAME)
-        node.SetSaveWithScene(False)
-        node.SetHideFromEditors(True)
-        node.SetUndoEnabled(False)
-        selection = slicer.app.applicationLogic().GetSelectionNode()
-        place_class, place_id = selection.GetActivePlaceNodeClassName(), selection.GetActivePlaceNodeID()
-        self._node = slicer.mrmlScene.AddNode(node)
-        # A new markup becomes the one that clicks are added to; the user's own stays that.
-        selection.SetActivePlaceNodeClassName(place_class)
-        selection.SetActivePlaceNodeID(place_id)
-        self._node.CreateDefaultDisplayNodes()
+        self._node = add_hidden_markup(slicer.vtkMRMLMarkupsROINode(), _NAME)
         display = self._node.GetDisplayNode()
-        display.SetSaveWithScene(False)
-        display.SetVisibility3D(False)
-        display.SetPropertiesLabelVisibility(False)
-        display.SetPointLabelsVisibility(False)
         display.SetFillOpacity(_FILL)
         display.SetOutlineOpacity(_OUTLINE)
         display.SetRotationHandleVisibility(False)

@@ -10,11 +10,13 @@ from slicer.i18n import tr as _
 
 from AutoMedSAMLib.model.box_record import BoxRecord, ObjectGroup
 from AutoMedSAMLib.model.box_table import BoxTable
+from AutoMedSAMLib.panel.prompts.words import prompts_in_words
 
 SLICE, LABEL, SCORE, NOTE, ACCEPTED = range(5)
 _BOX_ID = qt.Qt.UserRole
 _SLICE = qt.Qt.UserRole + 1
 _KEY = qt.Qt.UserRole + 2
+_PROMPTS = qt.Qt.UserRole + 3
 _LOOSE = -1
 _SWATCH = 11
 _PADDING = 10
@@ -26,11 +28,11 @@ class BoxTree:
     Args:
         tree: the QTreeWidget.
         on_selected: called when the user selects other rows, or clicks the selected one again.
-        on_ticked: called with the ids of the boxes and whether they are now accepted.
+        on_ticked: called with the ids of the boxes, whether they are now accepted, and the keys of whole objects.
     """
 
     def __init__(
-        self, tree: Any, on_selected: Callable[[], None], on_ticked: Callable[[list[int], bool], None]
+        self, tree: Any, on_selected: Callable[[], None], on_ticked: Callable[[list[int], bool, list[int]], None]
     ) -> None:
         self._tree, self._on_selected, self._on_ticked = tree, on_selected, on_ticked
         self._segments: dict[int, dict[str, Any]] = {}
@@ -60,6 +62,7 @@ class BoxTree:
         """
         selected = {self._id_of(item) for item in self._tree.selectedItems()} - {None}
         keys = {item.data(SLICE, _KEY) for item in self._tree.selectedItems()} - {None}
+        prompts = self.selected_prompts()
         current = self._id_of(self._tree.currentItem())
         in_sight = self._is_in_sight(self._tree.currentItem())
         scroll = self._tree.verticalScrollBar().value
@@ -75,6 +78,7 @@ class BoxTree:
             item = self._group_item(group, len(objects), detecting)
             children = [self._box_item(box, group, detecting) for box in group.boxes]
             children += [self._gap_item(gap, group) for gap in group.gaps]
+            children += [self._prompts_item(at, group, table.axis) for at in group.prompted]
             for child in children:
                 item.addChild(child)
             # Added whole, since the tree looks at each item that is added to one that it shows.
@@ -84,7 +88,7 @@ class BoxTree:
                 item.setSelected(True)
             for child in children:
                 box_id = self._id_of(child)
-                if box_id in selected:
+                if box_id in selected or (group.keys[-1], child.data(SLICE, _PROMPTS)) in prompts:
                     child.setSelected(True)
                 if box_id is not None and box_id == current:
                     self._tree.setCurrentItem(child, SLICE, qt.QItemSelectionModel.NoUpdate)
@@ -107,6 +111,31 @@ class BoxTree:
         """The id of the one selected box; None if none or several are selected."""
         items = self._tree.selectedItems()
         return self._id_of(items[0]) if len(items) == 1 else None
+
+    def selected_objects(self) -> list[int]:
+        """The key of each object whose own row is selected."""
+        return [item.data(SLICE, _KEY) for item in self._tree.selectedItems() if item.childCount()]
+
+    def selected_prompts(self) -> list[tuple[int, int]]:
+        """The last key of the object and the slice of each selected row of points, masks or "no lesion here"."""
+        found = []
+        for item in self._tree.selectedItems():
+            group, at = item.parent(), item.data(SLICE, _PROMPTS)
+            if group is not None and at is not None:
+                found.append((group.data(SLICE, _PROMPTS), at))
+        return found
+
+    def select_object(self, key: int) -> None:
+        """Selects an object's own row, and nothing else, unless one of its rows is selected already."""
+        for n in range(self._tree.topLevelItemCount):
+            group = self._tree.topLevelItem(n)
+            if group.data(SLICE, _PROMPTS) == key:
+                inside = (item.parent() or item for item in self._tree.selectedItems())
+                if not any(item is group or item == group for item in inside):
+                    alone = qt.QItemSelectionModel.ClearAndSelect | qt.QItemSelectionModel.Rows
+                    self._tree.setCurrentItem(group, SLICE, alone)
+                self._tree.scrollToItem(group)
+                return
 
     def is_object_selected(self) -> bool:
         """Whether the one selected row is an object's own."""
@@ -203,12 +232,13 @@ class BoxTree:
         if group.gaps:
             item.setIcon(NOTE, qt.QApplication.style().standardIcon(qt.QStyle.SP_MessageBoxWarning))
         item.setData(SLICE, _KEY, _keys(group)[0])
+        item.setData(SLICE, _PROMPTS, _keys(group)[-1])
         item.setData(SLICE, _SLICE, group.first if group.seed is None else group.seed)
         rejected = len(group.boxes) - len(group.accepted)
         if detecting:
             return item
         states = (qt.Qt.Unchecked, qt.Qt.PartiallyChecked, qt.Qt.Checked)
-        item.setCheckState(ACCEPTED, states[(len(group.accepted) > 0) + (rejected == 0)])
+        item.setCheckState(ACCEPTED, states[group.is_used + (group.is_used and rejected == 0)])
         if not group.number:
             item.setToolTip(
                 SLICE, _("Boxes outside any object: too few, too low a score, or ignored. Tick one to use it.")
@@ -254,6 +284,17 @@ class BoxTree:
             item.setToolTip(column, tip)
         return item
 
+    def _prompts_item(self, at: int, group: ObjectGroup, axis: int) -> Any:
+        item = qt.QTreeWidgetItem()
+        item.setData(SLICE, qt.Qt.DisplayRole, at)
+        item.setData(SLICE, _SLICE, at)
+        item.setData(SLICE, _PROMPTS, at)
+        item.setText(LABEL, prompts_in_words(group.prompts, at, axis) if group.prompts else "")
+        item.setToolTip(LABEL, item.text(LABEL))
+        if at == group.seed and not any(box.slice == at for box in group.boxes):
+            item.setText(NOTE, _("seed"))
+        return item
+
     def _set_label(self, item: Any, label: int, *, named: bool = True) -> None:
         if label in self._segments:
             if named:
@@ -284,12 +325,13 @@ class BoxTree:
         if column == ACCEPTED:
             rows = [item.child(n) for n in range(item.childCount())] or [item]
             ids = [row.data(SLICE, _BOX_ID) for row in rows if row.data(SLICE, _BOX_ID) is not None]
-            self._on_ticked(ids, item.checkState(ACCEPTED) == qt.Qt.Checked)
+            keys = [item.data(SLICE, _KEY)] if item.childCount() else []
+            self._on_ticked(ids, item.checkState(ACCEPTED) == qt.Qt.Checked, keys)
 
 
 def _keys(group: ObjectGroup) -> list[int]:
     """Keys of a group: its boxes, so that it is recognized when some of them have left it."""
-    return [box.id for box in group.boxes] if group.number else [_LOOSE]
+    return group.keys if group.number else [_LOOSE]
 
 
 def _score(score: float | None) -> str:
@@ -345,8 +387,10 @@ class BoxSelection:
 
     def any_accepted(self) -> bool:
         """Whether one of the selected boxes is accepted."""
-        ids = self.ids()
-        return any(group.accepted.intersection(ids) for group in self._table().objects())
+        ids, keys = self.ids(), self._tree.selected_objects()
+        objects = self._table().objects()
+        whole = any(group.is_used and key in group.keys for group in objects for key in keys)
+        return whole or any(group.accepted.intersection(ids) for group in objects)
 
     def box(self) -> BoxRecord | None:
         """The box of the one selected row; that of the seed where the row is an object's."""
@@ -359,4 +403,4 @@ class BoxSelection:
     def group(self) -> ObjectGroup | None:
         """The object that the selected row is, or is part of."""
         key = self._tree.selected_group_key()
-        return next((group for group in self._table().objects() if key in {box.id for box in group.boxes}), None)
+        return next((group for group in self._table().objects() if key in group.keys), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -45,17 +46,19 @@ class BoxesPanel:
 
     def __init__(self, ui: Any, parameters: Parameters, logic: Any, calls: PanelCalls) -> None:
         self._ui, self._parameters, self._logic = ui, parameters, logic
+        # Called after what is selected, or what it can do, has changed.
+        self.on_updated: Callable[[], None] = lambda: None
         self._request, self._propagate = calls.request, calls.propagate
-        self._show_status, self._on_replaced = calls.show_status, calls.on_replaced
-        self._model: Model | None = None
+        self._show_status, self.on_replaced = calls.show_status, calls.on_replaced
+        self.model: Model | None = None
         self._text = ""
-        self._running = self._dragging = False
+        self.running = self._dragging = False
         self.table = BoxTable()
         # The table of a run that has not linked its boxes yet, with its volume and segmentation.
         self._incoming: BoxState | None = None
         self._result = BoxResult(parameters, self.update_buttons)
         self.tree = BoxTree(ui.boxTree, self._on_selected, self._on_ticked)
-        self._selection = BoxSelection(self.tree, lambda: self._shown)
+        self.selection = BoxSelection(self.tree, lambda: self._shown)
         self._buttons = BoxButtons(ui, self._on_add)
         self.editor = BoxEditor(self._on_box_moved, self._on_box_dropped)
         self.steps = BoxSteps(ui, self.state, self._restore)
@@ -84,7 +87,7 @@ class BoxesPanel:
 
     def set_model(self, model: Model | None) -> None:
         """Takes the names and colours of the labels from the model, and its own threshold."""
-        self._model = model
+        self.model = model
         self._slider.set_model(model)
         segments = model.segments if model else []
         self.tree.set_segments(segments)
@@ -113,6 +116,12 @@ class BoxesPanel:
         self.hide_box()
         self.refresh()
         return True
+
+    def adopt(self, table: BoxTable, request: RunRequest) -> None:
+        """Shows a new table for a request that no run has answered yet; the earlier one can be had back by undo."""
+        output = request.segmentation
+        volume_id, output_id = request.volumes[0].GetID(), None if output is None else output.GetID()
+        self._take(BoxState(table, volume_id, output_id, request.threshold), copied=False)
 
     def clear(self) -> None:
         """Forgets the boxes, but not those that are kept in the parameter node."""
@@ -152,7 +161,7 @@ class BoxesPanel:
 
     def set_running(self, running: bool) -> None:
         """While a run is in progress, the boxes cannot be changed."""
-        self._running = running
+        self.running = running
         if running:
             self._linker.stop()
             self._ui.editButton.checked = False
@@ -171,13 +180,14 @@ class BoxesPanel:
         if not wrote:
             self._take(before)
             return
+        self.table.is_new = False
         if outcome.confidence or outcome.status == "finished":
-            self.table.confidence = outcome.confidence
+            self.table.judge(outcome.confidence)
             self.table.measures = outcome.objects
         self._result.refer(self._result.ids[0], run.segmentation.GetID())
         if outcome.status == "finished":
             self.table.mark_segmented(str(run.provenance.get("run", "")))
-        self._save()
+        self.save()
         self.refresh()
 
     def undo_run(self, before: BoxState) -> None:
@@ -216,18 +226,19 @@ class BoxesPanel:
 
     def update_buttons(self) -> None:
         """Enables the buttons for the present choice of volume and model, and explains them."""
-        self.steps.show(enabled=not self._running)
+        self.steps.show(enabled=not self.running)
         state = ButtonState(
-            running=self._running,
-            selected=len(self._selection.ids()),
+            running=self.running,
+            selected=len(self.selection.ids()) + len(self.tree.selected_objects()) + len(self.tree.selected_prompts()),
             one_row=self.tree.selected_box() is not None,
-            any_accepted=self._selection.any_accepted(),
-            why_not_add="" if self.volume is not None and self._model else _("Click Apply first."),
+            any_accepted=self.selection.any_accepted() or bool(self.tree.selected_prompts()),
+            why_not_add="" if self.volume is not None and self.model else _("Click Apply first."),
             why_not_propagate=self._why_not_propagate(),
             why_propagate=self._why_propagate(),
             one_object=self.tree.is_object_selected(),
         )
         self._buttons.show(state)
+        self.on_updated()
 
     # From the user
 
@@ -242,7 +253,7 @@ class BoxesPanel:
         ui.propagateButton.connect("clicked(bool)", lambda *_: self._on_propagate())
 
     def _on_selected(self) -> None:
-        volume, box, at = self.volume, self._selection.box(), self.tree.selected_slice()
+        volume, box, at = self.volume, self.selection.box(), self.tree.selected_slice()
         if volume is not None and box is not None:
             slice_views.jump_to_box(volume, box.bounds, self.table.axis)
         elif volume is not None and at is not None:
@@ -250,26 +261,30 @@ class BoxesPanel:
         self._show_selected()
         self.update_buttons()
 
-    def _on_ticked(self, ids: list[int], accepted: bool) -> None:
-        if not self._running:
-            self._change(ids, accepted)
+    def _on_ticked(self, ids: list[int], accepted: bool, keys: list[int]) -> None:
+        if not self.running:
+            self._change(ids, accepted, keys)
         self._refresh_soon.start()
 
     def _on_reject(self) -> None:
-        self._change(self._selection.ids(), accepted=not self._selection.any_accepted())
+        prompts = self.tree.selected_prompts()
+        accepted = not self.selection.any_accepted() and not prompts
+        self._change(self.selection.ids(), accepted, self.tree.selected_objects(), prompts)
         self.refresh()
 
-    def _change(self, ids: list[int], accepted: bool) -> None:
+    def _change(self, ids: list[int], accepted: bool, keys: list[int], prompts: Sequence[tuple[int, int]] = ()) -> None:
         self.steps.note(_("use") if accepted else _("ignore"))
+        self.table.use_prompts(keys, used=accepted)
+        self.table.remove_prompts(prompts)
         if accepted:
             self.table.accept(ids)
             self._linker.link_soon()
         else:
             self.table.reject(ids)
-        self._save()
+        self.save()
 
     def _on_box_moved(self, bounds: list[float]) -> None:
-        box = self._selection.box()
+        box = self.selection.box()
         if box is not None:
             if not self._dragging:
                 self.steps.note(_("edit"))
@@ -280,41 +295,41 @@ class BoxesPanel:
 
     def _on_box_dropped(self) -> None:
         self._dragging = False
-        self._save()
+        self.save()
 
     def _on_seed(self) -> None:
         box_id = self.tree.selected_box()
         if box_id is not None:
             self.steps.note(_("seed"))
             self.table.choose_seed(box_id)
-            self._save()
+            self.save()
             self.refresh()
 
     def _on_add(self, label: int | None) -> None:
         volume = self.volume
-        if volume is None or self._model is None:
+        if volume is None or self.model is None:
             return
-        label, group, at, bounds = place_of_new_box(volume, self.table.axis, self._selection, self.tree, label)
-        label = label or self._model.segments[0]["value"]
+        label, group, at, bounds = place_of_new_box(volume, self.table.axis, self.selection, self.tree, label)
+        label = label or self.model.segments[0]["value"]
         if bounds is None or at is None:
             message = _("Open a view of {plane} slices first, then add the box there.")
             self._show_status(message.format(plane=display_name(self.table.plane)))
             return
         self.steps.note(_("add"))
         box = self.table.add(at, bounds, label, group)
-        self._save()
+        self.save()
         self._linker.link_soon()
         self.refresh()
         self.tree.select(box.id)
         self._ui.editButton.checked = True
 
     def _on_propagate(self) -> None:
-        request = self._own_request()
+        request = self.own_request()
         if request is not None:
             boxes, tracklets = self.table.propagation()
             if not tracklets and not questions.may_empty(self._ui.propagateButton.window()):
                 return
-            self._propagate(request, boxes, tracklets)
+            self._propagate(replace(request, beside=self.table.is_new), boxes, tracklets)
 
     # Within
 
@@ -330,35 +345,38 @@ class BoxesPanel:
         table = state.table.copy()
         if gone or same:
             table.show_result_of(self.table if same and not gone else None)
+        if state.volume_id == self._result.ids[0] and not self.table.is_new and len(self.table):
+            # A run has written the objects meanwhile, and writes into the same segments again.
+            table.is_new = False
         self._take(BoxState(table, state.volume_id, state.segmentation_id, state.threshold))
 
-    def _take(self, state: BoxState) -> None:
+    def _take(self, state: BoxState, *, copied: bool = True) -> None:
         self.hide_box()
         self._linker.stop()
-        self.table = state.table.copy()
+        self.table = state.table.copy() if copied else state.table
         self._result.refer(state.volume_id, state.segmentation_id)
-        self._save()
+        self.save()
         self._parameters.threshold = state.threshold
         self.show_threshold()
         if len(self.table) and not self.table.is_linked:
             self._linker.link_soon()
         self.refresh()
-        self._on_replaced()
+        self.on_replaced()
 
     def _link_input(self) -> tuple[BoxTable, RunRequest] | None:
         """What is to be linked; None during a run, or if the boxes belong to another volume or model."""
-        request = self._own_request()
-        return None if request is None or self._running or not len(self.table) else (self.table, request)
+        request = self.own_request()
+        return None if request is None or self.running or not len(self.table) else (self.table, request)
 
     def _link_and_refresh(self) -> None:
         self._refresh_soon.start()
         self._linker.link_soon()
 
     def _on_linked(self) -> None:
-        self._save()
+        self.save()
         self.refresh()
 
-    def _own_request(self) -> RunRequest | None:
+    def own_request(self) -> RunRequest | None:
         """A request for the run that these boxes come from, with the other settings as they are now."""
         request = self._request()
         if request is None or self._is_from_other_run(request):
@@ -369,23 +387,27 @@ class BoxesPanel:
     def _is_from_other_run(self, request: RunRequest) -> bool:
         return request.model.hash != self.table.model or request.volumes[0] != self.volume
 
-    def _save(self) -> None:
+    def save(self) -> None:
         self._text = self.table.to_text() if len(self.table) else ""
         self._parameters.boxes = self._text
 
     def _show_selected(self) -> None:
         """Outlines the selected box in the slice views, with handles while Edit is down."""
-        volume, box = self.volume, self._selection.box()
+        volume, box = self.volume, self.selection.box()
         if volume is None or box is None:
             self.editor.hide()
             return
-        segments = self._model.segments if self._model else []
-        color = next((one["color"] for one in segments if one["value"] == box.label), _PLAIN)
+        color = self.color_of(box.label)
         editing = bool(self._ui.editButton.checked) and self.tree.selected_box() is not None
         self.editor.show(volume, self.table.axis, box.bounds, color, editing)
 
+    def color_of(self, label: int) -> Sequence[float]:
+        """The color of a label's segment, 0 to 1."""
+        segments = self.model.segments if self.model else []
+        return next((one["color"] for one in segments if one["value"] == label), _PLAIN)
+
     def _why_not_propagate(self) -> str:
-        if self._running:
+        if self.running:
             return _("Wait until the run is finished, or cancel it.")
         request = self._request()
         foreign = request is not None and self._is_from_other_run(request)
@@ -393,6 +415,6 @@ class BoxesPanel:
 
     def _why_propagate(self) -> str:
         """Why propagating makes sense although no box has changed; empty if it does not, or if one has."""
-        if self._model is None or self.volume is None or not self.table.was_segmented or self.table.needs_propagation:
+        if self.model is None or self.volume is None or not self.table.was_segmented or self.table.needs_propagation:
             return ""
-        return self._result.why_stale(self.table, self._model)
+        return self._result.why_stale(self.table, self.model)

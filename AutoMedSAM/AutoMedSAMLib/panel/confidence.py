@@ -48,7 +48,7 @@ class ConfidencePanel:
         """Shows the slices and the confidence of the table."""
         table = self._table()
         self.strip.start(*table.slices)
-        self.strip.show_confidence(table.confidence, _boxed_slices(table))
+        self.strip.show_confidence(table.judgement(_("checked by the user")), _boxed_slices(table))
         count = len(self.strip.uncertain)
         self._ui.uncertainButton.enabled = count > 0
         self._ui.uncertainButton.text = _next_of(count) if count > 1 else _("Next uncertain slice")

@@ -44,6 +44,8 @@ class ConfidenceStrip:
         self._boxed: set[int] = set()
         self._written: set[int] = set()
         self._current: int | None = None
+        # Draws over the bars, given the painter and their width and height.
+        self.overlay: Callable[[Any, int, int], None] | None = None
         self._mouse = _Mouse(self)
         label.installEventFilter(self._mouse)
         self.draw()
@@ -110,6 +112,15 @@ class ConfidenceStrip:
         """How much of the label's height, from the top, is for the bars, in pixels."""
         return max(self._label.height - _TICKS - _LEGEND, 1)
 
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The first and the last slice; the last comes before the first where there is none."""
+        return self._first, self._last
+
+    def edge(self, slice_index: int) -> int:
+        """Where a slice begins, from the label's left edge in pixels."""
+        return round((slice_index - self._first) * self._label.width / max(self._last - self._first + 1, 1))
+
     def slice_at(self, x: float) -> int | None:
         """The slice under a position from the label's left edge, in pixels; None if there is none."""
         count = self._last - self._first + 1
@@ -131,6 +142,8 @@ class ConfidenceStrip:
         bars = self.bars_height
         painter.fillRect(0, bars, width, height - bars, self._label.palette.color(qt.QPalette.Window))
         self._draw_bars(painter, width, bars)
+        if self.overlay is not None:
+            self.overlay(painter, width, bars)
         painter.setPen(self._label.palette.color(qt.QPalette.Mid))
         painter.drawRect(0, 0, width - 1, bars - 1)
         if self._last >= self._first:

@@ -72,7 +72,8 @@ class RunController:
         request: what to segment.
         listener: receives the run's events.
         files: the files that it shares with the engine.
-        message: the request to the engine, without the volume; "propagate" writes into the last run's segments.
+        message: the request to the engine, without the volume; "propagate" writes into the last run's segments,
+            unless the request has it write beside them.
         ended: called before the listener's `on_finished`.
     """
 
@@ -87,7 +88,7 @@ class RunController:
     ) -> None:
         self.request, self.files = request, files
         self._engine, self._listener, self._message = engine, listener, message
-        self._again = message["op"] == "propagate"
+        self._again = message["op"] == "propagate" and not request.beside
         self._ended: Callable[[RunController], None] | None = ended
         self._asked: PendingRequest | None = None
         self._started: _Started | None = None
@@ -101,7 +102,8 @@ class RunController:
         self._crops: Message = {}
         self._outcome: Outcome | None = None
         self._surfaces: Iterator[None] = iter(())
-        self._progress, self._began = Progress(again=self._again), time.perf_counter()
+        self._progress = Progress(again=message["op"] == "propagate")
+        self._began = time.perf_counter()
         self._timer, self._next_step = SingleShot(0, self._run_step), self._export_step
         scene = slicer.mrmlScene
         self._tags = [
@@ -206,7 +208,8 @@ class RunController:
         self._on_progress(event)
 
     def _on_tracklets(self, event: Message) -> None:
-        self._tracklets = event["tracklets"]
+        # Files of masks are gone when the run is over.
+        self._tracklets = [{name: one[name] for name in one if name != "masks"} for one in event["tracklets"]]
         self._notify(self._listener.on_tracklets, self._tracklets)
 
     def _on_slice(self, event: Message) -> None:

@@ -107,6 +107,53 @@ def segment_mask_on_grid(
     return mask
 
 
+class SegmentPlanes:
+    """A segment's slices on a volume's grid, one at a time: the whole of a large one takes long.
+
+    Args:
+        segment: any segment with a binary label map.
+        shape: voxels along K, J, I of the grid.
+        matrix: 4 x 4, the grid's voxel indices (I, J, K) to mm in the segmentation's own RAS.
+        axis: the axis of `(K, J, I)` that the slices follow.
+
+    Attributes:
+        is_on_grid: whether the segment's voxels are voxels of this grid.
+    """
+
+    def __init__(self, segment: slicer.vtkSegment, shape: tuple[int, int, int], matrix: Matrix, axis: int) -> None:
+        self._shape, self._axis, self._value = shape, axis, segment.GetLabelValue()
+        image = segment.GetRepresentation(BINARY_LABELMAP)
+        self._array: NDArray[np.generic] | None = None
+        self._first = np.zeros(3, int)
+        self.is_on_grid = True
+        if image is not None and not image.IsEmpty():
+            offset = _offset(image, matrix, shape)
+            self.is_on_grid = offset is not None
+            if offset is not None:
+                extent = np.reshape(image.GetExtent(), (3, 2))[::-1]
+                scalars = vtk_to_numpy(image.GetPointData().GetScalars())
+                self._array = scalars.reshape(np.ptp(extent, axis=1) + 1)
+                self._first = extent[:, 0] + offset
+
+    def plane(self, number: int) -> NDArray[np.bool_]:
+        """The mask of a slice: the grid's axes without the slice axis. Voxels beyond the grid are left out."""
+        shape = [count for n, count in enumerate(self._shape) if n != self._axis]
+        mask = np.zeros(shape, bool)
+        if self._array is None:
+            return mask
+        at = number - int(self._first[self._axis])
+        if not 0 <= at < self._array.shape[self._axis]:
+            return mask
+        own = np.take(self._array, at, axis=self._axis) == self._value
+        first = [int(begin) for n, begin in enumerate(self._first) if n != self._axis]
+        here = tuple(
+            slice(max(b, 0), max(min(b + size, n), 0)) for b, size, n in zip(first, own.shape, shape, strict=True)
+        )
+        there = tuple(slice(part.start - b, part.stop - b) for part, b in zip(here, first, strict=True))
+        mask[here] = own[there]
+        return mask
+
+
 def _offset(image: slicer.vtkOrientedImageData, matrix: Matrix, shape: tuple[int, int, int]) -> NDArray[np.int_] | None:
     """By how many voxels (K, J, I) an image's indices differ from a grid's; None if it is another lattice."""
     own = vtk.vtkMatrix4x4()

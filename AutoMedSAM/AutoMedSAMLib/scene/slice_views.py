@@ -84,6 +84,18 @@ def view_across(volume: Any, axis: int) -> Any:
     return max(views, key=lambda view: view[:3])[3] if views else None
 
 
+def axis_across(volume: Any, view: Any) -> int:
+    """The axis of `(K, J, I)` whose slices a view shows, or comes nearest to showing."""
+    origin, normal = to_world(volume, np.zeros(3)), _normal(view)
+    along = []
+    for axis in range(3):
+        ahead = np.zeros(3)
+        ahead[2 - axis] = 1.0
+        step = to_world(volume, ahead) - origin
+        along.append(abs(float(step @ normal)) / float(np.linalg.norm(step)))
+    return int(np.argmax(along))
+
+
 def to_world(volume: Any, voxel: Point) -> np.ndarray:
     """The world position in mm, RAS, of a voxel `(i, j, k)`, fractions allowed."""
     local = ijk_to_ras(volume) @ [*voxel, 1.0]

@@ -53,7 +53,11 @@ def start(temporary_folder: Path) -> Any:
     qt.QUiLoader = ui_files.StrictUiLoader
     slicer.packaging = services.Packaging()
     slicer.i18n = translation.as_module()
-    from . import scripted_module, self_tests
+    from . import modules, scripted_module, segment_editor, self_tests
+
+    segment_editor.install()
+
+    slicer.util.selectModule = modules.select_module
 
     slicer.testing = self_tests.as_module()
     slicer.ScriptedLoadableModule = scripted_module.as_module()

@@ -12,6 +12,38 @@ _ORIENTATIONS = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
 _SIZE = 400
 
 
+class SliceView:
+    """The part of a slice view that the mouse is in: `qMRMLSliceView`, with a real interactor and no window.
+
+    A test presses a button by `click`, `drag` or the interactor's own events.
+    """
+
+    def __init__(self) -> None:
+        self._interactor = vtk.vtkGenericRenderWindowInteractor()
+        self._interactor.Enable()
+        self.cursor: Any = None
+        # What Slicer itself would do with the button: adjust window and level, or move a markup.
+        self.reached_slicer: list[str] = []
+        for event in ("LeftButtonPressEvent", "MouseMoveEvent", "LeftButtonReleaseEvent"):
+            self._interactor.AddObserver(event, lambda _caller, name: self.reached_slicer.append(name))
+
+    def interactor(self) -> Any:
+        return self._interactor
+
+    def setViewCursor(self, cursor: Any) -> None:
+        self.cursor = cursor
+
+    def unsetViewCursor(self) -> None:
+        self.cursor = None
+
+    def drag(self, *pixels: tuple[float, float], shift: bool = False, control: bool = False) -> None:
+        """Presses the left button at the first of these pixels, goes along the others, and lets it go at the last."""
+        for n, (x, y) in enumerate(pixels):
+            self._interactor.SetEventInformation(round(x), round(y), int(control), int(shift))
+            self._interactor.InvokeEvent("MouseMoveEvent" if n else "LeftButtonPressEvent")
+        self._interactor.InvokeEvent("LeftButtonReleaseEvent")
+
+
 class SliceWidget:
     """One slice view."""
 
@@ -22,7 +54,14 @@ class SliceWidget:
         self._logic.SetMRMLScene(scene)
         self._node = self._logic.AddSliceNode(name)
         self._name = name
+        self._view = SliceView()
         self.restore()
+
+    def sliceView(self) -> SliceView:
+        return self._view
+
+    def className(self) -> str:
+        return "qMRMLSliceWidget"
 
     def sliceLogic(self) -> Any:
         return self._logic
@@ -35,6 +74,7 @@ class SliceWidget:
 
     def restore(self) -> None:
         """Back to the orientation and size that the view started with."""
+        self._view.reached_slicer.clear()
         self._node.SetOrientation(_ORIENTATIONS[self._name])
         self._logic.ResizeSliceNode(_SIZE, _SIZE)
 

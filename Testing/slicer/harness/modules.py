@@ -13,6 +13,27 @@ import slicer
 # By name, those of this process.
 LOADED: dict[str, "Module"] = {}
 
+# Slicer's own modules that a panel may send the user to, and those that were chosen, the last one last.
+_OF_SLICER = ("SegmentEditor", "Segmentations", "Data", "DICOM", "ExtensionManager", "Tables")
+SELECTED: list[str] = []
+# The panel that is entered, if there is one.
+_entered: list["Panel"] = []
+
+
+def select_module(module: Any) -> None:
+    """`slicer.util.selectModule`: the panel that is open is left for another of Slicer's modules.
+
+    Raises:
+        RuntimeError: if Slicer has no such module.
+    """
+    name = module if isinstance(module, str) else module.name
+    if name not in _OF_SLICER:
+        message = f"Slicer has no module {name}"
+        raise RuntimeError(message)
+    SELECTED.append(name)
+    for panel in list(_entered):
+        panel.exit()
+
 
 class ModuleDescription:
     """What Slicer knows of a module, and gives its constructor as `parent`. It takes no attributes but these."""
@@ -130,11 +151,13 @@ class Panel:
 
     def enter(self) -> None:
         """A person comes to the module."""
+        _entered[:] = [self]
         if hasattr(self.widget, "enter"):
             self.widget.enter()
 
     def exit(self) -> None:
         """A person goes to another module."""
+        _entered.clear()
         if hasattr(self.widget, "exit"):
             self.widget.exit()
 

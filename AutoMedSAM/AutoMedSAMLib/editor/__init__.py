@@ -1,0 +1,1 @@
+"""AutoMedSAM within Slicer's Segment Editor."""

@@ -1,0 +1,1 @@
+"""Boxes, points and masks that the user gives, and what is shown of them at once."""
