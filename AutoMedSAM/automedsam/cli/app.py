@@ -285,6 +285,71 @@ def compare(
         )
 
 
+def cohort(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="A folder with a case per file or subfolder, a glob pattern in quotes, a BIDS or DICOM tree, or a CSV "
+            "file with the columns case, one for each modality, and perhaps reference.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A folder, new or of an earlier run, which is then continued.")
+    ],
+    model: Model = "glioma",
+    backend: BackendChoice = Backend.INT8,
+    threshold: Threshold = None,
+    plane: PlaneChoice = None,
+    suffix: Annotated[str, typer.Option("--format", help="Of the segmentations: seg.nrrd or nii.gz.")] = "seg.nrrd",
+    images: Annotated[bool, typer.Option(help="Keep 8-bit copies of the images, for the review page.")] = True,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Cases at a time; more than one need Ray.", show_default="by the cores and the memory"),
+    ] = None,
+    cores: Annotated[int | None, typer.Option(help="Cores of each worker.", show_default="all, shared evenly")] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="A Ray cluster, or 'auto'.", show_default="this computer"),
+    ] = None,
+    accept_terms: AcceptTerms = False,
+) -> None:
+    """Segment many cases; the same command again does only what is missing or changed. Ctrl-C keeps finished cases.
+
+    Exit code 1 means that some cases could not be segmented; they are listed.
+    """
+    with stoppable():
+        check_room_for_a_run()
+        from automedsam.cli.cohort import segment_cohort
+
+        _accept(model, accept_terms)
+        segment_cohort(
+            source,
+            output,
+            model=model,
+            backend=backend,
+            threshold=threshold,
+            plane=plane,
+            suffix=suffix,
+            images=images,
+            workers=workers,
+            cores=cores,
+            address=address,
+        )
+
+
+@app.command()
+def review(
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="The output folder of 'automedsam cohort'.")],
+    port: Annotated[int, typer.Option(help="Port of the page.", show_default="a free one")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+) -> None:
+    """Review a cohort in a browser: most doubtful cases first; accept, fix or reject, with a note."""
+    from automedsam.cli.review import serve
+
+    serve(folder, port, browser)
+
+
 def _accept(model: str, accepted: bool) -> None:
     if accepted:
         from automedsam.bundle import load_bundle

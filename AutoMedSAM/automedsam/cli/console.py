@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,6 +51,11 @@ class RunProgress(ProgressBar):
         for thing in things:
             yield thing
             self._progress.advance(self._task)
+
+    def count(self, doing: str, total: int) -> Callable[[object], None]:
+        """Begins a bar; the function that it returns moves it on by one thing."""
+        self._begin(doing, total)
+        return lambda _: self._progress.advance(self._task)
 
     def show(self, event: Event) -> None:
         """Moves the bar on by one event."""

@@ -15,8 +15,8 @@ import SimpleITK as sitk
 from automedsam.cli.console import RunProgress
 from automedsam.core.events import Event, SliceSegmented
 from automedsam.core.intensity import to_uint8
+from automedsam.core.mask_agreement import dice
 from automedsam.demo.phantom import phantom_head
-from automedsam.demo.run_demo import dice
 from automedsam.io.volume_reader import read_volume
 from automedsam.video import video_writer
 from automedsam.video.video_writer import write_video

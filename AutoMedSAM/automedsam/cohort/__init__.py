@@ -1,0 +1,1 @@
+"""Cohorts: many cases through one model, each once, on this computer or on a Ray cluster."""
