@@ -12,13 +12,13 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from automedsam.contract.backends import Backend
-from automedsam.contract.protocol import DEVICE_OF_INT8
 from AutoMedSAMLib.engine import installation
-from AutoMedSAMLib.engine.client import EngineClient, PendingRequest
-from AutoMedSAMLib.engine.input_check import InputCheck, names_of
+from AutoMedSAMLib.engine.client import EngineClient
+from AutoMedSAMLib.engine.input_check import InputCheck
 from AutoMedSAMLib.engine.model_requests import ModelRequests
 from AutoMedSAMLib.engine.process import QtEngineProcess, StartProcess
 from AutoMedSAMLib.engine.prompt_files import write_masks
+from AutoMedSAMLib.engine.questions import EngineQuestions, common_fields
 from AutoMedSAMLib.engine.result_requests import ResultRequests
 from AutoMedSAMLib.engine.shared_files import SharedFiles, VolumeExport, VolumeIdentity
 from AutoMedSAMLib.engine.slice_preview import PreviewQuestion, SlicePreview
@@ -30,7 +30,6 @@ from AutoMedSAMLib.run.comparison import ComparisonController, ComparisonListene
 from AutoMedSAMLib.run.controller import RunController, RunFiles
 from AutoMedSAMLib.run.validation import VolumeNodes, check_request, check_volumes, in_order
 from AutoMedSAMLib.scene import terms
-from AutoMedSAMLib.scene.geometry import grid_of, shape_of
 from AutoMedSAMLib.scene.model_folder import installed_models
 from AutoMedSAMLib.scene.provenance import read_boxes
 from AutoMedSAMLib.scene.segment_ownership import managed_segments
@@ -61,7 +60,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         self._run: RunController | None = None
         self._comparison: ComparisonController | None = None
         self._last: RunController | None = None
-        self._linking: PendingRequest | None = None
+        self._questions = EngineQuestions(self.engine)
         self._check = InputCheck(self.engine, self.exchange)
         self._preview = SlicePreview(self.engine, self.exchange)
         self._mask_files: list[Path] = []
@@ -152,24 +151,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             AutoMedSAMError: If there is no volume.
         """
         check_volumes(request.volumes, request.model.modalities)
-        if self._linking is not None:
-            self.engine.discard(self._linking)
-        volume = request.volumes[0]
-        message = {
-            "op": "link",
-            "volume": {"shape": list(shape_of(volume)), "name": volume.GetName(), **grid_of(volume)},
-            "model": str(request.model.folder),
-            "plane": request.plane,
-            "slices": request.slices,
-            "threshold": threshold,
-            "boxes": boxes,
-        }
-
-        def answered(event: Message) -> None:
-            if event["event"] == "tracklets":
-                done(event["tracklets"])
-
-        self._linking = self.engine.send(message, answered, _nothing)
+        self._questions.link(request, boxes, threshold, done)
 
     def describe_device(self, backend: str, done: Callable[[str], None]) -> None:
         """Finds out what a backend would compute on, and why; the engine is asked only for FP32.
@@ -178,17 +160,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             backend: "int8" or "fp32".
             done: called with one line, such as "CPU: no CUDA GPU found".
         """
-        if backend != Backend.FP32_TORCH:
-            done(DEVICE_OF_INT8)
-            return
-
-        def answered(event: Message) -> None:
-            if event["event"] == "devices":
-                missing = event["missing"]
-                text = _("Not installed yet: {packages} (Apply asks)").format(packages=", ".join(missing))
-                done(text if missing else event["device"])
-
-        self.engine.send({"op": "devices", "backend": backend}, answered, _nothing)
+        self._questions.describe_device(backend, done)
 
     def check_input(
         self,
@@ -230,7 +202,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             raise AutoMedSAMError(model.no_comparison)
         check_request(replace_fields(request, backend=Backend.INT8.value, segmentation=None))
         installation.ensure(model.reference)
-        message = _common_fields(request) | {"op": "compare", "threshold": request.threshold}
+        message = common_fields(request) | {"op": "compare", "threshold": request.threshold}
         message["difference"] = str(self.exchange.new_path("difference"))
         copy = self._copy_of(request)
         self._comparison = ComparisonController(self.engine, request, listener, copy, message, self._comparison_ended)
@@ -355,7 +327,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         scene = slicer.mrmlScene
         if scene.GetUndoFlag():
             scene.SaveStateForUndo()
-        message |= {"labels": str(files.labels), "backend": request.backend, **_common_fields(request)}
+        message |= {"labels": str(files.labels), "backend": request.backend, **common_fields(request)}
         self._run = RunController(self.engine, request, listener, files, message, self._run_ended)
 
     def _last_labels(self, request: RunRequest) -> Path | None:
@@ -422,18 +394,3 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
 
 def _another_run() -> str:
     return _("Another run is in progress; wait for its end, or cancel it.")
-
-
-def _common_fields(request: RunRequest) -> Message:
-    """What requests to the engine have in common that compute masks."""
-    return {
-        "model": str(request.model.folder),
-        "device": "auto",
-        "plane": request.plane,
-        "slices": request.slices,
-        "names": [names_of(volume) for volume in request.volumes],
-    }
-
-
-def _nothing(_details: object) -> None:
-    pass

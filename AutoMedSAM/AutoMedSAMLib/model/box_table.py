@@ -12,6 +12,7 @@ from typing import Any
 from AutoMedSAMLib.model.box_record import BoxRecord, ObjectGroup
 from AutoMedSAMLib.model.grouping import Grouping, in_slice_order
 from AutoMedSAMLib.model.prompt_book import PromptBook
+from AutoMedSAMLib.model.saved_content import checked_measures, prompts_in
 
 _FORMAT = 1
 
@@ -349,7 +350,7 @@ class BoxTable:
             table._seeds = table._known(content["seeds"])
             table._segmented = str(content["segmented"])
             # A table of an older version has none of these.
-            table.measures = _checked_measures(content.get("measures", []))
+            table.measures = checked_measures(content.get("measures", []))
             table.prompts = PromptBook.from_content(content.get("prompts", []))
             table.is_new = bool(content.get("new", False))
             table._checked = {int(at) for at in content.get("checked", [])}
@@ -386,35 +387,6 @@ class BoxTable:
         boxes, tracklets = self.propagation()
         places = {box["id"]: (box["slice"], box["bounds"]) for box in boxes}
         parts = sorted(
-            (one["label"], one["seed"], [places[n] for n in one["boxes"]], *_prompts_in(one)) for one in tracklets
+            (one["label"], one["seed"], [places[n] for n in one["boxes"]], *prompts_in(one)) for one in tracklets
         )
         return f"{zlib.crc32(json.dumps(parts).encode()):08x}-{len(parts)}"
-
-
-def _checked_measures(measures: Any) -> list[dict[str, Any]]:
-    """Measures of a saved scene, whose fields may be of any kind."""
-    found = []
-    for one in measures:
-        slices = one["slices"]
-        found.append(
-            {
-                "label": int(one["label"]),
-                "segment": str(one["segment"]),
-                "number": None if one["number"] is None else int(one["number"]),
-                "ml": float(one["ml"]),
-                "slices": None if slices is None else [int(slices[0]), int(slices[1])],
-                "slice_count": int(one["slice_count"]),
-                "diameter_slice": None if one["diameter_slice"] is None else int(one["diameter_slice"]),
-                "long_mm": float(one["long_mm"]),
-                "short_mm": float(one["short_mm"]),
-                "agreement": None if one["agreement"] is None else float(one["agreement"]),
-                "doubtful": [int(at) for at in one["doubtful"]],
-                "boxes": [int(number) for number in one.get("boxes", [])],
-            }
-        )
-    return found
-
-
-def _prompts_in(tracklet: dict[str, Any]) -> list[str]:
-    prompts = {name: tracklet[name] for name in ("points", "masks", "empty", "limits") if name in tracklet}
-    return [json.dumps(prompts, default=lambda mask: mask.data)] if prompts else []

@@ -8,7 +8,8 @@ import numpy as np
 import slicer
 
 from AutoMedSAMLib.model.box_record import ObjectGroup
-from AutoMedSAMLib.panel.box_tree import BoxSelection, BoxTree
+from AutoMedSAMLib.panel.box_selection import BoxSelection
+from AutoMedSAMLib.panel.box_tree import BoxTree
 from AutoMedSAMLib.scene.geometry import shape_of
 from AutoMedSAMLib.scene.slice_views import current_slice, to_voxel, view_across
 

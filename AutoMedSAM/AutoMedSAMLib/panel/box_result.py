@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
+from AutoMedSAMLib.model.box_history import BoxState
 from AutoMedSAMLib.model.box_table import BoxTable
 from AutoMedSAMLib.model.bundle_info import Model
 from AutoMedSAMLib.qt_timers import SingleShot
@@ -16,6 +18,16 @@ from AutoMedSAMLib.scene.segment_ownership import managed_segments
 
 _VOLUME_ROLE = "BoxesVolume"
 _SEGMENTATION_ROLE = "BoxesSegmentation"
+
+
+def read_table(text: str, show_status: Callable[[str], None]) -> BoxTable:
+    """Reads a saved table; an empty one, with a line in the status, if it is damaged."""
+    try:
+        return BoxTable.from_text(text)
+    except ValueError:
+        logging.exception("AutoMedSAM: the box table of this scene cannot be read")
+        show_status(_("The box table of this scene cannot be read: click Apply to make it again."))
+        return BoxTable()
 
 
 class BoxResult:
@@ -48,6 +60,18 @@ class BoxResult:
         """IDs of volume and segmentation."""
         node = self._parameters.node
         return node.GetNodeReferenceID(_VOLUME_ROLE), node.GetNodeReferenceID(_SEGMENTATION_ROLE)
+
+    def restored(self, state: BoxState, present: BoxTable) -> BoxState:
+        """An earlier state as it is shown again: the segmentation stays as it is, and so does what it shows."""
+        same = state.segmentation_id == self.ids[1]
+        gone = slicer.mrmlScene.GetNodeByID(state.segmentation_id or "") is None
+        table = state.table.copy()
+        if gone or same:
+            table.show_result_of(present if same and not gone else None)
+        if state.volume_id == self.ids[0] and not present.is_new and len(present):
+            # A run has written the objects meanwhile, and writes into the same segments again.
+            table.is_new = False
+        return BoxState(table, state.volume_id, state.segmentation_id, state.threshold)
 
     def refer(self, volume_id: str | None, segmentation_id: str | None) -> None:
         """Sets the table's volume and segmentation; a node that was removed counts as none."""
@@ -82,6 +106,8 @@ class BoxResult:
 
     def why_stale(self, table: BoxTable, model: Model) -> str:
         """Why the segments do not show what was last segmented from this table; empty if they do."""
+        if not table.was_segmented or table.needs_propagation:
+            return ""
         volume, segmentation = self.volume, self.segmentation
         if segmentation is None:
             return _("The segmentation of these boxes was deleted: this makes it again.")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from AutoMedSAMLib.model.box_history import BoxState
@@ -20,10 +18,11 @@ from AutoMedSAMLib.panel.box_buttons import BoxButtons, ButtonState
 from AutoMedSAMLib.panel.box_editor import BoxEditor
 from AutoMedSAMLib.panel.box_linker import BoxLinker
 from AutoMedSAMLib.panel.box_placement import place_of_new_box
-from AutoMedSAMLib.panel.box_result import BoxResult
+from AutoMedSAMLib.panel.box_result import BoxResult, read_table
+from AutoMedSAMLib.panel.box_selection import BoxSelection
 from AutoMedSAMLib.panel.box_steps import BoxSteps
 from AutoMedSAMLib.panel.box_summary import summary, why_not_propagate
-from AutoMedSAMLib.panel.box_tree import BoxSelection, BoxTree
+from AutoMedSAMLib.panel.box_tree import BoxTree
 from AutoMedSAMLib.panel.calls import PanelCalls
 from AutoMedSAMLib.panel.threshold_slider import ThresholdSlider
 from AutoMedSAMLib.qt_timers import SingleShot
@@ -104,13 +103,7 @@ class BoxesPanel:
         text = self._parameters.boxes
         if text == self._text:
             return False
-        try:
-            self.table = BoxTable.from_text(text)
-        except ValueError:
-            logging.exception("AutoMedSAM: the box table of this scene cannot be read")
-            self.table = BoxTable()
-            self._show_status(_("The box table of this scene cannot be read: click Apply to make it again."))
-        self._text = text
+        self.table, self._text = read_table(text, self._show_status), text
         self.steps.clear()
         self._result.watch()
         self.hide_box()
@@ -240,8 +233,6 @@ class BoxesPanel:
         self._buttons.show(state)
         self.on_updated()
 
-    # From the user
-
     def _connect(self) -> None:
         ui = self._ui
         ui.rejectButton.connect("clicked(bool)", lambda *_: self._on_reject())
@@ -331,24 +322,13 @@ class BoxesPanel:
                 return
             self._propagate(replace(request, beside=self.table.is_new), boxes, tracklets)
 
-    # Within
-
     @property
     def _shown(self) -> BoxTable:
         """The table that is shown: the boxes of a run as they come, where there were none before."""
         return self._incoming.table if self._incoming is not None and not len(self.table) else self.table
 
     def _restore(self, state: BoxState) -> None:
-        """Makes an earlier state the present one; the segmentation stays as it is, and so does what it shows."""
-        same = state.segmentation_id == self._result.ids[1]
-        gone = slicer.mrmlScene.GetNodeByID(state.segmentation_id or "") is None
-        table = state.table.copy()
-        if gone or same:
-            table.show_result_of(self.table if same and not gone else None)
-        if state.volume_id == self._result.ids[0] and not self.table.is_new and len(self.table):
-            # A run has written the objects meanwhile, and writes into the same segments again.
-            table.is_new = False
-        self._take(BoxState(table, state.volume_id, state.segmentation_id, state.threshold))
+        self._take(self._result.restored(state, self.table))
 
     def _take(self, state: BoxState, *, copied: bool = True) -> None:
         self.hide_box()
@@ -415,6 +395,4 @@ class BoxesPanel:
 
     def _why_propagate(self) -> str:
         """Why propagating makes sense although no box has changed; empty if it does not, or if one has."""
-        if self.model is None or self.volume is None or not self.table.was_segmented or self.table.needs_propagation:
-            return ""
-        return self._result.why_stale(self.table, self.model)
+        return "" if self.model is None or self.volume is None else self._result.why_stale(self.table, self.model)

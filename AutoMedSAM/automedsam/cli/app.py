@@ -13,7 +13,7 @@ import typer
 
 from automedsam import __version__
 from automedsam.cli.models import app as models_app
-from automedsam.cli.options import AcceptTerms
+from automedsam.cli.options import AcceptTerms, accept_given
 from automedsam.cli.terminal import accept_any_text, ended_like_ctrl_c, printable, stoppable
 from automedsam.contract.backends import Backend
 from automedsam.core.memory import check_room_for_a_run, is_out_of_memory, not_enough_memory
@@ -164,7 +164,7 @@ def segment(
         check_room_for_a_run()
         from automedsam.cli.segment import segment_files
 
-        _accept(model, accept_terms)
+        accept_given(model, accept_terms)
         segment_files(
             inputs,
             output,
@@ -246,7 +246,7 @@ def detect(
         check_room_for_a_run()
         from automedsam.cli.detect import detect_files
 
-        _accept(model, accept_terms)
+        accept_given(model, accept_terms)
         detect_files(inputs, output, model=model, backend=backend, threshold=threshold, plane=plane, series=series)
 
 
@@ -272,7 +272,7 @@ def compare(
         check_room_for_a_run()
         from automedsam.cli.compare import compare_files
 
-        _accept(model, accept_terms)
+        accept_given(model, accept_terms)
         compare_files(
             inputs,
             output,
@@ -322,7 +322,7 @@ def cohort(
         check_room_for_a_run()
         from automedsam.cli.cohort import segment_cohort
 
-        _accept(model, accept_terms)
+        accept_given(model, accept_terms)
         segment_cohort(
             source,
             output,
@@ -348,14 +348,6 @@ def review(
     from automedsam.cli.review import serve
 
     serve(folder, port, browser)
-
-
-def _accept(model: str, accepted: bool) -> None:
-    if accepted:
-        from automedsam.bundle import load_bundle
-        from automedsam.cli.terms import accept
-
-        accept(load_bundle(model))
 
 
 @app.command()

@@ -397,6 +397,5 @@ def test_command_lists_every_key_that_does_not_fit(
     path = write_medsam2(tmp_path / "old.pt", random_weights(TINY_SAM2))
     asked = (path, "--config", "tiny", "--calibration", volumes, "-o", tmp_path / "mine")
     code, output, error = a_command(*asked, "--list-keys")
-    assert code == 2 and len(error.strip().splitlines()) == 1
+    assert (code, error.strip().count("\n"), (tmp_path / "mine").exists()) == (2, 0, False)
     assert "missing    obj_ptr_tpos_proj.weight" in output.splitlines()
-    assert not (tmp_path / "mine").exists()

@@ -126,7 +126,7 @@ class PromptPanel:
         """Stops for good."""
         self.exit()
         self.limits.stop()
-        self._boxes.on_updated = _nothing
+        self._boxes.on_updated = lambda: None
 
     def set_model(self, model: Model | None) -> None:
         """New object asks for the label where the model has several."""
@@ -396,7 +396,3 @@ class PromptPanel:
         ui.emptyButton.enabled = free and group is not None
         own = boxes.own_request() if free else None
         ui.handEditButton.enabled = own is not None and own.segmentation is not None and boxes.table.was_segmented
-
-
-def _nothing() -> None:
-    pass
