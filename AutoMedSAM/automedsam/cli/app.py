@@ -285,6 +285,7 @@ def compare(
         )
 
 
+@app.command()
 def cohort(
     source: Annotated[
         str,
@@ -344,7 +345,7 @@ def review(
     port: Annotated[int, typer.Option(help="Port of the page.", show_default="a free one")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
 ) -> None:
-    """Review a cohort in a browser: most doubtful cases first; accept, fix or reject, with a note."""
+    """Review a cohort in a browser: most uncertain cases first; accept, fix or reject, with a note."""
     from automedsam.cli.review import serve
 
     serve(folder, port, browser)

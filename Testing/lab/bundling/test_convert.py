@@ -394,8 +394,7 @@ def test_command_makes_a_bundle(
 def test_command_lists_every_key_that_does_not_fit(
     a_command: Callable[..., tuple[int, str, str]], volumes: Path, tmp_path: Path
 ) -> None:
-    path = write_medsam2(tmp_path / "old.pt", random_weights(TINY_SAM2))
-    asked = (path, "--config", "tiny", "--calibration", volumes, "-o", tmp_path / "mine")
-    code, output, error = a_command(*asked, "--list-keys")
-    assert (code, error.strip().count("\n"), (tmp_path / "mine").exists()) == (2, 0, False)
+    path, out = write_medsam2(tmp_path / "old.pt", random_weights(TINY_SAM2)), tmp_path / "mine"
+    code, output, error = a_command(path, "--config", "tiny", "--calibration", volumes, "-o", out, "--list-keys")
+    assert (code, len(error.splitlines()), out.exists()) == (2, 1, False)
     assert "missing    obj_ptr_tpos_proj.weight" in output.splitlines()
