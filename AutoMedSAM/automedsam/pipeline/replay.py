@@ -89,13 +89,14 @@ def replay(
         bundle = load_bundle(model or str(known["model"]))
         backend, plane = Backend(known["backend"]), Plane(known["plane"])
         first, last = (int(index) for index in known["slices"])
-        threshold = float(known["threshold"])
+        prompted = "prompted_objects" in known
+        threshold = None if prompted else float(known["threshold"])
         _ = known["input_sha256"], known["model_hash"]
         prompts = read_prompts(known["prompts"]) if "prompts" in known else None
     except (KeyError, ValueError, TypeError, IndexError) as error:
         message = (
-            f"{path} does not say how it was made, or not completely (AutoMedSAM 0.3 and later write it into .seg.nrrd "
-            "files): it cannot be replayed."
+            f"{path} has no complete record of how it was made, as AutoMedSAM writes it into .seg.nrrd files: it "
+            "cannot be replayed."
         )
         raise AutoMedSAMError(message) from error
     volume = read_volume(inputs, len(bundle.modalities), series=series, modalities=bundle.modalities)

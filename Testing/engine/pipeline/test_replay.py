@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from automedsam import AutoMedSAMError, SegmentationRun, Volume, replay, write_segmentation
+from automedsam import (
+    AutoMedSAMError,
+    EditedMask,
+    Point,
+    SegmentationRun,
+    Tracklet,
+    Volume,
+    replay,
+    write_segmentation,
+)
 from automedsam.bundle import Bundle
 from automedsam.core.fingerprint import volume_sha256
 from automedsam.io.seg_nrrd import PROVENANCE_FIELD
@@ -60,6 +69,29 @@ def test_a_corrected_result_is_made_from_its_boxes(
     write_segmentation(corrected, tmp_path / "corrected.seg.nrrd")
     found = replay(tmp_path / "corrected.seg.nrrd", [image])
     assert found.same and not found.differences and found.labeled == np.count_nonzero(corrected.labels)
+
+
+def test_a_result_of_points_and_edited_masks_is_made_from_them(
+    a_head: Volume, a_run: SegmentationRun, glioma: Bundle, image: Path, tmp_path: Path
+) -> None:
+    run = SegmentationRun(a_head, glioma, engine=a_run.engine)
+    box = a_run.tracklets[0].boxes[seed := a_run.tracklets[0].seed]
+    edited = np.zeros(run.slices.shape[1:], np.bool_)
+    edited[int(box.y) + 2 : int(box.y) + 12, int(box.x) + 2 : int(box.x) + 9] = True
+    center = Point(box.x + box.width / 2, box.y + box.height / 2)
+    marked = Tracklet(
+        1,
+        {seed: box},
+        seed,
+        points={seed: (center, Point(box.x, box.y, positive=False))},
+        masks={seed + 2: EditedMask(edited)},
+        empty=frozenset({seed - 4}),
+        limits=(seed - 6, seed + 6),
+    )
+    list(run.propagate([marked]))
+    write_segmentation(run.result(), tmp_path / "marked.seg.nrrd")
+    found = replay(tmp_path / "marked.seg.nrrd", [image])
+    assert found.same and not found.differences and found.labeled > edited.sum()
 
 
 def test_another_image_is_named_with_the_voxels_that_differ(
