@@ -285,7 +285,7 @@ class SegmentationRun:
         return measure_with_segments(objects, labels_of, list(names.items()), self.volume, self.plane, confidence)
 
     def _number(self, tracked: TrackedObject) -> int:
-        return self.tracklets.index(tracked.tracklet) + 1
+        return self.tracklets.index(tracked.reach.tracklet) + 1
 
     @property
     def _untrusted(self) -> str:

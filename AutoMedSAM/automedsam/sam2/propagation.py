@@ -183,15 +183,18 @@ class Sam2Segmenter:
         )
         keys = {at: walk_key(at, *one) for at, one in sorted(prompts.items())}
         given = {at: keys[at] for at, one in prompts.items() if at == seed or one.mask is not None}
-        for at, key in given.items():
-            bank.conditioning[at] = self._walked(at, key, partial(self._condition, at, prompts[at])).memory
-        yield seed, self._walked(seed, keys[seed], partial(self._condition, seed, prompts[seed])).logits
+        # Computed once, also where nothing is kept.
+        conditioned = {
+            at: self._walked(at, key, partial(self._condition, at, prompts[at])) for at, key in given.items()
+        }
+        bank.conditioning.update({at: found.memory for at, found in conditioned.items()})
+        yield seed, conditioned[seed].logits
         for step, end in ((1, last), (-1, first)):
             bank.start_direction()
             empty, history = 0, walk_key(seed, step, sorted(given.items()))
             for index in range(seed + step, end + step, step):
-                if index in given:
-                    found = self._walked(index, keys[index], partial(self._condition, index, prompts[index]))
+                if index in conditioned:
+                    found = conditioned[index]
                 else:
                     history = walk_key(history, index, keys.get(index))
                     track = partial(self._track, index, step, bank, prompts.get(index))

@@ -76,7 +76,7 @@ def run(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path / "catalog.json"), *arguments],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=60,
     )
@@ -128,7 +128,7 @@ def test_download_list_remove(server: ServedFile, tmp_path: Path) -> None:
 def test_ctrl_c_keeps_what_is_here_and_the_same_command_continues(server: ServedFile, tmp_path: Path) -> None:
     server.pause = 0.02
     arguments = [str(tmp_path / "catalog.json"), "models", "download", "hippo-2", "--accept-terms"]
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], stderr=subprocess.PIPE, encoding="utf-8")
     part = tmp_path / "models" / ".downloads" / "hippo-2" / "h.zip.part"
     until = time.monotonic() + 30
     while time.monotonic() < until and not (part.exists() and part.stat().st_size > 1_000_000):

@@ -107,7 +107,7 @@ def test_stopped_while_writing_leaves_neither_file(
 
     monkeypatch.setattr(image_output, "write_segmentation", interrupted)
     monkeypatch.setattr(SegmentationRun, "events", lambda self: iter(()))
-    monkeypatch.setattr(segment, "_execute", lambda run, progress: (None, 1))
+    monkeypatch.setattr(segment, "_execute", lambda run, progress, objects: (None, 1))
     source = noise(tmp_path / "image.png", 20, 30)
     stopped(command("segment", source, "-o", tmp_path / "mask.png", "--overlay", tmp_path / "over.png"))
     assert [path.name for path in tmp_path.iterdir()] == ["image.png"]

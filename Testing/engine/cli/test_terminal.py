@@ -86,6 +86,7 @@ def test_boxes_as_json_are_read_in_any_encoding(tmp_path: Path, monkeypatch: pyt
     from automedsam.cli import detect
 
     monkeypatch.setattr(detect, "_as_json", lambda run, files: {"files": files})
+    monkeypatch.setattr(detect, "files_of", lambda images: [])
     monkeypatch.setattr(detect, "read_modalities", lambda *_, **__: type("V", (), {"notes": ()}))
     monkeypatch.setattr(
         detect,

@@ -112,7 +112,7 @@ def test_other_grid_is_refused(write: Callable[[str], float], a_volume: Volume, 
     write("flair.nii.gz")
     other = replace(a_volume, spacing=(0.7, 0.5, 4.5))
     sitk.WriteImage(other.to_image(a_volume.array), str(tmp_path / "t1ce.nii.gz"))
-    assert "t1ce.nii.gz lies on another grid" in refusal(tmp_path, "flair=flair.nii.gz", "t1ce=t1ce.nii.gz")
+    assert "t1ce.nii.gz has another grid than" in refusal(tmp_path, "flair=flair.nii.gz", "t1ce=t1ce.nii.gz")
 
 
 def test_synonyms_and_dicom_words_of_a_bundle_count(write: Callable[[str], float], tmp_path: Path) -> None:

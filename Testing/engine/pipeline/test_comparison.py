@@ -138,8 +138,14 @@ def images(a_volume: Volume, tmp_path: Path) -> list[Path]:
 
 
 def test_command_writes_the_table_and_the_difference(
-    command: Command, images: list[Path], a_folder: Path, compared: Comparison, tmp_path: Path
+    command: Command,
+    images: list[Path],
+    a_folder: Path,
+    compared: Comparison,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
     table, difference = tmp_path / "compare.csv", tmp_path / "difference.seg.nrrd"
     code, output, error = command(
         "compare", *images[::-1], "--model", a_folder, "-o", table, "--difference", difference
