@@ -65,7 +65,8 @@ def _first_on_another_grid(volumes: Sequence[slicer.vtkMRMLScalarVolumeNode | No
     if not images or images[0] is None:
         return None
     try:
-        return next((at for at, one in enumerate(images) if one is not None and not same_grid(images[0], one)), None)
+        others = ((at, one) for at, one in enumerate(images) if at and one is not None)
+        return next((at for at, one in others if not same_grid(images[0], one)), None)
     except AutoMedSAMError:
         # A transform that is not linear, which the run refuses.
         return None

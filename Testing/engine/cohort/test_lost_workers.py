@@ -76,7 +76,7 @@ def test_each_case_once_whatever_is_killed(tmp_path: Path) -> None:
                 if victim in workers_of(run.pid):
                     os.kill(victim, signal.SIGKILL)
                     killed += 1
-    told = (tmp_path / "log").read_text()
+    told = (tmp_path / "log").read_text("utf-8")
     assert run.returncode == 0, told
     assert killed == KILLS
     folder = OutputFolder(output)
