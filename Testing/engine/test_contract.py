@@ -20,7 +20,7 @@ print([name for name in ("numpy", "scipy", "SimpleITK", "onnxruntime", "torch", 
 
 
 def test_the_contract_loads_no_library() -> None:
-    loaded = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True).stdout
+    loaded = subprocess.run([sys.executable, "-c", CODE], capture_output=True, encoding="utf-8", check=True).stdout
     assert loaded.strip() == "[]"
 
 

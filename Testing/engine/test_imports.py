@@ -29,13 +29,13 @@ def test_import_takes_no_more_than_a_third_of_a_second() -> None:
 
 def test_import_loads_nothing_heavy() -> None:
     program = "import sys, automedsam; print(*sorted({name.split('.')[0] for name in sys.modules}))"
-    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, encoding="utf-8").stdout
     assert not HEAVY & set(loaded.split())
 
 
 def test_int8_road_needs_no_torch() -> None:
     program = "import sys, automedsam.pipeline.run, automedsam.demo.run_demo, automedsam.cli.app; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, encoding="utf-8").stdout
     assert not {"torch", "sam2", "onnxruntime"} & set(loaded.split())
 
 
@@ -53,13 +53,13 @@ def test_reading_dicom_opens_no_connection(tmp_path: Path) -> None:
     slices(tmp_path, voxels())
     program = f"{OFFLINE}from automedsam.io.volume_reader import read_volume\n"
     program += f"import pathlib; print(read_volume(pathlib.Path({str(tmp_path)!r})).shape)"
-    ran = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    ran = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, encoding="utf-8")
     assert (ran.returncode, ran.stdout.startswith("(6,")) == (0, True), ran.stderr
 
 
 def test_network_access_is_noticed() -> None:
     program = f"{OFFLINE}import socket; socket.getaddrinfo('localhost', 80)"
-    ran = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    ran = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, encoding="utf-8")
     assert ran.returncode == 1 and "network access" in ran.stderr
 
 

@@ -32,7 +32,7 @@ def run(folder: Path, reason: str, level: str, tests: str = TESTS) -> subprocess
     (folder / "test_it.py").write_text(tests.format(reason=reason), encoding="utf-8")
     environment = {**os.environ, "AUTOMEDSAM_CI": level}
     command = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", str(folder), str(folder)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False, timeout=120)
 
 
 def test_an_unexpected_skip_fails_ci_and_is_named(tmp_path: Path) -> None:

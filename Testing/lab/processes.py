@@ -25,7 +25,7 @@ def run_in_two(script: str, folder: Path, *arguments: object, restarts: int = 0)
         env={**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     try:
         output, error = started.communicate(timeout=240)

@@ -111,7 +111,7 @@ def test_process_of_little_memory_refuses_in_one_sentence(room_mb: int, tmp_path
     run = subprocess.run(
         [sys.executable, "-m", "automedsam", "segment", source, "-o", tmp_path / "mask.nii.gz"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=60,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (room_mb << 20, room_mb << 20)),

@@ -99,7 +99,7 @@ def test_dcmqi_reads_every_voxel_where_it_was(tmp_path: Path, orientation: tuple
     out.mkdir()
     ran = subprocess.run(
         [program, "--inputDICOM", str(tmp_path / "seg.dcm"), "--outputDirectory", str(out), "-t", "nrrd"],
-        capture_output=True, text=True, check=False,
+        capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     found: Points = set()

@@ -209,7 +209,7 @@ def test_folder_for_temporary_files_whose_name_is_no_text(a_segmentation: Segmen
     files = sorted(path for path in tmp_path.iterdir() if path.is_file())
     environment = {**os.environ, "TMPDIR": str(tmp_path / LATIN_1)}
     read = subprocess.run(
-        [sys.executable, "-c", program, *files], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, *files], env=environment, capture_output=True, encoding="utf-8", check=False
     )
     assert read.returncode == 0, read.stderr
     assert len(read.stdout.splitlines()) == 2

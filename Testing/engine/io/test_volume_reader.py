@@ -192,5 +192,5 @@ def test_nothing_is_printed_while_reading(a_volume: Volume, a_picture: Volume, t
         "print('heard', file=sys.stderr)\n"
     )
     arguments = [sys.executable, "-c", program, str(good), str(bad), str(odd), str(tmp_path)]
-    run = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    run = subprocess.run(arguments, capture_output=True, encoding="utf-8", check=True)
     assert (run.stdout, run.stderr) == ("", "heard\n")

@@ -162,7 +162,7 @@ def test_what_a_backend_lacks_is_named(a_worker: Worker) -> None:
 
 def test_int8_road_imports_neither_torch_nor_the_command_line(tmp_path: Path) -> None:
     program = "import sys, automedsam.worker.__main__, automedsam.worker.handlers; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, encoding="utf-8").stdout
     assert not {"torch", "sam2", "typer", "rich", "SimpleITK"} & set(loaded.split())
 
 

@@ -53,7 +53,7 @@ def test_help_names_what_there_is(command: Command, arguments: tuple[str, ...], 
 
 def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
     program = "import sys, automedsam_lab.cli.app; print(*{name.split('.')[0] for name in sys.modules})"
-    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, encoding="utf-8").stdout
     assert not {"torch", "onnxruntime", "sam2", "SimpleITK", "scipy", "matplotlib"} & set(loaded.split())
 
 

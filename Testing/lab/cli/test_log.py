@@ -80,5 +80,5 @@ def test_every_command_shows_what_is_logged(a_logging_command: str, capsys: pyte
 
 def test_modules_used_without_the_command_print_nothing() -> None:
     program = f"import logging; logging.getLogger('{LAB}.some.module').info('halfway')"
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, encoding="utf-8")
     assert (done.stdout, done.stderr) == ("", "")
