@@ -120,8 +120,8 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             AutoMedSAMError: If a run is in progress, the volumes do not fit the model, or something needed was not
                 installed.
         """
-        if self._run is not None:
-            raise AutoMedSAMError(_("Another run is in progress; wait for its end, or cancel it."))
+        if self.is_running:
+            raise AutoMedSAMError(_another_run())
         check_request(question.request)
         installation.ensure(question.request.backend)
         identity = VolumeIdentity.of(question.request.volumes)

@@ -73,7 +73,21 @@ class TrackletFields(TypedDict):
     limits: NotRequired[list[int]]
 
 
-class PreviewRequest(TypedDict):
+class RunFields(TypedDict):
+    """What every request has that computes masks: the volume, the model, and how it is run."""
+
+    id: int
+    volume: VolumeFields
+    model: str
+    backend: NotRequired[str]
+    device: NotRequired[str]
+    threshold: NotRequired[float | None]
+    plane: NotRequired[str | None]
+    slices: NotRequired[tuple[int, int] | None]
+    names: NotRequired[list[dict[str, str]]]
+
+
+class PreviewRequest(RunFields):
     """Segment one object on one slice, and write the mask to the file `mask`.
 
     `tracklets` holds one object, which has a prompt on `slice`. Answered by preview, or by cancelled after a cancel
@@ -81,19 +95,10 @@ class PreviewRequest(TypedDict):
     """
 
     op: Literal["preview"]
-    id: int
-    volume: VolumeFields
-    model: str
     boxes: list[BoxFields]
     tracklets: list[TrackletFields]
     slice: int
     mask: str
-    backend: NotRequired[str]
-    device: NotRequired[str]
-    threshold: NotRequired[float | None]
-    plane: NotRequired[str | None]
-    slices: NotRequired[tuple[int, int] | None]
-    names: NotRequired[list[dict[str, str]]]
     crops: NotRequired[dict[str, list[int]]]
 
 

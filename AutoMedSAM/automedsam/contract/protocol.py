@@ -23,6 +23,7 @@ from automedsam.contract.object_messages import (
     BoxFields,
     PreviewEvent,
     PreviewRequest,
+    RunFields,
     TrackletFields,
     VolumeFields,
 )
@@ -77,44 +78,26 @@ class ConfidenceFields(TypedDict):
     reason: str
 
 
-class SegmentRequest(TypedDict):
+class SegmentRequest(RunFields):
     """Detect and segment.
 
     Answered by started, stage, boxes, tracklets, slice and progress, then finished or cancelled.
     """
 
     op: Literal["segment"]
-    id: int
-    volume: VolumeFields
     labels: str
-    model: str
-    backend: NotRequired[str]
-    device: NotRequired[str]
-    threshold: NotRequired[float | None]
-    plane: NotRequired[str | None]
-    slices: NotRequired[tuple[int, int] | None]
-    names: NotRequired[list[dict[str, str]]]
 
 
-class PropagateRequest(TypedDict):
+class PropagateRequest(RunFields):
     """Segment these objects and no others, into the labels of an earlier run; otherwise as `SegmentRequest`.
 
     The objects' prompts may be boxes, points and masks, see `automedsam.contract.object_messages`.
     """
 
     op: Literal["propagate"]
-    id: int
-    volume: VolumeFields
     labels: str
-    model: str
     boxes: list[BoxFields]
     tracklets: list[TrackletFields]
-    backend: NotRequired[str]
-    device: NotRequired[str]
-    threshold: NotRequired[float | None]
-    plane: NotRequired[str | None]
-    slices: NotRequired[tuple[int, int] | None]
-    names: NotRequired[list[dict[str, str]]]
     crops: NotRequired[dict[str, list[int]]]
 
 

@@ -115,7 +115,6 @@ class SegmentationRun:
         self._input_sha256 = volume_sha256(volume)
         self._is_prompted = self._is_finished = False
         self._seconds: dict[str, float] = {}
-        self._prompted = False
 
     @property
     def slices(self) -> NDArray[np.uint8]:
@@ -154,7 +153,6 @@ class SegmentationRun:
         """
         self._is_prompted = True
         self._load()
-        self._prompted = not self.detections
         self.tracklets = list(tracklets)
         yield from self._track(crops)
 
@@ -228,7 +226,7 @@ class SegmentationRun:
 
     def _provenance(self) -> dict[str, Any]:
         """What `automedsam.pipeline.replay` needs to run it again, and to tell what differs."""
-        loaded = self._engine
+        loaded, undetected = self._engine, self._is_prompted and not self.detections
         return {
             "model": self.bundle.name,
             "model_version": self.bundle.version,
@@ -237,7 +235,7 @@ class SegmentationRun:
             "plane": self.plane.value,
             "slices": list(self.frames),
             # Nothing was detected where a user marked the objects.
-            **({"prompted_objects": len(self.tracklets)} if self._prompted else {"threshold": self.linking.threshold}),
+            **({"prompted_objects": len(self.tracklets)} if undetected else {"threshold": self.linking.threshold}),
             "licence": self.bundle.license,
             "input_sha256": self._input_sha256,
             **versions(self.backend),
