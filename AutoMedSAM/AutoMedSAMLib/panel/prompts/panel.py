@@ -110,11 +110,10 @@ class PromptPanel:
         self._edited.stop()
 
     def set_running(self, running: bool) -> None:
-        """While a run is in progress, no prompts are given."""
+        """While a run is in progress, no prompts are given; the buttons follow those of the boxes."""
         if running:
             self._choose_mode("")
             self.preview.hide()
-        self._update()
 
     def forget(self) -> None:
         """The scene is closed."""
