@@ -81,6 +81,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent):
             self.addObserver(scene, event, lambda *_: self._nodes_changed_soon.start())
+        self._finishing = False
         self._unobserve = self.parameters.observe(self.update)
         self.update()
 
@@ -131,7 +132,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def update(self) -> None:
         """Shows the settings of the parameter node."""
-        if slicer.mrmlScene.IsBatchProcessing():
+        if self._finishing or slicer.mrmlScene.IsBatchProcessing():
             return
         model = self.inputs.model
         self.inputs.update()
@@ -237,6 +238,17 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.confidence.mark_written(slices)
 
     def on_finished(self, outcome: Outcome) -> None:
+        # Each change of the parameter node would update the panel; once at the end is enough.
+        self._finishing = True
+        try:
+            self._show_finished(outcome)
+        finally:
+            self._finishing = False
+        self.update()
+
+    # Within
+
+    def _show_finished(self, outcome: Outcome) -> None:
         self._set_running(False)
         self.run_panel.show_outcome(outcome)
         wrote = self._wrote or outcome.status == "finished"
@@ -250,9 +262,6 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if outcome.status == "finished" and not self._propagating:
                 self.boxes.show_best()
         self._run, self._scene_gone = None, False
-        self.update()
-
-    # Within
 
     def _propagate(self, request: RunRequest, boxes: list[Message], tracklets: list[Message]) -> None:
         self._begin(lambda: self.logic.propagate(request, boxes, tracklets, self), propagating=True)

@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -14,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from phantoms import two_lesions
 
 from automedsam.bundle import Bundle, load_bundle
 from automedsam.cli.app import main
 from automedsam.contract.protocol import ANSWERS
 from automedsam.core.segmentation import Segment, Segmentation
 from automedsam.core.volume import Volume
-from automedsam.demo.phantom import phantom_head
 from automedsam.pipeline.run import SegmentationRun
 
 Command = Callable[..., tuple[int, str, str]]
@@ -176,6 +175,14 @@ def a_worker(start: Callable[[], Worker]) -> Worker:
     return start()
 
 
+@pytest.fixture(scope="module")
+def warm_worker() -> Iterator[Worker]:
+    """A worker that the tests of a module share, where it does not matter what it was asked before."""
+    worker = Worker()
+    yield worker
+    worker.close()
+
+
 @pytest.fixture(scope="session")
 def glioma() -> Bundle:
     """The built-in bundle, with its networks."""
@@ -184,9 +191,8 @@ def glioma() -> Bundle:
 
 @pytest.fixture(scope="session")
 def a_head() -> Volume:
-    """The slices of the phantom that hold its three lesions, and a few more."""
-    whole, _ = phantom_head()
-    return replace(whole, array=whole.array[16:50].copy())
+    """The slices of the phantom that hold two of its lesions."""
+    return two_lesions()[0]
 
 
 @pytest.fixture(scope="session")

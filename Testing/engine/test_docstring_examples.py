@@ -7,9 +7,9 @@ from types import ModuleType
 
 import pytest
 import SimpleITK as sitk
+from phantoms import phantom_head
 
 import automedsam
-from automedsam.demo.phantom import phantom_head
 
 WITH_EXAMPLES = sorted({getattr(automedsam, name).__module__ for name in automedsam.__all__} | {"automedsam"})
 

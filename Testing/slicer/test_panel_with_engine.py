@@ -10,10 +10,10 @@ SECONDS = 60
 
 @pytest.fixture
 def widget(module_widget, add_volume, slicer_app, wait_until):
-    """The panel with the phantom head chosen and checked."""
-    from automedsam.demo.phantom import phantom_head
+    """The panel with a part of the phantom head chosen and checked."""
+    from phantoms import two_lesions
 
-    volume, _ = phantom_head()
+    volume, _ = two_lesions()
     matrix = np.eye(4)
     matrix[:3, :3] = np.diag([-1, -1, 1]) @ np.reshape(volume.direction, (3, 3)) * volume.spacing
     matrix[:3, 3] = np.array([-1, -1, 1]) * volume.origin

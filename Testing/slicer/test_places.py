@@ -17,7 +17,7 @@ ORDERS = {
 @pytest.fixture(scope="module")
 def head() -> Any:
     """A made-up head with lesions, and its lower half left out to be quick."""
-    from automedsam.demo.phantom import phantom_head
+    from phantoms import phantom_head
 
     volume, _ = phantom_head()
     return volume.array[26:50], np.array(volume.spacing)

@@ -21,7 +21,7 @@ def pictures(tmp_path_factory):
 @pytest.fixture
 def phantom(add_volume):
     """The made-up head's volume node and its lesions (K, J, I)."""
-    from automedsam.demo.phantom import phantom_head
+    from phantoms import phantom_head
 
     head, lesions = phantom_head()
     matrix = np.eye(4)
@@ -238,6 +238,7 @@ def glioma(shared_data):
     return shared_data / "brats2021" / "BraTS2021_01476"
 
 
+@pytest.mark.alone
 def test_a_real_glioma_by_box_and_points_in_a_window_that_stays_live(
     module_widget, glioma, load_volume, slicer_app, wait_until, pictures
 ):

@@ -10,8 +10,8 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 
 def test_the_phantom_is_made_without_a_network(scene: Any) -> None:
     import slicer
+    from phantoms import phantom_head
 
-    from automedsam.demo.phantom import phantom_head
     from AutoMedSAMLib.sample_data import make_phantom
     from runs import ijk_to_ras
 

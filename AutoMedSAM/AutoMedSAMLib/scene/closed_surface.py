@@ -23,7 +23,7 @@ _DECIMATION = "Decimation factor"  # no tr
 _SMOOTHING = "Smoothing factor"  # no tr
 _JOINT = "Joint smoothing"  # no tr
 _NORMALS = "Compute surface normals"  # no tr
-_BALL = 24
+_BALL = 16
 
 _Result = TypeVar("_Result")
 

@@ -13,9 +13,10 @@ Labels = NDArray[np.uint8]
 Points = NDArray[np.float32]
 Triangles = NDArray[np.int64]
 
-_SLAB_VOXELS = 1 << 21
-_PIECE_POINTS = 6_000
-_CELLS_AT_ONCE = 100_000
+_SLAB_VOXELS = 1 << 20
+_PIECE_POINTS = 3_000
+_POINTS_AT_ONCE = 50_000
+_CELLS_AT_ONCE = 50_000
 # How far around a piece points have a say in its smoothing, in voxels for each iteration.
 _HALO = 0.4
 
@@ -42,14 +43,24 @@ def surface_in_pieces(
     points, triangles = yield from contour(labels, value)
     if iterations and len(points):
         points = yield from _smoothed(points, triangles, pass_band, iterations)
-    points = (points @ matrix[:3, :3].T + matrix[:3, 3]).astype(np.float32)
-    yield
+    points = yield from _in_mm(points, matrix)
     surface = _poly_data(points, triangles)
+    yield
     if normals and len(points):
         array = numpy_to_vtk((yield from _normals(points, triangles)), deep=True)
         array.SetName("Normals")
         surface.GetPointData().SetNormals(array)
     return surface
+
+
+def _in_mm(points: Points, matrix: NDArray[np.float64]) -> Generator[None, None, Points]:
+    """Points `(N, 3)` in voxel indices, in mm."""
+    placed = np.empty_like(points)
+    for begin in range(0, len(points), _POINTS_AT_ONCE):
+        some = slice(begin, begin + _POINTS_AT_ONCE)
+        placed[some] = points[some] @ matrix[:3, :3].T + matrix[:3, 3]
+        yield
+    return placed
 
 
 def contour(labels: Labels, value: int) -> Generator[None, None, tuple[Points, Triangles]]:
@@ -160,7 +171,9 @@ def _pieces(
             # All on one plane: nothing is gained by halving.
             yield (own, around) if half.all() else (own[:0], around[:0])
         else:
-            yield from _pieces(points, own[half], around[near], halo)
+            part = own[half], around[near]
+            yield own[:0], around[:0]
+            yield from _pieces(points, *part, halo)
 
 
 def _normals(points: Points, triangles: Triangles) -> Generator[None, None, Points]:

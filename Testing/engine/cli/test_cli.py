@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from phantoms import phantom_head
 
 import automedsam
 from automedsam.cli.console import RunProgress
 from automedsam.core.boxes import Box
 from automedsam.core.events import Event, SliceSegmented
 from automedsam.core.mask_agreement import dice
-from automedsam.demo.phantom import phantom_head
 from automedsam.io.volume_reader import read_volume
 
 Command = Callable[..., tuple[int, str, str]]

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from phantoms import phantom_head
 
 from automedsam.cli import image_output
 from automedsam.cli.app import main
 from automedsam.core.boxes import Box
 from automedsam.core.intensity import to_uint8
 from automedsam.core.segmentation import Segment
-from automedsam.demo.phantom import phantom_head
 from automedsam.errors import AutoMedSAMError
 from automedsam.visualization.overlay import draw
 

@@ -14,11 +14,11 @@ import pytest
 import SimpleITK as sitk
 from bundle_zip import zip_of
 from model_server import ServedFile, serving
+from phantoms import phantom_head
 
 from automedsam.bundle import list_bundles
 from automedsam.cli import terms
 from automedsam.contract import catalog as catalog_module
-from automedsam.demo.phantom import phantom_head
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from phantoms import phantom_head
 
 from automedsam import segment
 from automedsam.bundle import Bundle, load_bundle
 from automedsam.core.boxes import Box, Tracklet
 from automedsam.core.prompts import EditedMask, Point
 from automedsam.core.volume import Plane, Volume
-from automedsam.demo.phantom import Lesion, phantom_head
+from automedsam.demo.phantom import Lesion
 from automedsam.pipeline.backends import LoadedModel, load_model
 from automedsam.pipeline.run import SegmentationRun
 from automedsam.tracking.prompting import object_key

@@ -8,12 +8,13 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from phantoms import phantom_head
 
 from automedsam.bundle import Bundle, load_bundle
 from automedsam.core.boxes import Box, Tracklet
 from automedsam.core.events import Event, Finished, SliceDetected, SlicePropagated, SliceSegmented, StageStarted
 from automedsam.core.volume import Plane, Volume
-from automedsam.demo.phantom import Lesion, phantom_head
+from automedsam.demo.phantom import Lesion
 from automedsam.detection.linking import seed_slice
 from automedsam.errors import AutoMedSAMError
 from automedsam.pipeline.backends import LoadedModel, load_model

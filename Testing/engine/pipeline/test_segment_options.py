@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from phantoms import phantom_head
 
 from automedsam import AutoMedSAMError, Backend, Plane, SegmentationRun, load_bundle, segment
-from automedsam.demo.phantom import phantom_head
 
 
 def test_backend_and_plane_are_accepted_by_value() -> None:

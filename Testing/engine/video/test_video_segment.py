@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from phantoms import phantom_head
 
 from automedsam.cli.console import RunProgress
 from automedsam.core.events import Event, SliceSegmented
 from automedsam.core.intensity import to_uint8
 from automedsam.core.mask_agreement import dice
-from automedsam.demo.phantom import phantom_head
 from automedsam.io.volume_reader import read_volume
 from automedsam.video import video_writer
 from automedsam.video.video_writer import write_video

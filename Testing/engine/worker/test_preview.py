@@ -47,7 +47,7 @@ def point(i: float, j: float, k: float, *, positive: bool = True) -> Message:
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
 @pytest.mark.parametrize("kind", ["box", "point", "mask"])
 def test_a_preview_is_the_slice_that_propagation_gives(
-    a_worker: Worker, a_lesion: tuple[Volume, np.ndarray], fields_of: Callable[..., Message], tmp_path: Path,
+    warm_worker: Worker, a_lesion: tuple[Volume, np.ndarray], fields_of: Callable[..., Message], tmp_path: Path,
     plane: str, kind: str,
 ) -> None:  # fmt: skip
     volume, ball = a_lesion
@@ -67,7 +67,7 @@ def test_a_preview_is_the_slice_that_propagation_gives(
         np.save(tmp_path / "edited.npy", edited.astype(np.uint8))
         tracklet["masks"] = [{"slice": index, "path": str(tmp_path / "edited.npy")}]
     asked = {**fields_of(volume, tracklets=[tracklet], slice=index), "plane": plane, "boxes": boxes}
-    answer = a_worker.ask("preview", **asked)[-1]
+    answer = warm_worker.ask("preview", **asked)[-1]
     assert answer["event"] == "preview", answer
     mask = np.load(asked.pop("mask"))
     assert mask.dtype == np.uint8 and mask.shape == edited.shape and answer["area"] == mask.sum() > 0
@@ -75,7 +75,7 @@ def test_a_preview_is_the_slice_that_propagation_gives(
     assert (mask & edited).sum() > 0.9 * mask.sum() and (mask & edited).sum() > 0.5 * edited.sum()
     if kind == "mask":
         np.testing.assert_array_equal(mask, edited)
-    finished = a_worker.ask("propagate", labels=str(tmp_path / "labels.npy"), **asked)[-1]
+    finished = warm_worker.ask("propagate", labels=str(tmp_path / "labels.npy"), **asked)[-1]
     labels = np.load(tmp_path / "labels.npy")
     np.testing.assert_array_equal(np.take(labels, index, axis), mask)
     assert {key: finished["tracklets"][0].get(key) for key in tracklet} == tracklet
@@ -115,7 +115,7 @@ def test_masks_and_points_find_their_frame_and_back(a_lesion: tuple[Volume, np.n
     ],
 )
 def test_a_wrong_prompt_ends_in_one_sentence(
-    a_worker: Worker, a_lesion: tuple[Volume, np.ndarray], fields_of: Callable[..., Message], tmp_path: Path,
+    warm_worker: Worker, a_lesion: tuple[Volume, np.ndarray], fields_of: Callable[..., Message], tmp_path: Path,
     change: Message, words: str,
 ) -> None:  # fmt: skip
     np.save(tmp_path / "small.npy", np.ones((3, 3), np.uint8))
@@ -123,7 +123,7 @@ def test_a_wrong_prompt_ends_in_one_sentence(
     if "masks" in change:
         change = {**change, "masks": [{**one, "path": str(tmp_path / one["path"])} for one in change["masks"]]}
     tracklet = {"label": 1, "seed": 18, "boxes": [], "points": [point(50, 24, 18)], **change}
-    answer = a_worker.ask("preview", **fields_of(a_lesion[0], tracklets=[tracklet], slice=18))[-1]
+    answer = warm_worker.ask("preview", **fields_of(a_lesion[0], tracklets=[tracklet], slice=18))[-1]
     assert answer["event"] == "error" and words in answer["message"], answer
     assert not (tmp_path / "mask.npy").exists()
 

@@ -116,7 +116,7 @@ def test_request_that_is_none_is_answered_and_the_next_one_too(a_worker: Worker,
         ({"model": "liver"}, "There is no model liver: choose one of glioma, hippocampus"),
         ({"threshold": 2}, "is not a score"),
         ({"device": "cuda"}, "runs on the CPU"),
-        ({"slices": [50, 70]}, "choose among 0 to 33"),
+        ({"slices": [50, 70]}, "choose among 0 to 25"),
         ({"labels": "/nowhere/labels.npy"}, "cannot be written to"),
     ],
 )

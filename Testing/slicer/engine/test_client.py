@@ -58,6 +58,7 @@ def test_requests_go_one_after_another(engine: Any, scripted: Any, wait_until: A
     assert (first.events[0]["device"], second.events[0]["device"]) == ("one", "two")
 
 
+@pytest.mark.alone
 def test_an_engine_that_does_not_stop_is_killed_within_a_second(engine: Any, scripted: Any, wait_until: Any) -> None:
     heard = Heard()
     request = heard.ask(engine, op="segment")
@@ -136,6 +137,7 @@ def test_an_abandoned_request_is_not_heard_of_any_more(engine: Any, scripted: An
     assert heard.events == []
 
 
+@pytest.mark.alone
 def test_the_real_engine_is_ready_within_a_second_and_dies_when_killed(scene: Any, wait_until: Any) -> None:
     from AutoMedSAMLib.engine.process import QtEngineProcess
 
@@ -231,6 +233,7 @@ def test_an_engine_behind_a_launcher_is_gone_when_closing_returns(scene: Any, la
 
 
 @linux_only
+@pytest.mark.alone
 def test_an_engine_behind_a_launcher_that_hangs_is_killed_too(scene: Any, launcher: Any, wait_until: Any) -> None:
     process, pid = started(wait_until)
     # It neither sees the end of its input nor ends.

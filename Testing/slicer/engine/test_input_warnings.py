@@ -115,7 +115,7 @@ def test_closed_module_checks_nothing(panel, flair, slicer_app, wait_until):
 
 
 def test_engine_warns_of_a_wrong_sequence_and_the_run_reuses_the_copy(module_widget, add_volume, wait_until):
-    from automedsam.demo.phantom import phantom_head
+    from phantoms import phantom_head
 
     volume, _ = phantom_head()
     widget = module_widget.widget
@@ -132,7 +132,7 @@ def test_engine_warns_of_a_wrong_sequence_and_the_run_reuses_the_copy(module_wid
 
 
 def test_script_is_never_asked(module_logic, add_volume, answers):
-    from automedsam.demo.phantom import phantom_head
+    from phantoms import phantom_head
 
     volume, _ = phantom_head()
     node = add_volume(volume.array, np.diag([-1.0, -1.0, 2.5, 1.0]), "T1 POST GD")
@@ -166,6 +166,7 @@ def test_dicom_tags_of_the_series_are_read(small_flair, monkeypatch):
     assert names_of(small_flair) == {"name": small_flair.GetName()}
 
 
+@pytest.mark.alone
 def test_check_never_blocks_the_window(module_logic, add_volume, slicer_app):
     import time
 

@@ -30,6 +30,7 @@ def test_several_modalities_become_channels(add_volume: Any, tmp_path: Path) -> 
     np.testing.assert_array_equal(np.load(copy.path), np.stack([one, two]))
 
 
+@pytest.mark.alone
 def test_a_large_volume_is_copied_in_short_turns(add_volume: Any, tmp_path: Path) -> None:
     from AutoMedSAMLib.engine.shared_files import VolumeExport
 

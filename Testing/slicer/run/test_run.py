@@ -46,6 +46,7 @@ def test_a_slice_without_an_event_is_there_at_the_end(begin_run: Any, small_flai
     assert labels_in(heard.run.segmentation, small_flair, heard.run.segment_ids)[7].sum() == 30
 
 
+@pytest.mark.alone
 def test_cancel_is_answered_within_a_second_and_keeps_what_is_finished(
     begin_run: Any, scripted_logic: Any, small_flair: Any, wait_until: Any
 ) -> None:
