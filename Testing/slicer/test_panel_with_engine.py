@@ -271,3 +271,30 @@ def test_what_was_corrected_comes_back_after_undo_run(done, wait_until):
         done.ui.undoStepButton.click()
     propagate(done, wait_until)
     assert (mask(done) & ~corrected).any()
+
+
+def test_dice_with_a_reference_is_that_of_the_voxels(done, scene, wait_until):
+    import slicer
+
+    volume, found = done.boxes.volume, mask(done)
+    reference = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "by hand")
+    reference.CreateDefaultDisplayNodes()
+    reference.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    segment = reference.GetSegmentation().AddEmptySegment("tumor", "tumor")
+    known = np.roll(found, 3, 2)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(known.astype(np.uint8), reference, segment, volume)
+    done.ui.referenceSelector.setCurrentNode(reference)
+    expected = 2 * (found & known).sum() / (found.sum() + known.sum())
+    wait_until(lambda: done.objects.measures[0]["dice"] is not None, SECONDS)
+    whole = next(one for one in done.objects.measures if one["number"] is None)
+    assert whole["dice"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_labels_for_the_engine_have_names_colors_and_codes(done):
+    from AutoMedSAMLib.scene.label_map import label_map
+
+    labels, segments = label_map(done.parameters.segmentation, done.boxes.volume)
+    assert (labels == 1).sum() == mask(done).sum() > 0
+    (segment,) = segments
+    assert (segment["value"], segment["name"]) == (1, "Glioma, whole tumour")
+    assert "SCT^" in segment["terminology"] and len(segment["color"]) == 3

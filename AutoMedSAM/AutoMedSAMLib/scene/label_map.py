@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
@@ -66,5 +67,5 @@ def label_map(
 
 
 def _terminology(segment: slicer.vtkSegment) -> str:
-    tag = slicer.vtkSegment.GetTerminologyEntryTagName()
-    return segment.GetTag(tag) or "" if segment.HasTag(tag) else ""
+    text = vtk.reference("")
+    return str(text) if segment.GetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), text) else ""
