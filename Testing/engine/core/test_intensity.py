@@ -88,6 +88,7 @@ def test_input_is_left_as_it_was(skull_stripped: np.ndarray) -> None:
     np.testing.assert_array_equal(skull_stripped, before)
 
 
+@pytest.mark.alone
 def test_real_brain_is_mapped_within_a_second(shared_data: Path) -> None:
     volume = read_volume(shared_data / "brats2015" / "brats_2013_pat0001_1" / "Flair_subtrMeanDivStd.nii.gz")
     brain = read_volume(shared_data / "brats2015" / "brats_2013_pat0001_1" / "brainmask.nii.gz").array > 0

@@ -186,6 +186,7 @@ def test_rejecting_everything_empties_the_labels(
 
 
 @pytest.mark.parametrize("after", ["started", "boxes", "slice"])
+@pytest.mark.alone
 def test_cancelling_answers_within_a_second_and_keeps_what_is_finished(
     a_worker: Worker, a_head: Volume, a_run: SegmentationRun, request_of: Callable[..., Message], after: str
 ) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LAST = ("finished", "cancelled", "error")
 
 
+@pytest.mark.alone
 def test_worker_greets_within_half_a_second(start: Callable[[], Worker]) -> None:
     taken = []
     for _ in range(3):
@@ -38,6 +39,7 @@ def test_worker_greets_within_half_a_second(start: Callable[[], Worker]) -> None
 
 @pytest.mark.parametrize("busy", [False, True])
 @pytest.mark.parametrize("how", ["quit", "end of input"])
+@pytest.mark.alone
 def test_worker_ends_with_its_owner(
     a_worker: Worker, a_head: Volume, request_of: Callable[..., Message], how: str, busy: bool
 ) -> None:
