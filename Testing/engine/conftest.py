@@ -191,7 +191,7 @@ def glioma() -> Bundle:
 
 @pytest.fixture(scope="session")
 def a_head() -> Volume:
-    """The slices of the phantom that hold two of its lesions."""
+    """The slices of the phantom that hold two of its lesions and the top of the third."""
     return two_lesions()[0]
 
 

@@ -9,7 +9,7 @@ from automedsam.core.volume import Volume
 from automedsam.demo import phantom
 
 _made = lru_cache(maxsize=8)(phantom.phantom_head)
-# Two of its three lesions lie in these slices.
+# Two of its three lesions lie in these slices, and the top of the third.
 _TWO_LESIONS = slice(26, 52)
 
 
@@ -20,6 +20,6 @@ def phantom_head(seed: int = 0, lesions: Sequence[phantom.Lesion] = phantom.LESI
 
 
 def two_lesions() -> tuple[Volume, Any]:
-    """The slices of the head with its two upper lesions, for a run that takes half as long."""
+    """The slices of the head with its two upper lesions and the top of the third, for a run that takes half as long."""
     volume, reference = phantom_head()
     return replace(volume, array=volume.array[_TWO_LESIONS].copy()), reference[_TWO_LESIONS].copy()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from finished_cohort import SHAPE
+from three_tries import three_tries
 
 from automedsam.review.server import ReviewServer
 
@@ -130,12 +131,14 @@ def test_500_cases_scroll_without_lag(new_page: Any, served_500: ReviewServer) -
         };
         requestAnimationFrame(step);
     })"""
-    medians: list[float] = []
-    # A frame every 16 ms is smooth. The computer may be busy: a page that lags does so every time.
-    while len(medians) < 3 and not (medians and medians[-1] < 60):
+
+    def median_frame() -> float:
         frames = page.evaluate(scroll)
         assert frames["frames"] > 80 and frames["rows"] < 40
-        medians.append(frames["median"])
+        return float(frames["median"])
+
+    # A frame every 16 ms is smooth.
+    medians = three_tries(median_frame, 60)
     picture(page, "500")
     assert min(medians) < 60, medians
     playwright.expect(page.locator(".row", has_text="case499")).to_be_visible()
