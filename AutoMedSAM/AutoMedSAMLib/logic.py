@@ -113,6 +113,14 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             raise
         self._mask_files = masks
 
+    def reopen(self, request: RunRequest, folder: Path, case: str, listener: RunListener) -> None:
+        """Shows the stored result of a case in a cohort's output folder as a run would; nothing is computed.
+
+        Raises:
+            AutoMedSAMError: As `start` does.
+        """
+        self._begin(request, listener, {"op": "reopen", "folder": str(folder), "case": case})
+
     def preview(self, question: PreviewQuestion) -> None:
         """Segments one object on one slice; nothing is written into the scene. A newer question drops an older one.
 
@@ -154,12 +162,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         self._questions.link(request, boxes, threshold, done)
 
     def describe_device(self, backend: str, done: Callable[[str], None]) -> None:
-        """Finds out what a backend would compute on, and why; the engine is asked only for FP32.
-
-        Args:
-            backend: "int8" or "fp32".
-            done: called with one line, such as "CPU: no CUDA GPU found".
-        """
+        """Calls `done` with one line on what "int8" or "fp32" would compute on, such as "CPU: no CUDA GPU found"."""
         self._questions.describe_device(backend, done)
 
     def check_input(

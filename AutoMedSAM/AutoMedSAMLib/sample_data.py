@@ -14,6 +14,7 @@ from AutoMedSAMLib.engine.client import EngineClient
 from AutoMedSAMLib.engine.shared_files import SharedFiles
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.run import Message
+from AutoMedSAMLib.scene.new_volume import new_volume
 
 _CATEGORY = "AutoMedSAM"
 _ICONS = Path(__file__).resolve().parents[1] / "Resources" / "Icons"
@@ -57,7 +58,7 @@ def make_phantom(name: str = "Phantom FLAIR") -> slicer.vtkMRMLScalarVolumeNode:
         if not answers or answers[0].get("event") != "phantom":
             message = _("The engine could not generate the phantom; see the details, or load an image of your own.")
             raise AutoMedSAMError(message, str(answers))
-        return _add_volume(np.load(path, allow_pickle=False), answers[0]["volume"], name)
+        return new_volume(np.load(path, allow_pickle=False), answers[0]["volume"], name)
     finally:
         engine.kill(wait_ms=1000)
         exchange.close()
@@ -72,16 +73,3 @@ def _show_phantom(_source: Any = None) -> list[slicer.vtkMRMLScalarVolumeNode]:
         return []
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
     return [volume]
-
-
-def _add_volume(array: np.ndarray, grid: Message, name: str) -> slicer.vtkMRMLScalarVolumeNode:
-    """Voxels `(K, J, I)` and a grid in LPS as a new volume node."""
-    volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-    slicer.util.updateVolumeFromArray(volume, array)
-    direction = np.diag([-1.0, -1.0, 1.0]) @ np.reshape(grid["direction"], (3, 3))
-    volume.SetIJKToRASDirections(*direction.ravel().tolist())
-    volume.SetSpacing(*grid["spacing"])
-    x, y, z = grid["origin"]
-    volume.SetOrigin(-x, -y, z)
-    volume.CreateDefaultDisplayNodes()
-    return volume

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import slicer
@@ -12,6 +13,7 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
+from AutoMedSAMLib.engine.cohort_requests import CohortRequests
 from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.logic import AutoMedSAMLogic
 from AutoMedSAMLib.model.box_history import BoxState
@@ -27,6 +29,7 @@ from AutoMedSAMLib.panel.inputs import InputsPanel
 from AutoMedSAMLib.panel.object_table import ObjectTable
 from AutoMedSAMLib.panel.prompts.panel import PromptCalls, PromptPanel
 from AutoMedSAMLib.panel.run_controls import RunPanel
+from AutoMedSAMLib.panel.worklist import Worklist, WorklistCalls, settings_of
 from AutoMedSAMLib.qt_timers import SingleShot
 from AutoMedSAMLib.scene import terms
 from AutoMedSAMLib.scene.parameters import Parameters
@@ -76,12 +79,15 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         self.prompts = PromptPanel(self.ui, self.logic, self.boxes, self.confidence.strip, prompt_calls)
 
+        self.cohorts = CohortRequests(self.logic.engine, self.logic.exchange)
+        self.worklist = Worklist(self.ui, self.cohorts, self._worklist_calls())
+
         self._nodes_changed_soon = SingleShot(0, self._on_nodes_changed)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent):
             self.addObserver(scene, event, lambda *_: self._nodes_changed_soon.start())
-        self._finishing = False
+        self._finishing = self._reopening = False
         self._unobserve = self.parameters.observe(self.update)
         self.update()
 
@@ -193,6 +199,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onCancelButton(self) -> None:
         """Stops the run; finished slices stay."""
         self.run_panel.show_cancelling()
+        self.cohorts.cancel()
         self.logic.cancel()
 
     def onUndoButton(self) -> None:
@@ -250,6 +257,9 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _show_finished(self, outcome: Outcome) -> None:
         self._set_running(False)
+        if self._reopening and self._run is not None and outcome.status == "finished":
+            self.worklist.note_result(self._run.segmentation)
+        self._reopening = False
         self.run_panel.show_outcome(outcome)
         wrote = self._wrote or outcome.status == "finished"
         if self._run is not None and self._before is not None and not self._scene_gone:
@@ -273,6 +283,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         try:
             start()
         except AutoMedSAMError as error:
+            self._reopening = False
             self._set_running(False)
             self.run_panel.show_outcome(Outcome("failed", str(error), error.details))
             self._update_ready()
@@ -281,6 +292,43 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.inputs.set_running(running)
         self.boxes.set_running(running)
         self.prompts.set_running(running)
+        self.worklist.update()
+
+    def _worklist_calls(self) -> WorklistCalls:
+        def settings() -> Message | None:
+            parameters = self.parameters
+            return settings_of(self.inputs.model, parameters.backend, parameters.threshold, parameters.plane)
+
+        return WorklistCalls(
+            self.inputs.choose_model,
+            self._show_case,
+            lambda: self.logic.is_running or self.cohorts.is_running,
+            settings,
+            self.run_panel.show_status,
+            self.run_panel.show_progress,
+            self._on_cohort,
+        )
+
+    def _show_case(self, folder: Path, case: str, volumes: list[Any]) -> None:
+        for index, volume in enumerate(volumes):
+            self.parameters.set_volume(index, volume)
+        slicer.util.setSliceViewerLayers(background=volumes[0], fit=True)
+        request = self.inputs.request()
+        if request is None:
+            self.run_panel.show_status(self.inputs.missing_input())
+            return
+        # As the cohort was run, whatever is set for the next run.
+        request = replace(request, threshold=None, plane=None, slices=None)
+        self._reopening = True
+        self._begin(lambda: self.logic.reopen(request, folder, case, self), propagating=False)
+
+    def _on_cohort(self, running: bool, message: str) -> None:
+        self._set_running(running)
+        if running:
+            self.run_panel.show_running()
+        else:
+            self.run_panel.show_outcome(Outcome("failed" if message else "finished", message))
+            self.update()
 
     def _comparison_request(self) -> RunRequest | None:
         request = self.inputs.request()

@@ -143,6 +143,14 @@ class InputsPanel:
             self._updating = False
         self._ask_device()
 
+    def choose_model(self, name_or_folder: str) -> Model | None:
+        """Chooses a model; gives it, or None with the reason in the status line."""
+        self._parameters.model = name_or_folder
+        self.update()
+        if self._model is None:
+            self._show_status(self._model_problem)
+        return self._model
+
     def set_running(self, running: bool) -> None:
         """While a run is in progress, its settings cannot be changed."""
         self._ui.inputsButton.enabled = self._ui.advancedButton.enabled = not running

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,21 +49,64 @@ def label_map(
         segment = segments.GetSegment(segment_id)
         mask = segment_mask_on_grid(segment, shape, matrix)
         if mask is None:
-            message = _("{segmentation} and {volume} are on different grids: resample one of them first.")
-            raise AutoMedSAMError(message.format(segmentation=segmentation.GetName(), volume=volume.GetName()))
+            raise AutoMedSAMError(_other_grid(segmentation, volume))
         if labels[mask].any():
             message = _("Segments of {segmentation} overlap ({name}): choose one without overlaps.")
             raise AutoMedSAMError(message.format(segmentation=segmentation.GetName(), name=segment.GetName()))
         labels[mask] = value
-        described.append(
-            {
-                "value": value,
-                "name": segment.GetName(),
-                "color": [float(part) for part in segment.GetColor()],
-                "terminology": _terminology(segment),
-            }
-        )
+        described.append(_described(segment, value))
     return labels, described
+
+
+def model_labels(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    volume: slicer.vtkMRMLScalarVolumeNode,
+    owned: Mapping[int, str],
+    inside: Mapping[int, int],
+) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
+    """The segments of a model's result in the model's own label values, as they are now.
+
+    Args:
+        segmentation: The segmentation.
+        volume: Its grid is that of the labels.
+        owned: The ID of the segment of each label value.
+        inside: For each value that lies inside another, that one's value; inner segments are painted over outer ones.
+
+    Returns:
+        Labels `(K, J, I)`, and for each segment "value", "name", "color" and "terminology".
+
+    Raises:
+        AutoMedSAMError: If a segment lies on another grid.
+    """
+    shape, matrix = shape_of(volume), ijk_to_segmentation(volume, segmentation)
+    labels = np.zeros(shape, np.uint8)
+    described = []
+    for value in sorted(owned, key=lambda one: (_depth(one, inside), one)):
+        segment = segmentation.GetSegmentation().GetSegment(owned[value])
+        mask = segment_mask_on_grid(segment, shape, matrix)
+        if mask is None:
+            raise AutoMedSAMError(_other_grid(segmentation, volume))
+        labels[mask] = value
+        described.append(_described(segment, value))
+    return labels, described
+
+
+def _depth(value: int, inside: Mapping[int, int]) -> int:
+    return 0 if value not in inside else 1 + _depth(inside[value], inside)
+
+
+def _described(segment: slicer.vtkSegment, value: int) -> dict[str, Any]:
+    return {
+        "value": value,
+        "name": segment.GetName(),
+        "color": [float(part) for part in segment.GetColor()],
+        "terminology": _terminology(segment),
+    }
+
+
+def _other_grid(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> str:
+    message = _("{segmentation} and {volume} are on different grids: resample one of them first.")
+    return message.format(segmentation=segmentation.GetName(), volume=volume.GetName())
 
 
 def _terminology(segment: slicer.vtkSegment) -> str:

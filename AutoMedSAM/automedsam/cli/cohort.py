@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import typer
@@ -17,16 +17,14 @@ from automedsam.cli import terms
 from automedsam.cli.console import RunProgress
 from automedsam.cli.terminal import STOPPED, printable, say
 from automedsam.cohort.inputs import find_cases
-from automedsam.cohort.lock import holder_of, locked
-from automedsam.cohort.manifest import Manifest
+from automedsam.cohort.lock import holder_of
 from automedsam.cohort.output_folder import OutputFolder
 from automedsam.cohort.pool import InProcess, Pool
 from automedsam.cohort.ray_pool import INSTALL, RayPool, has_ray
-from automedsam.cohort.run import Outcome, remaining, run_cohort
+from automedsam.cohort.run import Outcome
+from automedsam.cohort.session import Watch, check_model, segment_cases
 from automedsam.cohort.settings import FORMATS, CohortSettings
-from automedsam.cohort.statistics import write_statistics
-from automedsam.cohort.table import write_table
-from automedsam.cohort.worker import DONE, CaseWorker, Record
+from automedsam.cohort.worker import CaseWorker
 from automedsam.contract.backends import Backend
 from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
@@ -66,10 +64,7 @@ def segment_cohort(
         raise AutoMedSAMError(message)
     check_threshold(threshold)
     bundle = load_bundle(model)
-    if not bundle.has_detector:
-        raise AutoMedSAMError(bundle.no_detector_message)
-    # Damaged or missing files are found before anything is written.
-    bundle.files(backend)
+    check_model(bundle, backend)
     settings = CohortSettings.of(
         bundle, _model_name(model), backend=backend, threshold=threshold, plane=plane,
         suffix=f".{suffix.lstrip('.')}", images=images,
@@ -78,35 +73,21 @@ def segment_cohort(
     notes: list[str] = []
     cases = find_cases(source, bundle.modalities, folder.path, notes)
     terms.ask(bundle)
-    folder.prepare()
-    with locked(folder.path):
-        say(*notes)
-        manifest = Manifest(folder)
-        manifest.check(settings)
-        to_do = remaining(cases, manifest)
-        pool = _Workers(len(to_do), workers, cores, address)
-        folder.remove_unfinished()
-        outcome = Outcome()
-        if to_do:
-            with pool.opened(settings, folder) as opened, RunProgress() as progress:
-                # Only now is everything there that the run needs.
-                manifest.begin(settings, source, len(cases))
-                outcome = run_cohort(to_do, manifest, opened, progress.count("Segmenting", len(to_do)))
-            folder.remove_unfinished()
-        segments = [segment.name for segment in bundle.segments]
-        names = {case.name for case in cases}
-        write_table(folder.table, _current(manifest, names), segments)
-        write_statistics(folder.report, _current(manifest, names), settings, segments)
-    _print_summary(bundle, folder, outcome, len(cases), len(cases) - len(to_do))
+    say(*notes)
+
+    @contextmanager
+    def opened(settings: CohortSettings, folder: OutputFolder, count: int) -> Iterator[tuple[Pool, Watch]]:
+        pool = _Workers(count, workers, cores, address)
+        with pool.opened(settings, folder) as running, RunProgress() as progress:
+            yield running, progress.count("Segmenting", count)
+
+    finished = segment_cases(source, cases, bundle, settings, folder, opened)
+    outcome = finished.outcome
+    _print_summary(bundle, folder, outcome, finished.count, finished.earlier)
     if outcome.is_stopped:
         raise typer.Exit(STOPPED)
     if outcome.failed:
         raise typer.Exit(SOME_FAILED)
-
-
-def _current(manifest: Manifest, names: Container[str]) -> Iterator[Record]:
-    """All records but those of failed cases that are no longer among the input."""
-    return (record for record in manifest.records() if record["state"] == DONE or record["case"] in names)
 
 
 def _model_name(model: str) -> str:

@@ -10,8 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from automedsam import __version__
 from automedsam.bundle import Bundle, file_hash
 from automedsam.cohort.case import Case
@@ -20,11 +18,11 @@ from automedsam.cohort.fingerprint import content_hash, stamp
 from automedsam.cohort.lock import holder_of
 from automedsam.cohort.output_folder import OutputFolder
 from automedsam.cohort.settings import CohortSettings
+from automedsam.cohort.thumbnail import thumbnail
 from automedsam.contract.backends import Backend
 from automedsam.core.events import Finished, RunReport
 from automedsam.core.intensity import to_uint8
 from automedsam.core.memory import is_out_of_memory, not_enough_memory
-from automedsam.core.resize import resize_linear
 from automedsam.core.segmentation import Segmentation
 from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
@@ -35,13 +33,10 @@ from automedsam.pipeline.backends import LoadedModel, load_model
 from automedsam.pipeline.run import SegmentationRun
 from automedsam.runtime.threads import VARIABLE
 from automedsam.visualization.montage import write_png
-from automedsam.visualization.overlay import draw
 
 Record: TypeAlias = dict[str, Any]
 
 DONE, FAILED = "done", "failed"
-
-_THUMBNAIL = 160
 
 
 class CaseWorker:
@@ -180,7 +175,9 @@ class CaseWorker:
             gray = to_uint8(voxels, run.bundle.window)
             with atomic_write(self._folder.image(case.stem)) as unfinished:
                 write_verified(run.volume.to_image(gray), unfinished)
-        write_png(_thumbnail(run, result), self._folder.thumbnail(case.stem))
+        _, row_mm, column_mm = run.volume.frame_spacing(run.plane)
+        picture = thumbnail(run.slices, run.tracker.labels, (row_mm, column_mm), result.segments)
+        write_png(picture, self._folder.thumbnail(case.stem))
         record = record | {
             "output": {
                 "path": str(output.relative_to(self._folder.path)),
@@ -202,19 +199,3 @@ class CaseWorker:
         with atomic_write(self._folder.details(case.stem)) as unfinished:
             unfinished.write_text(json.dumps(details, indent=1, default=float) + "\n", encoding="utf-8")
         return record
-
-
-def _thumbnail(run: SegmentationRun, result: Segmentation) -> np.ndarray:
-    """`(h, w, 3)`: the slice on which most was found, else the middle one, with outlines."""
-    labels = run.tracker.labels
-    areas = (labels > 0).sum((1, 2))
-    index = int(areas.argmax()) if areas.any() else len(labels) // 2
-    _, row_mm, column_mm = run.volume.frame_spacing(run.plane)
-    height, width = run.slices[index].shape
-    scale = _THUMBNAIL / max(height * row_mm, width * column_mm)
-    size = (max(1, round(height * row_mm * scale)), max(1, round(width * column_mm * scale)))
-    gray = np.clip(np.rint(resize_linear(run.slices[index], size)), 0, 255).astype(np.uint8)
-    small = np.zeros(size, np.uint8)
-    for segment in result.segments:
-        small[resize_linear(labels[index] == segment.value, size) > 0.5] = segment.value
-    return draw(gray, small, result.segments)

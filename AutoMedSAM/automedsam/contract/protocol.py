@@ -9,6 +9,19 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, NotRequired, TypedDict
 
+from automedsam.contract.cohort_messages import (
+    CaseDoneEvent,
+    CaseEvent,
+    CaseRequest,
+    CohortEvent,
+    CohortRequest,
+    DecidedEvent,
+    DecideRequest,
+    ReopenRequest,
+    SaveCaseRequest,
+    WorklistEvent,
+    WorklistRequest,
+)
 from automedsam.contract.model_messages import (
     DownloadRequest,
     ImportRequest,
@@ -40,10 +53,10 @@ PROTOCOL: Final = 1
 
 DEVICE_OF_INT8: Final = "CPU: INT8 needs no PyTorch"
 
-RUNS: Final = ("segment", "propagate")
+RUNS: Final = ("segment", "propagate", "reopen")
 """Requests whose events end with "finished" or "cancelled"."""
 
-CANCELLABLE: Final = (*RUNS, "compare")
+CANCELLABLE: Final = (*RUNS, "compare", "cohort")
 """Requests that take long: they are cancelled where nobody waits for their answer any more."""
 
 ANSWERS: Final = {
@@ -59,6 +72,11 @@ ANSWERS: Final = {
     "remove": "removed",
     "evaluate": "evaluated",
     "export": "exported",
+    "cohort": "cohort",
+    "worklist": "worklist",
+    "case": "case",
+    "decide": "decided",
+    "save_case": "decided",
 }
 """The one event of every other request; any request may end with "error" instead."""
 
@@ -179,6 +197,12 @@ Request = (
     | RemoveRequest
     | EvaluateRequest
     | ExportRequest
+    | CohortRequest
+    | WorklistRequest
+    | CaseRequest
+    | ReopenRequest
+    | DecideRequest
+    | SaveCaseRequest
     | ControlRequest
 )
 
@@ -364,5 +388,10 @@ Event = (
     | RemovedEvent
     | EvaluatedEvent
     | ExportedEvent
+    | CaseDoneEvent
+    | CohortEvent
+    | WorklistEvent
+    | CaseEvent
+    | DecidedEvent
     | ErrorEvent
 )

@@ -141,6 +141,7 @@ _WHERE: dict[str, Check] = {
 _MODEL: dict[str, Check] = {"volume": _VOLUME, "model": _path}
 _RUN: dict[str, Check] = {**_MODEL, "labels": _file}
 _OF_RUN: dict[str, Check] = {**_WHERE, "backend": one_of(*_BACKENDS), "device": _string, "names": _NAMES}
+_CASE: dict[str, Check] = {"folder": _path, "case": _string}
 _CROPS = map_of(list_of(integer(-(10**6), 10**6), 4, 4), _string)
 _ID = Fields({"id": integer(-(2**53), 2**53)})
 _REQUESTS: dict[str, Check] = {
@@ -166,4 +167,13 @@ _REQUESTS: dict[str, Check] = {
         {"labels": _LABELS, "segments": _SEGMENTS, "files": list_of(_file, 1, 10**6), "output": _file},
         {"seg_type": one_of("binary", "labelmap"), "provenance": is_object},
     ),
+    "cohort": Fields(
+        {"input": _path, "folder": _path, "model": _path},
+        {"backend": one_of(*_BACKENDS), "threshold": nullable(_ANY), "plane": nullable(one_of(*PLANES))},
+    ),
+    "worklist": Fields({"folder": _path}),
+    "case": Fields({**_CASE, "into": _path}),
+    "reopen": Fields({**_RUN, **_CASE}, _OF_RUN),
+    "decide": Fields({**_CASE, "decision": one_of("accept", "fix", "reject", "")}, {"note": _string}),
+    "save_case": Fields({**_CASE, "labels": _LABELS, "segments": _SEGMENTS}, {"note": _string}),
 }

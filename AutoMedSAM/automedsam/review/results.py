@@ -52,7 +52,8 @@ class Results:
         title = "" if settings is None else f"{settings.model_name} {settings.model_version}"
         cases = [self._line(record) for record in manifest.records()]
         cases.sort(key=lambda line: (line["state"] == DONE, -line["doubt"], line["name"]))
-        return {"title": title, "folder": self._folder.path.name, "cases": cases}
+        model = "" if settings is None else settings.model
+        return {"title": title, "folder": self._folder.path.name, "model": model, "cases": cases}
 
     def details(self, name: str) -> dict[str, Any]:
         """What the viewer needs of a case beside its voxels.

@@ -36,6 +36,7 @@ from automedsam.pipeline.backends import LoadedModel, load_model
 from automedsam.pipeline.input_check import check_input
 from automedsam.pipeline.run import SegmentationRun, check_threshold, link_frames
 from automedsam.worker.channel import Send
+from automedsam.worker.cohort_requests import answer_cohort_request, reopen
 from automedsam.worker.comparison import answer_comparison
 from automedsam.worker.label_file import create_label_file, reopen_label_file, write_mask_file
 from automedsam.worker.messages import (
@@ -99,6 +100,12 @@ class RequestHandler:
                 answer_comparison(request, self._send, cancelled)
             case "models" | "download" | "import" | "remove":
                 answer_model_request(request, self._send, cancelled)
+            case "reopen":
+                reopen(request, self._send)
+            case "cohort" | "worklist" | "case" | "decide" | "save_case":
+                # A cohort holds a model of its own.
+                self._engine = self._run = None
+                answer_cohort_request(request, self._send, cancelled)
             case "evaluate" | "export":
                 answer_result_request(request, self._send, None if self._run is None else self._run[1])
 

@@ -1,0 +1,190 @@
+"""Asks the engine about cohorts: to run one, for its cases, for the image of one, and to save a decision."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+from slicer.i18n import tr as _
+
+from AutoMedSAMLib.engine import installation
+from AutoMedSAMLib.engine.client import EngineClient, PendingRequest, engine_stopped
+from AutoMedSAMLib.engine.shared_files import SharedFiles, no_room
+from AutoMedSAMLib.model.run import Message
+from AutoMedSAMLib.scene.geometry import grid_of
+from AutoMedSAMLib.scene.new_volume import new_volume
+
+Answer = Callable[[Message], None]
+Failure = Callable[[str], None]
+
+
+class CohortListener(Protocol):
+    """Receives the progress of a cohort; the last call is one of the last two."""
+
+    def on_case(self, event: Message) -> None:
+        """A case has ended; see `CaseDoneEvent` of the protocol."""
+
+    def on_cohort(self, event: Message) -> None:
+        """All cases are done; see `CohortEvent` of the protocol."""
+
+    def on_cohort_failed(self, message: str) -> None:
+        """It was stopped or failed, for the reason in this sentence; cases that are done are kept."""
+
+
+class CohortRequests:
+    """Requests about cohorts; each is answered by `done` or by `failed` with a sentence.
+
+    Args:
+        engine: The engine.
+        files: Where voxels are shared with it.
+    """
+
+    def __init__(self, engine: EngineClient, files: SharedFiles) -> None:
+        self._engine, self._files = engine, files
+        self._running: PendingRequest | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a cohort is in progress."""
+        return self._running is not None
+
+    def cases(self, folder: Path, done: Answer, failed: Failure) -> None:
+        """The cases of an output folder; `done` gets the "worklist" event."""
+        self._ask({"op": "worklist", "folder": str(folder)}, done, failed)
+
+    def load(self, folder: Path, case: str, done: Callable[[Message, list[Any]], None], failed: Failure) -> None:
+        """Adds the image of a case to the scene.
+
+        Args:
+            folder: The output folder.
+            case: The name of the case.
+            done: Called with the "case" event, and the new volume of each modality.
+            failed: Called with a sentence.
+
+        Raises:
+            AutoMedSAMError: If there is no room for the image.
+        """
+        into = self._files.new_path("case").with_suffix("")
+        try:
+            into.mkdir()
+        except OSError as error:
+            raise no_room(error) from error
+
+        def loaded(event: Message) -> None:
+            try:
+                arrays = [np.load(one["path"], allow_pickle=False) for one in event["volumes"]]
+            except (OSError, ValueError):
+                failed(_("The image of {case} did not arrive: open the case again.").format(case=case))
+                return
+            finally:
+                shutil.rmtree(into, ignore_errors=True)
+            volumes = [new_volume(array, one, one["name"]) for array, one in zip(arrays, event["volumes"], strict=True)]
+            done(event, volumes)
+
+        def lost(sentence: str) -> None:
+            shutil.rmtree(into, ignore_errors=True)
+            failed(sentence)
+
+        self._ask({"op": "case", "folder": str(folder), "case": case, "into": str(into)}, loaded, lost)
+
+    def decide(self, folder: Path, case: str, decision: str, note: str, done: Answer, failed: Failure) -> None:
+        """Saves a decision, "accept", "fix", "reject" or ""; `done` gets the case's line."""
+        message = {"op": "decide", "folder": str(folder), "case": case, "decision": decision, "note": note}
+        self._ask(message, lambda event: done(event["case"]), failed)
+
+    def save(
+        self,
+        folder: Path,
+        case: str,
+        result: tuple[NDArray[np.uint8], Iterable[Message]],
+        volume: slicer.vtkMRMLScalarVolumeNode,
+        done: Answer,
+        failed: Failure,
+    ) -> None:
+        """Puts labels in the place of a case's segmentation, and accepts it; `done` gets the case's line.
+
+        Args:
+            folder: The output folder.
+            case: The name of the case.
+            result: Labels `(K, J, I)` in the model's values, and what they mean.
+            volume: Its grid is that of the labels.
+            done: Called with the case's line.
+            failed: Called with a sentence.
+
+        Raises:
+            AutoMedSAMError: If there is no room for the labels.
+        """
+        path = self._files.new_path("labels")
+        try:
+            np.save(path, result[0], allow_pickle=False)
+        except OSError as error:
+            raise no_room(error) from error
+        labels = {"path": str(path), "name": case, **grid_of(volume)}
+        message = {
+            "op": "save_case", "folder": str(folder), "case": case, "labels": labels, "segments": list(result[1])
+        }  # fmt: skip
+
+        def ended(then: Callable[[Any], None]) -> Callable[[Any], None]:
+            def call(answer: Any) -> None:
+                self._files.discard(path)
+                then(answer)
+
+            return call
+
+        self._ask(message, ended(lambda event: done(event["case"])), ended(failed))
+
+    def run(self, message: Message, listener: CohortListener) -> None:
+        """Segments all cases of a folder.
+
+        Args:
+            message: "input", "folder", "model", and perhaps "backend", "threshold" and "plane".
+            listener: Receives the progress.
+
+        Raises:
+            AutoMedSAMError: If something needed was not installed.
+        """
+        installation.ensure(message.get("backend", "int8"))
+
+        def heard(event: Message) -> None:
+            if event["event"] == "case_done":
+                listener.on_case(event)
+                return
+            self._running = None
+            match event["event"]:
+                case "cohort":
+                    listener.on_cohort(event)
+                case "cancelled":
+                    listener.on_cohort_failed(_stopped())
+                case _:
+                    listener.on_cohort_failed(event["message"])
+
+        def died(_details: str) -> None:
+            self._running = None
+            listener.on_cohort_failed(engine_stopped())
+
+        self._running = self._engine.send({"op": "cohort", **message}, heard, died)
+
+    def cancel(self) -> None:
+        """Stops the cohort within a second; cases that are done are kept."""
+        if self._running is not None:
+            self._engine.cancel(self._running)
+
+    def _ask(self, message: Message, done: Answer, failed: Failure) -> None:
+        installation.ensure("int8")
+
+        def heard(event: Message) -> None:
+            if event["event"] == "error":
+                failed(event["message"])
+            elif event["event"] != "cancelled":
+                done(event)
+
+        self._engine.send(message, heard, lambda _details: failed(engine_stopped()))
+
+
+def _stopped() -> str:
+    return _("Stopped. Cases that are done are kept: run on the same folders to continue.")
