@@ -56,6 +56,17 @@ class OutputFolder:
         """A small picture of a case."""
         return self.path / "thumbnails" / f"{stem}.png"
 
+    def check_is_one(self) -> None:
+        """Checks that a cohort was run into the folder.
+
+        Raises:
+            AutoMedSAMError: If not.
+        """
+        if not self.manifest.is_file():
+            path = self.path
+            message = f"{path} is not the output folder of a cohort: run 'automedsam cohort INPUT -o {path}' first."
+            raise AutoMedSAMError(message)
+
     def prepare(self) -> None:
         """Makes the folder and its subfolders.
 

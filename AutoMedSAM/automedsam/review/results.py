@@ -35,9 +35,7 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self._folder = OutputFolder(path.resolve())
-        if not self._folder.manifest.is_file():
-            message = f"{path} is not the output folder of a cohort: run 'automedsam cohort INPUT -o {path}' first."
-            raise AutoMedSAMError(message)
+        self._folder.check_is_one()
         self.decisions = Decisions(self._folder)
         self._lock = threading.RLock()
         self._changed = -1

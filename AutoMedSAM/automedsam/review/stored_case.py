@@ -82,6 +82,7 @@ def open_case(path: Path, name: str) -> StoredCase:
         AutoMedSAMError: If there is no such case, it has no segmentation, or a file is missing or damaged.
     """
     folder = OutputFolder(path.resolve())
+    folder.check_is_one()
     manifest = Manifest(folder)
     if name not in manifest or manifest.settings is None:
         message = f"{path} has no case {name}: open the folder again."
