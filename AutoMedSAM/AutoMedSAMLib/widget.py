@@ -29,6 +29,7 @@ from AutoMedSAMLib.panel.inputs import InputsPanel
 from AutoMedSAMLib.panel.object_table import ObjectTable
 from AutoMedSAMLib.panel.prompts.panel import PromptCalls, PromptPanel
 from AutoMedSAMLib.panel.run_controls import RunPanel
+from AutoMedSAMLib.panel.scene_runs import SceneRuns
 from AutoMedSAMLib.panel.worklist import Worklist, WorklistCalls, settings_of
 from AutoMedSAMLib.qt_timers import SingleShot
 from AutoMedSAMLib.scene import terms
@@ -80,6 +81,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.prompts = PromptPanel(self.ui, self.logic, self.boxes, self.confidence.strip, prompt_calls)
 
         self.cohorts = CohortRequests(self.logic.engine, self.logic.exchange)
+        self.scene_runs = SceneRuns(self._run_on, self.run_panel.show_status)
         self.worklist = Worklist(self.ui, self.cohorts, self._worklist_calls())
 
         self._nodes_changed_soon = SingleShot(0, self._on_nodes_changed)
@@ -117,6 +119,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._nodes_changed_soon.stop()
         self.warnings.stop()
         self.prompts.stop()
+        self.scene_runs.stop()
         self.logic.close()
         self.confidence.stop()
         self.boxes.stop()
@@ -261,6 +264,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.worklist.note_result(self._run.segmentation)
         self._reopening = False
         self.run_panel.show_outcome(outcome)
+        self.scene_runs.finished(self._run, outcome)
         wrote = self._wrote or outcome.status == "finished"
         if self._run is not None and self._before is not None and not self._scene_gone:
             self.boxes.finish(outcome, self._run, self._before, wrote)
@@ -302,6 +306,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return WorklistCalls(
             self.inputs.choose_model,
             self._show_case,
+            self._run_on_scene,
             lambda: self.logic.is_running or self.cohorts.is_running,
             settings,
             self.run_panel.show_status,
@@ -321,6 +326,21 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         request = replace(request, threshold=None, plane=None, slices=None)
         self._reopening = True
         self._begin(lambda: self.logic.reopen(request, folder, case, self), propagating=False)
+
+    def _run_on_scene(self) -> None:
+        model = self.inputs.model
+        if model is not None and model.has_detector and self._accepts_terms(model):
+            self.scene_runs.start(model)
+
+    def _run_on(self, volume: Any) -> str:
+        """Starts a run on an image of the scene; a sentence if it cannot."""
+        self.parameters.slices = None
+        self.parameters.set_volume(0, volume)
+        request = self.inputs.request()
+        if request is None:
+            return self.inputs.missing_input()
+        self._begin(lambda: self.logic.start(request, self), propagating=False)
+        return "" if self.logic.is_running else self.ui.statusLabel.text
 
     def _on_cohort(self, running: bool, message: str) -> None:
         self._set_running(running)

@@ -174,3 +174,42 @@ def test_a_folder_without_results_is_refused_in_one_sentence(widget, tmp_path, w
     widget.worklist.open_folder(tmp_path)
     wait_until(lambda: "is not the output folder of a cohort" in widget.ui.statusLabel.text, SECONDS)
     assert not widget.worklist.cases and not widget.ui.nextCaseButton.enabled
+
+
+def test_all_images_of_the_scene_are_segmented_one_after_the_other(widget, add_volume, scene, wait_until):
+    from phantoms import two_lesions
+
+    head, _ = two_lesions()
+    names = ["anna FLAIR", "berta FLAIR"]
+    for name in names:
+        add_volume(head.array, name=name)
+    add_volume(head.array, name="anna T1")
+    widget.worklist.scene_action.trigger()
+    wait_until(lambda: "2 of 2 images" in widget.ui.statusLabel.text, SECONDS)
+    results = [node.GetName() for node in (scene.GetNthNodeByClass(n, "vtkMRMLSegmentationNode") for n in range(2))]
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 2
+    assert all(name in result for name, result in zip(names, results, strict=True))
+    table = scene.GetFirstNodeByClass("vtkMRMLTableNode").GetTable()
+    column = [table.GetColumnName(n) for n in range(table.GetNumberOfColumns())]
+    assert column == ["image", "state", "objects", "Glioma, whole tumour (ml)", "warnings"]
+    assert [table.GetValue(n, 0).ToString() for n in range(2)] == names
+    assert all(float(table.GetValue(n, 3).ToString()) > 1 for n in range(2))
+    # Again there is nothing to do.
+    widget.worklist.scene_action.trigger()
+    assert widget.ui.statusLabel.text.startswith("Every FLAIR image of the scene has a result")
+
+
+def test_cancel_ends_the_images_of_the_scene_too(widget, add_volume, scene, wait_until, monkeypatch):
+    from phantoms import two_lesions
+
+    from AutoMedSAMLib.panel import run_controls
+
+    monkeypatch.setattr(run_controls, "_DOUBLE_CLICK_SECONDS", 0.0)
+    head, _ = two_lesions()
+    for name in ("anna FLAIR", "berta FLAIR"):
+        add_volume(head.array, name=name)
+    widget.worklist.scene_action.trigger()
+    wait_until(lambda: widget.logic.is_running, SECONDS)
+    widget.ui.applyButton.click()
+    wait_until(lambda: not widget.logic.is_running and not widget.scene_runs.is_active, SECONDS)
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") <= 1

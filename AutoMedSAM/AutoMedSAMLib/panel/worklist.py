@@ -33,6 +33,7 @@ class WorklistCalls:
     Attributes:
         show_model: chooses a model by name or folder; gives it, or None if it cannot be read.
         show_case: shows the stored result of a case: its folder, its name, and its volumes in the model's order.
+        run_on_scene: segments the images of the scene one after the other.
         is_busy: whether a run is in progress.
         settings: the model, the backend, the threshold and the plane that are chosen, as a request has them.
         show_status: shows a sentence in the status line.
@@ -42,6 +43,7 @@ class WorklistCalls:
 
     show_model: Callable[[str], Model | None]
     show_case: Callable[[Path, str, list[Any]], None]
+    run_on_scene: Callable[[], None]
     is_busy: Callable[[], bool]
     settings: Callable[[], Message | None]
     show_status: Callable[[str], None]
@@ -81,6 +83,8 @@ class Worklist:
         for text in (_("Not reviewed"), _("To fix"), _("All cases")):
             ui.worklistFilter.addItem(text)
         menu = qt.QMenu(ui.runOnButton)
+        self.scene_action = menu.addAction(_("All images of the scene"))
+        self.scene_action.connect("triggered(bool)", lambda *_: calls.run_on_scene())
         self.folder_action = menu.addAction(_("All images of a folder or a DICOM study ..."))
         self.folder_action.connect("triggered(bool)", lambda *_: self._on_run())
         ui.runOnButton.setMenu(menu)

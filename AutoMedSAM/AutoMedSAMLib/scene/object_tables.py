@@ -59,9 +59,26 @@ def to_csv(measures: Sequence[dict[str, Any]]) -> str:
 
 def to_table_node(measures: Sequence[dict[str, Any]], name: str) -> slicer.vtkMRMLTableNode:
     """A new table node with the measures."""
+    return _table_node(rows_of(measures), [column for column, _ in _COLUMNS], name)
+
+
+def volumes_table(rows: Sequence[dict[str, Any]], segments: Sequence[str], name: str) -> slicer.vtkMRMLTableNode:
+    """A new table node with a row for each image: its state, and the volume of each segment in ml.
+
+    Args:
+        rows: "image", "state", and what is known of "objects", "warnings" and the ml of each segment by its name.
+        segments: the names of the segments.
+        name: the node's name.
+    """
+    columns = {"image": "image", "state": "state", "objects": "objects"}
+    columns |= {f"{segment} (ml)": segment for segment in segments} | {"warnings": "warnings"}
+    text = [{column: _text(row.get(key)) for column, key in columns.items()} for row in rows]
+    return _table_node(text, list(columns), name)
+
+
+def _table_node(rows: Sequence[dict[str, str]], columns: Sequence[str], name: str) -> slicer.vtkMRMLTableNode:
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", slicer.mrmlScene.GenerateUniqueName(name))
-    rows = rows_of(measures)
-    for column, _ in _COLUMNS:
+    for column in columns:
         array = vtk.vtkStringArray()
         array.SetName(column)
         for row in rows:

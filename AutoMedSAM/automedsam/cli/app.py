@@ -302,7 +302,9 @@ def cohort(
     backend: BackendChoice = Backend.INT8,
     threshold: Threshold = None,
     plane: PlaneChoice = None,
-    suffix: Annotated[str, typer.Option("--format", help="Of the segmentations: seg.nrrd or nii.gz.")] = "seg.nrrd",
+    suffix: Annotated[
+        str, typer.Option("--format", help="Of the segmentations: seg.nrrd, nii.gz or dcm.")
+    ] = "seg.nrrd",
     images: Annotated[bool, typer.Option(help="Keep 8-bit copies of the images, for the review page.")] = True,
     workers: Annotated[
         int | None,

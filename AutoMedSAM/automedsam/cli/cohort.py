@@ -28,6 +28,7 @@ from automedsam.cohort.worker import CaseWorker
 from automedsam.contract.backends import Backend
 from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
+from automedsam.io.dicom.seg_writer import check_dicom_seg
 from automedsam.pipeline.run import check_threshold
 from automedsam.runtime.session import available_cores
 
@@ -60,7 +61,7 @@ def segment_cohort(
         typer.Exit: With 1 if cases failed, with 130 after Ctrl-C.
     """
     if f".{suffix.lstrip('.')}" not in FORMATS:
-        message = f"There is no format {suffix}: choose {' or '.join(FORMATS)}."
+        message = f"There is no format {suffix}: choose {', '.join(FORMATS[:-1])} or {FORMATS[-1]}."
         raise AutoMedSAMError(message)
     check_threshold(threshold)
     bundle = load_bundle(model)
@@ -70,6 +71,8 @@ def segment_cohort(
         suffix=f".{suffix.lstrip('.')}", images=images,
     )  # fmt: skip
     folder = OutputFolder(output.absolute())
+    if settings.has_dicom:
+        check_dicom_seg(folder.segmentation("CASE", settings.suffix))
     notes: list[str] = []
     cases = find_cases(source, bundle.modalities, folder.path, notes)
     terms.ask(bundle)

@@ -12,8 +12,10 @@ from automedsam.bundle import Bundle, load_bundle
 from automedsam.contract.backends import Backend
 from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
+from automedsam.io.dicom.seg_writer import DICOM_SUFFIX
 
-FORMATS = (".seg.nrrd", ".nii.gz")
+FORMATS = (".seg.nrrd", ".nii.gz", DICOM_SUFFIX)
+"""`.dcm` writes DICOM SEG beside `.seg.nrrd`, which the review reads."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class CohortSettings:
         backend: What computes.
         threshold: The minimum score of an object; the bundle's own if None.
         plane: The plane of the slices; chosen for each volume if None.
-        suffix: `.seg.nrrd` or `.nii.gz`.
+        suffix: One of `FORMATS`.
         images: Whether 8-bit copies of the images are kept for the review page.
     """
 
@@ -78,6 +80,16 @@ class CohortSettings:
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON can hold them."""
         return asdict(self)
+
+    @property
+    def has_dicom(self) -> bool:
+        """Whether a DICOM SEG is written as well."""
+        return self.suffix == DICOM_SUFFIX
+
+    @property
+    def stored_suffix(self) -> str:
+        """The suffix of the segmentation that the review reads."""
+        return FORMATS[0] if self.has_dicom else self.suffix
 
     @cached_property
     def key(self) -> str:

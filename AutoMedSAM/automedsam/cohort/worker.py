@@ -27,6 +27,7 @@ from automedsam.core.segmentation import Segmentation
 from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.atomic import atomic_write
+from automedsam.io.dicom.seg_writer import check_dicom_seg
 from automedsam.io.segmentation_writer import write_segmentation, write_verified
 from automedsam.io.volume_reader import read_volume
 from automedsam.pipeline.backends import LoadedModel, load_model
@@ -124,6 +125,8 @@ class CaseWorker:
             return published
         began = time.perf_counter()
         volume = read_volume(case.paths, len(self._bundle.modalities), modalities=self._bundle.modalities)
+        if self._settings.has_dicom:
+            check_dicom_seg(self._folder.segmentation(case.stem, self._settings.suffix), volume)
         plane = None if self._settings.plane is None else Plane(self._settings.plane)
         run = SegmentationRun(
             volume,
@@ -168,8 +171,10 @@ class CaseWorker:
         """Writes the files of a case, the one that completes it last."""
         with suppress(FileNotFoundError):
             self._folder.details(case.stem).unlink()
-        output = self._folder.segmentation(case.stem, self._settings.suffix)
+        output = self._folder.segmentation(case.stem, self._settings.stored_suffix)
         write_segmentation(result, output)
+        if self._settings.has_dicom:
+            write_segmentation(result, self._folder.segmentation(case.stem, self._settings.suffix))
         if self._settings.images:
             voxels = run.volume.array if run.volume.array.ndim == 3 else run.volume.array[0]
             gray = to_uint8(voxels, run.bundle.window)

@@ -136,6 +136,10 @@ def save_case(path: Path, name: str, labels: Volume, segments: Sequence[Segment]
         )
         output = folder.path / case.record["output"]["path"]
         write_segmentation(fixed, output)
+        if case.settings.has_dicom:
+            # A SEG refers to the DICOM files, which only the image knows.
+            dicom = replace(fixed, volume=case.image(bundle))
+            write_segmentation(dicom, folder.segmentation(Case(name).stem, case.settings.suffix))
         write_png(_thumbnail(folder, case, fixed), folder.thumbnail(Case(name).stem))
         record = _record(case, fixed, output)
         details = _details(folder, name) | {"record": record}
