@@ -140,6 +140,11 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         """Drops the question of `preview`."""
         self._preview.drop()
 
+    def warm_up(self, request: RunRequest) -> None:
+        """Starts the engine with the model of a coming preview; nothing is asked or installed for it."""
+        if installation.are_met() and not self.is_running:
+            self._questions.load(request.model, request.backend)
+
     def link(
         self,
         request: RunRequest,
@@ -153,7 +158,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             request: the volume, the model and the slices that the boxes belong to.
             boxes: boxes as a listener received them.
             threshold: the score from which a box is accepted; the model's own if None.
-            done: called with the tracklets; never, if another call comes first or the engine fails.
+            done: gets the tracklets; not called if another call comes first or the engine fails.
 
         Raises:
             AutoMedSAMError: If there is no volume.
@@ -223,15 +228,11 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
 
     @property
     def can_undo(self) -> bool:
-        """Whether the last run can be taken back."""
+        """Whether `undo` would do anything."""
         return not self.is_running and self._last is not None and self._last.can_undo
 
     def undo(self) -> bool:
-        """Takes back what the last run wrote, and nothing else.
-
-        Returns:
-            Whether there was anything to take back.
-        """
+        """Takes back what the last run wrote, and nothing else; whether there was anything to take back."""
         last = self._last
         if last is None or not self.can_undo:
             return False
@@ -274,9 +275,8 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             plane: "axial", "coronal" or "sagittal"; that of the volume's acquisition if None.
             slices: first and last slice to look at, voxel indices along the slice axis, inclusive; all if None.
             onProgress: called with the share that is done, 0 to 1, and a line of text.
-            replace: if `segmentation` holds a result of this model for this volume already, write into its
-                segments: on `slices` alone, with names and colours kept, and only if they were not edited by hand
-                on these slices. If False, that result stays, and new segments are added beside it.
+            replace: write into the segments of this model's result for this volume in `segmentation`, on `slices`,
+                unless they were edited by hand there. If False, new segments are added beside it.
 
         Returns:
             The segmentation. Its segments are empty if nothing was found.

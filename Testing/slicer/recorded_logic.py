@@ -70,12 +70,16 @@ class RecordedLogic:
         # The questions of previews; a test answers with `done` or `failed` of the last.
         self.previews: list[Any] = []
         self.dropped = 0
+        self.warmed: list[str] = []
 
     def preview(self, question: Any) -> None:
         self.previews.append(question)
 
     def drop_preview(self) -> None:
         self.dropped += 1
+
+    def warm_up(self, request: Any) -> None:
+        self.warmed.append(request.model.name)
 
     def models(self) -> list:
         return built_in_models()

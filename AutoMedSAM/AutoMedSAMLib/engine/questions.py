@@ -10,6 +10,7 @@ from automedsam.contract.backends import Backend
 from automedsam.contract.protocol import DEVICE_OF_INT8
 from AutoMedSAMLib.engine.client import EngineClient, PendingRequest
 from AutoMedSAMLib.engine.input_check import names_of
+from AutoMedSAMLib.model.bundle_info import Model
 from AutoMedSAMLib.model.run import Message, RunRequest
 from AutoMedSAMLib.scene.geometry import grid_of, shape_of
 
@@ -65,6 +66,10 @@ class EngineQuestions:
                 done(text if missing else event["device"])
 
         self._engine.send({"op": "devices", "backend": backend}, answered, _nothing)
+
+    def load(self, model: Model, backend: str) -> None:
+        """Loads a model, so that the first preview need not wait for it; where it cannot be, the preview explains."""
+        self._engine.send({"op": "load", "model": str(model.folder), "backend": backend}, _nothing, _nothing)
 
 
 def common_fields(request: RunRequest) -> Message:

@@ -22,6 +22,7 @@ from automedsam.contract.cohort_messages import (
     WorklistEvent,
     WorklistRequest,
 )
+from automedsam.contract.comparison_messages import ComparedEvent, CompareRequest, ComparingEvent
 from automedsam.contract.model_messages import (
     DownloadRequest,
     ImportRequest,
@@ -62,6 +63,7 @@ CANCELLABLE: Final = (*RUNS, "compare", "cohort")
 ANSWERS: Final = {
     "link": "tracklets",
     "preview": "preview",
+    "load": "loaded",
     "devices": "devices",
     "check": "checked",
     "compare": "compared",
@@ -142,22 +144,14 @@ class CheckRequest(TypedDict):
     names: NotRequired[list[dict[str, str]]]
 
 
-class CompareRequest(TypedDict):
-    """Segment in INT8 and in FP32 and compare; where the two differ is written to `difference`, an `.npy` file.
+class LoadRequest(TypedDict):
+    """Load a model, so that the next run or preview need not wait for it. Answered by loaded."""
 
-    Answered by comparing, then compared, or cancelled.
-    """
-
-    op: Literal["compare"]
+    op: Literal["load"]
     id: int
-    volume: VolumeFields
-    difference: str
     model: str
+    backend: NotRequired[str]
     device: NotRequired[str]
-    threshold: NotRequired[float | None]
-    plane: NotRequired[str | None]
-    slices: NotRequired[tuple[int, int] | None]
-    names: NotRequired[list[dict[str, str]]]
 
 
 class DevicesRequest(TypedDict):
@@ -189,6 +183,7 @@ Request = (
     | PreviewRequest
     | CheckRequest
     | CompareRequest
+    | LoadRequest
     | DevicesRequest
     | PhantomRequest
     | ModelsRequest
@@ -305,38 +300,12 @@ class CheckedEvent(TypedDict):
     warnings: list[WarningFields]
 
 
-class ComparingEvent(TypedDict):
-    """How far a comparison is: the backend that computes, its stage ("load", "detect" or "segment"), and 0 to 1."""
+class LoadedEvent(TypedDict):
+    """The model is in memory; `device` is what computes, in one line."""
 
-    event: Literal["comparing"]
+    event: Literal["loaded"]
     id: int
-    backend: str
-    stage: str
-    done: float
-
-
-class ComparisonRowFields(TypedDict):
-    """One line of a comparison's table; a number that it does not have is None.
-
-    `between` is of the two together: their agreement, their distance, or for volumes INT8 minus FP32.
-    """
-
-    measure: str
-    segment: str
-    unit: str
-    int8: float | None
-    fp32: float | None
-    between: float | None
-
-
-class ComparedEvent(TypedDict):
-    """A comparison is over: its table, and the segments (value, name, color) of the difference."""
-
-    event: Literal["compared"]
-    id: int
-    reference: str
-    rows: list[ComparisonRowFields]
-    segments: list[dict[str, Any]]
+    device: str
 
 
 class DevicesEvent(TypedDict):
@@ -380,6 +349,7 @@ Event = (
     | CheckedEvent
     | ComparingEvent
     | ComparedEvent
+    | LoadedEvent
     | DevicesEvent
     | PhantomEvent
     | ModelsEvent

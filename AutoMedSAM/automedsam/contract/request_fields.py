@@ -154,6 +154,7 @@ _REQUESTS: dict[str, Check] = {
     "link": Fields({**_MODEL, "boxes": _BOXES}, _WHERE),
     "check": Fields(_MODEL, {"names": _NAMES}),
     "compare": Fields({**_MODEL, "difference": _file}, {**_WHERE, "device": _string, "names": _NAMES}),
+    "load": Fields({"model": _path}, {"backend": one_of(*_BACKENDS), "device": _string}),
     "devices": Fields({}, {"backend": one_of(*_BACKENDS)}),
     "phantom": Fields({"path": _file}),
     "models": Fields({}),

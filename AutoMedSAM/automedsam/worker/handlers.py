@@ -91,8 +91,11 @@ class RequestHandler:
                 self._propagate(request, cancelled)
             case "preview":
                 self._preview(request, cancelled)
-            case "link" | "check" | "devices" | "phantom" as op:
-                short = {"link": self._link, "check": self._check, "devices": self._devices, "phantom": self._phantom}
+            case "load" | "link" | "check" | "devices" | "phantom" as op:
+                short = {
+                    "load": self._load, "link": self._link, "check": self._check, "devices": self._devices,
+                    "phantom": self._phantom,
+                }  # fmt: skip
                 short[op](request)
             case "compare":
                 # Nothing is kept warm, so that each backend's memory is its own.
@@ -237,6 +240,12 @@ class RequestHandler:
         volume = with_names(read_volume(request["volume"]), request)
         self._send("checked", id=request["id"], warnings=[asdict(one) for one in check_input(volume, bundle)])
 
+    def _load(self, request: Mapping[str, Any]) -> None:
+        bundle = load_bundle(request["model"])
+        backend = Backend(request.get("backend", Backend.INT8.value))
+        model = self._warm_engine(bundle, backend, request.get("device", "auto"))
+        self._send("loaded", id=request["id"], device=model.device)
+
     def _devices(self, request: Mapping[str, Any]) -> None:
         backend = Backend(request.get("backend", Backend.INT8.value))
         missing = [name for name in _NEEDS[backend] if find_spec(name) is None]
@@ -276,7 +285,7 @@ class RequestHandler:
             plane=plane,
             device=asked.device,
             slices=None if asked.slices is None else IjkBoxConverter(volume, plane).frame_range(asked.slices),
-            engine=self._warm_engine(bundle, asked),
+            engine=self._warm_engine(bundle, asked.backend, asked.device),
         )
         # The grey levels have been taken from it; a mapped file could not be removed on Windows.
         run.release_voxels()
@@ -297,11 +306,11 @@ class RequestHandler:
         frames = whole if asked.slices is None else IjkBoxConverter(run.volume, plane).frame_range(asked.slices)
         return run if (plane, frames) == (run.plane, run.frames) else None
 
-    def _warm_engine(self, bundle: Bundle, asked: RunRequest) -> LoadedModel:
-        key = bundle.folder.resolve(), bundle.hash, asked.backend, asked.device
+    def _warm_engine(self, bundle: Bundle, backend: Backend, device: str) -> LoadedModel:
+        key = bundle.folder.resolve(), bundle.hash, backend, device
         if self._engine is None or self._engine[0] != key:
             self._engine = None
-            self._engine = key, load_model(bundle, asked.backend, asked.device)
+            self._engine = key, load_model(bundle, backend, device)
         return self._engine[1]
 
 

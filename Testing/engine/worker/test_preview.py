@@ -146,3 +146,15 @@ def test_a_newer_preview_supersedes_and_cancel_stops_all(
     # A preview supersedes no other request.
     a_worker.say("\n".join([json.dumps({"op": "devices", "id": 30}), lines[0], lines[1]]))
     assert [a_worker.hear()["event"] for _ in range(3)][::2] == ["devices", "preview"]
+
+
+def test_a_loaded_model_is_that_of_the_next_preview(
+    start: Callable[[], Worker], a_lesion: tuple[Volume, np.ndarray], fields_of: Callable[..., Message]
+) -> None:
+    worker = start()
+    loaded = worker.ask("load", model="glioma")[-1]
+    assert loaded["event"] == "loaded" and loaded["device"].startswith("CPU")
+    tracklet = {"label": 1, "seed": 18, "boxes": [], "points": [point(50, 24, 18)]}
+    assert worker.ask("preview", **fields_of(a_lesion[0], tracklets=[tracklet], slice=18))[-1]["event"] == "preview"
+    refused = worker.ask("load", model="no such model")[-1]
+    assert refused["event"] == "error" and refused["user_error"]

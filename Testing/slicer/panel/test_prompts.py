@@ -355,3 +355,10 @@ def test_accepting_a_slice_ends_the_doubt_and_is_a_step(found, panel):
     assert found.confidence.strip.uncertain == [] and not found.ui.uncertainButton.enabled
     found.ui.undoStepButton.click()
     assert found.confidence.strip.uncertain == [12]
+
+
+def test_choosing_a_tool_loads_the_model_before_the_first_prompt(ready):
+    ready.ui.drawBoxButton.checked = True
+    assert ready.logic.warmed == ["glioma"]
+    ready.ui.drawBoxButton.checked = False
+    assert ready.logic.warmed == ["glioma"]

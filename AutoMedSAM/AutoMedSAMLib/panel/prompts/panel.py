@@ -169,6 +169,9 @@ class PromptPanel:
             self._choose_mode("")
         elif on:
             self._choose_mode(mode)
+            request = self._calls.request()
+            if request is not None:
+                self.preview.warm_up(request)
             plane = display_name(self._boxes.table.plane) if len(self._boxes.table) else ""
             self._say(mode_in_words(mode, plane))
         elif self.tool.mode == mode:

@@ -30,6 +30,10 @@ class Preview:
         self._asked: tuple[Any, ...] | None = None
         self._sentence = ""
 
+    def warm_up(self, request: RunRequest) -> None:
+        """Loads the model before the first prompt is given."""
+        self._logic.warm_up(request)
+
     def ask(self, request: RunRequest, axis: int, group: ObjectGroup, at: int, color: Sequence[float]) -> None:
         """Asks for an object's mask on a slice where it has a prompt.
 
