@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import slicer
 
 from automedsam.contract.catalog import CatalogModel
-from automedsam.contract.licences import are_free, terms_key
+from automedsam.contract.licenses import are_free, terms_key
 from AutoMedSAMLib.model.bundle_info import Model
 
 _SETTINGS = "AutoMedSAM/AcceptedTerms"

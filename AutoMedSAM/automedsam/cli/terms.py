@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from automedsam import __version__
-from automedsam.contract.licences import are_free, terms_key
+from automedsam.contract.licenses import are_free, terms_key
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.atomic import atomic_write
 

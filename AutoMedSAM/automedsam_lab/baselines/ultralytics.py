@@ -12,7 +12,7 @@ from automedsam_lab.baselines.sampling import SliceSelection
 from automedsam_lab.baselines.slice_baseline import SliceBaseline
 
 AGPL = (
-    "It runs with ultralytics, whose licence is AGPL-3.0: not part of AutoMedSAM, installed and used at your choice, "
+    "It runs with ultralytics, whose license is AGPL-3.0: not part of AutoMedSAM, installed and used at your choice, "
     "in a process of its own."
 )
 NETWORKS = {"s": "yolov8s-seg.yaml", "x": "yolov8x-seg.yaml"}

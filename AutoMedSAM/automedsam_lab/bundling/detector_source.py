@@ -61,7 +61,7 @@ class DetectorSource:
         ready: files by precision that are taken as they are.
         bundle: the bundle that it comes from, whose settings it keeps.
         fit: how slices are brought to its input.
-        taught: the metadata of its training.
+        training: the metadata of its training.
     """
 
     about: str
@@ -72,7 +72,7 @@ class DetectorSource:
     ready: Mapping[str, Path]
     bundle: Bundle | None = None
     fit: ResizeMode = ResizeMode.STRETCH
-    taught: DetectorMetadata = field(default_factory=DetectorMetadata)
+    training: DetectorMetadata = field(default_factory=DetectorMetadata)
 
 
 def open_detector_source(
@@ -169,7 +169,7 @@ def _of_settings(
             write_fp32=write,
             ready={},
             fit=own,
-            taught=_taught(settings, names),
+            training=_training_metadata(settings, names),
         )
     except (KeyError, TypeError, ValueError) as error:
         message = f"{path} has missing or faulty detector metadata ({error!r}): train it again."
@@ -179,7 +179,7 @@ def _of_settings(
     return source
 
 
-def _taught(settings: Mapping[str, Any], names: list[str]) -> DetectorMetadata:
+def _training_metadata(settings: Mapping[str, Any], names: list[str]) -> DetectorMetadata:
     """What the poster's recipe writes; the starter detectors' labels are their tasks' business."""
     if "values" not in settings:
         return DetectorMetadata()

@@ -74,18 +74,18 @@ def draft_bundle(
             the detector's classes.
     """
     bundle = detector.bundle if detector else None
-    taught = detector.taught if detector else DetectorMetadata()
+    training = detector.training if detector else DetectorMetadata()
     known = published.modality if published else ANY_MODALITY
-    modality = options.modality or _only(bundle) or taught.modality or known
+    modality = options.modality or _only(bundle) or training.modality or known
     segments = _segments(options, published, detector)
     return BundleDraft(
         name=_name(options.name or out.name),
         version=options.version,
         task=options.task or (bundle and bundle.task) or " and ".join(segment.name for segment in segments),
-        terms=options.license or _licence(terms, published, detector),
+        terms=options.license or _license(terms, published, detector),
         modality=modality,
-        window=_window(options, published, bundle, taught, modality),
-        plane=options.plane or taught.plane or (bundle.plane if bundle else Plane.AXIAL),
+        window=_window(options, published, bundle, training, modality),
+        plane=options.plane or training.plane or (bundle.plane if bundle else Plane.AXIAL),
         segments=segments,
         detector=_detector(options, detector, segments),
         linking=bundle.manifest["linking"] if bundle else LINKING,
@@ -112,8 +112,8 @@ def _segments(
     classes = detector.classes if detector else 1
     if not options.labels and detector and detector.bundle:
         return detector.bundle.segments
-    taught = detector.taught.segments if detector else {}
-    labels = options.labels or tuple(taught.values()) or _default_labels(published, classes)
+    training = detector.training.segments if detector else {}
+    labels = options.labels or tuple(training.values()) or _default_labels(published, classes)
     if len(labels) != classes:
         message = (
             f"The detector knows {classes} {'class' if classes == 1 else 'classes'}, but {len(labels)} "
@@ -121,9 +121,9 @@ def _segments(
             "give --label once for each class, in the detector's order."
         )
         raise AutoMedSAMError(message)
-    values = list(taught) or range(1, classes + 1)
+    values = list(training) or range(1, classes + 1)
     return tuple(
-        Segment(value, label, COLORS[index % len(COLORS)], TISSUE if taught else LESION)
+        Segment(value, label, COLORS[index % len(COLORS)], TISSUE if training else LESION)
         for index, (value, label) in enumerate(zip(values, labels, strict=True))
     )
 
@@ -134,12 +134,12 @@ def _default_labels(published: PublishedFile | None, classes: int) -> tuple[str,
     return tuple(f"Class {index + 1}" for index in range(classes))
 
 
-def _licence(stated: str | None, published: PublishedFile | None, detector: DetectorSource | None) -> str:
+def _license(stated: str | None, published: PublishedFile | None, detector: DetectorSource | None) -> str:
     terms = stated or (published.license if published else UNKNOWN_TERMS)
     if detector is None:
         return terms
-    if detector.taught.license:
-        return f"{terms} The detector inherits those of its data: {detector.taught.license}"
+    if detector.training.license:
+        return f"{terms} The detector inherits those of its data: {detector.training.license}"
     return f"{terms} {detector.bundle.license if detector.bundle else YOLO_NAS_TERMS}"
 
 
@@ -147,7 +147,7 @@ def _window(
     options: BundleMetadata,
     published: PublishedFile | None,
     bundle: Bundle | None,
-    taught: DetectorMetadata,
+    training: DetectorMetadata,
     modality: str,
 ) -> tuple[float, float] | None:
     if options.window is not None:
@@ -158,8 +158,8 @@ def _window(
         return low, high
     if bundle is not None:
         return bundle.window
-    if taught.window is not None:
-        return taught.window
+    if training.window is not None:
+        return training.window
     if published and published.window and modality == published.modality:
         return published.window
     return CT_WINDOW if modality.upper() == "CT" else None

@@ -164,7 +164,7 @@ def write_manifest(task: StarterTask, bundles: Path, weights: Path, threshold: f
         "name": task.name,
         "version": VERSION,
         "task": task.task,
-        "license": task.licence,
+        "license": task.license,
         "modalities": list(task.modalities),
         "window": None,
         "plane": detector.spec.plane.value,

@@ -10,7 +10,7 @@ from automedsam.core.terminology import MASTER_LIST, REGION_LIST
 from automedsam.detection.detector import FlipAugmentation
 from automedsam_lab.data import builtin_tasks
 
-SEGMENTER_LICENCE = (
+SEGMENTER_LICENSE = (
     "The segmenter was trained on BraTS data under CC BY-NC-SA 3.0 and on MSD Task04 under CC BY-SA 4.0: research "
     "only, no commercial use, share alike."
 )
@@ -37,7 +37,7 @@ class StarterTask:
         linking: what differs from the defaults of `automedsam.detection.linking.LinkSettings`.
         mirror: see `automedsam.detection.detector.FlipAugmentation`.
         tracking: see `automedsam.bundle.TrackingSettings`.
-        licence: the terms of the weights.
+        license: the terms of the weights.
         data: where the training cases come from.
     """
 
@@ -48,7 +48,7 @@ class StarterTask:
     mirror: FlipAugmentation
     linking: dict[str, Any]
     tracking: dict[str, float]
-    licence: str
+    license: str
     data: str
 
 
@@ -71,7 +71,7 @@ STARTER_TASKS = {
         mirror=FlipAugmentation.SLICES,
         linking={"member_share": 0.4, "max_objects": 1},
         tracking={"fill": 0.4, "prompt_score": 0.5, "reach_mm": 0.0, "margin": 0.1},
-        licence=f"CC BY-SA 4.0 (MSD Task04) for the detector. {SEGMENTER_LICENCE}",
+        license=f"CC BY-SA 4.0 (MSD Task04) for the detector. {SEGMENTER_LICENSE}",
         data="Medical Segmentation Decathlon, Task04 Hippocampus",
     ),
     builtin_tasks.GLIOMA: StarterTask(
@@ -90,7 +90,7 @@ STARTER_TASKS = {
         mirror=FlipAugmentation.COLUMNS,
         linking={"max_gap_mm": 5.0, "min_extent_mm": 8.0},
         tracking={"fill": 0.6, "prompt_score": 0.5, "reach_mm": 2.0, "margin": 0.15},
-        licence=f"Research only (CC BY-NC-SA 3.0, as BraTS). {SEGMENTER_LICENCE}",
+        license=f"Research only (CC BY-NC-SA 3.0, as BraTS). {SEGMENTER_LICENSE}",
         data="BraTS 2013 and 2015 patients (DeepMedic's examples) and one low-grade glioma with fused labels",
     ),
 }

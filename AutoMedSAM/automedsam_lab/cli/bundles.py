@@ -164,7 +164,7 @@ def convert(
     ] = None,
     plane: Annotated[Plane | None, typer.Option(help="Plane of the slices.", show_default="axial")] = None,
     threshold: Annotated[float | None, typer.Option(help="Minimum score, 0 to 1, of an accepted box.")] = None,
-    licence: Annotated[str | None, typer.Option(help="License terms of the weights.")] = None,
+    terms: Annotated[str | None, typer.Option("--license", help="License terms of the weights.")] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Use the default quantization instead of measuring the best one.")
     ] = False,
@@ -196,7 +196,7 @@ def convert(
         detector_fit=detector_fit,
         slices=slices,
         only=only,
-        description=replace(metadata, license=licence, threshold=threshold),
+        description=replace(metadata, license=terms, threshold=threshold),
         keep_fp32=not int8_only,
         quick=quick,
         memories=memories,

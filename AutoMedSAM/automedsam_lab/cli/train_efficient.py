@@ -28,8 +28,8 @@ class Last(str, Enum):
     EVALUATE = "evaluate"
 
 
-class Taught(str, Enum):
-    """What a student is taught: each adds to the one before, as an ablation has it."""
+class Supervision(str, Enum):
+    """What a student learns from: each adds to the one before, as an ablation has it."""
 
     REFERENCE = "reference"
     LOGITS = "logits"
@@ -56,9 +56,9 @@ def efficient(
     architecture: Annotated[
         str, typer.Option(help="s, m, l, or a JSON file that `automedsam-lab search run` wrote.")
     ] = "m",
-    taught: Annotated[
-        Taught, typer.Option(help="What it is taught; each adds to the one before it in this list.")
-    ] = Taught.SALIENCY,
+    supervision: Annotated[
+        Supervision, typer.Option(help="What it learns from; each adds to the one before it in this list.")
+    ] = Supervision.SALIENCY,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.", show_default="20000")] = None,
     minutes: Annotated[
         float | None, typer.Option(help="End the schedule after so much training.", show_default="by steps")
@@ -82,7 +82,7 @@ def efficient(
 
     settings = DistillationSettings(
         architecture=read_architecture(architecture),
-        terms=_terms(taught),
+        terms=_terms(supervision),
         steps=steps or DistillationSettings.steps,
         minutes=math.inf if minutes is None else minutes,
         batch=batch,
@@ -110,8 +110,8 @@ def read_architecture(text: str) -> StudentArchitecture:
     return StudentArchitecture.read(Path(text))
 
 
-def _terms(taught: Taught) -> frozenset[Term]:
+def _terms(supervision: Supervision) -> frozenset[Term]:
     from automedsam_lab.distillation.losses import Term
 
-    order = list(Taught)
-    return frozenset(Term(one.value) for one in order[1 : order.index(taught) + 1])
+    order = list(Supervision)
+    return frozenset(Term(one.value) for one in order[1 : order.index(supervision) + 1])

@@ -95,7 +95,7 @@ class FrameStack:
         labels: `(N, H, W)` uint8, the task's label values.
         between_mm: Distance between slices.
         weight: How often training draws this patient, relative to the others.
-        filled: The slices that hold enough label to be taught.
+        filled: The slices with enough label to train on.
         empty: The slices that hold image but no label.
     """
 

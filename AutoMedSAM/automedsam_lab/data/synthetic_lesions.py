@@ -63,7 +63,7 @@ def transplant_lesion(
     merged = np.clip(image * (1 - share) + share * base + alpha * contrast, 0, 1)
     added = alpha > 0.5
     middle = added[..., 1]
-    # What nobody could see must not be taught as a lesion.
+    # What nobody could see must not be labeled as a lesion.
     if middle.sum() < 50 or np.abs(merged - image)[..., 1][middle].mean() < _MIN_CONTRAST:
         return False
     image[:] = merged

@@ -1,4 +1,4 @@
-"""What a student is taught by: references, and a teacher's logits, embedding, attention and saliency."""
+"""What a student learns from: references, and a teacher's logits, embedding, attention and saliency."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENTROPY_WEIGHT, IOU_WEIGHT = 5.0, 0.5
 
 
 class Term(str, Enum):
-    """What of a teacher a student is taught, in the order of the ablation.
+    """What of a teacher a student learns from, in the order of the ablation.
 
     Attributes:
         LOGITS: mask logits of the prompts.
@@ -81,7 +81,7 @@ def losses(output: StudentOutput, batch: Batch, head: EmbeddingHead, terms: froz
         output: of the student.
         batch: what it was given.
         head: for the embedding.
-        terms: what of the teacher is taught.
+        terms: what of the teacher to learn from.
 
     Returns:
         "reference", "iou", and the value of each term.

@@ -195,6 +195,6 @@ def _about(out: Path) -> dict[str, Any]:
     names = ", ".join(settings["terms"])
     return {
         "Student": settings["architecture"].get("name") or "unnamed",
-        "Taught by": f"references{' and the teacher: ' + names if names else ' alone'}",
+        "Supervision": f"references{' and the teacher: ' + names if names else ' alone'}",
         "Training": f"{stored['step']} steps of {settings['batch']} images, {stored['spent'] / 60:.0f} minutes",
     }

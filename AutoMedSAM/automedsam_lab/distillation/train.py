@@ -40,7 +40,7 @@ class DistillationSettings:
 
     Attributes:
         architecture: the student's.
-        terms: what of the teacher is taught, beside the references.
+        terms: what of the teacher to learn from, beside the references.
         steps: optimizer steps.
         minutes: of training, evaluation left out.
         batch: images a step, each with two prompts.
@@ -226,8 +226,10 @@ def distill(
         now = time.monotonic()
         if training.step % 50 == 0:
             means = {name: float(np.mean([row[name] for row in recent])) for name in recent[0]}
-            taught = 0 if targets is None else int(targets.done.sum())
-            log.write({"step": training.step, "minutes": training.spent / 60, "taught": taught, **_rounded(means)})
+            with_targets = 0 if targets is None else int(targets.done.sum())
+            log.write(
+                {"step": training.step, "minutes": training.spent / 60, "with_targets": with_targets, **_rounded(means)}
+            )
             recent.clear()
         if now - saved > 60 * settings.checkpoint_minutes:
             training.save()

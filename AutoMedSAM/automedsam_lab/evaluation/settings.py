@@ -20,7 +20,7 @@ class EvaluationSettings:
         seed: of jitter, resamples and the slices that are timed.
         resamples: of the bootstrap.
         timed_images: how many slices are run alone for the milliseconds an image; 0 leaves that out.
-        pictures: whether the report shows slices of the data, whose licence may forbid to pass it on.
+        pictures: whether the report shows slices of the data, whose license may forbid to pass it on.
         skip_bad: leave out cases that cannot be used, and say which; else the first of them ends the evaluation.
     """
 

@@ -97,7 +97,7 @@ def _facts(studies: Sequence[dict[str, Any]]) -> dict[str, str]:
     return {
         "Machine": ", ".join(f"{name} {value}" for name, value in first["machine"].items()),
         "Budget of each search and of each random search": budgets,
-        "Images with a teacher's targets": ", ".join(str(one["taught"]) for one in studies),
+        "Images with a teacher's targets": ", ".join(str(one["with_targets"]) for one in studies),
     }
 
 

@@ -224,7 +224,7 @@ def _write_result(
         "unit": task.costs.unit,
         "cpu_minutes": task.spent / 60,
         "steps": task.step,
-        "taught": 0 if targets is None else int(targets.done.sum()),
+        "with_targets": 0 if targets is None else int(targets.done.sum()),
         "space": asdict(task.costs.space),
         "probabilities": {
             "operations": operations.detach().numpy().round(4).tolist(),

@@ -186,7 +186,7 @@ def test_loss_is_the_published_one() -> None:
     assert loss.presence.item() == pytest.approx(math.log(1 + math.exp(-3)), rel=1e-4)
 
 
-def test_best_candidate_is_taught_and_an_absent_object_teaches_absence_alone() -> None:
+def test_best_candidate_is_trained_and_an_absent_object_teaches_absence_alone() -> None:
     logits = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
     target = torch.zeros(2, 8, 8, dtype=torch.bool)
     target[0, 2:6, 2:6] = True

@@ -191,7 +191,7 @@ def test_resuming_another_network_is_refused(a_dataset: Path, a_run: Path) -> No
 def test_run_ends_in_a_detector_that_convert_takes(a_run: Path, tmp_path: Path) -> None:
     source = open_detector_source(str(a_run / "detector.pt"))
     assert (source.classes, source.input_size, source.context_mm) == (2, (64, 64), 0.0)
-    assert source.fit is ResizeMode.LETTERBOX and source.taught.segments == {1: "bright", 2: "brighter"}
+    assert source.fit is ResizeMode.LETTERBOX and source.training.segments == {1: "bright", 2: "brighter"}
     assert source.write_fp32 is not None
     source.write_fp32(tmp_path / "detector.onnx")  # which holds it against torch
     exported = open_detector_source(str(tmp_path / "detector.onnx"))

@@ -77,7 +77,7 @@ class VideoClip:
 
 @dataclass(frozen=True, eq=False)
 class _Labeled:
-    """A case whose objects are told apart: `objects` `(N, h, w)` holds their numbers, from 1."""
+    """A case whose objects are numbered: `objects` `(N, h, w)` holds their numbers, from 1."""
 
     frames: NDArray[np.uint8]
     objects: NDArray[np.int32]

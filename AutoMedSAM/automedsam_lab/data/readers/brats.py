@@ -1,4 +1,4 @@
-"""BraTS of any year: a case a folder, its modalities and its label told by the names of the files."""
+"""BraTS of any year: a case a folder, its modalities and its label known by the names of the files."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ class Brats:
         named = (
             (self._place(path, match), match[1], path, years)
             for path in files_below(self._root)
-            if (told := _told_by_name(path.name)) is not None
-            for match, years in [told]
+            if (known := _part_and_years(path.name)) is not None
+            for match, years in [known]
         )
         for case, files in groupby(named, key=lambda entry: entry[0]):
             yield case, {part: (path, years) for _, part, path, years in files}
@@ -179,7 +179,7 @@ def scheme_of_year(year: int) -> LabelScheme:
     raise AutoMedSAMError(message)
 
 
-def _told_by_name(name: str) -> tuple[tuple[str | None, str], range | None] | None:
+def _part_and_years(name: str) -> tuple[tuple[str | None, str], range | None] | None:
     """The case (None where its folder names it) and the part that a file's name tells, and the years of such names."""
     for years, pattern in _NAMES:
         if match := pattern.match(name):

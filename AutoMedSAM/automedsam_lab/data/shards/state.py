@@ -144,7 +144,7 @@ class ShardState(PreparationState):
             raise AutoMedSAMError(in_two_parts(split, twice))
 
     def _remove_duplicates(self) -> None:
-        """Keep the first of several images of one name: the samples of a set are told apart by it."""
+        """Keep the first of several images of one name: it identifies the samples of a set."""
         query = "SELECT part, place, name FROM entries GROUP BY part, place, name HAVING COUNT(*) > 1"
         for key in self._base.execute(query).fetchall():
             where = "FROM entries WHERE part = ? AND place = ? AND name = ?"

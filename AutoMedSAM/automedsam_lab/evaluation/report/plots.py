@@ -24,7 +24,7 @@ _MAX_NAMED = 60
 
 
 def dice_of_cases(study: Comparison) -> str:
-    """Dice of every case by every method that is told nothing or all, cases by falling Dice of the first."""
+    """Dice of every case by every method that has no prompt or all prompts, cases by falling Dice of the first."""
     methods = [m for m in scored(study) if not (m.ours and m.prompt == JITTERED_BOX)]
     first = study.dice_by_case(methods[0].name)
     order = sorted(first, key=lambda case: -first[case])

@@ -1,4 +1,4 @@
-"""What the segmenter is taught by: the clips' own loss, and that of a head that only serves training."""
+"""The losses that train the segmenter: the clips' own loss, and that of a head that only serves training."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class MaskLoss:
 def candidates_loss(logits: Tensor, ious: Tensor, appearing: Tensor, target: Tensor) -> MaskLoss:
     """SAM 2's loss of one to three candidate masks of each object (Ravi et al., 2024, appendix D.2).
 
-    The mask of least focal and Dice loss is taught its pixels, every mask its IoU; objects that are not on the frame
+    The mask of least focal and Dice loss learns its pixels, every mask its IoU; objects that are not on the frame
     teach their absence alone.
 
     Args:

@@ -20,7 +20,7 @@ _RESTRICTED = re.compile(
 
 
 def are_free(terms: str) -> bool:
-    """Whether terms allow all uses: the name of a known free licence, its source in parentheses at most."""
+    """Whether terms allow all uses: the name of a known free license, its source in parentheses at most."""
     text = terms.strip()
     return bool(_FREE.fullmatch(text)) and not _RESTRICTED.search(text)
 
