@@ -195,8 +195,8 @@ def test_run_ends_in_a_detector_that_convert_takes(a_run: Path, tmp_path: Path) 
     assert source.write_fp32 is not None
     source.write_fp32(tmp_path / "detector.onnx")  # which holds it against torch
     exported = open_detector_source(str(tmp_path / "detector.onnx"))
-    described = (exported.classes, exported.input_size, exported.fit, exported.taught)
-    assert described == (source.classes, source.input_size, source.fit, source.taught)
+    described = (exported.classes, exported.input_size, exported.fit, exported.training)
+    assert described == (source.classes, source.input_size, source.fit, source.training)
     with pytest.raises(AutoMedSAMError, match="fitted by letterbox, not stretch: leave --detector-fit out"):
         open_detector_source(str(tmp_path / "detector.onnx"), fit=ResizeMode.STRETCH)
 
