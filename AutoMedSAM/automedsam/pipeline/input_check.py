@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SKULL, MODALITY, SPACING, EXTENT, INTENSITY = "skull", "modality", "spacing", "extent", "intensity"
 
 # With these, even the model's certain results are not to be trusted: the confidence of every slice is capped.
-UNTRUSTED = frozenset({SKULL, MODALITY})
+UNTRUSTED = frozenset({SKULL, MODALITY, INTENSITY})
 # Skull-stripped volumes have a rim of 0.39 or more, heads of 0.25 or less, with and without noise.
 _MIN_STRIPPED_RIM = 0.3
 _AXES = ("right-left", "front-back", "head-foot")
