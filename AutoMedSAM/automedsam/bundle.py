@@ -183,6 +183,7 @@ class Bundle:
         return SegmenterSettings.of(
             self.architecture,
             box_as_mask=bool(segmenter["box_as_mask"]),
+            knows_points=segmenter.get("knows_points"),
             memories=segmenter.get("memories"),
             memory_stride=segmenter.get("memory_stride", 1),
         )

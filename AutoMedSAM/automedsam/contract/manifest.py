@@ -227,6 +227,7 @@ _SEGMENTER = Fields(
         "channels": list_of(is_name, SEGMENTER_CHANNELS, SEGMENTER_CHANNELS),
         "memories": nullable(integer(1, 1000)),
         "memory_stride": integer(1, 1000),
+        "knows_points": is_boolean,
         # Some outputs of each component of a precision.
         "golden": map_of(map_of(map_of(list_of(number(-math.inf), 0, 1000)))),
     },

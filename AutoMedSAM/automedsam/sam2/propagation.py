@@ -81,7 +81,8 @@ class SegmenterSettings:
         num_maskmem: memories that the model was trained with, the conditioning one included.
         max_pointers: object pointers.
         multimask: whether ambiguous prompts and tracking choose among three masks, as Meta's checkpoints do.
-        box_as_mask: whether a box is also shown filled, as a mask prompt; the starter model was trained so.
+        box_as_mask: whether a box is also shown filled, as a mask prompt; the starter models were trained so.
+        knows_points: whether the network was trained with clicks; others get them as a correction of the mask.
         max_empty_slices: propagation stops after this many slices in a row without the object.
         memories: how many a slice attends to, the conditioning one included; all of `num_maskmem` if None. Time
             grows with them.
@@ -96,14 +97,10 @@ class SegmenterSettings:
     max_pointers: int
     multimask: bool
     box_as_mask: bool = False
+    knows_points: bool = True
     max_empty_slices: int = 3
     memories: int | None = None
     memory_stride: int = 1
-
-    @property
-    def knows_points(self) -> bool:
-        """Whether the network was trained with clicks; those that were trained with filled boxes saw nothing else."""
-        return not self.box_as_mask
 
     @classmethod
     def of(
@@ -111,16 +108,18 @@ class SegmenterSettings:
         architecture: Sam2Architecture,
         *,
         box_as_mask: bool = False,
+        knows_points: bool | None = None,
         memories: int | None = None,
         memory_stride: int = 1,
     ) -> SegmenterSettings:
-        """How a network is run; the rest as the bundle has it."""
+        """How a network is run; one with filled boxes saw nothing else, unless `knows_points` differs from that."""
         return cls(
             image_size=architecture.image_size,
             num_maskmem=architecture.num_maskmem,
             max_pointers=architecture.max_obj_ptrs_in_encoder,
             multimask=architecture.multimask,
             box_as_mask=box_as_mask,
+            knows_points=not box_as_mask if knows_points is None else knows_points,
             memories=memories,
             memory_stride=memory_stride,
         )
