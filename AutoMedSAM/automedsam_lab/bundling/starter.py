@@ -1,25 +1,33 @@
-"""Assembles the starter bundles: exports, quantizes, and writes the manifests."""
+"""Assembles the built-in bundles from trained checkpoints: exports, quantizes, writes manifests, and measures."""
 
 from __future__ import annotations
 
 import logging
-import shutil
-import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automedsam import __version__
 from automedsam.bundle import MANIFEST_NAME, SCHEMA_VERSION, Bundle, file_hash, load_bundle
 from automedsam.errors import AutoMedSAMError
-from automedsam.io.atomic import atomic_write
 from automedsam.sam2.onnx_networks import NETWORK_NAMES
-from automedsam_lab.bundling.starter_tasks import SEGMENTER_HISTORY, STARTER_TASKS, StarterTask
+from automedsam_lab.bundling.detector_source import DetectorSource, open_detector_source
+from automedsam_lab.bundling.expected_input import expected_input
+from automedsam_lab.bundling.starter_files import (
+    CHECKPOINT,
+    DETECTORS,
+    SegmenterFiles,
+    write_detector_files,
+    write_segmenter_files,
+)
+from automedsam_lab.bundling.starter_tasks import SEGMENTER_HISTORY, STARTER_TASKS, Recipe, StarterTask
 from automedsam_lab.common.json_files import write_json
 from automedsam_lab.data import builtin_tasks
 
 if TYPE_CHECKING:
+    from automedsam_lab.data.dataset import Dataset
+    from automedsam_lab.data.prepared.dataset import PreparedDataset
     from automedsam_lab.quantization.detector import QuantizationCheck
 
 logger = logging.getLogger(__name__)
@@ -27,32 +35,161 @@ logger = logging.getLogger(__name__)
 # A bundle keeps the version of the release that built it until it is built again.
 VERSION = __version__
 SEGMENTERS = "segmenters"
-SEGMENTER_NAME = f"starter-{VERSION}"
+SEGMENTER_NAME = f"universal-{VERSION}"
+NMS_IOU = 0.5
 
 
-def build_segmenter(weights: Path, data: Path, bundles: Path) -> dict[str, float]:
-    """Exports and quantizes the shared segmenter into `bundles/segmenters/starter-<version>`.
+@dataclass(frozen=True)
+class StarterRuns:
+    """Where trainings left their results.
+
+    Attributes:
+        folder: `segmenter/segmenter.pt`, `detector_<task>/detector.pt`, and `prepared_<task>` of a task of images.
+        data: The folder that holds the datasets.
+    """
+
+    folder: Path
+    data: Path
+
+    @property
+    def segmenter(self) -> Path:
+        """The checkpoint of the segmenter.
+
+        Raises:
+            AutoMedSAMError: If it was not trained.
+        """
+        return _trained(self.folder / "segmenter" / "segmenter.pt", "train segmenter --recipe universal")
+
+    def detector(self, task: StarterTask) -> DetectorSource:
+        """The trained detector of a task.
+
+        Raises:
+            AutoMedSAMError: If it was not trained.
+        """
+        command = f"train detector {task.name}" if task.recipe is Recipe.SLICES else "train detector --recipe yolo-nas"
+        return open_detector_source(str(_trained(self.folder / f"detector_{task.name}" / "detector.pt", command)))
+
+    def prepared(self, task: StarterTask) -> PreparedDataset:
+        """The images on which a task's detector was trained."""
+        from automedsam_lab.data.prepared.dataset import PreparedDataset
+
+        return PreparedDataset.open(self.folder / f"prepared_{task.name}")
+
+    def dataset(self, task: StarterTask) -> Dataset:
+        """The cases on which a task is measured."""
+        from automedsam_lab.data.builtin_dataset import BuiltinDataset
+        from automedsam_lab.data.prepared.native_dataset import NativeDataset
+
+        if task.recipe is Recipe.IMAGES:
+            return NativeDataset(self.prepared(task))
+        return BuiltinDataset(task.name, self.data)
+
+
+def build_starter(
+    runs: StarterRuns, bundles: Path, out: Path, tasks: Mapping[str, StarterTask] = STARTER_TASKS
+) -> list[Bundle]:
+    """Makes and measures the built-in bundles.
 
     Args:
-        weights: `segmenter.pt` of `train segmenter`.
-        data: the folder that holds the datasets, for calibration slices of training patients.
-        bundles: the folder of all bundles.
+        runs: The trained models.
+        bundles: The folder of all bundles.
+        out: The evaluations go to `evaluation-<task>` in it.
+        tasks: The bundles to make.
 
     Returns:
-        Each part's greatest difference from torch.
-    """
-    from automedsam.sam2.torch_networks import load_model
-    from automedsam_lab.data.segmenter_clips import calibration_slices
-    from automedsam_lab.export.segmenter import export_segmenter
-    from automedsam_lab.quantization.segmenter import quantize_segmenter
+        The bundles, with their held-out figures.
 
-    folder = bundles / SEGMENTERS / SEGMENTER_NAME
-    model, architecture = load_model(weights)
-    differences = export_segmenter(model, folder)
-    fp32 = {part: (folder / f"{part}.onnx").replace(folder / f"{part}.fp32.onnx") for part in NETWORK_NAMES}
-    quantize_segmenter(fp32, folder, calibration_slices(data, architecture.image_size))
-    shutil.copyfile(weights, folder / "segmenter.pt")
-    return differences
+    Raises:
+        AutoMedSAMError: If a model was not trained; nothing is written then.
+    """
+    from automedsam_lab.data.segmenter_clips import calibration_slices
+    from automedsam_lab.data.sets.clip_sets import UNIVERSAL_SHARES
+
+    weights = runs.segmenter
+    detectors = {name: runs.detector(task) for name, task in tasks.items() if task.recipe is not None}
+    size = _image_size(weights)
+    slices = calibration_slices(runs.data, size, shares=UNIVERSAL_SHARES)
+    segmenter = write_segmenter_files(weights, slices, bundles / SEGMENTERS / SEGMENTER_NAME)
+    for part, difference in segmenter.differences.items():
+        logger.info("%s: at most %.1e from PyTorch", part, difference)
+    finished = []
+    for name, task in tasks.items():
+        folder = bundles / name
+        folder.mkdir(parents=True, exist_ok=True)
+        threshold = _add_detector(runs, task, detectors[name], folder) if name in detectors else 0.5
+        bundle = write_manifest(task, folder, segmenter, detectors.get(name), threshold, _facts(runs, task))
+        finished.append(_measured(runs, task, bundle, out) if name in detectors else bundle)
+    return finished
+
+
+def write_manifest(
+    task: StarterTask,
+    folder: Path,
+    segmenter: SegmenterFiles,
+    detector: DetectorSource | None,
+    threshold: float,
+    facts: Mapping[str, Any],
+) -> Bundle:
+    """Writes `bundle.json` for the files that lie in a bundle's folder, not measured yet, and reads it back.
+
+    Args:
+        task: What the bundle finds.
+        folder: The bundle's folder, beside that of the segmenters.
+        segmenter: The shared segmenter.
+        detector: The trained detector; None for a bundle that only follows prompts.
+        threshold: The detector's confidence, 0 to 1, from which an object is accepted.
+        facts: `expected_input` and `training`.
+    """
+    shared = f"../{SEGMENTERS}/{SEGMENTER_NAME}"
+    segmenters = {
+        "int8": {part: f"{shared}/{part}.int8.onnx" for part in NETWORK_NAMES},
+        "torch": {"checkpoint": f"{shared}/{CHECKPOINT}"},
+    }
+    detectors = DETECTORS if detector is not None else {}
+    named = [*detectors.values(), *(path for files in segmenters.values() for path in files.values())]
+    manifest = {
+        "schema": SCHEMA_VERSION,
+        "name": task.name,
+        "version": VERSION,
+        "task": task.task,
+        "license": task.license,
+        "modalities": list(task.modalities),
+        "window": None,
+        "plane": task.plane.value,
+        "segments": [asdict(segment) for segment in task.segments],
+        "detector": {
+            "input_size": list(detector.input_size) if detector else [640, 640],
+            "labels": [segment.value for segment in task.segments],
+            "context_mm": detector.context_mm if detector else 0.0,
+            "score_threshold": threshold,
+            "nms_iou": NMS_IOU,
+            "mirror": task.mirror and task.mirror.value,
+            "files": detectors,
+            **({"fit": detector.fit.value} if detector else {}),
+        },
+        "linking": task.linking,
+        "tracking": task.tracking,
+        "segmenter": {
+            "architecture": segmenter.architecture,
+            "box_as_mask": True,
+            "knows_points": True,
+            "files": segmenters,
+            "golden": {"int8": segmenter.golden},
+        },
+        "files": {
+            path: {"sha256": file_hash(folder / path), "bytes": (folder / path).stat().st_size} for path in named
+        },
+        **facts,
+        "measured": {},
+    }
+    write_json(manifest, folder / MANIFEST_NAME)
+    return load_bundle(folder)
+
+
+def record_measured(folder: Path, measured: Mapping[str, Any]) -> None:
+    """Puts held-out figures into a bundle's manifest."""
+    manifest = load_bundle(folder).manifest
+    write_json({**manifest, "measured": dict(measured)}, folder / MANIFEST_NAME)
 
 
 def quantize_with_training_slices(task: str, exported: Path, data: Path, out: Path) -> QuantizationCheck:
@@ -69,163 +206,73 @@ def quantize_with_training_slices(task: str, exported: Path, data: Path, out: Pa
     return quantize_detector(exported, calibration_frames(settings, stacks), out)
 
 
-def best_threshold(task: str, detector: Path, data: Path) -> float:
-    """The score of the best F1 as the engine runs the detector, on validation patients; else on training patients."""
+def _add_detector(runs: StarterRuns, task: StarterTask, source: DetectorSource, folder: Path) -> float:
+    """Writes a bundle's detector; the score of the best F1 on validation patients, as the engine runs it in INT8."""
+    from automedsam.detection.detector import MIN_SCORE, DetectorSettings
     from automedsam_lab.data.detector_slices import DETECTOR_TASKS, read_stack
     from automedsam_lab.models.onnx_predictor import onnx_predictor
-    from automedsam_lab.training.detector.validation import measure_detector
+    from automedsam_lab.quantization.detector import calibration_frames, draw_calibration
+    from automedsam_lab.training.detector.validation import measure_detector, measure_on_images
 
-    settings = DETECTOR_TASKS[task]
-    part = "val" if builtin_tasks.split(task)["val"] else "train"
-    stacks = [read_stack(settings, case) for case in builtin_tasks.cases_of(task, data, part)]
-    scores = measure_detector(settings, onnx_predictor(detector), stacks, STARTER_TASKS[task].mirror)
+    path = folder / DETECTORS["int8"]
+    if task.recipe is Recipe.IMAGES:
+        dataset = runs.prepared(task)
+        check = write_detector_files(source, draw_calibration(dataset, source.input_size[0]), folder)
+        labels = tuple(segment.value for segment in task.segments)
+        settings = DetectorSettings(source.input_size, labels, 0.0, MIN_SCORE, NMS_IOU, task.mirror, source.fit)
+        scores = measure_on_images(dataset.part("val"), onnx_predictor(path), settings)
+    else:
+        spec = DETECTOR_TASKS[task.name]
+        stacks = {
+            part: [read_stack(spec, case) for case in builtin_tasks.cases_of(task.name, runs.data, part)]
+            for part in ("train", "val")
+        }
+        check = write_detector_files(source, list(calibration_frames(spec, stacks["train"])), folder)
+        # The hippocampus's split has no validation part.
+        scores = measure_detector(spec, onnx_predictor(path), stacks["val"] or stacks["train"], task.mirror)
+    logger.info(
+        "%s: the detector's INT8 file has %.1f MB and moves a box edge by %.2f pixels; AP50 %.3f",
+        task.name, check.megabytes, check.boxes, scores.ap50,
+    )  # fmt: skip
     return round(scores.threshold, 3)
 
 
-def build_starter(data: Path, runs: Path, bundles: Path, out: Path, *, minutes: float) -> list[Bundle]:
-    """Trains what is missing in `runs`, and makes and measures both starter bundles.
+def _facts(runs: StarterRuns, task: StarterTask) -> dict[str, Any]:
+    """What the training data were, and what a volume must look like."""
+    training: dict[str, Any] = {"data": task.data, "history": SEGMENTER_HISTORY, "seed": builtin_tasks.SPLIT_SEED}
+    if task.recipe is None:
+        return {"training": training}
+    dataset = runs.dataset(task)
+    training["split"] = {part: sorted(patients) for part, patients in dataset.patients.items()}
+    if task.recipe is Recipe.IMAGES:
+        return {"training": training}
+    volumes = [builtin_tasks.load(case)[0] for case in builtin_tasks.cases_of(task.name, runs.data, "train")]
+    expected, count = expected_input(volumes, task.plane, None, skull=task.skull)
+    return {"expected_input": expected.to_manifest(count), "training": training}
 
-    Args:
-        data: the folder that holds the datasets.
-        runs: `segmenter/segmenter.pt` and `detector_<task>/detector.pt` are looked for, or trained, here.
-        bundles: the folder of all bundles.
-        out: the evaluations go to `evaluation-<task>` in it.
-        minutes: how long each missing model is trained.
 
-    Returns:
-        The bundles, with their held-out figures.
-    """
-    from automedsam_lab.data.builtin_dataset import BuiltinDataset
-    from automedsam_lab.data.segmenter_clips import training_clips, validation_clips
+def _measured(runs: StarterRuns, task: StarterTask, bundle: Bundle, out: Path) -> Bundle:
     from automedsam_lab.evaluation.cases import held_out_cases
     from automedsam_lab.evaluation.run import evaluate
     from automedsam_lab.evaluation.summary import manifest_figures, summarize
-    from automedsam_lab.export.detector import export_detector
-    from automedsam_lab.models.starter_segmenter import STARTER
-    from automedsam_lab.training.detector.starter_recipe import TrainingSettings, train_detector
-    from automedsam_lab.training.segmenter.starter_recipe import Schedule, train_segmenter
 
-    weights = runs / "segmenter" / "segmenter.pt"
-    if not weights.is_file():
-        logger.info("Training the segmenter for %g minutes", minutes)
-        clips, fixed = training_clips(data), validation_clips(data, STARTER.image_size)
-        train_segmenter(clips, fixed, weights.parent, schedule=Schedule(steps=10**9, minutes=minutes))
-    for part, difference in build_segmenter(weights, data, bundles).items():
-        logger.info("%s: at most %.1e from torch", part, difference)
-
-    finished = []
-    for task in STARTER_TASKS.values():
-        checkpoint = runs / f"detector_{task.name}" / "detector.pt"
-        if not checkpoint.is_file():
-            logger.info("Training the %s detector for %g minutes", task.name, minutes)
-            settings = TrainingSettings(steps=10**9, minutes=minutes)
-            train_detector(task.name, data, checkpoint.parent, settings=settings)
-        folder = bundles / task.name
-        export_detector(checkpoint, folder / "detector.fp32.onnx")
-        quantize_with_training_slices(task.name, folder / "detector.fp32.onnx", data, folder / "detector.int8.onnx")
-        threshold = best_threshold(task.name, folder / "detector.int8.onnx", data)
-        bundle = write_manifest(task, bundles, weights, threshold)
-        logger.info("Measuring %s on its held-out patients", task.name)
-        selection = held_out_cases(bundle, BuiltinDataset(task.name, data))
-        # Without the folder of the data: the description becomes a part of the bundle.
-        selection = replace(selection, description=f"test split of {task.name}, {len(selection.cases)} cases")
-        rows = evaluate(bundle, selection, out / f"evaluation-{task.name}")
-        record_measured(folder, manifest_figures(summarize(rows, bundle, selection.description)))
-        finished.append(load_bundle(folder))
-    return finished
+    logger.info("Measuring %s on its held-out patients", task.name)
+    selection = held_out_cases(bundle, runs.dataset(task))
+    # Without the folder of the data: the description becomes a part of the bundle.
+    selection = replace(selection, description=f"test split of {task.name}, {len(selection.cases)} cases")
+    rows = evaluate(bundle, selection, out / f"evaluation-{task.name}")
+    record_measured(bundle.folder, manifest_figures(summarize(rows, bundle, selection.description)))
+    return load_bundle(bundle.folder)
 
 
-def write_manifest(task: StarterTask, bundles: Path, weights: Path, threshold: float) -> Bundle:
-    """Writes `bundles/<task>/bundle.json` for the files that lie there, not measured yet, and reads it back.
+def _image_size(weights: Path) -> int:
+    from automedsam.sam2.torch_networks import load_model
 
-    Args:
-        task: what the bundle finds.
-        bundles: the folder of all bundles, with the built detector and segmenter.
-        weights: `segmenter.pt`, for its architecture.
-        threshold: the detector's confidence, 0 to 1, from which an object is accepted.
-    """
-    import torch
-
-    from automedsam_lab.data.detector_slices import DETECTOR_TASKS
-
-    detector = DETECTOR_TASKS[task.name]
-    architecture = torch.load(weights, map_location="cpu", weights_only=True)["architecture"]
-    shared = f"../{SEGMENTERS}/{SEGMENTER_NAME}"
-    parts = {
-        precision: {part: f"{shared}/{part}.{precision}.onnx" for part in NETWORK_NAMES}
-        for precision in ("int8", "fp32")
-    }
-    detectors = {precision: f"detector.{precision}.onnx" for precision in ("int8", "fp32")}
-    segmenters = {**parts, "torch": {"checkpoint": f"{shared}/segmenter.pt"}}
-    folder = bundles / task.name
-    named = [*detectors.values(), *(path for files in segmenters.values() for path in files.values())]
-    manifest = {
-        "schema": SCHEMA_VERSION,
-        "name": task.name,
-        "version": VERSION,
-        "task": task.task,
-        "license": task.license,
-        "modalities": list(task.modalities),
-        "window": None,
-        "plane": detector.spec.plane.value,
-        "segments": [asdict(segment) for segment in task.segments],
-        "detector": {
-            "input_size": list(detector.input_size),
-            "labels": [segment.value for segment in task.segments],
-            "context_mm": detector.context_mm,
-            "score_threshold": threshold,
-            "nms_iou": 0.5,
-            "mirror": task.mirror.value,
-            "files": detectors,
-        },
-        "linking": task.linking,
-        "tracking": task.tracking,
-        "segmenter": {"architecture": architecture, "box_as_mask": True, "files": segmenters},
-        "files": {
-            path: {"sha256": file_hash(folder / path), "bytes": (folder / path).stat().st_size} for path in named
-        },
-        "release_asset": release_asset_name(),
-        "training": {
-            "data": task.data,
-            "split": builtin_tasks.split(task.name),
-            "seed": builtin_tasks.SPLIT_SEED,
-            "history": SEGMENTER_HISTORY,
-        },
-        "measured": {},
-    }
-    write_json(manifest, folder / MANIFEST_NAME)
-    return load_bundle(folder)
+    return load_model(weights)[1].image_size
 
 
-def record_measured(folder: Path, measured: Mapping[str, Any]) -> None:
-    """Puts held-out figures into a bundle's manifest."""
-    manifest = load_bundle(folder).manifest
-    write_json({**manifest, "measured": dict(measured)}, folder / MANIFEST_NAME)
-
-
-def release_asset_name() -> str:
-    """The archive of the FP32 files, which are too large for the repository."""
-    return f"automedsam-starter-fp32-{VERSION}.zip"
-
-
-def write_release_asset(bundles: Path, out: Path) -> tuple[Path, str]:
-    """Packs the FP32 files of all starter bundles, and returns the archive's SHA-256.
-
-    The archive unpacks over `automedsam/bundles`. Equal files give an equal archive.
-
-    Raises:
-        AutoMedSAMError: if there are no FP32 files.
-    """
-    files = sorted(
-        path for pattern in ("*/*.fp32.onnx", "*/*/*.fp32.onnx", "*/*/*.pt") for path in bundles.glob(pattern)
-    )
-    if not files:
-        message = f"There are no FP32 files in {bundles}: run 'automedsam-lab starter' first."
+def _trained(path: Path, command: str) -> Path:
+    if not path.is_file():
+        message = f"There is no {path}: run 'automedsam-lab {command} -o {path.parent}' first."
         raise AutoMedSAMError(message)
-    out.mkdir(parents=True, exist_ok=True)
-    archive = out / release_asset_name()
-    with atomic_write(archive) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as packed:
-        for path in files:
-            entry = zipfile.ZipInfo(path.relative_to(bundles).as_posix())
-            packed.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
-    return archive, file_hash(archive)
+    return path

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from automedsam.core.segmentation import Segment
 from automedsam.core.terminology import MASTER_LIST, REGION_LIST
+from automedsam.core.volume import Plane
 from automedsam.detection.detector import FlipAugmentation
 from automedsam_lab.data import builtin_tasks
 
 SEGMENTER_LICENSE = (
-    "The segmenter was trained on BraTS data under CC BY-NC-SA 3.0 and on MSD Task04 under CC BY-SA 4.0: research "
-    "only, no commercial use, share alike."
+    "The segmenter was trained on images of 14 published sets, among them BraTS (CC BY-NC-SA 3.0), MSD (CC BY-SA 4.0), "
+    "Kvasir-SEG (research and education only) and BUSI: research only, no commercial use, share alike."
 )
 
 SEGMENTER_HISTORY = (
@@ -23,6 +25,15 @@ SEGMENTER_HISTORY = (
     "Version 0.2.0 goes on from what 0.1.0's INT8 files hold of its weights, whose FP32 files were lost: 45 minutes of "
     "the segmenter on one core of a busy machine (about 830 steps, learning rate 1.5e-4), 8 minutes of each detector."
 )
+
+
+class Recipe(str, Enum):
+    """How the detector of a starter was trained."""
+
+    SLICES = "slices"
+    """By the recipe `starter`, on a built-in task."""
+    IMAGES = "images"
+    """By the recipe `yolo-nas`, on a prepared dataset."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +50,26 @@ class StarterTask:
         tracking: see `automedsam.bundle.TrackingSettings`.
         license: the terms of the weights.
         data: where the training cases come from.
+        recipe: how its detector was trained; None for a model that only follows prompts.
+        plane: the plane of the slices, where they have one.
+        skull: "stripped" or "any"; see `automedsam.core.expected_input.ExpectedInput`.
     """
 
     name: str
     task: str
     modalities: tuple[str, ...]
     segments: tuple[Segment, ...]
-    mirror: FlipAugmentation
+    mirror: FlipAugmentation | None
     linking: dict[str, Any]
     tracking: dict[str, float]
     license: str
     data: str
+    recipe: Recipe | None = Recipe.SLICES
+    plane: Plane = Plane.AXIAL
+    skull: str = "any"
+
+
+POLYP, ANYTHING = "polyp", "anything"
 
 
 def _hippocampus(modifier: str) -> str:
@@ -73,6 +93,7 @@ STARTER_TASKS = {
         tracking={"fill": 0.4, "prompt_score": 0.5, "reach_mm": 0.0, "margin": 0.1},
         license=f"CC BY-SA 4.0 (MSD Task04) for the detector. {SEGMENTER_LICENSE}",
         data="Medical Segmentation Decathlon, Task04 Hippocampus",
+        plane=Plane.SAGITTAL,
     ),
     builtin_tasks.GLIOMA: StarterTask(
         name=builtin_tasks.GLIOMA,
@@ -91,6 +112,46 @@ STARTER_TASKS = {
         linking={"max_gap_mm": 5.0, "min_extent_mm": 8.0},
         tracking={"fill": 0.6, "prompt_score": 0.5, "reach_mm": 2.0, "margin": 0.15},
         license=f"Research only (CC BY-NC-SA 3.0, as BraTS). {SEGMENTER_LICENSE}",
-        data="BraTS 2013 and 2015 patients (DeepMedic's examples) and one low-grade glioma with fused labels",
+        data="BraTS 2013, 2015, 2018 and 2021 patients, also placed into heads with skull, and healthy heads",
+    ),
+    POLYP: StarterTask(
+        name=POLYP,
+        task="Polyp in an endoscopy image or video of the colon",
+        modalities=("endoscopy",),
+        segments=(
+            Segment(
+                1,
+                "Polyp",
+                (0.85, 0.45, 0.60),
+                f"{MASTER_LIST}~SCT^49755003^Morphologically Altered Structure~SCT^41329004^Polyp~^^"
+                f"~{REGION_LIST}~SCT^71854001^Colon~^^",
+            ),
+        ),
+        mirror=FlipAugmentation.COLUMNS,
+        linking={},
+        tracking={"fill": 0.6, "prompt_score": 0.5, "reach_mm": 2.0, "margin": 0.15},
+        license=f"Research and education only (Kvasir-SEG). {SEGMENTER_LICENSE}",
+        data="Kvasir-SEG, 720 of the 800 training images of EffiSegNet's split",
+        recipe=Recipe.IMAGES,
+    ),
+    ANYTHING: StarterTask(
+        name=ANYTHING,
+        task="Any structure, by a box or points",
+        modalities=("any",),
+        segments=(
+            Segment(
+                1,
+                "Structure",
+                (0.30, 0.70, 0.90),
+                f"{MASTER_LIST}~SCT^123037004^Anatomical Structure~SCT^123037004^Anatomical Structure~^^"
+                f"~{REGION_LIST}~^^~^^",
+            ),
+        ),
+        mirror=None,
+        linking={},
+        tracking={"fill": 0.6, "prompt_score": 0.5, "reach_mm": 2.0, "margin": 0.15},
+        license=SEGMENTER_LICENSE,
+        data="14 published sets of MR, CT, X-ray, ultrasound and endoscopy",
+        recipe=None,
     ),
 }

@@ -229,16 +229,22 @@ def restore(
 @app.command()
 def starter(
     data: Data,
-    runs: Annotated[Path, typer.Option(help="Folder of checkpoints; missing ones are trained first.")],
+    runs: Annotated[
+        Path, typer.Option(help="Folder of segmenter/, detector_TASK/ and, for tasks of images, prepared_TASK/.")
+    ],
     bundles: Annotated[Path, typer.Option(help="Folder to write the bundles to.")],
-    out: Annotated[Path, typer.Option(help="Folder for the archive of FP32 files and the evaluations.")],
-    minutes: Annotated[float, typer.Option(min=0.1, help="Training time of each missing model.")] = 60,
+    out: Annotated[Path, typer.Option(help="Folder for the evaluations.")],
+    only: Annotated[list[str] | None, typer.Option(help="Build this bundle only; may be repeated.")] = None,
 ) -> None:
-    """Rebuild the starter bundles, FP32 and INT8: train, export, quantize, evaluate on held-out patients."""
+    """Build the built-in bundles, FP32 and INT8, from trained models: export, quantize, evaluate on held-out patients."""
     with require("train", "Building the starter bundles"):
-        from automedsam_lab.bundling.starter import build_starter, write_release_asset
+        from automedsam_lab.bundling.starter import StarterRuns, build_starter
+        from automedsam_lab.bundling.starter_tasks import STARTER_TASKS
 
-    for bundle in build_starter(data, runs, bundles, out, minutes=minutes):
+    unknown = sorted(set(only or ()) - STARTER_TASKS.keys())
+    if unknown:
+        message = f"There is no built-in bundle {unknown[0]}: choose among {', '.join(sorted(STARTER_TASKS))}."
+        raise AutoMedSAMError(message)
+    tasks = {name: task for name, task in STARTER_TASKS.items() if not only or name in only}
+    for bundle in build_starter(StarterRuns(runs, data), bundles, out, tasks):
         typer.echo(f"{bundle.name} {bundle.version}: {bundle.folder}")
-    archive, digest = write_release_asset(bundles, out)
-    typer.echo(f"Release asset {archive} ({archive.stat().st_size / 1e6:.1f} MB), SHA-256 {digest}")

@@ -77,9 +77,26 @@ def prepared_calibration(dataset: PreparedDataset, exported: Path, count: int = 
     Raises:
         AutoMedSAMError: The file is no detector of such a dataset, or an image cannot be read.
     """
+    return draw_calibration(dataset, _prepared_input_size(dataset, exported), count, seed)
+
+
+def draw_calibration(dataset: PreparedDataset, size: int, count: int = 64, seed: int = 0) -> np.ndarray:
+    """Training images of a prepared dataset, three quarters of them with a box, as a detector of this size sees them.
+
+    Args:
+        dataset: The dataset.
+        size: Side S of the detector's input in pixels.
+        count: Number of images; small datasets give some of them twice.
+        seed: Random seed of the draw.
+
+    Returns:
+        `(count, 3, S, S)` float32 in 0..1.
+
+    Raises:
+        AutoMedSAMError: An image cannot be read.
+    """
     from automedsam_lab.data.prepared.detection_images import DetectionImages
 
-    size = _prepared_input_size(dataset, exported)
     images = dataset.part("train")
     shown = DetectionImages(images, sorted(dataset.labels), size)
     filled = [index for index, image in enumerate(images) if image.boxes]

@@ -7,8 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from automedsam.detection.detector import FlipAugmentation, Predict, YoloNasDetector, stack_adjacent_slices
+from automedsam.core.color import image_luminance
+from automedsam.detection.detector import (
+    DetectorSettings,
+    FlipAugmentation,
+    Predict,
+    YoloNasDetector,
+    stack_adjacent_slices,
+)
 from automedsam_lab.data.detector_slices import DetectorTask, FrameStack, boxes_of, engine_settings
+from automedsam_lab.data.prepared.dataset import PreparedImage
 from automedsam_lab.metrics.average_precision import average_precision, best_threshold
 from automedsam_lab.metrics.box_agreement import SliceBoxes
 
@@ -60,6 +68,32 @@ def measure_detector(
         ]
         reference = [np.column_stack([real[:, :1] + 1, real[:, 1:]]).astype(np.float64) for real in shown.values()]
         cases.append(SliceBoxes(stack.patient, found, reference))
+    return _scores(cases, labels)
+
+
+def measure_on_images(images: Sequence[PreparedImage], predict: Predict, settings: DetectorSettings) -> DetectorScores:
+    """Score a detector on images of a prepared dataset, in gray as the engine shows them.
+
+    Args:
+        images: The images, with their boxes.
+        predict: As for `measure_detector`.
+        settings: How the engine runs the detector.
+
+    Returns:
+        The scores over all images.
+    """
+    detector = YoloNasDetector(predict, settings)
+    cases = []
+    for image in images:
+        gray = image_luminance(image.read())
+        (boxes,) = detector.detect(np.repeat(gray[np.newaxis, ..., np.newaxis], 3, axis=3))
+        found = np.array([(box.label, box.score, *box.corners) for box in boxes], np.float64).reshape(-1, 6)
+        reference = np.array([(box.label, *box.corners) for box in image.boxes], np.float64).reshape(-1, 5)
+        cases.append(SliceBoxes(image.name, [found], [reference]))
+    return _scores(cases, list(settings.labels))
+
+
+def _scores(cases: Sequence[SliceBoxes], labels: Sequence[int]) -> DetectorScores:
     precision = average_precision(cases, labels)
     ap50, ap50_95 = np.nan_to_num([precision.ap50, precision.ap]).tolist()
     return DetectorScores(ap50, ap50_95, *best_threshold(cases, labels))

@@ -1,0 +1,86 @@
+"""The files of a built-in bundle: INT8 graphs, and FP32 weights stored as 16-bit floats."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automedsam.runtime.golden_outputs import record_golden
+from automedsam.sam2.onnx_networks import NETWORK_NAMES
+from automedsam_lab.bundling.detector_source import DetectorSource
+from automedsam_lab.export.half_precision import write_half_precision_graph, write_half_precision_segmenter
+
+if TYPE_CHECKING:
+    from automedsam_lab.quantization.detector import QuantizationCheck
+
+CHECKPOINT = "segmenter.safetensors"
+DETECTORS = {"int8": "detector.int8.onnx", "fp32": "detector.fp32.onnx"}
+
+
+@dataclass(frozen=True)
+class SegmenterFiles:
+    """What was written of a segmenter.
+
+    Attributes:
+        architecture: Its network, as in a manifest.
+        differences: The largest difference of each exported network from PyTorch.
+        golden: Reference outputs of the INT8 files.
+    """
+
+    architecture: dict[str, Any]
+    differences: Mapping[str, float]
+    golden: dict[str, Any]
+
+
+def write_segmenter_files(weights: Path, slices: NDArray[np.float32], folder: Path) -> SegmenterFiles:
+    """Writes `<network>.int8.onnx` of the four networks, and `segmenter.safetensors`.
+
+    Args:
+        weights: `segmenter.pt` of `train segmenter`.
+        slices: Normalized slices `(n, 3, S, S)` of training patients, for calibration.
+        folder: Where to write; made if it is missing.
+    """
+    from automedsam.sam2.torch_networks import load_model
+    from automedsam_lab.export.segmenter import export_segmenter
+    from automedsam_lab.quantization.segmenter import quantize_segmenter
+
+    model, architecture = load_model(weights)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        exported = Path(temporary)
+        differences = export_segmenter(model, exported)
+        fp32 = {part: exported / f"{part}.onnx" for part in NETWORK_NAMES}
+        files = quantize_segmenter(fp32, folder, slices)
+    write_half_precision_segmenter(weights, folder / CHECKPOINT)
+    return SegmenterFiles(architecture.to_manifest(), differences, record_golden(files))
+
+
+def write_detector_files(
+    source: DetectorSource, images: Sequence[NDArray[np.float32]], folder: Path
+) -> QuantizationCheck:
+    """Writes the detector in both precisions.
+
+    Args:
+        source: A trained detector.
+        images: Inputs `(3, H, W)` in 0 to 1 of training patients, for calibration.
+        folder: Where to write; made if it is missing.
+
+    Returns:
+        How closely INT8 follows FP32.
+    """
+    from automedsam_lab.quantization.detector import quantize_detector
+
+    assert source.write_fp32 is not None, "a detector that was trained here"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        exported = Path(temporary) / "detector.onnx"
+        source.write_fp32(exported)
+        check = quantize_detector(exported, np.stack(list(images)), folder / DETECTORS["int8"])
+        write_half_precision_graph(exported, folder / DETECTORS["fp32"])
+    return check
