@@ -227,7 +227,7 @@ def _add_detector(runs: StarterRuns, task: StarterTask, source: DetectorSource, 
             part: [read_stack(spec, case) for case in builtin_tasks.cases_of(task.name, runs.data, part)]
             for part in ("train", "val")
         }
-        check = write_detector_files(source, list(calibration_frames(spec, stacks["train"])), folder)
+        check = write_detector_files(source, calibration_frames(spec, stacks["train"]), folder)
         # The hippocampus's split has no validation part.
         scores = measure_detector(spec, onnx_predictor(path), stacks["val"] or stacks["train"], task.mirror)
     logger.info(

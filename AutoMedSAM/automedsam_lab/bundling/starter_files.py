@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,14 +61,12 @@ def write_segmenter_files(weights: Path, slices: NDArray[np.float32], folder: Pa
     return SegmenterFiles(architecture.to_manifest(), differences, record_golden(files))
 
 
-def write_detector_files(
-    source: DetectorSource, images: Sequence[NDArray[np.float32]], folder: Path
-) -> QuantizationCheck:
+def write_detector_files(source: DetectorSource, images: NDArray[np.float32], folder: Path) -> QuantizationCheck:
     """Writes the detector in both precisions.
 
     Args:
         source: A trained detector.
-        images: Inputs `(3, H, W)` in 0 to 1 of training patients, for calibration.
+        images: Inputs `(n, 3, H, W)` in 0 to 1 of training patients, for calibration.
         folder: Where to write; made if it is missing.
 
     Returns:
@@ -81,6 +79,6 @@ def write_detector_files(
     with tempfile.TemporaryDirectory() as temporary:
         exported = Path(temporary) / "detector.onnx"
         source.write_fp32(exported)
-        check = quantize_detector(exported, np.stack(list(images)), folder / DETECTORS["int8"])
+        check = quantize_detector(exported, images, folder / DETECTORS["int8"])
         write_half_precision_graph(exported, folder / DETECTORS["fp32"])
     return check

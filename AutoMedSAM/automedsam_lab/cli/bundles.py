@@ -236,7 +236,7 @@ def starter(
     out: Annotated[Path, typer.Option(help="Folder for the evaluations.")],
     only: Annotated[list[str] | None, typer.Option(help="Build this bundle only; may be repeated.")] = None,
 ) -> None:
-    """Build the built-in bundles, FP32 and INT8, from trained models: export, quantize, evaluate on held-out patients."""
+    """Build the built-in bundles, FP32 and INT8, from trained models, and evaluate them on held-out patients."""
     with require("train", "Building the starter bundles"):
         from automedsam_lab.bundling.starter import StarterRuns, build_starter
         from automedsam_lab.bundling.starter_tasks import STARTER_TASKS

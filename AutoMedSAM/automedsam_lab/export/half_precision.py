@@ -26,7 +26,7 @@ def write_half_precision_segmenter(weights: Path, out: Path) -> None:
         AutoMedSAMError: if the weights cannot be read, or are too large for 16 bits.
     """
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from automedsam.sam2.torch_networks import load_model
 
@@ -40,8 +40,10 @@ def write_half_precision_segmenter(weights: Path, out: Path) -> None:
             )
             raise AutoMedSAMError(message)
         state[name] = half.contiguous()
+    # `save_file` would make a file that only its owner can read.
+    content = save(state, metadata={"architecture": json.dumps(architecture.to_manifest())})
     with atomic_write(out) as unfinished:
-        save_file(state, unfinished, metadata={"architecture": json.dumps(architecture.to_manifest())})
+        unfinished.write_bytes(content)
 
 
 def write_half_precision_graph(graph: Path, out: Path) -> None:
