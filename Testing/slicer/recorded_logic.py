@@ -66,6 +66,8 @@ class RecordedLogic:
         self.run: Any = None
         self.has_a_result, self.edits = False, 0
         self.model_requests = RecordedModelRequests()
+        # The worklist asks the engine itself, and only when it is used.
+        self.engine = self.exchange = None
         self.result_requests = RecordedResultRequests()
         # The questions of previews; a test answers with `done` or `failed` of the last.
         self.previews: list[Any] = []
