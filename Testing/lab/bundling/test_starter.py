@@ -1,0 +1,119 @@
+"""The bundler of the built-in models, on tiny networks: both precisions run, and nothing is written without all."""
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("cv2", reason="the lab's training packages are not installed")
+pytest.importorskip("safetensors", reason="the FP32 backend is not installed")
+if importlib.util.find_spec("super_gradients") is None:
+    pytest.skip("super_gradients is not installed (README: training)", allow_module_level=True)
+
+from prepared_files import write_prepared  # noqa: E402
+from tiny_segmenter import SIZE, TINY, tiny_model  # noqa: E402
+
+from automedsam.bundle import Bundle  # noqa: E402
+from automedsam.core.boxes import Box, Tracklet  # noqa: E402
+from automedsam.core.segmentation import Segment  # noqa: E402
+from automedsam.core.volume import Volume  # noqa: E402
+from automedsam.detection.detector import DetectorSettings, ResizeMode  # noqa: E402
+from automedsam.errors import AutoMedSAMError  # noqa: E402
+from automedsam.pipeline.run import segment  # noqa: E402
+from automedsam_lab.bundling.starter import StarterRuns, build_starter  # noqa: E402
+from automedsam_lab.bundling.starter_tasks import STARTER_TASKS  # noqa: E402
+from automedsam_lab.data import segmenter_clips  # noqa: E402
+from automedsam_lab.data.prepared.dataset import PreparedDataset  # noqa: E402
+from automedsam_lab.training.detector.validation import measure_on_images  # noqa: E402
+from automedsam_lab.training.detector.yolo_nas_recipe import YoloNasSettings, train_yolo_nas_detector  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+ANYTHING, POLYP = STARTER_TASKS["anything"], STARTER_TASKS["polyp"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> StarterRuns:
+    """What trainings leave: a segmenter, and a detector of two classes that saw a drawn dataset for one epoch."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "segmenter").mkdir()
+    content = {"architecture": TINY.to_manifest(), "model": tiny_model().state_dict()}
+    torch.save(content, folder / "segmenter" / "segmenter.pt")
+    prepared = write_prepared(folder / "prepared_drawn")
+    settings = YoloNasSettings(epochs=1, batch=4, image_size=64, width=0.25)
+    train_yolo_nas_detector(prepared, folder / "detector_drawn", settings=settings, device="cpu")
+    return StarterRuns(folder, folder)
+
+
+@pytest.fixture
+def calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise in the place of the published images."""
+    noise = np.random.default_rng(0).normal(size=(8, 3, SIZE, SIZE)).astype(np.float32)
+    monkeypatch.setattr(segmenter_clips, "calibration_slices", lambda *_arguments, **_options: noise)
+
+
+def runs_alike(bundle: Bundle) -> bool:
+    """Whether both precisions segment the same inside a box."""
+    array = np.random.default_rng(1).integers(0, 255, (3, 40, 40)).astype(np.uint8)
+    volume = Volume(array, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+    tracklet = Tracklet(1, {1: Box(8, 8, 20, 20)}, 1)
+    int8, fp32 = (segment(volume, bundle, prompts=[tracklet], backend=backend).labels for backend in ("int8", "fp32"))
+    overlap = 2 * np.count_nonzero((int8 > 0) & (fp32 > 0)) / max(np.count_nonzero(int8) + np.count_nonzero(fp32), 1)
+    return bool(int8.any()) and overlap > 0.8
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_a_model_without_a_detector_follows_prompts_in_both_precisions(runs: StarterRuns, tmp_path: Path) -> None:
+    (bundle,) = build_starter(runs, tmp_path / "bundles", tmp_path / "out", {"anything": ANYTHING})
+    assert not bundle.has_detector and bundle.segmenter.knows_points and bundle.segmenter.box_as_mask
+    assert bundle.manifest["segmenter"]["golden"]["int8"]
+    checkpoint = next((tmp_path / "bundles").rglob("*.safetensors"))
+    assert checkpoint.stat().st_mode & 0o044 == 0o044, "a file of the package must be readable by every user"
+    assert not list((tmp_path / "bundles").rglob("*.pt"))
+    assert runs_alike(bundle)
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_a_detector_of_images_is_calibrated_on_its_own_and_measured_on_held_out_ones(
+    runs: StarterRuns, tmp_path: Path
+) -> None:
+    labels = PreparedDataset.open(runs.folder / "prepared_drawn").labels
+    segments = tuple(Segment(value, name, (1.0, 0.0, 0.0), "") for value, name in sorted(labels.items()))
+    task = replace(POLYP, name="drawn", segments=segments, modalities=("any",))
+    (bundle,) = build_starter(runs, tmp_path / "bundles", tmp_path / "out", {"drawn": task})
+    assert bundle.has_detector and bundle.detector.fit is ResizeMode.LETTERBOX
+    assert 0 < bundle.detector.score_threshold <= 1
+    assert {"int8", "fp32"} == set(bundle.manifest["detector"]["files"])
+    int8, fp32 = (bundle.folder / bundle.manifest["detector"]["files"][one] for one in ("int8", "fp32"))
+    assert int8.stat().st_size < fp32.stat().st_size
+    split = bundle.training_split
+    assert split["train"] and split["test"] and not set(split["train"]) & set(split["test"])
+    assert bundle.manifest["measured"], "figures of the test part"
+    assert (tmp_path / "out" / "evaluation-drawn").is_dir()
+
+
+def test_a_missing_training_is_named_with_its_command_and_nothing_is_written(runs: StarterRuns, tmp_path: Path) -> None:
+    with pytest.raises(AutoMedSAMError, match="run 'automedsam-lab train detector --recipe yolo-nas -o"):
+        build_starter(runs, tmp_path / "bundles", tmp_path / "out", {"anything": ANYTHING, "polyp": POLYP})
+    assert not (tmp_path / "bundles").exists()
+
+
+def test_boxes_on_images_are_scored_in_their_pixels(runs: StarterRuns) -> None:
+    dataset = PreparedDataset.open(runs.folder / "prepared_drawn")
+    images, labels = dataset.part("val"), tuple(sorted(dataset.labels))
+    size = images[0].letterbox.size
+    answers = iter(images)
+
+    def knows_all(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        image = next(answers)
+        corners = np.array([box.corners for box in image.boxes] or np.zeros((1, 4)), np.float32)
+        scores = np.zeros((1, len(corners), len(labels)), np.float32)
+        for index, box in enumerate(image.boxes):
+            scores[0, index, labels.index(box.label)] = 0.9
+        return corners[None], scores
+
+    settings = DetectorSettings(size, labels, 0.0, 0.05, 0.5, None, ResizeMode.LETTERBOX)
+    scores = measure_on_images(images, knows_all, settings)
+    assert scores.ap50 == pytest.approx(1.0) and scores.ap50_95 == pytest.approx(1.0) and scores.f1 == 1.0
