@@ -79,6 +79,11 @@ class Worklist:
         self._loading = False
         tree = ui.worklistTree
         tree.setHeaderLabels([_("Case"), _("State"), _("Uncertainty"), _("ml")])
+        header = tree.header()
+        header.setStretchLastSection(False)
+        for column in (CASE, STATE, UNCERTAINTY, VOLUME):
+            mode = qt.QHeaderView.Stretch if column == CASE else qt.QHeaderView.ResizeToContents
+            header.setSectionResizeMode(column, mode)
         tree.minimumHeight = (_ROWS + 1) * (tree.fontMetrics().lineSpacing() + 5)
         for text in (_("Not reviewed"), _("To fix"), _("All cases")):
             ui.worklistFilter.addItem(text)
@@ -131,7 +136,7 @@ class Worklist:
             self._loading = False
             self._shown = _Shown(name, volumes, model)
             self._calls.show_case(folder, name, volumes)
-            self.update()
+            self._fill()
 
         def failed(sentence: str) -> None:
             self._loading = False
@@ -290,7 +295,7 @@ class Worklist:
         tree.clear()
         for one in self.cases:
             if one["name"] in listed or (one["state"] != "done" and self._ui.worklistFilter.currentIndex == ALL):
-                tree.addTopLevelItem(_item(one))
+                tree.addTopLevelItem(_item(one, is_open=one["name"] == self.shown))
         for index in range(tree.topLevelItemCount):
             if tree.topLevelItem(index).data(CASE, _NAME) == chosen:
                 tree.topLevelItem(index).setSelected(True)
@@ -298,8 +303,11 @@ class Worklist:
         self.update()
 
 
-def _item(line: Message) -> Any:
+def _item(line: Message, *, is_open: bool) -> Any:
     item = qt.QTreeWidgetItem()
+    font = item.font(CASE)
+    font.setBold(is_open)
+    item.setFont(CASE, font)
     millilitres = sum(line["volume_ml"].values())
     done = line["state"] == "done"
     texts = (line["name"], _state(line), f"{line['doubt']:.2f}" if done else "", f"{millilitres:.1f}" if done else "")
