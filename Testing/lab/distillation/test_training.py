@@ -29,7 +29,7 @@ SETTINGS = DistillationSettings(architecture=TINY, steps=4, batch=2)
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pack, Targets]:
+def targets_of_a_teacher(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pack, Targets]:
     folder = tmp_path_factory.mktemp("targets")
     pack = small_pack(folder)
     return pack, write_targets(pack, BrightTeacher(), folder / "targets")
@@ -77,7 +77,7 @@ def test_a_student_without_attention_learns_from_its_activations(targets_of_a_te
 
 
 def test_a_batch_depends_on_its_step_alone(targets_of_a_teacher):
-    pack, targets = taught
+    pack, targets = targets_of_a_teacher
     rows = pack.of_part(Part.TRAIN)
     batch = BatchSource(pack, rows, targets).batch(0, 3)
     assert batch.images.shape == (3, 3, 256, 256) and len(batch.masks) == 6
