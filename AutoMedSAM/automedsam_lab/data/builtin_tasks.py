@@ -171,7 +171,7 @@ def t1c_cases(root: Path) -> list[Case]:
     if cbica.is_dir():
         image, label = (cbica / f"{cbica.name}_{part}.nii.gz" for part in ("t1ce", "seg_4c"))
         found.append(Case(cbica.name, (image,), label, LabelScheme.BRATS_2017_CBICA_4C, "T1c"))
-    return found
+    return [*found, *_recent_gliomas(root, "t1ce", "T1c")]
 
 
 def load(case: Case) -> tuple[Volume, np.ndarray]:
@@ -326,4 +326,19 @@ def _glioma_cases(root: Path) -> list[Case]:
     if silver.is_dir():
         image, label = (silver / f"{silver.name}_{part}.nii.gz" for part in ("fla_bet", "fusion_simple"))
         found.append(Case(silver.name, (image,), label, LabelScheme.BRATS_2017_2021, "FLAIR", expert=False))
-    return found
+    return [*found, *_recent_gliomas(root, "flair", "FLAIR")]
+
+
+def _recent_gliomas(root: Path, suffix: str, modality: str) -> list[Case]:
+    """The patients of BraTS 2018 and 2021."""
+    folders = sorted([*(root / "brats2018").glob("Brats18_*"), *(root / "brats2021").glob("BraTS2021_*")])
+    return [
+        Case(
+            folder.name,
+            (folder / f"{folder.name}_{suffix}.nii.gz",),
+            folder / f"{folder.name}_seg.nii.gz",
+            LabelScheme.BRATS_2017_2021,
+            modality,
+        )
+        for folder in folders
+    ]

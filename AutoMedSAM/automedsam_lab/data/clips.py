@@ -21,6 +21,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 SMALLEST_OBJECT = 30
 USUAL_SHARE = 0.8
 HOLLOW_SHARE = 0.4
+UNEQUAL_SHARE = 0.5
+MIN_STEP, LONG_STEPS = 0.7, 3.0
 OBJECT_KINDS = (
     "anterior hippocampus",
     "posterior hippocampus",
@@ -51,7 +53,7 @@ class LabeledVolume:
         image: `(K, J, I)` uint8 in anatomical LPS order; a single image has K = 1.
         objects: `(K, J, I)` bool masks, one for each thing that a box may ask for.
         axis: the index (0, 1 or 2) of the axis that a user would slice along.
-        max_step: the largest distance between frames, in voxels.
+        max_step: the largest distance between frames in voxels, where the frames of a clip lie at equal distances.
         kinds: what each object is, as an index of `OBJECT_KINDS`, or -1 for something generated.
         together: whether the engine looks at all the objects in one crop.
     """
@@ -110,9 +112,8 @@ def _cut(volume: LabeledVolume, frames: int, size: int, rng: np.random.Generator
     rows = _view(seen @ axis_v, axis_v, volume.image.shape, usual, rng)
     columns = _view(seen @ axis_u, axis_u, volume.image.shape, usual, rng)
     first = float(points[int(rng.integers(len(points)))] @ axis_w)
-    step = float(np.exp(rng.uniform(np.log(0.7), np.log(volume.max_step))))
 
-    w = (torch.arange(frames, dtype=torch.float32) * step + first)[:, None, None, None]
+    w = torch.from_numpy(first + _distances(frames, volume.max_step, rng))[:, None, None, None]
     v = torch.linspace(*rows, size)[None, :, None, None]
     u = torch.linspace(*columns, size)[None, None, :, None]
     position = w * torch.from_numpy(axis_w) + v * torch.from_numpy(axis_v) + u * torch.from_numpy(axis_u)
@@ -127,6 +128,19 @@ def _cut(volume: LabeledVolume, frames: int, size: int, rng: np.random.Generator
     if kind == WHOLE_TUMOUR and rng.random() < HOLLOW_SHARE:
         image = _hollow(image, target, rng)
     return Clip(_vary(image, rng)[:, None], (target > 0.5).float()[:, None], kind)
+
+
+def _distances(frames: int, max_step: float, rng: np.random.Generator) -> np.ndarray:
+    """How far each frame `(T,)` float32 lies from the first, in voxels.
+
+    A propagation comes far from its prompt, to other shapes and past the end of the object, with memories of slices
+    nearby. Clips have few frames, so half of them get there in unequal steps, some of them long.
+    """
+    if rng.random() < UNEQUAL_SHARE:
+        steps = np.exp(rng.uniform(np.log(MIN_STEP), np.log(LONG_STEPS * max_step), frames - 1))
+    else:
+        steps = np.full(frames - 1, np.exp(rng.uniform(np.log(MIN_STEP), np.log(max_step))))
+    return np.concatenate([[0], np.cumsum(steps)]).astype(np.float32)
 
 
 def _view(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from automedsam_lab.data.builtin_tasks import GLIOMA, Case, cases_if_any, check_task
+from automedsam_lab.data.builtin_tasks import GLIOMA, cases_if_any, check_task
 from automedsam_lab.data.detector_slices import DetectorTask, FrameStack, make_stack, read_stack
 from automedsam_lab.data.sets.images import Part, part_of
-from automedsam_lab.data.sets.volume_sets import recent_gliomas
 from automedsam_lab.data.sets.whole_heads import composite, whole_heads
 
 # How often a patient is drawn: as stripped, in a head with skull, and a head without glioma.
@@ -33,8 +31,7 @@ def detector_stacks(task: DetectorTask, root: Path, part: Part) -> list[FrameSta
         AutoMedSAMError: if the task is unknown, or a file cannot be read.
     """
     check_task(task.name)
-    known = glioma_cases(root) if task.name == GLIOMA else cases_if_any(task.name, root)
-    cases = [case for case in known if part_of(case.patient) is part]
+    cases = [case for case in cases_if_any(task.name, root) if part_of(case.patient) is part]
     stacks = [read_stack(task, case) for case in cases]
     if task.name != GLIOMA:
         return stacks
@@ -48,9 +45,3 @@ def detector_stacks(task: DetectorTask, root: Path, part: Part) -> list[FrameSta
         stack = make_stack(task, made.name, made.frames, labels, made.spacing[0], COMPOSITE_WEIGHT)
         stacks.append(stack if case.expert else replace(stack, weight=COMPOSITE_WEIGHT / 2))
     return stacks
-
-
-def glioma_cases(root: Path) -> Iterator[Case]:
-    """The FLAIR of every glioma patient, of all years."""
-    yield from cases_if_any(GLIOMA, root)
-    yield from (case for case in recent_gliomas(root) if case.modality == "FLAIR")

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.core.volume import Plane, Volume
-from automedsam_lab.data.builtin_tasks import GLIOMA, GLIOMA_WITH_SKULL, TASK_SPECS, Case
+from automedsam_lab.data.builtin_tasks import GLIOMA, GLIOMA_WITH_SKULL, TASK_SPECS, Case, cases_if_any
 from automedsam_lab.data.dataset import DatasetCase, LoadedCase
-from automedsam_lab.data.detector_stacks import glioma_cases
 from automedsam_lab.data.sets.images import Part, part_of
 from automedsam_lab.data.sets.whole_heads import WholeHead, composite, head_names, whole_heads
 from automedsam_lab.data.splits import UNSEEN, split_name
@@ -60,7 +59,7 @@ class HeadDataset:
         return f"{split} split of {self.name}, {count} case{'' if count == 1 else 's'} made of files in {self.root}"
 
     def _gliomas(self, part: Part) -> list[Case]:
-        return [case for case in glioma_cases(self.root) if part_of(case.patient) is part and case.expert]
+        return [case for case in cases_if_any(GLIOMA, self.root) if part_of(case.patient) is part and case.expert]
 
     def _case(self, name: str, patient: str, load: partial[LoadedCase]) -> DatasetCase:
         return DatasetCase(name, patient, "FLAIR", load, plane=Plane.AXIAL)

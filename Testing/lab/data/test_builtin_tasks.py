@@ -103,4 +103,11 @@ def test_silver_labels_train_and_are_never_reported(shared_data: Path) -> None:
 def test_contrast_enhanced_cases_name_their_scheme(shared_data: Path) -> None:
     schemes = {case.patient: case.scheme for case in builtin_tasks.t1c_cases(shared_data)}
     assert schemes["Brats17_CBICA_ARF_1"] is LabelScheme.BRATS_2017_CBICA_4C
-    assert len(schemes) == 6
+    assert len(schemes) == 52
+
+
+def test_every_glioma_of_the_split_is_there_once(shared_data: Path) -> None:
+    parts = builtin_tasks.split("glioma")
+    patients = [case.patient for case in builtin_tasks.cases("glioma", shared_data)]
+    assert sorted(patients) == sorted(patient for part in parts.values() for patient in part)
+    assert len(set(patients)) == len(patients) == 53

@@ -19,7 +19,7 @@ from automedsam_lab.data.clips import OBJECT_KINDS, LabeledVolume
 from automedsam_lab.data.sets import image_sets
 from automedsam_lab.data.sets.image_sets import Wanted
 from automedsam_lab.data.sets.images import LabeledImage, Part, part_of
-from automedsam_lab.data.sets.volume_sets import Frames, acdc_volumes, ct_lesion_volumes, recent_gliomas
+from automedsam_lab.data.sets.volume_sets import Frames, acdc_volumes, ct_lesion_volumes
 
 SAGITTAL_AXIS, AXIAL_AXIS = 2, 0
 MIN_VOXELS = 50
@@ -112,7 +112,7 @@ def _hippocampus(root: Path, part: Part) -> Iterator[LabeledVolume]:
 
 def _gliomas(root: Path, part: Part) -> Iterator[Case]:
     known = builtin_tasks.cases_if_any(builtin_tasks.GLIOMA, root)
-    for case in (*known, *builtin_tasks.t1c_cases(root), *recent_gliomas(root)):
+    for case in (*known, *builtin_tasks.t1c_cases(root)):
         if part_of(case.patient) is part:
             yield case
 

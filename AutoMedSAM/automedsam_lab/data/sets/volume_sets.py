@@ -14,8 +14,6 @@ from automedsam_lab.common.optional_dependencies import require
 from automedsam_lab.data.builtin_tasks import (
     GLIOMA,
     HIPPOCAMPUS,
-    Case,
-    LabelScheme,
     Region,
     cases_if_any,
     load,
@@ -36,7 +34,7 @@ MIN_TUMOUR, MIN_HIPPOCAMPUS = 150, 30
 
 def glioma(root: Path, wanted: Wanted) -> Iterator[LabeledImage]:
     """Whole tumours on FLAIR, whole tumours and their cores on contrast-enhanced T1."""
-    found = [*cases_if_any(GLIOMA, root), *t1c_cases(root), *recent_gliomas(root)]
+    found = [*cases_if_any(GLIOMA, root), *t1c_cases(root)]
     for case in found:
         if not wanted(case.patient):
             continue
@@ -100,22 +98,6 @@ def ct_lesion_volumes(root: Path, wanted: Wanted) -> Iterator[Frames]:
 
 
 VOLUME_SETS = (glioma, hippocampus, acdc, ct_lesion)
-
-
-def recent_gliomas(root: Path) -> list[Case]:
-    """The patients of BraTS 2018 and 2021, each once for either sequence."""
-    folders = sorted([*(root / "brats2018").glob("Brats18_*"), *(root / "brats2021").glob("BraTS2021_*")])
-    return [
-        Case(
-            folder.name,
-            (folder / f"{folder.name}_{suffix}.nii.gz",),
-            folder / f"{folder.name}_seg.nii.gz",
-            LabelScheme.BRATS_2017_2021,
-            modality,
-        )
-        for folder in folders
-        for suffix, modality in (("flair", "FLAIR"), ("t1ce", "T1c"))
-    ]
 
 
 def _slices(
