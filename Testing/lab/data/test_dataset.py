@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from automedsam.core.volume import Plane
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.data import builtin_tasks
 from automedsam_lab.data.builtin_dataset import BuiltinDataset
-from automedsam_lab.data.dataset import Dataset, select_cases, selection_cases, training_cases
+from automedsam_lab.data.dataset import select_cases, selection_cases, training_cases
 from automedsam_lab.data.prepared.dataset import PreparedDataset
 from automedsam_lab.data.prepared.native_cases import NativeFrames, NativeReader
 from automedsam_lab.data.prepared.native_dataset import NativeDataset
@@ -29,6 +30,11 @@ def stored_split(task: str) -> dict[str, list[str]]:
     return parts
 
 
+def of_2013(part: str) -> str:
+    """The first patient of BraTS 2013 in a part of the split of gliomas."""
+    return next(name for name in stored_split("glioma")[part] if name.startswith("brats_2013"))
+
+
 def write_case(folder: Path, image: str, label: str, values: tuple[int, ...], seed: int) -> None:
     rng = np.random.default_rng(seed)
     for name, array in ((image, rng.normal(100, 20, (4, 6, 5)).astype(np.float32)), (label, None)):
@@ -37,6 +43,14 @@ def write_case(folder: Path, image: str, label: str, values: tuple[int, ...], se
         picture.SetSpacing((1.0, 1.5, 3.0))
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         sitk.WriteImage(picture, str(folder / name))
+
+
+class WithoutValidation(BuiltinDataset):
+    """A task whose split has too few patients to spare some for validation."""
+
+    @property
+    def patients(self) -> Mapping[str, Sequence[str]]:
+        return {**super().patients, "val": []}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +62,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, name in enumerate([*names, "hippocampus_999"]):
         folder = root / "msd_task04_hippocampus"
         write_case(folder, f"imagesTr/{name}.nii.gz", f"labelsTr/{name}.nii.gz", (0, 1, 2), seed)
-    for seed, name in enumerate([glioma["train"][0], glioma["test"][0]]):
+    for seed, name in enumerate([of_2013("train"), of_2013("test")]):
         folder = root / "brats2015" / name
         write_case(folder, "Flair_subtrMeanDivStd.nii.gz", "OTMultiClass.nii.gz", (0, 1, 2, 3, 4), seed)
     silver = root / "brats_toolkit_silver" / glioma["train_silver"][0]
@@ -98,7 +112,7 @@ def test_real_builtin_cases_are_those_of_the_stored_splits(shared_data: Path) ->
     ("task", "digest"),
     [
         ("hippocampus", "bb7998d28c8416778b6c5e8bc21f3a88842fa6a2f44bc6f165269f173d59af55"),
-        ("glioma", "7d7fbe8dbee8f75ce94ba632e137779addf2daf439143b39f9934eca2e28982c"),
+        ("glioma", "134c19d77dbd70393661944d781d18d2d3d2db6708a5515fc16778cdb2708838"),
     ],
 )
 def test_real_test_cases_are_those_that_the_published_figures_were_measured_on(
@@ -116,9 +130,9 @@ def test_real_test_cases_are_those_that_the_published_figures_were_measured_on(
 
 def test_silver_references_are_for_training_only(published: Path) -> None:
     dataset, stored = BuiltinDataset("glioma", published), stored_split("glioma")
-    assert {case.name for case in training_cases(dataset)} == {stored["train"][0], stored["train_silver"][0]}
-    assert [case.name for case in training_cases(dataset, experts_only=True)] == stored["train"][:1]
-    assert [case.name for case in select_cases(dataset, "train")] == stored["train"][:1]
+    assert {case.name for case in training_cases(dataset)} == {of_2013("train"), stored["train_silver"][0]}
+    assert [case.name for case in training_cases(dataset, experts_only=True)] == [of_2013("train")]
+    assert [case.name for case in select_cases(dataset, "train")] == [of_2013("train")]
 
 
 def test_unseen_cases_are_in_no_split_that_shapes_a_model(published: Path, prepared: NativeDataset) -> None:
@@ -154,16 +168,13 @@ def test_frames_of_a_prepared_case_are_those_that_training_sees(prepared: Native
 def test_settings_are_selected_on_validation_cases_or_else_on_training_cases(
     published: Path, prepared: NativeDataset
 ) -> None:
-    names = [([case.name for case in cases], split) for cases, split in map(selection_cases, datasets(published))]
-    assert names == [
-        ([stored_split("hippocampus")["validation"][0]], "val"),
-        ([stored_split("glioma")["train"][0]], "train"),
+    hippocampus = BuiltinDataset("hippocampus", published)
+    names = [
+        ([case.name for case in cases], split)
+        for cases, split in map(selection_cases, [hippocampus, WithoutValidation("glioma", published)])
     ]
+    assert names == [([stored_split("hippocampus")["validation"][0]], "val"), ([of_2013("train")], "train")]
     assert [case.name for case in selection_cases(prepared)[0]] == ["c"]
-
-
-def datasets(published: Path) -> list[Dataset]:
-    return [BuiltinDataset(task, published) for task in builtin_tasks.TASKS]
 
 
 def test_a_split_without_cases_is_refused_in_one_sentence(published: Path) -> None:
