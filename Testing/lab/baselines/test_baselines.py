@@ -162,7 +162,7 @@ def test_nnunet_gets_training_and_validation_patients_and_no_held_out_one(data: 
 
 
 def test_nnunet_gets_the_tasks_labels_on_the_images_grid(tmp_path: Path) -> None:
-    folder = tmp_path / "data" / "brats2015" / builtin_tasks.split("glioma")["train"][0]
+    folder = tmp_path / "data" / "brats2015" / "brats_2013_pat0001_1"
     folder.mkdir(parents=True)
     stored = np.arange(5, dtype=np.uint8).repeat(8).reshape(5, 4, 2)
     for name, array in (("Flair_subtrMeanDivStd", stored.astype(np.float32)), ("OTMultiClass", stored)):
