@@ -23,7 +23,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 def cohort(source: Path, output: Path) -> subprocess.CompletedProcess[str]:
     program = ["-m", "automedsam", "cohort", str(source), "-o", str(output), "-m", "hippocampus", "--workers", "1"]
     as_user = ["-c", WITHOUT_PRIVILEGES, *program] if os.geteuid() == 0 else program
-    return subprocess.run([sys.executable, *as_user], check=False, capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, *as_user], check=False, capture_output=True, encoding="utf-8", timeout=300)
 
 
 def test_output_folder_that_cannot_be_made(tmp_path: Path) -> None:
