@@ -105,7 +105,7 @@ def open_case(path: Path, name: str) -> StoredCase:
     )
 
 
-def save_case(path: Path, name: str, labels: Volume, segments: Sequence[Segment], bundle: Bundle) -> Record:
+def save_case(path: Path, name: str, labels: Volume, segments: Sequence[Segment]) -> Record:
     """Puts a corrected segmentation in the place of a case's; its figures, thumbnail and `cohort.csv` follow.
 
     Args:
@@ -113,7 +113,6 @@ def save_case(path: Path, name: str, labels: Volume, segments: Sequence[Segment]
         name: The case.
         labels: Label values `(K, J, I)` on the grid of the case's image.
         segments: What the values mean.
-        bundle: The model of the cohort.
 
     Returns:
         The new record.
@@ -127,6 +126,7 @@ def save_case(path: Path, name: str, labels: Volume, segments: Sequence[Segment]
         if not case.result.volume.same_grid(labels):
             message = f"The segmentation lies on another grid than the image of {name}: open the case again."
             raise AutoMedSAMError(message)
+        bundle = case.settings.bundle()
         known = {segment.value: segment for segment in bundle.segments}
         fixed = replace(
             case.result,

@@ -215,8 +215,7 @@ def _save(request: Mapping[str, Any], send: Send) -> None:
     if labels.array.ndim != 3 or labels.array.dtype != np.uint8:
         message = "The labels are no label map: save the case again."
         raise AutoMedSAMError(message)
-    case = open_case(folder, request["case"])
-    save_case(folder, case.name, _whole(labels), [_segment(one) for one in request["segments"]], case.settings.bundle())
+    save_case(folder, request["case"], _whole(labels), [_segment(one) for one in request["segments"]])
     send("decided", id=request["id"], case=_decide(Results(folder), request, "accept"))
 
 

@@ -71,6 +71,9 @@ class StarterTask:
 
 POLYP, ANYTHING = "polyp", "anything"
 
+LESION_TRACKING = {"fill": 0.6, "prompt_score": 0.5, "reach_mm": 2.0, "margin": 0.15}
+"""Tracking of objects whose extent the boxes leave open; the hippocampus has settings of its own."""
+
 
 def _hippocampus(modifier: str) -> str:
     """Slicer's serialized codes; the hippocampus is 5366008 in DICOM's CID 7140."""
@@ -110,7 +113,7 @@ STARTER_TASKS = {
         ),
         mirror=FlipAugmentation.COLUMNS,
         linking={"max_gap_mm": 5.0, "min_extent_mm": 8.0},
-        tracking={"fill": 0.6, "prompt_score": 0.5, "reach_mm": 2.0, "margin": 0.15},
+        tracking=LESION_TRACKING,
         license=f"Research only (CC BY-NC-SA 3.0, as BraTS). {SEGMENTER_LICENSE}",
         data="BraTS 2013, 2015, 2018 and 2021 patients, also placed into heads with skull, and healthy heads",
     ),
@@ -129,7 +132,7 @@ STARTER_TASKS = {
         ),
         mirror=FlipAugmentation.COLUMNS,
         linking={},
-        tracking={"fill": 0.6, "prompt_score": 0.5, "reach_mm": 2.0, "margin": 0.15},
+        tracking=LESION_TRACKING,
         license=f"Research and education only (Kvasir-SEG). {SEGMENTER_LICENSE}",
         data="Kvasir-SEG, 720 of the 800 training images of EffiSegNet's split",
         recipe=Recipe.IMAGES,
@@ -149,7 +152,7 @@ STARTER_TASKS = {
         ),
         mirror=None,
         linking={},
-        tracking={"fill": 0.6, "prompt_score": 0.5, "reach_mm": 2.0, "margin": 0.15},
+        tracking=LESION_TRACKING,
         license=SEGMENTER_LICENSE,
         data="14 published sets of MR, CT, X-ray, ultrasound and endoscopy",
         recipe=None,

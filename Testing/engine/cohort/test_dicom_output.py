@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from automedsam.bundle import load_bundle
 from automedsam.core.volume import Volume
 from automedsam.io.segmentation_reader import read_labels
 from automedsam.review.stored_case import open_case, save_case
@@ -52,7 +51,7 @@ def test_a_seg_beside_the_segmentation_shows_the_same_voxels(command: Command, s
     fixed[3:6, 100:104, 90:95] = 1
     case = open_case(out, name)
     labels = Volume(fixed, file.grid.spacing, file.grid.origin, file.grid.direction)
-    save_case(out, name, labels, case.result.segments, load_bundle("glioma"))
+    save_case(out, name, labels, case.result.segments)
     assert marked(seg) == expected(fixed > 0, file.grid)
 
 
