@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from automedsam.core.color import image_luminance
+from automedsam.detection.channels import detector_frames
 from automedsam.detection.detector import (
     DetectorSettings,
     FlipAugmentation,
     Predict,
     YoloNasDetector,
-    stack_adjacent_slices,
 )
 from automedsam_lab.data.detector_slices import DetectorTask, FrameStack, boxes_of, engine_settings
 from automedsam_lab.data.prepared.dataset import PreparedImage
@@ -60,8 +60,8 @@ def measure_detector(
     cases = []
     for stack in stacks:
         judged = [(index, boxes_of(task, labels_of)) for index, labels_of in enumerate(stack.labels)]
-        shown = {index: real for index, real in judged if real is not None and stack.frames[index].any()}
-        frames = stack_adjacent_slices(stack.frames, stack.between_mm, task.context_mm)[list(shown)]
+        shown = {index: real for index, real in judged if real is not None and stack.frames[:, index].any()}
+        frames = detector_frames(stack.frames, stack.between_mm, task.context_mm, task.channels)[list(shown)]
         found = [
             np.array([(box.label, box.score, *box.corners) for box in boxes], np.float64).reshape(-1, 6)
             for boxes in detector.detect(frames)
