@@ -186,3 +186,29 @@ def test_missed_boxes_cost_f1_and_false_ones_raise_the_threshold() -> None:
     threshold, f1 = best_threshold([SliceBoxes("one", half, reference)], [1, 2])
     assert (threshold, round(f1, 3)) == (0.9, 0.667)
     assert best_threshold([SliceBoxes("one", [np.zeros((0, 6))] * 4, reference)], [1, 2]) == (0.5, 0.0)
+
+
+def test_each_channel_shows_its_modality_and_its_slice() -> None:
+    brats = DETECTOR_TASKS["brats"]
+    frames = np.zeros((2, 5, 192, 192), np.uint8)
+    frames[0] = (10 * np.arange(5))[:, None, None]
+    frames[1] = (100 + 10 * np.arange(5))[:, None, None]
+    labels = np.zeros((5, 192, 192), np.uint8)
+    labels[2, 40:90, 40:90], labels[2, 50:80, 50:80], labels[2, 60:70, 60:70] = 1, 2, 3
+    stack = make_stack(brats, "one", frames, labels, 1.0)
+    shown = plain_input(brats, stack, 2)[:, 0, 0] * 255
+    np.testing.assert_allclose(shown, [20, 120, 140], atol=0.5)
+    boxes = boxes_of(brats, labels[2])
+    assert boxes is not None
+    assert boxes.tolist() == [[0, 40, 40, 90, 90], [1, 50, 50, 80, 80], [2, 60, 60, 70, 70]]
+
+
+def test_batches_of_several_modalities_have_boxes_of_every_region() -> None:
+    brats, rng = DETECTOR_TASKS["brats"], np.random.default_rng(4)
+    frames = rng.integers(60, 200, (2, 5, 96, 96)).astype(np.uint8)
+    labels = np.zeros((5, 96, 96), np.uint8)
+    labels[:, 20:70, 20:70], labels[:, 30:60, 30:60], labels[:, 36:50, 36:50] = 1, 2, 3
+    stack = make_stack(brats, "one", frames, labels, 1.0)
+    images, targets = next(iter(BatchStream(brats, [stack], 6, seed=1)))
+    assert images.shape == (6, 3, 192, 192) and images.min() >= 0 and images.max() <= 1
+    assert set(targets[:, 1].astype(int)) == {0, 1, 2}
