@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from automedsam import __version__
 from automedsam.bundle import MANIFEST_NAME, SCHEMA_VERSION, Bundle, file_hash, load_bundle
+from automedsam.contract.channels import channel_text
 from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.onnx_networks import NETWORK_NAMES
 from automedsam_lab.bundling.detector_source import DetectorSource, open_detector_source
@@ -156,7 +157,9 @@ def write_manifest(
         "modalities": list(task.modalities),
         "window": None,
         "plane": task.plane.value,
-        "segments": [asdict(segment) for segment in task.segments],
+        "segments": [
+            {**asdict(segment), "segmented_on": task.segmented_on.get(segment.value)} for segment in task.segments
+        ],
         "detector": {
             "input_size": list(detector.input_size) if detector else [640, 640],
             "labels": [segment.value for segment in task.segments],
@@ -166,6 +169,7 @@ def write_manifest(
             "mirror": task.mirror and task.mirror.value,
             "files": detectors,
             **({"fit": detector.fit.value} if detector else {}),
+            **_declared_channels(task),
         },
         "linking": task.linking,
         "tracking": task.tracking,
@@ -237,13 +241,25 @@ def _add_detector(runs: StarterRuns, task: StarterTask, source: DetectorSource, 
     return round(scores.threshold, 3)
 
 
+def _declared_channels(task: StarterTask) -> dict[str, list[str]]:
+    """The detector's input channels where they are not those of a manifest without such a field."""
+    from automedsam_lab.data.detector_slices import DETECTOR_TASKS
+
+    spec = DETECTOR_TASKS.get(task.name)
+    if spec is None or len(task.modalities) == 1:
+        return {}
+    return {"channels": [channel_text(channel, task.modalities) for channel in spec.channels]}
+
+
 def _facts(runs: StarterRuns, task: StarterTask) -> dict[str, Any]:
     """What the training data were, and what a volume must look like."""
     training: dict[str, Any] = {"data": task.data, "history": SEGMENTER_HISTORY, "seed": builtin_tasks.SPLIT_SEED}
     if task.recipe is None:
         return {"training": training}
     dataset = runs.dataset(task)
-    training["split"] = {part: sorted(patients) for part, patients in dataset.patients.items()}
+    # Not every glioma has the second sequence of "brats".
+    there = {part: {case.patient for case in dataset.cases(part)} for part in dataset.patients}
+    training["split"] = {part: sorted(there[part] & set(patients)) for part, patients in dataset.patients.items()}
     if task.recipe is Recipe.IMAGES:
         return {"training": training}
     volumes = [builtin_tasks.load(case)[0] for case in builtin_tasks.cases_of(task.name, runs.data, "train")]

@@ -76,7 +76,8 @@ def compare_thresholds(bundle: Bundle, cases: Iterable[DatasetCase]) -> Threshol
         for _ in run.detect(model.detector):
             pass
         reference_frames = replace(volume, array=reference).to_frames(run.plane)[0]
-        found.append(slice_boxes(case.patient, run.detections, true_boxes(reference_frames, labels, rule)))
+        reference_boxes = true_boxes(reference_frames, labels, rule, bundle.inside)
+        found.append(slice_boxes(case.patient, run.detections, reference_boxes))
         runs.append((case.patient, run, reference_frames))
 
     def scores_of(threshold: float) -> ThresholdScores:
