@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from automedsam import __version__
@@ -105,6 +106,7 @@ def build_starter(
     """
     from automedsam_lab.data.segmenter_clips import calibration_slices
     from automedsam_lab.data.sets.clip_sets import UNIVERSAL_SHARES
+    from automedsam_lab.evaluation.threshold import threshold_of_best_dice
 
     weights = runs.segmenter
     detectors = {name: runs.detector(task) for name, task in tasks.items() if task.recipe is not None}
@@ -118,7 +120,12 @@ def build_starter(
         folder = bundles / name
         folder.mkdir(parents=True, exist_ok=True)
         threshold = _add_detector(runs, task, detectors[name], folder) if name in detectors else 0.5
-        bundle = write_manifest(task, folder, segmenter, detectors.get(name), threshold, _facts(runs, task))
+        facts = _facts(runs, task)
+        bundle = write_manifest(task, folder, segmenter, detectors.get(name), threshold, facts)
+        if name in detectors and (cases := runs.dataset(task).cases("val")):
+            selected, *_ = threshold_of_best_dice(bundle, cases)
+            logger.info("%s: mean Dice %.3f on validation at %.2f", name, fmean(selected.dice), selected.threshold)
+            bundle = write_manifest(task, folder, segmenter, detectors.get(name), selected.threshold, facts)
         finished.append(_measured(runs, task, bundle, out) if name in detectors else bundle)
     return finished
 
