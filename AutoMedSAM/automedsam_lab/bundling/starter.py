@@ -223,7 +223,7 @@ def _add_detector(runs: StarterRuns, task: StarterTask, source: DetectorSource, 
     from automedsam_lab.data.detector_slices import DETECTOR_TASKS, read_stack
     from automedsam_lab.models.onnx_predictor import onnx_predictor
     from automedsam_lab.quantization.detector import calibration_frames, draw_calibration
-    from automedsam_lab.training.detector.validation import measure_detector, measure_on_images
+    from automedsam_lab.training.detector.validation import measure_detector, measure_on_images, score_offsets
 
     path = folder / DETECTORS["int8"]
     if task.recipe is Recipe.IMAGES:
@@ -238,7 +238,12 @@ def _add_detector(runs: StarterRuns, task: StarterTask, source: DetectorSource, 
             part: [read_stack(spec, case) for case in builtin_tasks.cases_of(task.name, runs.data, part)]
             for part in ("train", "val")
         }
-        check = write_detector_files(source, calibration_frames(spec, stacks["train"]), folder)
+
+        def offsets(exported: Path) -> list[float]:
+            return score_offsets(spec, onnx_predictor(exported), stacks["val"], task.mirror)
+
+        balanced = offsets if stacks["val"] and len(task.segments) > 1 else None
+        check = write_detector_files(source, calibration_frames(spec, stacks["train"]), folder, balanced)
         # The hippocampus's split has no validation part.
         scores = measure_detector(spec, onnx_predictor(path), stacks["val"] or stacks["train"], task.mirror)
     logger.info(

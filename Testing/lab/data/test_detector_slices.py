@@ -16,6 +16,7 @@ from automedsam.detection.detector import (
 )
 from automedsam_lab.data import synthetic_lesions
 from automedsam_lab.data.augmentation import Geometry, change_intensities, sampling_map, warp
+from automedsam_lab.data.builtin_tasks import BRATS
 from automedsam_lab.data.detector_slices import (
     DETECTOR_TASKS,
     BatchStream,
@@ -27,7 +28,7 @@ from automedsam_lab.data.detector_slices import (
 )
 from automedsam_lab.metrics.average_precision import best_threshold
 from automedsam_lab.metrics.box_agreement import SliceBoxes
-from automedsam_lab.training.detector.validation import measure_detector
+from automedsam_lab.training.detector.validation import measure_detector, score_offsets
 
 GLIOMA = DETECTOR_TASKS["glioma"]
 HIPPOCAMPUS = DETECTOR_TASKS["hippocampus"]
@@ -176,6 +177,27 @@ def test_the_threshold_is_chosen_on_the_scores_that_the_engine_gives() -> None:
         [SliceBoxes("one", [np.array([[1, 0.4, 8, 8, 24, 24.0]])], [np.array([[1, 8, 8, 24, 24.0]])])], [1]
     )
     assert columns == (0.4, 1.0)
+
+
+def test_the_classes_of_lower_scores_are_raised_to_a_common_threshold() -> None:
+    task = replace(DETECTOR_TASKS[BRATS], input_size=(64, 64))
+    frames = np.zeros((2, 4, 64, 64), np.uint8)
+    labels = np.zeros((4, 64, 64), np.uint8)
+    for value, (low, high) in enumerate([(8, 40), (12, 36), (16, 32)], start=1):
+        frames[:, :, low:high, low:high] = 60 * value
+        labels[:, low:high, low:high] = value
+    stack = make_stack(task, "one", frames, labels, 1.0)
+
+    def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        corners, scores = np.zeros((len(images), 84, 4)), np.zeros((len(images), 84, 3))
+        for index, (low, high, score) in enumerate([(8, 40, 0.8), (12, 36, 0.5), (16, 32, 0.2)]):
+            corners[:, index] = (low, low, high, high)
+            scores[:, index, index] = score
+        return corners, scores
+
+    offsets = score_offsets(task, predict, [stack])
+    logits = [np.log(score / (1 - score)) for score in (0.8, 0.5, 0.2)]
+    assert offsets == pytest.approx([0, logits[0] - logits[1], logits[0] - logits[2]])
 
 
 def test_missed_boxes_cost_f1_and_false_ones_raise_the_threshold() -> None:
