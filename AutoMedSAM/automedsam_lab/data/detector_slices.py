@@ -7,7 +7,7 @@ orientation, stretched to the input size with antialiasing. Boxes are xyxy, half
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -77,6 +77,14 @@ class DetectorTask:
         return tuple(self.spec.labels.values())
 
 
+_GLIOMA = DetectorTask(
+    TASK_SPECS[GLIOMA],
+    (192, 192),
+    2.0,
+    Geometry(25, 0.17, 0.08, 0.12, 0.06, 0.06, flip=True),
+    (0, 1, 2, 2, 2, 3, 5),
+)
+
 DETECTOR_TASKS = {
     HIPPOCAMPUS: DetectorTask(
         TASK_SPECS[HIPPOCAMPUS],
@@ -85,21 +93,9 @@ DETECTOR_TASKS = {
         Geometry(8, 0.1, 0.1, 0.08, 0.06, 0.03, flip=False),
         (1, 2, 2, 2, 3),
     ),
-    GLIOMA: DetectorTask(
-        TASK_SPECS[GLIOMA],
-        (192, 192),
-        2.0,
-        Geometry(25, 0.17, 0.08, 0.12, 0.06, 0.06, flip=True),
-        (0, 1, 2, 2, 2, 3, 5),
-    ),
-    BRATS: DetectorTask(
-        TASK_SPECS[BRATS],
-        (192, 192),
-        2.0,
-        Geometry(25, 0.17, 0.08, 0.12, 0.06, 0.06, flip=True),
-        (0, 1, 2, 2, 2, 3, 5),
-        (Channel(0), Channel(1), Channel(1, 1)),
-    ),
+    GLIOMA: _GLIOMA,
+    # The same heads, seen in two sequences.
+    BRATS: replace(_GLIOMA, spec=TASK_SPECS[BRATS], channels=(Channel(0), Channel(1), Channel(1, 1))),
 }
 
 
