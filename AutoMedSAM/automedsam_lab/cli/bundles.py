@@ -212,21 +212,6 @@ def convert(
 
 
 @app.command()
-def restore(
-    bundle: Annotated[str, typer.Argument(help="A starter bundle: hippocampus or glioma, or its folder.")],
-    data: Data,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of runs, as used by 'starter'.")],
-) -> None:
-    """Recover weights, in INT8 precision, from the INT8 files of a bundle in order to continue training."""
-    with require("train", "Restoring weights"):
-        from automedsam.bundle import load_bundle
-        from automedsam_lab.bundling.restore import restore_bundle
-
-    for path in restore_bundle(load_bundle(bundle), data, out):
-        typer.echo(f"Written: {path}")
-
-
-@app.command()
 def starter(
     data: Data,
     runs: Annotated[

@@ -39,9 +39,8 @@ class FusedMemoryAttention(MemoryAttention):
         del self.age_encoding, self.memory_position
         grid = model.memory_encoder.position_encoding(torch.zeros(1, 1, self.cells, self.cells))
         self.register_buffer("memory_position", grid.flatten(2)[0, :, None])
-        # A weight, and not a buffer, so that `restore` finds it.
         ages = model.maskmem_tpos_enc.detach().reshape(-1, self.memory_width).T
-        self.age_encoding = nn.Parameter(ages.clone(), requires_grad=False)
+        self.register_buffer("age_encoding", ages.clone())
 
     def forward(self, features: Tensor, memories: Tensor, ages: Tensor, pointers: Tensor, distances: Tensor) -> Tensor:
         current = (_tokens(features) + self.image_position)[0]

@@ -68,7 +68,7 @@ def load_detector(checkpoint: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
 
     Returns:
         The model in evaluation mode, and the settings that it was trained with: "task", "width",
-        "input_size" and "classes"; "size" where it is not S, and "fused" where its blocks were fused before.
+        "input_size" and "classes"; "size" where it is not S.
 
     Raises:
         AutoMedSAMError: The file is missing or no such checkpoint.
@@ -76,8 +76,6 @@ def load_detector(checkpoint: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
     stored = read_checkpoint(checkpoint)
     settings: dict[str, Any] = stored["settings"]
     model = build_yolo_nas(settings.get("size", "s"), len(settings["classes"]), settings["width"])
-    if settings.get("fused"):
-        fuse(model, settings["input_size"])
     model.load_state_dict(stored["average"])
     return model.eval(), settings
 

@@ -75,7 +75,7 @@ def train_detector(
         out: The folder for checkpoints, `log.jsonl` and TensorBoard events; made if absent.
         settings: How to train.
         input_size: Height and width of the input, multiples of 32; the task's own by default.
-        options: Where to train and what to begin with: a checkpoint of the same task, as `restore` writes it.
+        options: Where to train and what to begin with: a checkpoint of the same task.
 
     Returns:
         The checkpoint.
@@ -110,7 +110,6 @@ def train_on_stacks(
     out.mkdir(parents=True, exist_ok=True)
     target = torch.device(pick_device(options.device))
     torch.manual_seed(settings.seed)
-    # Weights that came back from INT8 are those of fused blocks, also in what is resumed.
     begin = out / CHECKPOINT if options.resume else options.start_from
     trained = _Trained.fresh(task, settings, target) if begin is None else _Trained.of(begin, task, settings, target)
     if options.resume:
@@ -185,18 +184,17 @@ class _Trained:
     Args:
         model: On the device where it is trained.
         settings: How it is trained.
-        fused: Whether its blocks are fused, as weights that came back from INT8 are.
     """
 
-    def __init__(self, model: torch.nn.Module, settings: TrainingSettings, *, fused: bool) -> None:
-        self.model, self.average, self.fused = model, copy.deepcopy(model).eval(), fused
+    def __init__(self, model: torch.nn.Module, settings: TrainingSettings) -> None:
+        self.model, self.average = model, copy.deepcopy(model).eval()
         self.optimizer = torch.optim.AdamW(_parameter_groups(model), lr=settings.rate)
         self.step, self.seconds = 0, 0.0
 
     @classmethod
     def fresh(cls, task: DetectorTask, settings: TrainingSettings, device: torch.device) -> _Trained:
         """Random weights."""
-        return cls(build_detector(len(task.classes), settings.width).to(device), settings, fused=False)
+        return cls(build_detector(len(task.classes), settings.width).to(device), settings)
 
     @classmethod
     def of(cls, begin: Path, task: DetectorTask, settings: TrainingSettings, device: torch.device) -> _Trained:
@@ -215,7 +213,7 @@ class _Trained:
                 f"{settings.width:g}: another recipe's."
             )
             raise AutoMedSAMError(message)
-        return cls(model.to(device), settings, fused=bool(known.get("fused")))
+        return cls(model.to(device), settings)
 
     def learn(self, images: torch.Tensor, boxes: torch.Tensor, loss_of: Any, rate: float) -> float:
         """One step; gives the loss before it."""
@@ -249,7 +247,6 @@ class _Trained:
                 "width": settings.width,
                 "input_size": list(task.input_size),
                 "context_mm": task.context_mm,
-                "fused": self.fused,
             },
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),

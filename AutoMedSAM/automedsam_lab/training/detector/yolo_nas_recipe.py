@@ -201,9 +201,6 @@ def _weights_of(checkpoint: Path, classes: list[str], settings: YoloNasSettings)
     """
     stored = read_checkpoint(checkpoint)
     earlier: dict[str, Any] = stored["settings"]
-    if earlier.get("fused"):
-        message = f"The blocks of {checkpoint} were fused for INT8: start from one that training wrote."
-        raise AutoMedSAMError(message)
     if list(earlier["classes"]) != classes:
         message = f"{checkpoint} finds {', '.join(earlier['classes'])}, not {', '.join(classes)}: another dataset's."
         raise AutoMedSAMError(message)
