@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from automedsam.pipeline.run import SegmentationRun, segment
 
 # Also in CITATION.cff and CHANGELOG.md. A bundle has a version of its own: that of the release that built it.
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "AutoMedSAMError",

@@ -51,7 +51,7 @@ def manifest(name: str = "two", **changed: Any) -> dict[str, Any]:
         "segments": SEGMENTS,
         "detector": detector,
         "linking": {"max_gap_mm": 5.0, "min_extent_mm": 4.0},
-        "tracking": glioma["following"],
+        "tracking": glioma["tracking"],
         "segmenter": {
             "architecture": glioma["segmenter"]["architecture"],
             "box_as_mask": True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,19 @@ from automedsam_lab.common.optional_dependencies import require
 
 # Of each set, and of fewer frames than the default, or a validation would take longer than what it watches.
 UNIVERSAL_VALIDATION = {"frames": 4, "count": 4}
+TRACKING_VALIDATION = {"frames": 8, "count": 12}
+TRACKING_VALIDATION_SETS = ("hippocampus", "glioma_flair", "glioma_t1c", "kvasir", "acdc", "jsrt")
+
+
+class SmallRecipe(str, Enum):
+    """How a small segmenter is trained."""
+
+    STARTER = "starter"
+    """From scratch, as for the starter bundles of 0.1 and 0.2."""
+    UNIVERSAL = "universal"
+    """On all sets, with a distilled encoder."""
+    TRACKING = "universal-tracking"
+    """The universal one again, on longer clips."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +37,13 @@ class SmallSegmenter:
     Attributes:
         data: the folder of datasets.
         out: the run's folder.
-        universal: whether on all sets and with a distilled encoder, or as the starter bundles of 0.1 and 0.2.
+        recipe: how.
         student: `student.pt`, for the universal one.
     """
 
     data: Path
     out: Path
-    universal: bool
+    recipe: SmallRecipe
     student: Path | None
 
 
@@ -51,11 +65,16 @@ def train_small_segmenter(
     with require("train", "Training the segmenter"):
         from automedsam_lab.cli.train import check_device, stoppable
         from automedsam_lab.data.segmenter_clips import training_clips, validation_clips
-        from automedsam_lab.data.sets.clip_sets import STARTER_SHARES, UNIVERSAL_SHARES
+        from automedsam_lab.data.sets.clip_sets import STARTER_SHARES, TRACKING_SHARES, UNIVERSAL_SHARES
         from automedsam_lab.models.starter_segmenter import STARTER
         from automedsam_lab.models.universal_segmenter import write_initial_weights
         from automedsam_lab.training.options import RunOptions
-        from automedsam_lab.training.segmenter.starter_recipe import Schedule, train_segmenter, universal_schedule
+        from automedsam_lab.training.segmenter.starter_recipe import (
+            Schedule,
+            tracking_schedule,
+            train_segmenter,
+            universal_schedule,
+        )
 
     check_device(device)
     for path, wanted in ((start_from, "segmenter.pt of another run"), (plan.student, "student.pt of train efficient")):
@@ -63,15 +82,25 @@ def train_small_segmenter(
             message = f"There are no weights to start from at {path}: name a {wanted}."
             raise AutoMedSAMError(message)
     architecture, validation, shares, times = STARTER, {}, STARTER_SHARES, Schedule(**schedule)
-    if plan.universal:
+    watched = None
+    if plan.recipe is SmallRecipe.UNIVERSAL:
         validation, shares, times = UNIVERSAL_VALIDATION, UNIVERSAL_SHARES, universal_schedule(**schedule)
         begin = plan.out / "initial.pt"
         architecture = write_initial_weights(plan.student, start_from, begin)
         start_from = begin
+    elif plan.recipe is SmallRecipe.TRACKING:
+        from automedsam.sam2.torch_networks import load_model
+
+        if start_from is None:
+            message = "The recipe universal-tracking needs --start-from: the segmenter.pt of the recipe universal."
+            raise AutoMedSAMError(message)
+        validation, shares, times = TRACKING_VALIDATION, TRACKING_SHARES, tracking_schedule(**schedule)
+        watched = {name: shares[name] for name in TRACKING_VALIDATION_SETS}
+        architecture = load_model(start_from)[1]
     with stoppable(plan.out):
         weights = train_segmenter(
             training_clips(plan.data, shares),
-            validation_clips(plan.data, architecture.image_size, shares=shares, **validation),
+            validation_clips(plan.data, architecture.image_size, shares=watched or shares, **validation),
             plan.out,
             schedule=times,
             architecture=architecture,

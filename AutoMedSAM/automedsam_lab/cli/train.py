@@ -12,7 +12,7 @@ import typer
 
 from automedsam.cli.terminal import STOPPED
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.cli.small_segmenter import SmallSegmenter, train_small_segmenter
+from automedsam_lab.cli.small_segmenter import SmallRecipe, SmallSegmenter, train_small_segmenter
 from automedsam_lab.common.optional_dependencies import require
 from automedsam_lab.data.builtin_tasks import BRATS, GLIOMA, HIPPOCAMPUS
 
@@ -41,10 +41,11 @@ class DetectorRecipe(str, Enum):
 
 
 class SegmenterRecipe(str, Enum):
-    """How a segmenter is trained: small and from scratch, from a distilled student, or as MedSAM2 is fine-tuned."""
+    """How a segmenter is trained: from scratch, from a distilled student, again on longer clips, or as MedSAM2 is."""
 
     STARTER = "starter"
     UNIVERSAL = "universal"
+    TRACKING = "universal-tracking"
     MEDSAM2 = "medsam2"
 
 
@@ -239,16 +240,16 @@ def segmenter(
         int | None, _number("Side of the square frames in pixels.", "the network's own", MEDSAM2_PANEL, 64)
     ] = None,
 ) -> None:
-    """Train the SAM 2 segmenter: a small one (starter, universal), or a checkpoint fine-tuned as in MedSAM2."""
+    """Train the SAM 2 segmenter: a small one (starter, universal, universal-tracking), or fine-tune a checkpoint."""
     with require("train", "Training the segmenter"):
         import torch  # noqa: F401
 
     medsam2 = {"epochs": epochs, "batch": batch, "rate": lr, "image_size": size}
     if recipe is not SegmenterRecipe.MEDSAM2:
         _refuse(recipe.value, {"prepared": prepared, "root": root, "config": config, **medsam2})
-        if recipe is SegmenterRecipe.STARTER:
+        if recipe is not SegmenterRecipe.UNIVERSAL:
             _refuse(recipe.value, {"student": student})
-        plan = SmallSegmenter(_required(data, "data", recipe.value), out, recipe is SegmenterRecipe.UNIVERSAL, student)
+        plan = SmallSegmenter(_required(data, "data", recipe.value), out, SmallRecipe(recipe.value), student)
         train_small_segmenter(plan, given({"steps": steps, "minutes": minutes}), device, resume, start_from)
         return
     _refuse(recipe.value, {"data": data, "steps": steps, "minutes": minutes, "student": student})

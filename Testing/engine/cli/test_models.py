@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
+from built_in import VERSION
 from bundle_zip import zip_of
 from model_server import ServedFile, serving
 from phantoms import phantom_head
@@ -86,7 +87,7 @@ def test_models_alone_lists_what_is_here_and_what_can_be_downloaded(command: Com
     code, alone, error = command("models")
     assert (code, error) == (0, "") and command("models", "list")[1] == alone
     for word in (
-        "glioma 0.2.0",
+        f"glioma {VERSION}",
         "License of hippocampus: CC BY-SA",
         "medsam2-us-heart",
         "156 MB",
@@ -115,14 +116,14 @@ def test_download_list_remove(server: ServedFile, tmp_path: Path) -> None:
     assert "do not redistribute" in refused.stderr and "Add --accept-terms" in refused.stderr
     done = run(tmp_path, "models", "download", "hippo-2", "--accept-terms")
     assert done.returncode == 0, done.stderr
-    assert f"Installed hippo-2 0.2.0: {tmp_path / 'models' / 'hippo-2' / 'hippocampus'}" in done.stdout
+    assert f"Installed hippo-2 {VERSION}: {tmp_path / 'models' / 'hippo-2' / 'hippocampus'}" in done.stdout
     assert "Downloading h.zip" in done.stderr
     assert run(tmp_path, "models", "download", "hippo-2").stderr == "hippo-2 is here already.\n"
     listed = run(tmp_path, "models").stdout
-    assert "hippo-2 0.2.0" in listed and "installed" in listed
+    assert f"hippo-2 {VERSION}" in listed and "installed" in listed
     removed = run(tmp_path, "models", "remove", "hippo-2")
     assert removed.returncode == 0 and "Removed hippo-2: 11.2 MB are free again." in removed.stdout
-    assert "hippo-2 0.2.0" not in run(tmp_path, "models").stdout
+    assert f"hippo-2 {VERSION}" not in run(tmp_path, "models").stdout
 
 
 def test_ctrl_c_keeps_what_is_here_and_the_same_command_continues(server: ServedFile, tmp_path: Path) -> None:
@@ -150,9 +151,9 @@ def test_import_asks_for_terms_and_remembers_date_and_version(command: Command, 
     code, _, error = command("models", "import", path)
     assert code == 2 and "Research only" in error and "--accept-terms" in error and not any(folder.iterdir())
     code, output, _ = command("models", "import", path, "--accept-terms")
-    assert code == 0 and "Installed glioma-2 0.2.0" in output
+    assert code == 0 and f"Installed glioma-2 {VERSION}" in output
     accepted = json.loads((tmp_path / "accepted_terms.json").read_text())
-    (entry,) = (one for one in accepted.values() if one["model"] == "glioma-2 0.2.0")
+    (entry,) = (one for one in accepted.values() if one["model"] == f"glioma-2 {VERSION}")
     assert entry["terms"].startswith("Research only") and entry["date"][:2] == "20" and entry["automedsam"]
     assert "glioma-2" in [bundle.name for bundle in list_bundles()]
 

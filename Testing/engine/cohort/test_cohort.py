@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from built_in import VERSION
 from tiny_cohort import write_tiny_case, write_tiny_cohort
 
 from automedsam.cohort.figures import diameters
@@ -115,7 +116,7 @@ def test_failing_cases_are_listed_and_the_others_go_on(command: Command, source:
         (("--threshold", "0.9"), "threshold 0.9 instead of unset"),
         (("--plane", "axial"), "plane axial instead of unset"),
         (("--format", "nii.gz"), "format .nii.gz instead of .seg.nrrd"),
-        (("-m", "glioma"), "model glioma 0.2.0 instead of hippocampus"),
+        (("-m", "glioma"), f"model glioma {VERSION} instead of hippocampus"),
     ],
 )
 def test_settings_are_never_mixed(

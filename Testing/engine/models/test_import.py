@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from built_in import SEGMENTER
 from bundle_zip import zip_of
 
 from automedsam.bundle import load_bundle
@@ -45,7 +46,7 @@ def test_bundle_zip_with_its_shared_segmenter_runs_as_it_did(tmp_path: Path) -> 
 def test_zip_may_have_the_manifest_at_its_top(tmp_path: Path, folder: Path) -> None:
     source = load_bundle("glioma")
     manifest = json.loads((source.folder / "bundle.json").read_text())
-    flat = json.dumps({**manifest, "name": "flat"}).replace("../segmenters/starter-0.2.0/", "")
+    flat = json.dumps({**manifest, "name": "flat"}).replace(f"../{SEGMENTER}/", "")
     with zipfile.ZipFile(tmp_path / "flat.zip", "w") as archive:
         archive.writestr("bundle.json", flat)
         for relative in manifest["files"]:
@@ -143,7 +144,7 @@ DETECTOR = "glioma/detector.int8.onnx"
     ("replaced", "words"),
     [
         ({DETECTOR: b"x"}, r"detector\.int8\.onnx is damaged or changed"),
-        ({"segmenters/starter-0.2.0/mask_decoder.int8.onnx": None}, r"lacks files .*mask_decoder"),
+        ({f"{SEGMENTER}/mask_decoder.int8.onnx": None}, r"lacks files .*mask_decoder"),
         ({"glioma/bundle.json": None}, r"has no bundle\.json: import the zip file of a bundle"),
         ({"glioma/bundle.json": b"{"}, r"The bundle of .*g\.zip/glioma has a faulty bundle\.json"),
         ({"glioma/bundle.json": b'{"schema": 2}'}, r"g\.zip/glioma has a faulty bundle\.json \(name is missing"),

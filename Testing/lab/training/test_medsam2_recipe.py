@@ -301,6 +301,11 @@ def test_resuming_needs_a_checkpoint_of_the_same_network(
         (("--recipe", "medsam2", "--prepared", "."), "medsam2 needs --start-from"),
         (("--recipe", "medsam2", "--prepared", "nowhere", "--start-from", "x.pt"), "There is no nowhere/manifest.json"),
         ((), "starter needs --data"),
+        (("--recipe", "universal-tracking", "--data", "."), "universal-tracking needs --start-from"),
+        (
+            ("--recipe", "universal-tracking", "--data", ".", "--student", "x.pt"),
+            "universal-tracking does not know --student",
+        ),
     ],
 )
 def test_command_explains_what_a_recipe_needs(

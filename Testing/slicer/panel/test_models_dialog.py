@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from built_in import VERSION
 from bundle_zip import zip_of
 
 pytest_plugins = ["panel_fixtures"]
@@ -163,7 +164,7 @@ def test_installed_model_is_chosen_and_a_removed_one_is_gone(
     selector = panel.widget.ui.modelSelector
     dialog.on_installed(installed("mine", mine), ["A note."])
     answer(requests, installed=[installed("mine", mine)])
-    assert dialog.status.text == "Installed mine 1. A note." and selector.currentText == "Mine 0.2.0"
+    assert dialog.status.text == "Installed mine 1. A note." and selector.currentText == f"Mine {VERSION}"
     select(dialog, "mine")
     dialog.remove_button.click()
     name, done, _ = requests.removed[-1]
@@ -173,7 +174,7 @@ def test_installed_model_is_chosen_and_a_removed_one_is_gone(
     answer(requests)
     assert dialog.status.text == "Removed mine: 156.0 MB are free again."
     assert [selector.itemText(index) for index in range(selector.count)] == ["Glioma 0.2.0", "Hippocampus 0.2.0"]
-    assert selector.currentText == "Glioma 0.2.0" and panel.widget.inputs.model.name == "glioma"
+    assert selector.currentText == f"Glioma {VERSION}" and panel.widget.inputs.model.name == "glioma"
 
 
 def test_failure_is_a_sentence_and_the_window_stays_usable(dialog: Any, requests: Any) -> None:
@@ -250,7 +251,7 @@ def test_import_and_removal_with_the_real_engine(
     assert str(tmp_path / "models") in dialog.status.text
     dialog.import_button.click()
     wait_until(lambda: dialog.status.text.startswith("Installed hippo-2") and dialog.import_button.enabled, seconds=60)
-    assert widget.ui.modelSelector.currentText == "Hippo-2 0.2.0"
+    assert widget.ui.modelSelector.currentText == f"Hippo-2 {VERSION}"
     assert widget.inputs.model.precisions == {"int8"}
     select(dialog, "hippo-2")
     dialog.remove_button.click()

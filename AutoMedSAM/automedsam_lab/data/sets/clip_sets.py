@@ -45,6 +45,24 @@ UNIVERSAL_SHARES = {
 }
 """The same for the segmenter that all bundles share."""
 
+TRACKING_SHARES = {
+    "hippocampus": 0.24,
+    "glioma_flair": 0.24,
+    "glioma_t1c": 0.18,
+    "kvasir": 0.08,
+    "acdc": 0.05,
+    "ct_lesion": 0.03,
+    "lidc": 0.02,
+    "busi": 0.015,
+    "jsrt": 0.025,
+    "lungs": 0.01,
+    "kits19": 0.02,
+    "msd_lung": 0.02,
+    "sunnybrook": 0.01,
+    "sam_med2d": 0.01,
+}
+"""The same for its second training, of which most clips are of volumes."""
+
 _IMAGE_KINDS = {
     "kvasir": "polyp",
     "busi": "breast lesion",

@@ -88,6 +88,24 @@ def universal_schedule(steps: int = 7000, minutes: float = math.inf) -> Schedule
     )
 
 
+def tracking_schedule(steps: int = 5000, minutes: float = math.inf) -> Schedule:
+    """The schedule of that segmenter's second training: longer clips, so that masks hold far from the prompt."""
+    return Schedule(
+        steps=steps,
+        minutes=minutes,
+        learning_rate=3e-4,
+        image_share=0.0,
+        clip_batch=4,
+        clip_frames=6,
+        long_share=0.3,
+        long_frames=8,
+        frozen_norm_share=0.95,
+        point_share=0.2,
+        log_every=25,
+        validate_every=200,
+    )
+
+
 def train_segmenter(
     source: ClipSource,
     validation: Mapping[str, Sequence[Clip]],
