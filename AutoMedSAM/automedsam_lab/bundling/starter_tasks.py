@@ -19,12 +19,11 @@ SEGMENTER_LICENSE = (
 )
 
 SEGMENTER_HISTORY = (
-    "The segmenter of version 0.1.0 was trained from scratch on two CPU cores on 2026-11-21, by the clock: about 20 "
-    "minutes with a Hiera trunk; 54 minutes with the convolutional trunk, the other parts going on from there (3,900 "
-    "steps); 8 minutes at a lower rate with dark cores drawn into two in five of the tumours' clips. The dark cores "
-    "were added after a look at a held-out patient (brats_2013_pat0005_1): read that patient's figure with it in mind. "
-    "Version 0.2.0 goes on from what 0.1.0's INT8 files hold of its weights, whose FP32 files were lost: 45 minutes of "
-    "the segmenter on one core of a busy machine (about 830 steps, learning rate 1.5e-4), 8 minutes of each detector."
+    "The segmenter of version 0.3.0 was trained on two CPU cores shared with other work. Its image encoder and mask "
+    "decoder were distilled from LiteMedSAM (recipe `train efficient`, preset M, 995 steps). The memory attention and "
+    "the memory encoder begin with what version 0.2.0's INT8 files hold of its weights. All parts were then trained on "
+    "all sets (recipe `universal`, 7,000 steps) and on longer clips (`universal-tracking`, 5,000 steps), on training "
+    "patients only. The detectors were trained from scratch: polyp by the recipe `yolo-nas`, the others by `starter`."
 )
 
 
