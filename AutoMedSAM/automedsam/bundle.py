@@ -49,7 +49,7 @@ class Bundle:
     Example:
         >>> bundle = load_bundle("glioma")
         >>> bundle.modalities, bundle.plane.value, [backend.value for backend in bundle.backends()]
-        (('FLAIR',), 'axial', ['int8'])
+        (('FLAIR',), 'axial', ['int8', 'fp32'])
     """
 
     folder: Path
@@ -279,7 +279,7 @@ class Bundle:
             todo = (
                 "install the bundle again"
                 if backend is Backend.INT8
-                else "choose the INT8 backend, or build them with 'automedsam-lab starter'"
+                else "choose the INT8 backend, or install the bundle again"
             )
             kind = backend.value.upper()
             message = f"The bundle {self.name} has no {kind} files here ({relative} is missing): {todo}."
@@ -330,7 +330,9 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
 
 
 def list_bundles(*, installed: bool = True) -> list[Bundle]:
-    """The built-in bundles by name, then those that were downloaded or imported.
+    """The built-in bundles, then those that were downloaded or imported.
+
+    Of the built-in ones those with a detector come first, and those of one volume before those of several.
 
     Args:
         installed: whether downloaded and imported bundles are included. Those with a faulty manifest are left out;
@@ -338,9 +340,10 @@ def list_bundles(*, installed: bool = True) -> list[Bundle]:
 
     Example:
         >>> [bundle.name for bundle in list_bundles(installed=False)]
-        ['glioma', 'hippocampus']
+        ['glioma', 'hippocampus', 'polyp', 'brats', 'anything']
     """
-    built_in = [_read(path.parent) for path in sorted(BUILT_IN.glob(f"*/{MANIFEST_NAME}"))]
+    built_in = [_read(path.parent) for path in BUILT_IN.glob(f"*/{MANIFEST_NAME}")]
+    built_in.sort(key=lambda bundle: (not bundle.has_detector, len(bundle.modalities), bundle.name))
     return built_in + (_read_installed()[0] if installed else [])
 
 

@@ -91,9 +91,9 @@ def test_unknown_fit_is_refused(a_copy: Path) -> None:
 
 
 def test_slices_are_stretched_by_default(a_copy: Path) -> None:
-    assert "fit" not in load_bundle("glioma").manifest["detector"]
-    assert load_bundle("glioma").detector.fit is ResizeMode.STRETCH
-    detector = load_bundle("glioma").manifest["detector"]
+    detector = {key: value for key, value in load_bundle("glioma").manifest["detector"].items() if key != "fit"}
+    edit(a_copy / "glioma", detector=detector)
+    assert load_bundle(a_copy / "glioma").detector.fit is ResizeMode.STRETCH
     edit(a_copy / "glioma", detector={**detector, "fit": "letterbox"})
     assert load_bundle(a_copy / "glioma").detector.fit is ResizeMode.LETTERBOX
 
@@ -133,7 +133,7 @@ def test_pytorch_alone_takes_an_int8_detector_if_there_is_no_other(a_copy: Path)
 def test_precision_that_is_not_there_names_those_that_are(a_copy: Path) -> None:
     manifest = load_bundle("glioma").manifest
     edit(a_copy / "glioma", detector={**manifest["detector"], "files": {"fp32": "detector.fp32.onnx"}})
-    with pytest.raises(AutoMedSAMError, match="has no INT8 detector: choose the backend fp32 or fp32-onnx"):
+    with pytest.raises(AutoMedSAMError, match=r"has no INT8 detector: choose the backend fp32\."):
         load_bundle(a_copy / "glioma").files(Backend.INT8)
     segmenter = {**manifest["segmenter"], "files": {"int8": manifest["segmenter"]["files"]["int8"]}}
     edit(a_copy / "glioma", detector=manifest["detector"], segmenter=segmenter)
@@ -149,7 +149,7 @@ def test_newer_schema_asks_for_an_update(a_copy: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "..", "nothing", "../glioma", "/"])
 def test_name_that_is_no_bundle(name: str) -> None:
-    with pytest.raises(AutoMedSAMError, match="choose one of glioma, hippocampus"):
+    with pytest.raises(AutoMedSAMError, match="choose one of glioma, hippocampus, polyp, brats, anything"):
         load_bundle(name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -108,8 +109,8 @@ def test_the_built_in_manifests_are_sound(name: str) -> None:
         ("linking.threshold", 0.4, "linking: this version does not know 'threshold'"),
         ("linking.magic", 1, "linking: this version does not know 'magic'"),
         ("linking.max_objects", 0.5, "linking.max_objects: 0.5 is not a whole number"),
-        ("following.margin", -0.1, "following.margin: -0.1"),
-        ("following.fill", DELETED, "following: fill is missing"),
+        ("tracking.margin", -0.1, "tracking.margin: -0.1"),
+        ("tracking.fill", DELETED, "tracking: fill is missing"),
         ("segmenter.files.int8.mask_decoder", DELETED, "segmenter.files.int8: mask_decoder is missing"),
         ("segmenter.box_as_mask", 1, "segmenter.box_as_mask: 1 is not true or false"),
         ("segmenter.memory_stride", 0, "segmenter.memory_stride: 0"),
@@ -191,8 +192,8 @@ def test_fields_that_contradict_each_other_are_named(manifest: dict[str, Any], r
         (b"\xff\xfe{}", "it is not UTF-8 text"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a":' * 100_000, "nested too deeply"),
-        (json.dumps(GOOD).replace("0.441", "NaN"), "it contains NaN"),
-        (json.dumps(GOOD).replace("0.441", "-Infinity"), "it contains -Infinity"),
+        (json.dumps(changed("detector.score_threshold", math.nan)), "it contains NaN"),
+        (json.dumps(changed("detector.score_threshold", -math.inf)), "it contains -Infinity"),
         (b" " * 17_000_000, "larger than 16 MB"),
     ],
     ids=["empty", "list", "utf-16", "deep list", "deep object", "NaN", "infinity", "large"],
@@ -213,11 +214,11 @@ def test_a_folder_without_a_manifest_asks_for_another_folder(tmp_path: Path) -> 
 _PLACES = [
     "name", "task", "modalities", "window", "plane", "segments", "segments.0", "segments.0.value", "segments.0.color",
     "detector", "detector.input_size", "detector.labels", "detector.labels.0", "detector.context_mm", "detector.files",
-    "detector.score_threshold", "detector.nms_iou", "detector.mirror", "linking", "linking.max_gap_mm", "following",
-    "following.fill", "following.reach_mm", "segmenter", "segmenter.architecture", "segmenter.architecture.image_size",
+    "detector.score_threshold", "detector.nms_iou", "detector.mirror", "linking", "linking.max_gap_mm", "tracking",
+    "tracking.fill", "tracking.reach_mm", "segmenter", "segmenter.architecture", "segmenter.architecture.image_size",
     "segmenter.architecture.stages", "segmenter.files", "segmenter.files.int8", "segmenter.box_as_mask", "files",
     "files.detector~int8~onnx", "segmenter.golden", "measured", "measured.int8", "measured.int8.dice", "training",
-    "training.split", "expected_input", "expected_input.histogram", "expected_input.extent_mm", "licence", "version",
+    "training.split", "expected_input", "expected_input.histogram", "expected_input.extent_mm", "license", "version",
     "segments.0.name", "segments.0.terminology", "schema", "linking.max_objects", "segmenter.memories",
     "detector.channels", "segmenter.channels", "segments.0.inside", "segments.0.segmented_on", "roles", "windows",
 ]  # fmt: skip
@@ -264,9 +265,10 @@ def test_damaged_bytes_are_refused_or_change_nothing_that_is_read(
     loaded(fuzzed)
 
 
-def test_schema_2_is_read_and_its_own_keys_are_named(tmp_path: Path) -> None:
-    renamed = {"licence": "license", "following": "tracking"}
-    manifest = {renamed.get(key, key): copy.deepcopy(value) for key, value in GOOD.items()} | {"schema": 2}
-    assert read_manifest(write(tmp_path, manifest)) == read_manifest(BUILT_IN / "glioma")
-    manifest["tracking"]["margin"] = -0.1
-    assert "tracking.margin: -0.1" in refusal(write(tmp_path, manifest))
+def test_schema_1_is_read_and_its_own_keys_are_named(tmp_path: Path) -> None:
+    renamed = {"license": "licence", "tracking": "following"}
+    manifest = {renamed.get(key, key): copy.deepcopy(value) for key, value in GOOD.items()} | {"schema": 1}
+    read, written = read_manifest(write(tmp_path, manifest)), read_manifest(BUILT_IN / "glioma")
+    assert read | {"schema": 2} == written | {"schema": 2}
+    manifest["following"]["margin"] = -0.1
+    assert "following.margin: -0.1" in refusal(write(tmp_path, manifest))

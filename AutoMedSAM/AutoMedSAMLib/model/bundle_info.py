@@ -75,8 +75,9 @@ class Model:
 
 
 def built_in_models() -> list[Model]:
-    """The models that come with the extension, by name."""
-    return [read_model(path.parent) for path in sorted(BUILT_IN.glob(f"*/{MANIFEST_NAME}"))]
+    """The models that come with the extension, in the engine's order: automatic ones, then those of prompts."""
+    models = [read_model(path.parent) for path in BUILT_IN.glob(f"*/{MANIFEST_NAME}")]
+    return sorted(models, key=lambda model: (not model.has_detector, len(model.modalities), model.name))
 
 
 def find_model(name_or_folder: str | Path, others: Iterable[Model] = ()) -> Model:

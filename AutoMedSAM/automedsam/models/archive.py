@@ -155,8 +155,10 @@ def _unpack_files(archive: _OpenArchive, manifest: Mapping[str, Any], folder: Pa
     there = {
         relative: name for relative in named_files(manifest) if (name := _inside(archive.top, relative)) in entries
     }
-    precisions = manifest["segmenter"]["files"].values()
-    if not any(set(files.values()) <= there.keys() for files in precisions):
+    precisions = [set(files.values()) for files in manifest["segmenter"]["files"].values()]
+    complete = [files for files in precisions if files <= there.keys()]
+    begun = there.keys() - set().union(*complete)
+    if not complete or any(files & begun for files in precisions if files not in complete):
         missing = [relative for relative in named_files(manifest) if relative not in there]
         some = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         message = f"{archive.path} lacks files that its {MANIFEST_NAME} names ({some}): make the zip file again."

@@ -86,8 +86,8 @@ def reference_backend(bundle: Bundle) -> Backend:
         return Backend.FP32_ONNX
     if not bundle.has(Backend.FP32_TORCH):
         message = (
-            f"The model {bundle.name} has no FP32 files here to compare INT8 with: choose a model that has both, or "
-            "build them with 'automedsam-lab starter'."
+            f"The model {bundle.name} has no FP32 files here to compare INT8 with: choose a model "
+            "that has both, or install this one again."
         )
         raise AutoMedSAMError(message)
     if find_spec("torch") is None or find_spec("sam2") is None:

@@ -28,7 +28,7 @@ from automedsam_lab.common.json_files import write_json
 from automedsam_lab.data import builtin_tasks
 
 if TYPE_CHECKING:
-    from automedsam_lab.data.dataset import Dataset
+    from automedsam_lab.data.dataset import Dataset, DatasetCase
     from automedsam_lab.data.prepared.dataset import PreparedDataset
     from automedsam_lab.quantization.detector import QuantizationCheck
 
@@ -86,6 +86,13 @@ class StarterRuns:
             return NativeDataset(self.prepared(task))
         return BuiltinDataset(task.name, self.data)
 
+    def all_cases(self, task: StarterTask, part: str) -> list[DatasetCase]:
+        """The cases of a part, "train" or "val"; gliomas without and with skull, and heads without glioma."""
+        from automedsam_lab.data.head_dataset import HeadDataset
+
+        cases = self.dataset(task).cases(part)
+        return [*cases, *HeadDataset(self.data).cases(part)] if task.name == builtin_tasks.GLIOMA else cases
+
 
 def build_starter(
     runs: StarterRuns, bundles: Path, out: Path, tasks: Mapping[str, StarterTask] = STARTER_TASKS
@@ -122,7 +129,7 @@ def build_starter(
         threshold = _add_detector(runs, task, detectors[name], folder) if name in detectors else 0.5
         facts = _facts(runs, task)
         bundle = write_manifest(task, folder, segmenter, detectors.get(name), threshold, facts)
-        if name in detectors and (cases := runs.dataset(task).cases("val")):
+        if name in detectors and (cases := runs.all_cases(task, "val")):
             selected, *_ = threshold_of_best_dice(bundle, cases)
             logger.info("%s: mean Dice %.3f on validation at %.2f", name, fmean(selected.dice), selected.threshold)
             bundle = write_manifest(task, folder, segmenter, detectors.get(name), selected.threshold, facts)
@@ -242,10 +249,9 @@ def _add_detector(runs: StarterRuns, task: StarterTask, source: DetectorSource, 
         def offsets(exported: Path) -> list[float]:
             return score_offsets(spec, onnx_predictor(exported), stacks["val"], task.mirror)
 
-        balanced = offsets if stacks["val"] and len(task.segments) > 1 else None
+        balanced = offsets if len(task.segments) > 1 else None
         check = write_detector_files(source, calibration_frames(spec, stacks["train"]), folder, balanced)
-        # The hippocampus's split has no validation part.
-        scores = measure_detector(spec, onnx_predictor(path), stacks["val"] or stacks["train"], task.mirror)
+        scores = measure_detector(spec, onnx_predictor(path), stacks["val"], task.mirror)
     logger.info(
         "%s: the detector's INT8 file has %.1f MB and moves a box edge by %.2f pixels; AP50 %.3f",
         task.name, check.megabytes, check.boxes, scores.ap50,
@@ -274,7 +280,7 @@ def _facts(runs: StarterRuns, task: StarterTask) -> dict[str, Any]:
     training["split"] = {part: sorted(there[part] & set(patients)) for part, patients in dataset.patients.items()}
     if task.recipe is Recipe.IMAGES:
         return {"training": training}
-    volumes = [builtin_tasks.load(case)[0] for case in builtin_tasks.cases_of(task.name, runs.data, "train")]
+    volumes = (case.load().volume for case in runs.all_cases(task, "train"))
     expected, count = expected_input(volumes, task.plane, None, skull=task.skull)
     return {"expected_input": expected.to_manifest(count), "training": training}
 

@@ -17,7 +17,7 @@ from bundle_zip import zip_of
 from model_server import ServedFile, serving
 from phantoms import phantom_head
 
-from automedsam.bundle import list_bundles
+from automedsam.bundle import list_bundles, load_bundle
 from automedsam.cli import terms
 from automedsam.contract import catalog as catalog_module
 
@@ -122,7 +122,10 @@ def test_download_list_remove(server: ServedFile, tmp_path: Path) -> None:
     listed = run(tmp_path, "models").stdout
     assert f"hippo-2 {VERSION}" in listed and "installed" in listed
     removed = run(tmp_path, "models", "remove", "hippo-2")
-    assert removed.returncode == 0 and "Removed hippo-2: 11.2 MB are free again." in removed.stdout
+    assert (
+        removed.returncode == 0
+        and f"Removed hippo-2: {load_bundle('hippocampus').size_bytes / 1e6:.1f} MB are free again." in removed.stdout
+    )
     assert f"hippo-2 {VERSION}" not in run(tmp_path, "models").stdout
 
 

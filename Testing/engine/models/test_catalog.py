@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from built_in import NAMES
 
 from automedsam.contract.catalog import CATALOG, CHECKPOINT, find_model, is_model_name, matches, read_catalog
 from automedsam.errors import AutoMedSAMError
@@ -120,5 +121,5 @@ def test_folder_of_models_that_is_a_file_hides_no_built_in_model(
 
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "file"))
-    assert [bundle.name for bundle in list_bundles()] == ["glioma", "hippocampus"]
+    assert [bundle.name for bundle in list_bundles()] == NAMES
     assert load_bundle("glioma").name == "glioma"

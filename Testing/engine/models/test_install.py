@@ -120,7 +120,7 @@ def test_detector_of_another_model_finds_the_objects(model: CatalogModel) -> Non
     run = SegmentationRun(volume, bundle, backend=Backend.FP32_TORCH, device="cpu")
     list(run.events())
     assert run.result().labels.shape == volume.shape
-    assert "detector: INT8" in run.engine.device
+    assert bundle.files(Backend.FP32_TORCH)["detector"].name == "detector.fp32.onnx"
 
 
 def test_unknown_detector_is_refused_before_the_download(model: CatalogModel, server: ServedFile) -> None:

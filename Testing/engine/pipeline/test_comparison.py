@@ -121,8 +121,8 @@ def test_nothing_found_by_either_agrees(a_bundle: Bundle, a_volume: Volume) -> N
 
 
 def test_missing_precision_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(AutoMedSAMError, match="glioma has no FP32 files here to compare INT8 with"):
-        reference_backend(load_bundle("glioma"))
+    with pytest.raises(AutoMedSAMError, match="one has no FP32 files here to compare INT8 with"):
+        reference_backend(load_bundle(write_bundle(tmp_path / "one", name="one", fp32=False)))
     folder = write_bundle(tmp_path / "two")
     (folder / "detector.int8.onnx").unlink()
     with pytest.raises(AutoMedSAMError, match="two has no INT8 files here"):

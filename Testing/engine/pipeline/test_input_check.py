@@ -57,6 +57,13 @@ def codes(found: Volume, bundle: Bundle) -> list[str]:
 
 
 @pytest.fixture
+def glioma(glioma: Bundle) -> Bundle:
+    """A model of skull-stripped brains."""
+    expected = {**glioma.manifest["expected_input"], "skull": "stripped"}
+    return replace(glioma, manifest={**glioma.manifest, "expected_input": expected})
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
@@ -102,7 +109,7 @@ def test_a_head_in_empty_air_is_warned_of(rng: np.random.Generator, glioma: Bund
 def test_a_crop_and_thick_slices_are_warned_of(rng: np.random.Generator, glioma: Bundle) -> None:
     crop = brain(rng)[60:100, 80:127, 80:114]
     assert "extent" in codes(volume(crop), glioma)
-    assert "spacing" in codes(volume(brain(rng)[::7], spacing=(1.0, 1.0, 7.0)), glioma)
+    assert "spacing" in codes(volume(brain(rng)[::10], spacing=(1.0, 1.0, 10.0)), glioma)
 
 
 def test_an_image_too_small_on_one_axis_and_too_large_on_another_gets_neutral_advice(glioma: Bundle) -> None:
@@ -251,10 +258,10 @@ def test_a_run_begins_with_the_check_and_keeps_it_with_the_result(rng: np.random
 
 def test_no_slice_of_a_wrong_input_is_certain(a_head: Volume, glioma: Bundle) -> None:
     named = replace(a_head, name="t1ce")
-    # A brain without any contrast, which the detector takes for one lesion.
+    # A brain without any contrast, in which the detector finds something at a low threshold only.
     uniform = replace(a_head, array=np.where(a_head.array > 0, 300, 0).astype(np.int16))
-    for found, certain in ((a_head, True), (named, False), (uniform, False)):
-        run = SegmentationRun(found, glioma)
+    for found, threshold, certain in ((a_head, None, True), (named, None, False), (uniform, 0.02, False)):
+        run = SegmentationRun(found, glioma, threshold=threshold)
         list(run.events())
         confidence = run.confidence()
         assert confidence and any(one.confidence >= LOW_CONFIDENCE for one in confidence) is certain

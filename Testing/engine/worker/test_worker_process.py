@@ -115,7 +115,7 @@ def test_request_that_is_none_is_answered_and_the_next_one_too(a_worker: Worker,
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"model": "liver"}, "There is no model liver: choose one of glioma, hippocampus"),
+        ({"model": "liver"}, "There is no model liver: choose one of glioma, hippocampus, polyp, brats, anything"),
         ({"threshold": 2}, "is not a score"),
         ({"device": "cuda"}, "runs on the CPU"),
         ({"slices": [50, 70]}, "choose among 0 to 25"),

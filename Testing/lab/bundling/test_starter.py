@@ -36,6 +36,7 @@ from automedsam_lab.bundling.starter import (  # noqa: E402
 from automedsam_lab.bundling.starter_files import CHECKPOINT, DETECTORS, SegmenterFiles  # noqa: E402
 from automedsam_lab.bundling.starter_tasks import STARTER_TASKS  # noqa: E402
 from automedsam_lab.data import segmenter_clips  # noqa: E402
+from automedsam_lab.data.builtin_dataset import BuiltinDataset  # noqa: E402
 from automedsam_lab.data.detector_slices import DETECTOR_TASKS  # noqa: E402
 from automedsam_lab.data.prepared.dataset import PreparedDataset  # noqa: E402
 from automedsam_lab.training.detector.validation import measure_on_images  # noqa: E402
@@ -126,6 +127,16 @@ def test_a_missing_training_is_named_with_its_command_and_nothing_is_written(run
     with pytest.raises(AutoMedSAMError, match="run 'automedsam-lab train detector --recipe yolo-nas -o"):
         build_starter(runs, tmp_path / "bundles", tmp_path / "out", {"anything": ANYTHING, "polyp": POLYP})
     assert not (tmp_path / "bundles").exists()
+
+
+def test_gliomas_are_taken_with_skull_too(shared_data: Path, tmp_path: Path) -> None:
+    chosen = StarterRuns(tmp_path, shared_data).all_cases(STARTER_TASKS["glioma"], "val")
+    validation = set(BuiltinDataset("glioma", shared_data).patients["val"])
+    names = [case.name for case in chosen]
+    in_heads = [name for name in names if "_in_" in name]
+    assert in_heads and {name.partition("_in_")[0] for name in in_heads} <= set(names) & validation
+    healthy = set(names) - validation - set(in_heads)
+    assert healthy and healthy == {name.partition("_in_")[2] for name in in_heads}
 
 
 def test_boxes_on_images_are_scored_in_their_pixels(runs: StarterRuns) -> None:

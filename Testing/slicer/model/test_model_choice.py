@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from built_in import BUILT_IN_NAMES
 
 pytest_plugins = ["panel_fixtures"]
 
@@ -27,11 +28,11 @@ def rewrite(folder, **changes):
 def test_folder_chosen_again_is_read_again_and_listed_once(panel, mine):
     widget = panel.widget
     widget.inputs.use_model_folder(mine)
-    rewrite(mine, version="0.3.0", modalities=["T1", "FLAIR"])
+    rewrite(mine, version="9.9", modalities=["T1", "FLAIR"])
     widget.inputs.use_model_folder(mine.parent / "segmenters" / ".." / "mine")
     names = [widget.ui.modelSelector.itemText(index) for index in range(widget.ui.modelSelector.count)]
-    assert names == ["Glioma 0.2.0", "Hippocampus 0.2.0", "Glioma 0.3.0"]
-    assert widget.ui.modelSelector.currentIndex == 2
+    assert names == [*BUILT_IN_NAMES, "Glioma 9.9"]
+    assert widget.ui.modelSelector.currentIndex == len(BUILT_IN_NAMES)
     assert widget.inputs.model.modalities == ("T1", "FLAIR")
     assert len(widget.inputs.volume_selectors) == 2
 

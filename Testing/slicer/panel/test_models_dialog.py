@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from built_in import VERSION
+from built_in import BUILT_IN_NAMES, VERSION
 from bundle_zip import zip_of
 
 pytest_plugins = ["panel_fixtures"]
@@ -173,7 +173,7 @@ def test_installed_model_is_chosen_and_a_removed_one_is_gone(
     done(156_000_000)
     answer(requests)
     assert dialog.status.text == "Removed mine: 156.0 MB are free again."
-    assert [selector.itemText(index) for index in range(selector.count)] == ["Glioma 0.2.0", "Hippocampus 0.2.0"]
+    assert [selector.itemText(index) for index in range(selector.count)] == BUILT_IN_NAMES
     assert selector.currentText == f"Glioma {VERSION}" and panel.widget.inputs.model.name == "glioma"
 
 
