@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from built_in import int8_copy
 from recorded_logic import RecordedLogic, a_box, a_tracklet
 
 pytest_plugins = ["panel_fixtures"]
@@ -126,7 +127,8 @@ def test_device_is_asked_for_once_a_backend(module, monkeypatch, scene):
     opened.close()
 
 
-def test_backend_without_its_files_cannot_be_applied(ready):
+def test_backend_without_its_files_cannot_be_applied(ready, tmp_path):
+    ready.inputs.use_model_folder(int8_copy(tmp_path))
     ready.ui.backendSelector.currentText = "FP32"
     ready.ui.backendSelector.currentIndex = 1
     assert not ready.ui.applyButton.enabled

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from built_in import BUILT_IN_NAMES
+from built_in import BUILT_IN_NAMES, int8_copy
 
 pytest_plugins = ["panel_fixtures"]
 
@@ -91,7 +91,7 @@ def test_any_faulty_manifest_is_one_sentence(panel, mine, content):
         {"plane": "oblique"},
         {"files": {"a": 1}},
         {"version": 3},
-        {"licence": None},
+        {"license": None},
     ],
 )
 def test_any_faulty_field_is_one_sentence(mine, changes):
@@ -116,9 +116,10 @@ def test_manifest_that_is_a_folder_or_a_name_that_cannot_be(mine):
             find_model(wrong)
 
 
-def test_precision_without_files_is_greyed_and_explains_why(ready):
+def test_precision_without_files_is_greyed_and_explains_why(ready, tmp_path):
     import qt
 
+    ready.inputs.use_model_folder(int8_copy(tmp_path))
     entries = ready.ui.backendSelector.model()
     assert entries.item(0).isEnabled()
     assert not entries.item(1).isEnabled()

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from built_in import int8_copy
 from runs import segment_slices
 
 pytest_plugins = ["run_fixtures"]
@@ -120,15 +121,17 @@ def test_process_keeps_the_window_live_and_reports_progress(
     assert texts[0] == "Copying the volume" or texts[0] == "Loading the model"
 
 
-def test_process_raises_what_a_person_can_read(scripted_logic: Any, small_flair: Any) -> None:
+def test_process_raises_what_a_person_can_read(scripted_logic: Any, small_flair: Any, tmp_path: Path) -> None:
     from AutoMedSAMLib.errors import AutoMedSAMError
 
-    with pytest.raises(AutoMedSAMError, match="There is no model stroke: choose one of glioma, hippocampus"):
+    with pytest.raises(
+        AutoMedSAMError, match="There is no model stroke: choose one of glioma, hippocampus, polyp, brats"
+    ):
         scripted_logic.process(small_flair, model="stroke")
     with pytest.raises(AutoMedSAMError, match="There is no backend int4"):
         scripted_logic.process(small_flair, backend="INT4")
     with pytest.raises(AutoMedSAMError, match="The model glioma has no FP32 files here"):
-        scripted_logic.process(small_flair, backend="FP32")
+        scripted_logic.process(small_flair, model=str(int8_copy(tmp_path)), backend="FP32")
     with pytest.raises(AutoMedSAMError, match=r"1\.5 is out of range"):
         scripted_logic.process(small_flair, threshold=1.5)
 
