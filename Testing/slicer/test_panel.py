@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from built_in import int8_copy
+
 from recorded_logic import RecordedLogic, a_box, a_tracklet
 
 pytest_plugins = ["panel_fixtures"]

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from built_in import int8_copy
+
 from runs import segment_slices
 
 pytest_plugins = ["run_fixtures"]
