@@ -13,12 +13,13 @@ from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.bundle_info import Model
 from AutoMedSAMLib.model.run import Message
 from AutoMedSAMLib.panel.boxes import BoxesPanel
+from AutoMedSAMLib.panel.object_filter import ObjectFilter
 from AutoMedSAMLib.scene import slice_views
 from AutoMedSAMLib.scene.dicom_files import dicom_files_of
 from AutoMedSAMLib.scene.object_tables import to_csv, to_table_node
 from AutoMedSAMLib.scene.segment_ownership import managed_segments
 
-OBJECT, VOLUME, SLICES, DIAMETERS, AGREEMENT, DOUBTFUL, DICE = range(7)
+OBJECT, LABEL, VOLUME, SLICES, DIAMETERS, AGREEMENT, DOUBTFUL, DICE = range(8)
 _INDEX = qt.Qt.UserRole
 _SWATCH = 11
 _ROWS = 5
@@ -46,9 +47,13 @@ class ObjectTable:
         self._ui, self._boxes, self._requests, self._model = ui, boxes, requests, model
         self._show_status = show_status
         self._dice: Message = {}
-        self._shown: list[Message] | None = None
+        self._known: list[Message] | None = None
+        # The measures in the rows, as they were filled in.
+        self._rows: list[Message] = []
+        self._filter = ObjectFilter(ui, self._fill)
         tree = ui.objectTree
-        headers = [_("Object"), _("ml"), _("Slices"), _("Diameters, mm"), _("Agree"), _("Uncertain"), _("Dice")]
+        headers = [_("Object"), _("Label"), _("ml"), _("Slices"), _("Diameters, mm"), _("Agree"), _("Uncertain")]
+        headers.append(_("Dice"))
         tree.setColumnCount(len(headers))
         tree.setHeaderLabels(headers)
         for column, tip in enumerate(_header_tips()):
@@ -64,11 +69,12 @@ class ObjectTable:
         ui.saveCsvButton.connect("clicked(bool)", lambda *_: self._on_csv())
         ui.exportSegButton.connect("clicked(bool)", lambda *_: self._on_export())
         ui.referenceSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._compare())
+        boxes.on_updated.append(self._fill)
         self.update()
 
     @property
     def measures(self) -> list[Message]:
-        """The measures that are shown: segments first, then objects."""
+        """All measures, whatever the filter shows: segments first, then objects."""
         found = []
         for one in self._boxes.table.measures:
             key, dices = one["number"], self._dice.get("dice", {})
@@ -79,9 +85,9 @@ class ObjectTable:
     def update(self) -> None:
         """Shows the measures of the box table; those that are shown already stay as they are."""
         measures = self._boxes.table.measures
-        if measures is not self._shown:
+        if measures is not self._known:
             self._dice = {}
-            self._shown = measures
+            self._known = measures
             self._fill()
             self._compare()
         known = bool(measures)
@@ -89,34 +95,54 @@ class ObjectTable:
             button.enabled = known
 
     def _fill(self) -> None:
+        """Shows what the filter lets through; rows that are shown already stay as they are."""
+        measures = self._boxes.table.measures
+        if measures is not self._known:
+            return  # `update` comes.
+        rows = [one for one in self._filter.chosen(self.measures, self._boxes.table) if not self._is_repeated(one)]
         tree = self._ui.objectTree
+        tree.setColumnHidden(LABEL, len({one["label"] for one in measures}) < 2)
+        tree.setColumnHidden(DICE, not self._dice)
+        if rows == self._rows:
+            return
+        selected = {_key(self._rows[item.data(OBJECT, _INDEX)]) for item in tree.selectedItems()}
         blocked = tree.blockSignals(True)
         tree.clear()
+        self._rows = rows
         model = self._model()
         colors = {one["value"]: one["color"] for one in model.segments} if model else {}
-        for index, one in enumerate(self.measures):
-            if one["number"] is None and len(self._objects(one["label"])) == 1:
-                continue  # Its only object says the same.
-            tree.addTopLevelItem(_item(index, one, colors.get(one["label"])))
-        tree.setColumnHidden(DICE, not self._dice)
+        for index, one in enumerate(rows):
+            item = _item(index, one, colors.get(one["label"]))
+            tree.addTopLevelItem(item)
+            item.setSelected(_key(one) in selected)
         tree.blockSignals(blocked)
 
-    def _objects(self, label: int) -> list[Message]:
-        return [one for one in self._boxes.table.measures if one["label"] == label and one["number"] is not None]
+    def _is_repeated(self, one: Message) -> bool:
+        """Whether it is the total of a segment whose only object has the same measures."""
+        of_label = [other for other in self._boxes.table.measures if other["label"] == one["label"]]
+        return one["number"] is None and sum(other["number"] is not None for other in of_label) == 1
 
     def _on_selected(self) -> None:
         items, volume = self._ui.objectTree.selectedItems(), self._boxes.volume
         if not items or volume is None:
             return
-        one = self.measures[items[0].data(OBJECT, _INDEX)]
+        one = self._rows[items[0].data(OBJECT, _INDEX)]
         if one.get("boxes"):
             self._boxes.tree.select_group(one["boxes"])
         if one["diameter_slice"] is not None:
             slice_views.jump_to_slice(volume, self._boxes.table.axis, one["diameter_slice"])
 
+    def _filter_note(self) -> str:
+        """What the notice of a table or a file begins with while the filter hides rows; else empty."""
+        count, shown = len(self.measures), len(self._rows)
+        if not self._filter.is_on:
+            return ""
+        return _("All {count} rows, though the filter shows {shown}.").format(count=count, shown=shown) + " "
+
     def _on_table(self) -> None:
         node = to_table_node(self.measures, f"{self._name()} objects")
-        self._show_status(_("The table {name} is in the scene.").format(name=node.GetName()))
+        text = _("The table {name} is in the scene.").format(name=node.GetName())
+        self._show_status(self._filter_note() + text)
 
     def _on_csv(self) -> None:
         path = self._ask_path(_("Save the objects"), ".csv", _("CSV (*.csv)"))
@@ -131,7 +157,7 @@ class ObjectTable:
             message = _("{path} cannot be written ({reason}): choose another folder.")
             self._show_status(message.format(path=path, reason=error.strerror))
             return
-        self._show_status(_("Written: {path}").format(path=path))
+        self._show_status(self._filter_note() + _("Written: {path}").format(path=path))
 
     def _on_export(self) -> None:
         volume, segmentation, model = self._boxes.volume, self._boxes.segmentation, self._model()
@@ -159,7 +185,7 @@ class ObjectTable:
         had, self._dice = bool(self._dice), {}
         if had:
             self._fill()
-        if reference is None or not self._shown or segmentation is None or volume is None or model is None:
+        if reference is None or not self._known or segmentation is None or volume is None or model is None:
             return
         if reference is segmentation:
             self._show_status(_("The reference is the result itself: choose another segmentation."))
@@ -193,11 +219,17 @@ class ObjectTable:
         return Path(chosen if chosen.lower().endswith(suffix) else chosen + suffix)
 
 
+def _key(one: Message) -> tuple[int, int | None]:
+    """What a row is recognized by when the table is filled again."""
+    return one["label"], one["number"]
+
+
 def _item(index: int, one: Message, color: Any) -> Any:
     item = qt.QTreeWidgetItem()
     item.setText(OBJECT, _("All") if one["number"] is None else str(one["number"]))
     item.setToolTip(OBJECT, one["segment"])
     item.setData(OBJECT, _INDEX, index)
+    item.setText(LABEL, one["segment"])
     if color is not None:
         pixmap = qt.QPixmap(_SWATCH, _SWATCH)
         pixmap.fill(qt.QColor.fromRgbF(*color))
@@ -226,6 +258,7 @@ def _header_tips() -> list[str]:
             "The color is that of the segment. Click a row: the slice views go to its largest diameter, and its "
             "boxes are selected below."
         ),
+        _("The segment of the object."),
         _("Volume in milliliters, as of the last run."),
         _("First and last slice."),
         _("The largest diameter on a slice and the largest one perpendicular to it (RECIST, RANO)."),

@@ -8,9 +8,11 @@ from recorded_logic import a_box, a_tracklet
 
 pytest_plugins = ["panel_fixtures"]
 
+GLIOMA = "Glioma, whole tumour"
+
 
 def measure(number, ml, slices, at, boxes=(), doubtful=(), agreement=0.8):
-    fields = {"label": 1, "segment": "Glioma, whole tumour", "number": number, "ml": ml, "slices": list(slices)}
+    fields = {"label": 1, "segment": GLIOMA, "number": number, "ml": ml, "slices": list(slices)}
     fields |= {"slice_count": slices[1] - slices[0] + 1, "diameter_slice": at, "long_mm": 30.0, "short_mm": 20.0}
     fields |= {"agreement": agreement, "doubtful": list(doubtful), "dice": None}
     return fields if number is None else fields | {"boxes": list(boxes)}
@@ -43,9 +45,9 @@ def texts(widget):
 
 def test_each_object_has_a_row_below_its_segment(measured):
     assert texts(measured) == [
-        ["All", "23.46", "10-20", "30.0 x 20.0", "80%", "1", ""],
-        ["1", "20.00", "10-12", "30.0 x 20.0", "80%", "1", ""],
-        ["2", "3.46", "20-20", "30.0 x 20.0", "80%", "0", ""],
+        ["All", GLIOMA, "23.46", "10-20", "30.0 x 20.0", "80%", "1", ""],
+        ["1", GLIOMA, "20.00", "10-12", "30.0 x 20.0", "80%", "1", ""],
+        ["2", GLIOMA, "3.46", "20-20", "30.0 x 20.0", "80%", "0", ""],
     ]
 
 
