@@ -125,7 +125,8 @@ class PromptPanel:
         """Stops for good."""
         self.exit()
         self.limits.stop()
-        self._boxes.on_updated.remove(self._update)
+        if self._update in self._boxes.on_updated:
+            self._boxes.on_updated.remove(self._update)
 
     def set_model(self, model: Model | None) -> None:
         """New object asks for the label where the model has several."""
