@@ -15,7 +15,7 @@ from AutoMedSAMLib.model.run import Message
 from AutoMedSAMLib.panel.boxes import BoxesPanel
 from AutoMedSAMLib.panel.object_filter import ObjectFilter
 from AutoMedSAMLib.scene import slice_views
-from AutoMedSAMLib.scene.dicom_files import dicom_files_of
+from AutoMedSAMLib.scene.dicom_files import add_to_database, dicom_files_of, why_no_database
 from AutoMedSAMLib.scene.object_tables import to_csv, to_table_node
 from AutoMedSAMLib.scene.segment_ownership import managed_segments
 
@@ -93,6 +93,15 @@ class ObjectTable:
         known = bool(measures)
         for button in (self._ui.toTableButton, self._ui.saveCsvButton, self._ui.exportSegButton):
             button.enabled = known
+        self.show_database()
+
+    def show_database(self) -> None:
+        """Enables the check box of the DICOM database while that is open, or gives the reason why not."""
+        why_not = why_no_database()
+        self._ui.dicomDatabaseBox.enabled = not why_not
+        self._ui.dicomDatabaseBox.toolTip = why_not or _(
+            "Copy the DICOM SEG into Slicer's DICOM database as well, where it belongs to the study of the volume."
+        )
 
     def _fill(self) -> None:
         """Shows what the filter lets through; rows that are shown already stay as they are."""
@@ -176,7 +185,14 @@ class ObjectTable:
             self._show_status(str(error))
 
     def _on_exported(self, event: Message) -> None:
-        self._show_status(_("Written: {path}").format(path=event["path"]))
+        text = _("Written: {path}")
+        self.show_database()
+        box = self._ui.dicomDatabaseBox
+        if box.enabled and box.checked:
+            added = add_to_database(Path(event["path"]))
+            text = _("Written, and added to the DICOM database: {path}") if added else _database_failed()
+        note = _("All objects, though the filter shows fewer.") + " " if self._filter.is_on else ""
+        self._show_status(note + text.format(path=event["path"]))
 
     def _compare(self) -> None:
         """Asks for the Dice of the result with the chosen reference."""
@@ -217,6 +233,10 @@ class ObjectTable:
         if not chosen:
             return None
         return Path(chosen if chosen.lower().endswith(suffix) else chosen + suffix)
+
+
+def _database_failed() -> str:
+    return _("Written, but not added to the DICOM database (see Slicer's log): import {path} in the DICOM module.")
 
 
 def _key(one: Message) -> tuple[int, int | None]:

@@ -119,19 +119,99 @@ def test_a_volume_that_is_not_dicom_cannot_be_exported_as_dicom(measured):
     assert not measured.logic.result_requests.exports
 
 
-def test_dicom_files_go_to_the_engine(measured, tmp_path, monkeypatch):
+@pytest.fixture
+def database(slicer_app, tmp_path, monkeypatch):
+    """Slicer's DICOM database, open, with the two files of the panel's volume."""
+    import numpy as np
+    from dicom_files import dataset
+
+    from harness.dicom_database import ctkDICOMDatabase
+
+    opened = ctkDICOMDatabase()
+    (tmp_path / "database").mkdir()
+    assert opened.openDatabase(str(tmp_path / "database" / "ctkDICOM.sql"))
+    for uid in ("1.2", "1.3", "1.4"):
+        made = dataset(np.zeros((4, 4), np.int16), SOPInstanceUID=uid)
+        made.save_as(tmp_path / f"{uid}.dcm", enforce_file_format=True)
+        if uid != "1.4":
+            opened.prepareInsert()
+            opened.insert(str(tmp_path / f"{uid}.dcm"), True, False)
+    monkeypatch.setattr(slicer, "dicomDatabase", opened, raising=False)
+    return opened
+
+
+@pytest.fixture
+def export(measured, database, tmp_path, monkeypatch):
+    """A function that exports the result as this file name, as the engine would; returns the status line."""
     from AutoMedSAMLib.panel.object_table import ObjectTable
 
-    class Database:
-        def fileForInstance(self, uid):
-            return f"/images/{uid}.dcm"
-
-    monkeypatch.setattr(slicer, "dicomDatabase", Database(), raising=False)
-    monkeypatch.setattr(ObjectTable, "_ask_path", lambda *_: tmp_path / "seg.dcm")
     measured.boxes.volume.SetAttribute("DICOM.instanceUIDs", "1.2 1.3")
-    measured.ui.exportSegButton.click()
-    ((volume, found, files, done, _failed),) = measured.logic.result_requests.exports
+    measured.objects.show_database()
+
+    def click(name="1.4.dcm"):
+        monkeypatch.setattr(ObjectTable, "_ask_path", lambda *_: tmp_path / name)
+        measured.ui.exportSegButton.click()
+        *_asked, done, _failed = measured.logic.result_requests.exports[-1]
+        done({"path": str(tmp_path / name)})
+        return measured.ui.statusLabel.text
+
+    return click
+
+
+def test_dicom_files_go_to_the_engine(measured, export, tmp_path):
+    export()
+    ((volume, found, files, *_answers),) = measured.logic.result_requests.exports
     assert volume is measured.boxes.volume and found[0] is measured.boxes.segmentation
-    assert files == (["/images/1.2.dcm", "/images/1.3.dcm"], tmp_path / "seg.dcm")
-    done({"path": str(tmp_path / "seg.dcm")})
-    assert "seg.dcm" in measured.ui.statusLabel.text
+    folder = tmp_path / "database" / "dicom"
+    assert files == ([str(folder / "1.2.dcm"), str(folder / "1.3.dcm")], tmp_path / "1.4.dcm")
+
+
+def test_dicom_seg_goes_into_the_database_as_well(measured, database, export, tmp_path):
+    assert measured.ui.dicomDatabaseBox.enabled and measured.ui.dicomDatabaseBox.checked
+    assert export() == f"Written, and added to the DICOM database: {tmp_path / '1.4.dcm'}"
+    assert database.fileForInstance("1.4") and (tmp_path / "1.4.dcm").is_file()
+
+
+def test_dicom_seg_stays_out_of_the_database_where_that_is_not_wanted(measured, database, export, tmp_path):
+    measured.ui.dicomDatabaseBox.checked = False
+    assert export() == f"Written: {tmp_path / '1.4.dcm'}"
+    assert not database.fileForInstance("1.4")
+
+
+def test_a_database_that_does_not_take_it_is_told(export, tmp_path, caplog):
+    (tmp_path / "broken.dcm").write_text("no DICOM", encoding="utf-8")
+    assert export("broken.dcm").startswith("Written, but not added to the DICOM database (see Slicer's log): import ")
+    assert "cannot read" in caplog.text
+    caplog.clear()
+
+
+@pytest.mark.usefixtures("export")
+def test_a_closed_database_disables_its_box_and_gives_the_reason(measured, database, tmp_path, monkeypatch):
+    box = measured.ui.dicomDatabaseBox
+    monkeypatch.setattr(slicer, "dicomDatabase", None)
+    measured.objects.show_database()
+    assert not box.enabled and box.toolTip == "Slicer has no DICOM database yet: open the DICOM module once."
+    monkeypatch.setattr(slicer, "dicomDatabase", database)
+    database.closeDatabase()
+    measured.exit()
+    measured.enter()
+    assert not box.enabled and "is not open" in box.toolTip
+    measured.ui.exportSegButton.click()
+    assert measured.ui.statusLabel.text == box.toolTip and not measured.logic.result_requests.exports
+    database.openDatabase(str(tmp_path / "database" / "ctkDICOM.sql"))
+    measured.exit()
+    measured.enter()
+    assert box.enabled and box.checked
+
+
+def test_a_database_that_closes_during_the_export_leaves_the_file(measured, database, export, tmp_path):
+    export()
+    *_asked, done, _failed = measured.logic.result_requests.exports[-1]
+    database.closeDatabase()
+    done({"path": str(tmp_path / "1.4.dcm")})
+    assert measured.ui.statusLabel.text == f"Written: {tmp_path / '1.4.dcm'}"
+
+
+def test_dicom_seg_has_all_objects_whatever_the_filter_shows(measured, export):
+    measured.ui.smallestVolumeBox.value = 10.0
+    assert export().startswith("All objects, though the filter shows fewer. Written, and added")

@@ -125,8 +125,7 @@ class PromptPanel:
         """Stops for good."""
         self.exit()
         self.limits.stop()
-        if self._update in self._boxes.on_updated:
-            self._boxes.on_updated.remove(self._update)
+        self._boxes.on_updated = [call for call in self._boxes.on_updated if call != self._update]
 
     def set_model(self, model: Model | None) -> None:
         """New object asks for the label where the model has several."""
