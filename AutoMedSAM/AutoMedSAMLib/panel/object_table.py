@@ -52,7 +52,7 @@ class ObjectTable:
         self._rows: list[Message] = []
         self._filter = ObjectFilter(ui, self._fill)
         tree = ui.objectTree
-        headers = [_("Object"), _("Label"), _("ml"), _("Slices"), _("Diameters, mm"), _("Agree"), _("Uncertain")]
+        headers = [_("Object"), _("Label"), _("ml"), _("Slices"), _("Ø, mm"), _("Agree"), _("Uncertain")]
         headers.append(_("Dice"))
         tree.setColumnCount(len(headers))
         tree.setHeaderLabels(headers)
@@ -61,8 +61,8 @@ class ObjectTable:
         header = tree.header()
         header.setStretchLastSection(False)
         for column in range(len(headers)):
-            mode = qt.QHeaderView.Stretch if column == OBJECT else qt.QHeaderView.ResizeToContents
-            header.setSectionResizeMode(column, mode)
+            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(LABEL, qt.QHeaderView.Stretch)
         tree.minimumHeight = (_ROWS + 1) * (tree.fontMetrics().lineSpacing() + 5)
         tree.connect("itemSelectionChanged()", self._on_selected)
         ui.toTableButton.connect("clicked(bool)", lambda *_: self._on_table())
@@ -110,7 +110,10 @@ class ObjectTable:
             return  # `update` comes.
         rows = [one for one in self._filter.chosen(self.measures, self._boxes.table) if not self._is_repeated(one)]
         tree = self._ui.objectTree
-        tree.setColumnHidden(LABEL, len({one["label"] for one in measures}) < 2)
+        one_label = len({one["label"] for one in measures}) < 2
+        tree.setColumnHidden(LABEL, one_label)
+        stretched = qt.QHeaderView.Stretch if one_label else qt.QHeaderView.ResizeToContents
+        tree.header().setSectionResizeMode(OBJECT, stretched)
         tree.setColumnHidden(DICE, not self._dice)
         if rows == self._rows:
             return
@@ -250,6 +253,7 @@ def _item(index: int, one: Message, color: Any) -> Any:
     item.setToolTip(OBJECT, one["segment"])
     item.setData(OBJECT, _INDEX, index)
     item.setText(LABEL, one["segment"])
+    item.setToolTip(LABEL, one["segment"])
     if color is not None:
         pixmap = qt.QPixmap(_SWATCH, _SWATCH)
         pixmap.fill(qt.QColor.fromRgbF(*color))
