@@ -212,11 +212,17 @@ class ObjectTable:
         try:
             owned = managed_segments(segmentation, model.name, volume, by_name=True)
             ids = [owned[value].id for value in sorted(owned)]
-            self._requests.compare(volume, (segmentation, ids), reference, self._on_compared, self._show_status)
+            asked = reference, self._known
+            found = segmentation, ids
+            self._requests.compare(
+                volume, found, reference, lambda event: self._on_compared(event, *asked), self._show_status
+            )
         except AutoMedSAMError as error:
             self._show_status(str(error))
 
-    def _on_compared(self, event: Message) -> None:
+    def _on_compared(self, event: Message, reference: Any, measures: list[Message]) -> None:
+        if reference is not self._ui.referenceSelector.currentNode() or measures is not self._known:
+            return  # Another reference or another result is shown now.
         self._dice = event
         self._fill()
         lines = [f"{name}: {dice:.3f}" for name, dice in event["dice"].items()]

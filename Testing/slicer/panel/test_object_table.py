@@ -215,3 +215,14 @@ def test_a_database_that_closes_during_the_export_leaves_the_file(measured, data
 def test_dicom_seg_has_all_objects_whatever_the_filter_shows(measured, export):
     measured.ui.smallestVolumeBox.value = 10.0
     assert export().startswith("All objects, though the filter shows fewer. Written, and added")
+
+
+def test_an_answer_about_another_reference_is_not_shown(measured):
+    first, second = (slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name) for name in ("A", "B"))
+    for reference in (first, second):
+        measured.ui.referenceSelector.setCurrentNode(reference)
+    late, asked = measured.logic.result_requests.comparisons
+    late[3]({"dice": {GLIOMA: 0.1}, "objects": {}, "missed": 0})
+    assert [row[-1] for row in texts(measured)] == ["", "", ""]
+    asked[3]({"dice": {GLIOMA: 0.9}, "objects": {"1": 0.95, "2": 0.0}, "missed": 0})
+    assert [row[-1] for row in texts(measured)] == ["0.900", "0.950", "0.000"]
