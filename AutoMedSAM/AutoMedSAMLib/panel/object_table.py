@@ -13,15 +13,13 @@ from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.bundle_info import Model
 from AutoMedSAMLib.model.run import Message
 from AutoMedSAMLib.panel.boxes import BoxesPanel
+from AutoMedSAMLib.panel.object_columns import DICE, INDEX, LABEL, OBJECT, header_texts, in_order, item_of
 from AutoMedSAMLib.panel.object_filter import ObjectFilter
 from AutoMedSAMLib.scene import slice_views
 from AutoMedSAMLib.scene.dicom_files import add_to_database, dicom_files_of, why_no_database
 from AutoMedSAMLib.scene.object_tables import to_csv, to_table_node
 from AutoMedSAMLib.scene.segment_ownership import managed_segments
 
-OBJECT, LABEL, VOLUME, SLICES, DIAMETERS, AGREEMENT, DOUBTFUL, DICE = range(8)
-_INDEX = qt.Qt.UserRole
-_SWATCH = 11
 _ROWS = 5
 
 
@@ -52,17 +50,19 @@ class ObjectTable:
         self._rows: list[Message] = []
         self._filter = ObjectFilter(ui, self._fill)
         tree = ui.objectTree
-        headers = [_("Object"), _("Label"), _("ml"), _("Slices"), _("Ø, mm"), _("Agree"), _("Uncertain")]
-        headers.append(_("Dice"))
+        headers = header_texts()
         tree.setColumnCount(len(headers))
-        tree.setHeaderLabels(headers)
-        for column, tip in enumerate(_header_tips()):
-            tree.headerItem().setToolTip(column, tip)
+        tree.setHeaderLabels([text for text, _tip in headers])
         header = tree.header()
         header.setStretchLastSection(False)
-        for column in range(len(headers)):
+        for column, (_text, tip) in enumerate(headers):
+            tree.headerItem().setToolTip(column, tip)
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(LABEL, qt.QHeaderView.Stretch)
+        header.setSectionsClickable(True)
+        header.setSortIndicator(OBJECT, qt.Qt.AscendingOrder)
+        header.setSortIndicatorShown(True)
+        header.connect("sortIndicatorChanged(int,Qt::SortOrder)", lambda *_: self._fill())
         tree.minimumHeight = (_ROWS + 1) * (tree.fontMetrics().lineSpacing() + 5)
         tree.connect("itemSelectionChanged()", self._on_selected)
         ui.toTableButton.connect("clicked(bool)", lambda *_: self._on_table())
@@ -110,21 +110,24 @@ class ObjectTable:
             return  # `update` comes.
         rows = [one for one in self._filter.chosen(self.measures, self._boxes.table) if not self._is_repeated(one)]
         tree = self._ui.objectTree
+        header = tree.header()
+        descending = header.sortIndicatorOrder() == qt.Qt.DescendingOrder
+        rows = in_order(rows, header.sortIndicatorSection(), descending=descending)
         one_label = len({one["label"] for one in measures}) < 2
         tree.setColumnHidden(LABEL, one_label)
         stretched = qt.QHeaderView.Stretch if one_label else qt.QHeaderView.ResizeToContents
-        tree.header().setSectionResizeMode(OBJECT, stretched)
+        header.setSectionResizeMode(OBJECT, stretched)
         tree.setColumnHidden(DICE, not self._dice)
         if rows == self._rows:
             return
-        selected = {_key(self._rows[item.data(OBJECT, _INDEX)]) for item in tree.selectedItems()}
+        selected = {_key(self._rows[item.data(OBJECT, INDEX)]) for item in tree.selectedItems()}
         blocked = tree.blockSignals(True)
         tree.clear()
         self._rows = rows
         model = self._model()
         colors = {one["value"]: one["color"] for one in model.segments} if model else {}
         for index, one in enumerate(rows):
-            item = _item(index, one, colors.get(one["label"]))
+            item = item_of(index, one, colors.get(one["label"]))
             tree.addTopLevelItem(item)
             item.setSelected(_key(one) in selected)
         tree.blockSignals(blocked)
@@ -138,7 +141,7 @@ class ObjectTable:
         items, volume = self._ui.objectTree.selectedItems(), self._boxes.volume
         if not items or volume is None:
             return
-        one = self._rows[items[0].data(OBJECT, _INDEX)]
+        one = self._rows[items[0].data(OBJECT, INDEX)]
         if one.get("boxes"):
             self._boxes.tree.select_group(one["boxes"])
         if one["diameter_slice"] is not None:
@@ -251,48 +254,3 @@ def _database_failed() -> str:
 def _key(one: Message) -> tuple[int, int | None]:
     """What a row is recognized by when the table is filled again."""
     return one["label"], one["number"]
-
-
-def _item(index: int, one: Message, color: Any) -> Any:
-    item = qt.QTreeWidgetItem()
-    item.setText(OBJECT, _("All") if one["number"] is None else str(one["number"]))
-    item.setToolTip(OBJECT, one["segment"])
-    item.setData(OBJECT, _INDEX, index)
-    item.setText(LABEL, one["segment"])
-    item.setToolTip(LABEL, one["segment"])
-    if color is not None:
-        pixmap = qt.QPixmap(_SWATCH, _SWATCH)
-        pixmap.fill(qt.QColor.fromRgbF(*color))
-        item.setIcon(OBJECT, qt.QIcon(pixmap))
-    item.setText(VOLUME, f"{one['ml']:.2f}")
-    if one["slices"] is not None:
-        first, last = one["slices"]
-        item.setText(SLICES, f"{first}-{last}")
-        item.setText(DIAMETERS, f"{one['long_mm']:.1f} x {one['short_mm']:.1f}")
-        tip = _("Slice {slice}; product {product} mm2").format(
-            slice=one["diameter_slice"], product=f"{one['long_mm'] * one['short_mm']:.0f}"
-        )
-        item.setToolTip(DIAMETERS, tip)
-    if one["agreement"] is not None:
-        item.setText(AGREEMENT, f"{one['agreement']:.0%}")
-        item.setText(DOUBTFUL, str(len(one["doubtful"])))
-        item.setToolTip(DOUBTFUL, ", ".join(map(str, one["doubtful"])))
-    if one["dice"] is not None:
-        item.setText(DICE, f"{one['dice']:.3f}")
-    return item
-
-
-def _header_tips() -> list[str]:
-    return [
-        _(
-            "The color is that of the segment. Click a row: the slice views go to its largest diameter, and its "
-            "boxes are selected below."
-        ),
-        _("The segment of the object."),
-        _("Volume in milliliters, as of the last run."),
-        _("First and last slice."),
-        _("The largest diameter on a slice and the largest one perpendicular to it (RECIST, RANO)."),
-        _("Mean confidence of the object's slices: how well box and mask agree."),
-        _("Slices with a confidence below 50 %."),
-        _("Overlap with the reference; an object's is that with the parts of the reference that it meets."),
-    ]

@@ -143,7 +143,7 @@ def test_a_total_is_shown_with_all_of_its_objects_only(show):
 
 
 def test_labels_have_a_column_where_there_are_several(show):
-    from AutoMedSAMLib.panel.object_table import LABEL
+    from AutoMedSAMLib.panel.object_columns import LABEL
 
     panel = show(TWO_LABELS)
     tree = panel.ui.objectTree
@@ -154,7 +154,7 @@ def test_labels_have_a_column_where_there_are_several(show):
 
 
 def test_one_label_needs_no_column_and_no_entry(show):
-    from AutoMedSAMLib.panel.object_table import LABEL
+    from AutoMedSAMLib.panel.object_columns import LABEL
 
     panel = show(ONE_LABEL)
     assert panel.ui.objectTree.isColumnHidden(LABEL)

@@ -226,3 +226,56 @@ def test_an_answer_about_another_reference_is_not_shown(measured):
     assert [row[-1] for row in texts(measured)] == ["", "", ""]
     asked[3]({"dice": {GLIOMA: 0.9}, "objects": {"1": 0.95, "2": 0.0}, "missed": 0})
     assert [row[-1] for row in texts(measured)] == ["0.900", "0.950", "0.000"]
+
+
+@pytest.fixture
+def many(measured):
+    """A panel with eleven objects, the last without slices, as one may be whose mask is empty."""
+    sizes = (5.0, 30.0, 0.7, 12.0, 9.0, 100.0, 2.0, 3.0, 4.0, 1.0)
+    objects = [measure(n, ml, (n, n), n, doubtful=range(n % 3)) for n, ml in enumerate(sizes, 1)]
+    empty = measure(11, 0.0, (0, 0), None) | {"slices": None, "agreement": None}
+    measured.boxes.table.measures = [measure(None, 166.7, (1, 10), 6), *objects, empty]
+    measured.objects.update()
+    return measured
+
+
+@pytest.mark.parametrize(
+    ("column", "descending", "first"),
+    [
+        ("OBJECT", False, ["All", "1", "2", "3"]),
+        ("OBJECT", True, ["All", "11", "10", "9"]),
+        ("VOLUME", True, ["All", "6", "2", "4"]),
+        ("VOLUME", False, ["All", "11", "3", "10"]),
+        ("SLICES", True, ["All", "10", "9", "8"]),
+        ("DOUBTFUL", True, ["All", "2", "5", "8"]),
+    ],
+)
+def test_rows_are_ordered_by_value_and_not_by_letter(many, column, descending, first):
+    import qt
+
+    from AutoMedSAMLib.panel import object_columns
+
+    order = qt.Qt.DescendingOrder if descending else qt.Qt.AscendingOrder
+    many.ui.objectTree.header().setSortIndicator(getattr(object_columns, column), order)
+    shown = [row[0] for row in texts(many)]
+    assert shown[:4] == first and len(shown) == 12
+    assert column != "SLICES" or shown[-1] == "11"
+
+
+def test_a_click_on_a_header_orders_the_rows_and_keeps_what_is_selected(many, slicer_app):
+    from PySide6 import QtCore, QtTest
+
+    from AutoMedSAMLib.panel.object_columns import VOLUME
+
+    tree = many.ui.objectTree
+    tree.setCurrentItem(tree.topLevelItem(6))
+    header = tree.header()
+    tree.window().show()
+    slicer_app.processEvents()
+    middle = header.sectionViewportPosition(VOLUME) + header.sectionSize(VOLUME) // 2
+    at = QtCore.QPoint(middle, 5)
+    for shown in (["11", "3"], ["6", "2"]):
+        QtTest.QTest.mouseClick(header.viewport(), QtCore.Qt.LeftButton, QtCore.Qt.NoModifier, at)
+        assert [row[0] for row in texts(many)][1:3] == shown
+        assert [item.text(0) for item in tree.selectedItems()] == ["6"]
+    assert many.objects.measures[1]["number"] == 1, "what is exported keeps its order"
