@@ -217,3 +217,11 @@ def test_dice_reaches_the_rows_that_are_shown(show):
     done({"dice": {"Glioma, whole tumour": 0.9}, "objects": {"1": 0.95, "2": 0.5, "3": 0.25}, "missed": 0})
     tree = panel.ui.objectTree
     assert [tree.topLevelItem(row).text(7) for row in range(2)] == ["0.950", "0.250"]
+
+
+def test_the_filter_never_makes_the_panel_wider(show, panel):
+    widget = show([*TWO_LABELS, measure(4, 1.0, (5, 5), label=3, segment="Peritumoral edema of the left hemisphere")])
+    choose(widget, "Peritumoral edema of the left hemisphere")
+    widget.ui.smallestVolumeBox.value = 1000.0
+    panel.show(width=420)
+    assert panel.window.width == 420
