@@ -13,6 +13,7 @@ from AutoMedSAMLib.model.object_state import ObjectState, states_of
 from AutoMedSAMLib.model.run import Message
 
 ALL, TO_CHECK, CHANGED, IGNORED = range(4)
+_DECIMALS = 2
 
 
 class ObjectFilter:
@@ -47,8 +48,9 @@ class ObjectFilter:
         """
         objects = [one for one in measures if one["number"] is not None]
         self._offer(measures)
-        smallest = self._ui.smallestVolumeBox.value
-        large = [one for one in measures if one["number"] is None or one["ml"] >= smallest]
+        smallest = round(self._ui.smallestVolumeBox.value, _DECIMALS)
+        # As the table shows it: 0.10 ml is not less than 0.10 ml.
+        large = [one for one in measures if one["number"] is None or round(one["ml"], _DECIMALS) >= smallest]
         states = states_of(large, table)
         entries = [
             [one for one, state in zip(large, states, strict=True) if shows(one, state)] for shows in self._conditions()

@@ -225,3 +225,12 @@ def test_the_filter_never_makes_the_panel_wider(show, panel):
     widget.ui.smallestVolumeBox.value = 1000.0
     panel.show(width=420)
     assert panel.window.width == 420
+
+
+def test_volumes_are_compared_as_they_are_shown(show):
+    panel = show([measure(None, 0.3, (1, 3)), measure(1, 0.1962, (1, 1)), measure(2, 0.0951, (3, 3))])
+    panel.ui.smallestVolumeBox.value = 0.1
+    panel.ui.smallestVolumeBox.stepUp()
+    assert rows(panel) == ["1"]
+    panel.ui.smallestVolumeBox.stepDown()
+    assert rows(panel) == ["1", "2"]
