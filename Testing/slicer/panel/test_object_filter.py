@@ -192,7 +192,7 @@ def test_a_click_in_a_filtered_table_goes_to_the_object_of_its_row(show):
     assert panel.boxes.tree.selected_boxes() == [4]
 
 
-def test_exports_have_all_rows_and_the_notice_tells_so(show, tmp_path, monkeypatch):
+def test_exports_have_all_rows_and_the_status_line_gives_both_counts(show, tmp_path, monkeypatch):
     from AutoMedSAMLib.panel.object_table import ObjectTable
 
     path = tmp_path / "objects.csv"

@@ -178,7 +178,7 @@ def test_dicom_seg_stays_out_of_the_database_where_that_is_not_wanted(measured, 
     assert not database.fileForInstance("1.4")
 
 
-def test_a_database_that_does_not_take_it_is_told(export, tmp_path, caplog):
+def test_a_file_that_the_database_refuses_is_reported(export, tmp_path, caplog):
     (tmp_path / "broken.dcm").write_text("no DICOM", encoding="utf-8")
     assert export("broken.dcm").startswith("Written, but not added to the DICOM database (see Slicer's log): import ")
     assert "cannot read" in caplog.text
