@@ -61,8 +61,7 @@ class ObjectTable:
         header.setSectionResizeMode(LABEL, qt.QHeaderView.Stretch)
         header.setSectionsClickable(True)
         header.setSortIndicator(OBJECT, qt.Qt.AscendingOrder)
-        header.setSortIndicatorShown(True)
-        header.connect("sortIndicatorChanged(int,Qt::SortOrder)", lambda *_: self._fill())
+        header.connect("sortIndicatorChanged(int,Qt::SortOrder)", lambda *_: self._on_order())
         tree.minimumHeight = (_ROWS + 1) * (tree.fontMetrics().lineSpacing() + 5)
         tree.connect("itemSelectionChanged()", self._on_selected)
         ui.toTableButton.connect("clicked(bool)", lambda *_: self._on_table())
@@ -131,6 +130,13 @@ class ObjectTable:
             tree.addTopLevelItem(item)
             item.setSelected(_key(one) in selected)
         tree.blockSignals(blocked)
+
+    def _on_order(self) -> None:
+        header = self._ui.objectTree.header()
+        # Qt keeps room for the arrow in every column: it is not shown for the order of the objects.
+        usual = header.sortIndicatorSection() == OBJECT and header.sortIndicatorOrder() == qt.Qt.AscendingOrder
+        header.setSortIndicatorShown(not usual)
+        self._fill()
 
     def _is_repeated(self, one: Message) -> bool:
         """Whether it is the total of a segment whose only object has the same measures."""

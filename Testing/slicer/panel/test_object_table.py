@@ -278,4 +278,5 @@ def test_a_click_on_a_header_orders_the_rows_and_keeps_what_is_selected(many, sl
         QtTest.QTest.mouseClick(header.viewport(), QtCore.Qt.LeftButton, QtCore.Qt.NoModifier, at)
         assert [row[0] for row in texts(many)][1:3] == shown
         assert [item.text(0) for item in tree.selectedItems()] == ["6"]
+    assert header.isSortIndicatorShown()
     assert many.objects.measures[1]["number"] == 1, "what is exported keeps its order"
