@@ -308,6 +308,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
             self._comparison.close()
         self._check.stop()
         self._preview.stop()
+        self.result_requests.stop()
         # Windows removes its files only once it has ended.
         self.engine.kill(wait_ms=1000)
         self._last = None

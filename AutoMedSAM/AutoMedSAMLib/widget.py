@@ -99,6 +99,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.inputs.choose_defaults()
         self.update()
         self.warnings.listen(True)
+        self.objects.show_database()
         self.confidence.watch()
         self.boxes.steps.listen(True)
         self.prompts.enter()

@@ -326,3 +326,24 @@ def test_sample_data_that_slicer_could_not_use_fails(
     good = {"sampleName": "head", "uris": "https://x/head.nrrd", "fileNames": "head.nrrd", "checksums": "SHA256:0a"}
     with pytest.raises(error, match=said):
         SampleDataLogic.registerCustomSampleDataSource(**(good | changed))
+
+
+def test_dicom_database_only_logs_what_it_does_not_take(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from dicom_files import dataset
+
+    from harness.dicom_database import ctkDICOMDatabase
+
+    database, added, path = ctkDICOMDatabase(), [], tmp_path / "one.dcm"
+    database.connect("instanceAdded(QString)", added.append)
+    dataset(np.zeros((4, 4), np.int16), SOPInstanceUID="1.2").save_as(path, enforce_file_format=True)
+    database.prepareInsert()
+    assert database.insert(str(path), True, False) is None and not database.isOpen
+    database.openDatabase(str(tmp_path / "ctkDICOM.sql"))
+    assert database.insert(str(path), True, False) is None and not added
+    with pytest.raises(ValueError, match="overload"):
+        database.insert(path, True, False)
+    for _ in range(2):
+        database.prepareInsert()
+        database.insert(str(path), True, False)
+    assert added == ["1.2"] and database.fileForInstance("1.2") != str(path)
+    assert len(caplog.records) == 2

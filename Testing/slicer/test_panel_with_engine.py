@@ -290,11 +290,12 @@ def test_dice_with_a_reference_is_that_of_the_voxels(done, scene, wait_until):
     assert whole["dice"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_labels_for_the_engine_have_names_colors_and_codes(done):
-    from AutoMedSAMLib.scene.label_map import label_map
+def test_labels_for_the_engine_have_names_colors_and_codes(done, tmp_path):
+    from AutoMedSAMLib.engine.label_export import LabelExport
 
-    labels, segments = label_map(done.parameters.segmentation, done.boxes.volume)
-    assert (labels == 1).sum() == mask(done).sum() > 0
-    (segment,) = segments
+    export = LabelExport(done.parameters.segmentation, done.boxes.volume, tmp_path / "labels.npy")
+    assert export.write_chunk(SECONDS)
+    assert (np.load(export.path) == mask(done)).all() and mask(done).any()
+    (segment,) = export.segments
     assert (segment["value"], segment["name"]) == (1, "Glioma, whole tumour")
     assert "SCT^" in segment["terminology"] and len(segment["color"]) == 3

@@ -69,6 +69,17 @@ class EngineClient:
         self._send_next()
         return request
 
+    def ask(self, message: Message, done: Callable[[Message], None], failed: Callable[[str], None]) -> None:
+        """Sends a request with a single answer, for which `done` is called, or `failed` with a sentence."""
+
+        def heard(event: Message) -> None:
+            if event["event"] == "error":
+                failed(event["message"])
+            elif event["event"] != "cancelled":
+                done(event)
+
+        self.send(message, heard, lambda _details: failed(engine_stopped()))
+
     def cancel(self, request: PendingRequest) -> None:
         """Asks the engine to stop; kills it if it has not within 0.8 s. A "cancelled" event comes either way."""
         if request is self._current:

@@ -176,14 +176,7 @@ class CohortRequests:
 
     def _ask(self, message: Message, done: Answer, failed: Failure) -> None:
         installation.ensure("int8")
-
-        def heard(event: Message) -> None:
-            if event["event"] == "error":
-                failed(event["message"])
-            elif event["event"] != "cancelled":
-                done(event)
-
-        self._engine.send(message, heard, lambda _details: failed(engine_stopped()))
+        self._engine.ask(message, done, failed)
 
 
 def _stopped() -> str:

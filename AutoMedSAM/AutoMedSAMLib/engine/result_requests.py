@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import slicer
-from numpy.typing import NDArray
 
-from AutoMedSAMLib.engine.client import EngineClient, engine_stopped
+from AutoMedSAMLib.engine.client import EngineClient
+from AutoMedSAMLib.engine.label_export import LabelExport
 from AutoMedSAMLib.engine.shared_files import SharedFiles
+from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.run import Message
-from AutoMedSAMLib.scene.geometry import grid_of
-from AutoMedSAMLib.scene.label_map import label_map
+from AutoMedSAMLib.qt_timers import SingleShot
+
+_SHARE_OF_LOOP_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A request whose labels are being written.
+
+    Attributes:
+        message: What is sent then.
+        labels: The files that it needs.
+        done: Called with the answer.
+        failed: Called with a sentence.
+    """
+
+    message: Message
+    labels: tuple[LabelExport, ...]
+    done: Callable[[Message], None]
+    failed: Callable[[str], None]
 
 
 class ResultRequests:
-    """Requests about results; each is answered by `done` or by `failed` with a sentence.
+    """Requests about results; each is answered by `done` or by `failed` with a sentence, one after the other.
 
     Args:
         engine: The engine.
@@ -26,6 +46,8 @@ class ResultRequests:
 
     def __init__(self, engine: EngineClient, files: SharedFiles) -> None:
         self._engine, self._files = engine, files
+        self._waiting: deque[_Request] = deque()
+        self._timer = SingleShot(0, self._step)
 
     def compare(
         self,
@@ -45,18 +67,17 @@ class ResultRequests:
             failed: Called with a sentence.
 
         Raises:
-            AutoMedSAMError: If one of them is on another grid, or its segments overlap.
+            AutoMedSAMError: If one of them is on another grid or has no segments. That segments overlap is found later.
         """
-        labels, segments = label_map(found[0], volume, found[1])
-        truth, others = label_map(reference, volume)
+        labels, truth = self._exported(found[0], volume, found[1]), self._exported(reference, volume)
         message = {
             "op": "evaluate",
-            "labels": self._shared(labels, volume, found[0].GetName()),
-            "segments": segments,
-            "reference": self._shared(truth, volume, reference.GetName()),
-            "reference_segments": others,
+            "labels": labels.description,
+            "segments": labels.segments,
+            "reference": truth.description,
+            "reference_segments": truth.segments,
         }
-        self._ask(message, "evaluated", done, failed)
+        self._start(_Request(message, (labels, truth), done, failed))
 
     def export(
         self,
@@ -76,34 +97,61 @@ class ResultRequests:
             failed: Called with a sentence.
 
         Raises:
-            AutoMedSAMError: If a segment is on another grid, or segments overlap.
+            AutoMedSAMError: If a segment is on another grid. That segments overlap is found later.
         """
-        labels, segments = label_map(found[0], volume, found[1])
+        labels = self._exported(found[0], volume, found[1])
         message = {
             "op": "export",
-            "labels": self._shared(labels, volume, found[0].GetName()),
-            "segments": segments,
+            "labels": labels.description,
+            "segments": labels.segments,
             "files": list(files[0]),
             "output": str(files[1]),
         }
-        self._ask(message, "exported", done, failed)
+        self._start(_Request(message, (labels,), done, failed))
 
-    def _shared(self, labels: NDArray[np.uint8], volume: slicer.vtkMRMLScalarVolumeNode, name: str) -> Message:
-        path = self._files.new_path("result")
-        np.save(path, labels, allow_pickle=False)
-        return {"path": str(path), "name": name, **grid_of(volume)}
+    def stop(self) -> None:
+        """Drops the requests that were not sent yet."""
+        self._timer.stop()
+        while self._waiting:
+            self._discard(self._waiting.popleft())
 
-    def _ask(
-        self, message: Message, answer: str, done: Callable[[Message], None], failed: Callable[[str], None]
-    ) -> None:
-        paths = [Path(message[key]["path"]) for key in ("labels", "reference") if key in message]
+    def _exported(
+        self,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        volume: slicer.vtkMRMLScalarVolumeNode,
+        segment_ids: Sequence[str] | None = None,
+    ) -> LabelExport:
+        return LabelExport(segmentation, volume, self._files.new_path("result"), segment_ids)
 
-        def ended(event: Message) -> None:
-            for path in paths:
-                self._files.discard(path)
-            if event["event"] == answer:
-                done(event)
-            elif event["event"] == "error":
-                failed(event["message"])
+    def _start(self, request: _Request) -> None:
+        self._waiting.append(request)
+        self._timer.start()
 
-        self._engine.send(message, ended, lambda _: failed(engine_stopped()))
+    def _step(self) -> None:
+        """Writes for a moment, so that the window stays live; sends the request once all of it is written."""
+        request = self._waiting[0]
+        try:
+            if all(one.write_chunk(_SHARE_OF_LOOP_SECONDS) for one in request.labels):
+                self._send(self._waiting.popleft())
+        except AutoMedSAMError as error:
+            if self._waiting and self._waiting[0] is request:
+                self._waiting.popleft()
+            self._discard(request)
+            request.failed(str(error))
+        if self._waiting:
+            self._timer.start()
+
+    def _send(self, request: _Request) -> None:
+        def done(event: Message) -> None:
+            self._discard(request)
+            request.done(event)
+
+        def failed(sentence: str) -> None:
+            self._discard(request)
+            request.failed(sentence)
+
+        self._engine.ask(request.message, done, failed)
+
+    def _discard(self, request: _Request) -> None:
+        for one in request.labels:
+            self._files.discard(one.path)

@@ -88,6 +88,11 @@ class BoxTable:
         """Ids of the boxes that the user has rejected."""
         return frozenset(self._rejected)
 
+    @property
+    def checked(self) -> frozenset[int]:
+        """The slices that the user has accepted."""
+        return frozenset(self._checked)
+
     # From the engine
 
     def receive_boxes(self, messages: Iterable[dict[str, Any]]) -> None:

@@ -45,8 +45,8 @@ class BoxesPanel:
 
     def __init__(self, ui: Any, parameters: Parameters, logic: Any, calls: PanelCalls) -> None:
         self._ui, self._parameters, self._logic = ui, parameters, logic
-        # Called after what is selected, or what it can do, has changed.
-        self.on_updated: Callable[[], None] = lambda: None
+        # Called after boxes, what is selected, or what can be done with it, have changed.
+        self.on_updated: list[Callable[[], None]] = []
         self._request, self._propagate = calls.request, calls.propagate
         self._show_status, self.on_replaced = calls.show_status, calls.on_replaced
         self.model: Model | None = None
@@ -204,6 +204,7 @@ class BoxesPanel:
 
     def stop(self) -> None:
         """Stops for good."""
+        self.on_updated.clear()
         self._refresh_soon.stop()
         self._linker.stop()
         self._result.stop()
@@ -231,7 +232,8 @@ class BoxesPanel:
             one_object=self.tree.is_object_selected(),
         )
         self._buttons.show(state)
-        self.on_updated()
+        for call in self.on_updated:
+            call()
 
     def _connect(self) -> None:
         ui = self._ui

@@ -13,14 +13,13 @@ from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.bundle_info import Model
 from AutoMedSAMLib.model.run import Message
 from AutoMedSAMLib.panel.boxes import BoxesPanel
+from AutoMedSAMLib.panel.object_columns import DICE, INDEX, LABEL, OBJECT, header_texts, in_order, item_of
+from AutoMedSAMLib.panel.object_filter import ObjectFilter
 from AutoMedSAMLib.scene import slice_views
-from AutoMedSAMLib.scene.dicom_files import dicom_files_of
+from AutoMedSAMLib.scene.dicom_files import add_to_database, dicom_files_of, why_no_database
 from AutoMedSAMLib.scene.object_tables import to_csv, to_table_node
 from AutoMedSAMLib.scene.segment_ownership import managed_segments
 
-OBJECT, VOLUME, SLICES, DIAMETERS, AGREEMENT, DOUBTFUL, DICE = range(7)
-_INDEX = qt.Qt.UserRole
-_SWATCH = 11
 _ROWS = 5
 
 
@@ -46,29 +45,35 @@ class ObjectTable:
         self._ui, self._boxes, self._requests, self._model = ui, boxes, requests, model
         self._show_status = show_status
         self._dice: Message = {}
-        self._shown: list[Message] | None = None
+        self._known: list[Message] | None = None
+        # The measures in the rows, as they were filled in.
+        self._rows: list[Message] = []
+        self._filter = ObjectFilter(ui, self._fill)
         tree = ui.objectTree
-        headers = [_("Object"), _("ml"), _("Slices"), _("Diameters, mm"), _("Agree"), _("Uncertain"), _("Dice")]
+        headers = header_texts()
         tree.setColumnCount(len(headers))
-        tree.setHeaderLabels(headers)
-        for column, tip in enumerate(_header_tips()):
-            tree.headerItem().setToolTip(column, tip)
+        tree.setHeaderLabels([text for text, _tip in headers])
         header = tree.header()
         header.setStretchLastSection(False)
-        for column in range(len(headers)):
-            mode = qt.QHeaderView.Stretch if column == OBJECT else qt.QHeaderView.ResizeToContents
-            header.setSectionResizeMode(column, mode)
+        for column, (_text, tip) in enumerate(headers):
+            tree.headerItem().setToolTip(column, tip)
+            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(LABEL, qt.QHeaderView.Stretch)
+        header.setSectionsClickable(True)
+        header.setSortIndicator(OBJECT, qt.Qt.AscendingOrder)
+        header.connect("sortIndicatorChanged(int,Qt::SortOrder)", lambda *_: self._on_order())
         tree.minimumHeight = (_ROWS + 1) * (tree.fontMetrics().lineSpacing() + 5)
         tree.connect("itemSelectionChanged()", self._on_selected)
         ui.toTableButton.connect("clicked(bool)", lambda *_: self._on_table())
         ui.saveCsvButton.connect("clicked(bool)", lambda *_: self._on_csv())
         ui.exportSegButton.connect("clicked(bool)", lambda *_: self._on_export())
         ui.referenceSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._compare())
+        boxes.on_updated.append(self._fill)
         self.update()
 
     @property
     def measures(self) -> list[Message]:
-        """The measures that are shown: segments first, then objects."""
+        """All measures, whatever the filter shows: segments first, then objects."""
         found = []
         for one in self._boxes.table.measures:
             key, dices = one["number"], self._dice.get("dice", {})
@@ -79,44 +84,86 @@ class ObjectTable:
     def update(self) -> None:
         """Shows the measures of the box table; those that are shown already stay as they are."""
         measures = self._boxes.table.measures
-        if measures is not self._shown:
+        if measures is not self._known:
             self._dice = {}
-            self._shown = measures
+            self._known = measures
             self._fill()
             self._compare()
         known = bool(measures)
         for button in (self._ui.toTableButton, self._ui.saveCsvButton, self._ui.exportSegButton):
             button.enabled = known
+        self.show_database()
+
+    def show_database(self) -> None:
+        """Enables the check box of the DICOM database while that is open, or gives the reason why not."""
+        why_not = why_no_database()
+        self._ui.dicomDatabaseBox.enabled = not why_not
+        self._ui.dicomDatabaseBox.toolTip = why_not or _(
+            "Copy the DICOM SEG into Slicer's DICOM database as well, where it belongs to the study of the volume."
+        )
 
     def _fill(self) -> None:
+        """Shows what the filter lets through; rows that are shown already stay as they are."""
+        measures = self._boxes.table.measures
+        if measures is not self._known:
+            return  # `update` comes.
+        rows = [one for one in self._filter.chosen(self.measures, self._boxes.table) if not self._is_repeated(one)]
         tree = self._ui.objectTree
+        header = tree.header()
+        descending = header.sortIndicatorOrder() == qt.Qt.DescendingOrder
+        rows = in_order(rows, header.sortIndicatorSection(), descending=descending)
+        one_label = len({one["label"] for one in measures}) < 2
+        tree.setColumnHidden(LABEL, one_label)
+        stretched = qt.QHeaderView.Stretch if one_label else qt.QHeaderView.ResizeToContents
+        header.setSectionResizeMode(OBJECT, stretched)
+        tree.setColumnHidden(DICE, not self._dice)
+        if rows == self._rows:
+            return
+        selected = {_key(self._rows[item.data(OBJECT, INDEX)]) for item in tree.selectedItems()}
         blocked = tree.blockSignals(True)
         tree.clear()
+        self._rows = rows
         model = self._model()
         colors = {one["value"]: one["color"] for one in model.segments} if model else {}
-        for index, one in enumerate(self.measures):
-            if one["number"] is None and len(self._objects(one["label"])) == 1:
-                continue  # Its only object says the same.
-            tree.addTopLevelItem(_item(index, one, colors.get(one["label"])))
-        tree.setColumnHidden(DICE, not self._dice)
+        for index, one in enumerate(rows):
+            item = item_of(index, one, colors.get(one["label"]))
+            tree.addTopLevelItem(item)
+            item.setSelected(_key(one) in selected)
         tree.blockSignals(blocked)
 
-    def _objects(self, label: int) -> list[Message]:
-        return [one for one in self._boxes.table.measures if one["label"] == label and one["number"] is not None]
+    def _on_order(self) -> None:
+        header = self._ui.objectTree.header()
+        # Qt keeps room for the arrow in every column: it is not shown for the order of the objects.
+        usual = header.sortIndicatorSection() == OBJECT and header.sortIndicatorOrder() == qt.Qt.AscendingOrder
+        header.setSortIndicatorShown(not usual)
+        self._fill()
+
+    def _is_repeated(self, one: Message) -> bool:
+        """Whether it is the total of a segment whose only object has the same measures."""
+        of_label = [other for other in self._boxes.table.measures if other["label"] == one["label"]]
+        return one["number"] is None and sum(other["number"] is not None for other in of_label) == 1
 
     def _on_selected(self) -> None:
         items, volume = self._ui.objectTree.selectedItems(), self._boxes.volume
         if not items or volume is None:
             return
-        one = self.measures[items[0].data(OBJECT, _INDEX)]
+        one = self._rows[items[0].data(OBJECT, INDEX)]
         if one.get("boxes"):
             self._boxes.tree.select_group(one["boxes"])
         if one["diameter_slice"] is not None:
             slice_views.jump_to_slice(volume, self._boxes.table.axis, one["diameter_slice"])
 
+    def _filter_note(self) -> str:
+        """What the notice of a table or a file begins with while the filter hides rows; else empty."""
+        count, shown = len(self.measures), len(self._rows)
+        if not self._filter.is_on:
+            return ""
+        return _("All {count} rows, though the filter shows {shown}.").format(count=count, shown=shown) + " "
+
     def _on_table(self) -> None:
         node = to_table_node(self.measures, f"{self._name()} objects")
-        self._show_status(_("The table {name} is in the scene.").format(name=node.GetName()))
+        text = _("The table {name} is in the scene.").format(name=node.GetName())
+        self._show_status(self._filter_note() + text)
 
     def _on_csv(self) -> None:
         path = self._ask_path(_("Save the objects"), ".csv", _("CSV (*.csv)"))
@@ -131,7 +178,7 @@ class ObjectTable:
             message = _("{path} cannot be written ({reason}): choose another folder.")
             self._show_status(message.format(path=path, reason=error.strerror))
             return
-        self._show_status(_("Written: {path}").format(path=path))
+        self._show_status(self._filter_note() + _("Written: {path}").format(path=path))
 
     def _on_export(self) -> None:
         volume, segmentation, model = self._boxes.volume, self._boxes.segmentation, self._model()
@@ -150,7 +197,14 @@ class ObjectTable:
             self._show_status(str(error))
 
     def _on_exported(self, event: Message) -> None:
-        self._show_status(_("Written: {path}").format(path=event["path"]))
+        text = _("Written: {path}")
+        self.show_database()
+        box = self._ui.dicomDatabaseBox
+        if box.enabled and box.checked:
+            added = add_to_database(Path(event["path"]))
+            text = _("Written, and added to the DICOM database: {path}") if added else _database_failed()
+        note = _("All objects, though the filter shows fewer.") + " " if self._filter.is_on else ""
+        self._show_status(note + text.format(path=event["path"]))
 
     def _compare(self) -> None:
         """Asks for the Dice of the result with the chosen reference."""
@@ -159,7 +213,7 @@ class ObjectTable:
         had, self._dice = bool(self._dice), {}
         if had:
             self._fill()
-        if reference is None or not self._shown or segmentation is None or volume is None or model is None:
+        if reference is None or not self._known or segmentation is None or volume is None or model is None:
             return
         if reference is segmentation:
             self._show_status(_("The reference is the result itself: choose another segmentation."))
@@ -167,11 +221,17 @@ class ObjectTable:
         try:
             owned = managed_segments(segmentation, model.name, volume, by_name=True)
             ids = [owned[value].id for value in sorted(owned)]
-            self._requests.compare(volume, (segmentation, ids), reference, self._on_compared, self._show_status)
+            asked = reference, self._known
+            found = segmentation, ids
+            self._requests.compare(
+                volume, found, reference, lambda event: self._on_compared(event, *asked), self._show_status
+            )
         except AutoMedSAMError as error:
             self._show_status(str(error))
 
-    def _on_compared(self, event: Message) -> None:
+    def _on_compared(self, event: Message, reference: Any, measures: list[Message]) -> None:
+        if reference is not self._ui.referenceSelector.currentNode() or measures is not self._known:
+            return  # Another reference or another result is shown now.
         self._dice = event
         self._fill()
         lines = [f"{name}: {dice:.3f}" for name, dice in event["dice"].items()]
@@ -193,43 +253,10 @@ class ObjectTable:
         return Path(chosen if chosen.lower().endswith(suffix) else chosen + suffix)
 
 
-def _item(index: int, one: Message, color: Any) -> Any:
-    item = qt.QTreeWidgetItem()
-    item.setText(OBJECT, _("All") if one["number"] is None else str(one["number"]))
-    item.setToolTip(OBJECT, one["segment"])
-    item.setData(OBJECT, _INDEX, index)
-    if color is not None:
-        pixmap = qt.QPixmap(_SWATCH, _SWATCH)
-        pixmap.fill(qt.QColor.fromRgbF(*color))
-        item.setIcon(OBJECT, qt.QIcon(pixmap))
-    item.setText(VOLUME, f"{one['ml']:.2f}")
-    if one["slices"] is not None:
-        first, last = one["slices"]
-        item.setText(SLICES, f"{first}-{last}")
-        item.setText(DIAMETERS, f"{one['long_mm']:.1f} x {one['short_mm']:.1f}")
-        tip = _("Slice {slice}; product {product} mm2").format(
-            slice=one["diameter_slice"], product=f"{one['long_mm'] * one['short_mm']:.0f}"
-        )
-        item.setToolTip(DIAMETERS, tip)
-    if one["agreement"] is not None:
-        item.setText(AGREEMENT, f"{one['agreement']:.0%}")
-        item.setText(DOUBTFUL, str(len(one["doubtful"])))
-        item.setToolTip(DOUBTFUL, ", ".join(map(str, one["doubtful"])))
-    if one["dice"] is not None:
-        item.setText(DICE, f"{one['dice']:.3f}")
-    return item
+def _database_failed() -> str:
+    return _("Written, but not added to the DICOM database (see Slicer's log): import {path} in the DICOM module.")
 
 
-def _header_tips() -> list[str]:
-    return [
-        _(
-            "The color is that of the segment. Click a row: the slice views go to its largest diameter, and its "
-            "boxes are selected below."
-        ),
-        _("Volume in milliliters, as of the last run."),
-        _("First and last slice."),
-        _("The largest diameter on a slice and the largest one perpendicular to it (RECIST, RANO)."),
-        _("Mean confidence of the object's slices: how well box and mask agree."),
-        _("Slices with a confidence below 50 %."),
-        _("Overlap with the reference; an object's is that with the parts of the reference that it meets."),
-    ]
+def _key(one: Message) -> tuple[int, int | None]:
+    """What a row is recognized by when the table is filled again."""
+    return one["label"], one["number"]

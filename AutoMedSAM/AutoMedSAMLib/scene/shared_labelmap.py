@@ -115,12 +115,21 @@ class SegmentPlanes:
         shape: voxels along K, J, I of the grid.
         matrix: 4 x 4, the grid's voxel indices (I, J, K) to mm in the segmentation's own RAS.
         axis: the axis of `(K, J, I)` that the slices follow.
+        copies: where the segments' images are copied to, one for all that share it; if None, the slices are those of
+            the image as it is when each is taken.
 
     Attributes:
         is_on_grid: whether the segment's voxels are voxels of this grid.
     """
 
-    def __init__(self, segment: slicer.vtkSegment, shape: tuple[int, int, int], matrix: Matrix, axis: int) -> None:
+    def __init__(
+        self,
+        segment: slicer.vtkSegment,
+        shape: tuple[int, int, int],
+        matrix: Matrix,
+        axis: int,
+        copies: dict[str, NDArray[np.generic]] | None = None,
+    ) -> None:
         self._shape, self._axis, self._value = shape, axis, segment.GetLabelValue()
         image = segment.GetRepresentation(BINARY_LABELMAP)
         self._array: NDArray[np.generic] | None = None
@@ -133,7 +142,24 @@ class SegmentPlanes:
                 extent = np.reshape(image.GetExtent(), (3, 2))[::-1]
                 scalars = vtk_to_numpy(image.GetPointData().GetScalars())
                 self._array = scalars.reshape(np.ptp(extent, axis=1) + 1)
+                if copies is not None:
+                    if image.__this__ not in copies:
+                        copies[image.__this__] = self._array.copy()
+                    self._array = copies[image.__this__]
                 self._first = extent[:, 0] + offset
+
+    def holds_all(self) -> bool:
+        """Whether no voxel of the segment is beyond the grid; its image may be."""
+        if self._array is None:
+            return True
+        inside = tuple(
+            slice(max(-begin, 0), max(count - begin, 0))
+            for begin, count in zip(self._first.tolist(), self._shape, strict=True)
+        )
+        if self._array[inside].shape == self._array.shape:
+            return True
+        own = self._array == self._value
+        return np.count_nonzero(own) == np.count_nonzero(own[inside])
 
     def plane(self, number: int) -> NDArray[np.bool_]:
         """The mask of a slice: the grid's axes without the slice axis. Voxels beyond the grid are left out."""

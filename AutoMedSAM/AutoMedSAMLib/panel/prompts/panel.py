@@ -85,7 +85,7 @@ class PromptPanel:
         for keys in (self._keys, self._escape):
             keys.listen(False)
         self._connect()
-        boxes.on_updated = self._update
+        boxes.on_updated.append(self._update)
         self._update()
 
     # From the widget
@@ -125,7 +125,7 @@ class PromptPanel:
         """Stops for good."""
         self.exit()
         self.limits.stop()
-        self._boxes.on_updated = lambda: None
+        self._boxes.on_updated = [call for call in self._boxes.on_updated if call != self._update]
 
     def set_model(self, model: Model | None) -> None:
         """New object asks for the label where the model has several."""
