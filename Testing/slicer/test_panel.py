@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from built_in import int8_copy
+from built_in import BUILT_IN_NAMES, int8_copy
 
 from recorded_logic import RecordedLogic, a_box, a_tracklet
 
@@ -53,7 +53,7 @@ def test_label_maps_are_not_offered_as_images(panel, scene):
 def test_model_names_its_modality_and_says_what_it_finds(panel):
     ui = panel.widget.ui
     names = [ui.modelSelector.itemText(n) for n in range(ui.modelSelector.count)]
-    assert [name.split()[0] for name in names] == ["Glioma", "Hippocampus"]
+    assert names == BUILT_IN_NAMES
     assert "glioma" in ui.modelTaskLabel.text
     ui.modelSelector.currentIndex = 1
     ui.modelSelector.activated.emit(1)
@@ -79,7 +79,7 @@ def test_model_of_ones_own_can_be_used(panel, tmp_path):
     panel.widget.inputs.use_model_folder(tmp_path / "mine")
     assert panel.widget.parameters.model == str(tmp_path / "mine")
     assert panel.widget.inputs.model.folder == tmp_path / "mine"
-    assert panel.widget.ui.modelSelector.count == 3
+    assert panel.widget.ui.modelSelector.count == len(BUILT_IN_NAMES) + 1
 
 
 def test_model_that_is_gone_is_never_replaced_by_another(ready, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from built_in import VERSION
+from built_in import BUILT_IN_NAMES, VERSION
 
 pytest_plugins = ["panel_fixtures", "run_fixtures"]
 
@@ -238,6 +238,7 @@ def test_translation_reaches_everything_that_the_panel_shows(other_language, req
     # The engine's texts stay in English; and the selector's own are Slicer's.
     names += [
         "Create new Segmentation",
+        *BUILT_IN_NAMES,
         VERSION,
         "2 objects, 23.5 ml.",
         "detect 1.8 s, segment 1.2 s",

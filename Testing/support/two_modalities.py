@@ -16,7 +16,7 @@ from automedsam.core.volume import Volume
 SIDE = 192
 WHOLE, CORE, ENHANCING = 1, 2, 3
 # Of the detector's channels FLAIR-1, FLAIR, FLAIR+1, T1ce: which one shows each label, and how bright (0 to 1).
-_SHOWN = {WHOLE: (1, 0.55), CORE: (3, 0.45), ENHANCING: (3, 0.8)}
+_SHOWN = {WHOLE: (1, 0.55), CORE: (3, 0.45), ENHANCING: (3, 0.85)}
 SEGMENTS = [
     {"value": WHOLE, "name": "Whole tumor", "color": [0.9, 0.8, 0.1], "terminology": ""},
     {"value": CORE, "name": "Tumor core", "color": [0.9, 0.4, 0.1], "terminology": "", "inside": WHOLE},
@@ -71,7 +71,7 @@ def write_bundle(folder: Path, *, fp32: bool = True, **changed: Any) -> Path:
     folder.mkdir(parents=True)
     shutil.copytree(BUILT_IN / "segmenters", folder.parent / "segmenters", dirs_exist_ok=True)
     write_detector(folder / "detector.int8.onnx", _SHOWN)
-    write_detector(folder / "detector.fp32.onnx", _SHOWN | {CORE: (3, 0.7)})
+    write_detector(folder / "detector.fp32.onnx", _SHOWN | {CORE: (3, 0.8)})
     if not fp32:
         del content["segmenter"]["files"]["fp32"], content["detector"]["files"]["fp32"]
     named = [*content["detector"]["files"].values(), *content["segmenter"]["files"]["int8"].values()]
@@ -148,7 +148,7 @@ def phantom(shape: tuple[int, int, int] = (30, 64, 60)) -> tuple[Volume, np.ndar
     for value, radius in ((WHOLE, 13), (CORE, 9), (ENHANCING, 5)):
         truth[distance <= radius] = value
     flair = np.where(head, 60.0, 0.0) + 140 * (truth > 0)
-    dye = np.where(head, 60.0, 0.0) + 60 * (truth >= CORE) + 80 * (truth >= ENHANCING)
+    dye = np.where(head, 60.0, 0.0) + 90 * (truth >= CORE) + 50 * (truth >= ENHANCING)
     channels = np.stack([flair, dye]) + np.where(head, noise, 0)
     matrix = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
     return Volume(channels.astype(np.float32), (1.0, 1.0, 1.0), (-30.0, -32.0, 10.0), matrix, "phantom"), truth

@@ -82,7 +82,8 @@ class SegmenterSettings:
         max_pointers: object pointers.
         multimask: whether ambiguous prompts and tracking choose among three masks, as Meta's checkpoints do.
         box_as_mask: whether a box is also shown filled, as a mask prompt; the starter models were trained so.
-        knows_points: whether the network was trained with clicks; others get them as a correction of the mask.
+        knows_points: whether the network was trained with clicks; others get them as a correction of the mask, and
+            so do clicks beside a box that is shown filled.
         max_empty_slices: propagation stops after this many slices in a row without the object.
         memories: how many a slice attends to, the conditioning one included; all of `num_maskmem` if None. Time
             grows with them.
@@ -123,6 +124,10 @@ class SegmenterSettings:
             memories=memories,
             memory_stride=memory_stride,
         )
+
+    def shows_points_with(self, box: Box | None) -> bool:
+        """Whether clicks are shown to the network; one that sees boxes filled never saw clicks beside them."""
+        return self.knows_points and not (self.box_as_mask and box is not None)
 
     def __post_init__(self) -> None:
         if self.memories is not None and not 1 <= self.memories <= self.num_maskmem:
@@ -302,7 +307,7 @@ class Sam2Segmenter:
     def _corrected(self, index: int, logits: Floats, prompt: Prompt | None) -> tuple[Floats, Floats]:
         """Native and network's logits; by the clicks of a prompt if the network could not be shown them."""
         native = self._native(logits)
-        if prompt is None or prompt.points is None or self._settings.knows_points:
+        if prompt is None or prompt.points is None or self._settings.shows_points_with(prompt.box):
             return native, logits
         native = self._clicked(index, native[self._window], prompt.points)
         fine = resize_linear(native[self._window].clip(-10, 10), (logits.shape[2], logits.shape[3]))
@@ -344,7 +349,7 @@ class Sam2Segmenter:
             corners = (np.array(prompt.box.corners, np.float32).reshape(2, 2) - corner) * scale
             labels = np.array(BOX_CORNER_LABELS, np.int32)
             filled = filled_box(corners, side) if self._settings.box_as_mask else None
-        if prompt.points is not None and (prompt.box is None or self._settings.knows_points):
+        if prompt.points is not None and (prompt.box is None or self._settings.shows_points_with(prompt.box)):
             corners = np.concatenate([corners, (prompt.points[:, :2] - corner) * scale])
             labels = np.concatenate([labels, prompt.points[:, 2].astype(np.int32)])
         if not len(labels):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from automedsam import __version__
 from automedsam.bundle import MANIFEST_NAME, SCHEMA_VERSION, Bundle, file_hash, load_bundle
+from automedsam.contract.backends import Backend
 from automedsam.contract.channels import channel_text
 from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.onnx_networks import NETWORK_NAMES
@@ -287,14 +288,15 @@ def _facts(runs: StarterRuns, task: StarterTask) -> dict[str, Any]:
 
 def _measured(runs: StarterRuns, task: StarterTask, bundle: Bundle, out: Path) -> Bundle:
     from automedsam_lab.evaluation.cases import held_out_cases
-    from automedsam_lab.evaluation.run import evaluate
+    from automedsam_lab.evaluation.run import ComparedMethods, evaluate
     from automedsam_lab.evaluation.summary import manifest_figures, summarize
 
     logger.info("Measuring %s on its held-out patients", task.name)
     selection = held_out_cases(bundle, runs.dataset(task))
     # Without the folder of the data: the description becomes a part of the bundle.
     selection = replace(selection, description=f"test split of {task.name}, {len(selection.cases)} cases")
-    rows = evaluate(bundle, selection, out / f"evaluation-{task.name}")
+    both = ComparedMethods(backends=[Backend.INT8, Backend.FP32_TORCH])
+    rows = evaluate(bundle, selection, out / f"evaluation-{task.name}", both)
     record_measured(bundle.folder, manifest_figures(summarize(rows, bundle, selection.description)))
     return load_bundle(bundle.folder)
 

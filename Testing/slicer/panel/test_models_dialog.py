@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from built_in import BUILT_IN_NAMES, VERSION
+from built_in import BUILT_IN_NAMES, NAMES, VERSION
 from bundle_zip import zip_of
 
 pytest_plugins = ["panel_fixtures"]
@@ -228,7 +228,7 @@ def test_installed_models_are_listed_when_slicer_starts_again(
     model_folder.remember(str(mine.parents[1]))
     logic = module.new_logic()
     try:
-        assert [model.name for model in logic.models()] == ["glioma", "hippocampus", "mine"]
+        assert [model.name for model in logic.models()] == [*NAMES, "mine"]
     finally:
         logic.close()
         slicer_app.userSettings().remove("AutoMedSAM/ModelsFolder")
@@ -252,7 +252,7 @@ def test_import_and_removal_with_the_real_engine(
     dialog.import_button.click()
     wait_until(lambda: dialog.status.text.startswith("Installed hippo-2") and dialog.import_button.enabled, seconds=60)
     assert widget.ui.modelSelector.currentText == f"Hippo-2 {VERSION}"
-    assert widget.inputs.model.precisions == {"int8"}
+    assert widget.inputs.model.precisions == {"int8", "fp32"}
     select(dialog, "hippo-2")
     dialog.remove_button.click()
     wait_until(lambda: "are free again" in dialog.status.text and dialog.import_button.enabled, seconds=60)
