@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.quantization.quantizer import GEMM_SUFFIX
+from automedsam.quantization.quantizer import GEMM_SUFFIX
 
 _QUANTIZED = "_quantized"
 _TRANSPOSED = "_Transposed"

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from automedsam.errors import AutoMedSAMError
+from automedsam.quantization.export import export_segmenter
+from automedsam.quantization.memory_attention import FusedMemoryAttention
+from automedsam.quantization.segmenter import ATTENTION
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.build import build_sam2
 from automedsam.sam2.onnx_networks import NETWORK_NAMES
-from automedsam_lab.export.memory_attention import FusedMemoryAttention
-from automedsam_lab.export.segmenter import export_segmenter
 from automedsam_lab.quantization.dequantize import dequantize, fill, randomize_weights, trace
-from automedsam_lab.quantization.segmenter import ATTENTION
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base

@@ -18,12 +18,12 @@ from tiny_segmenter import SIZE, TINY, export, tiny_model  # noqa: E402
 from automedsam.bundle import Bundle, load_bundle  # noqa: E402
 from automedsam.contract.backends import Backend  # noqa: E402
 from automedsam.errors import AutoMedSAMError  # noqa: E402
+from automedsam.quantization.segmenter import quantize_segmenter  # noqa: E402
 from automedsam.sam2.build import build_sam2  # noqa: E402
 from automedsam.sam2.onnx_networks import NETWORK_NAMES  # noqa: E402
 from automedsam.sam2.torch_networks import MemoryAttention  # noqa: E402
 from automedsam_lab.quantization.dequantize import dequantize, fill, randomize_weights, recalibrate_batchnorm, trace  # noqa: E402
 from automedsam_lab.quantization.dequantize_segmenter import restored_segmenter  # noqa: E402
-from automedsam_lab.quantization.segmenter import quantize_segmenter  # noqa: E402
 
 # The export makes one layer of values and what follows the attention: only their product comes back.
 MERGED = re.compile(r"(self_attn|cross_attn_image)\.(v|out)_proj")

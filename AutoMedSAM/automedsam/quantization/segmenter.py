@@ -19,9 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.runtime.session import open_session
-from automedsam.sam2.onnx_networks import NETWORK_NAMES
-from automedsam_lab.quantization.quantizer import (
+from automedsam.quantization.quantizer import (
     CONVOLUTIONS,
     GEMM_SUFFIX,
     PRODUCTS,
@@ -32,6 +30,8 @@ from automedsam_lab.quantization.quantizer import (
     Scheme,
     weighted_layers,
 )
+from automedsam.runtime.session import open_session
+from automedsam.sam2.onnx_networks import NETWORK_NAMES
 
 if TYPE_CHECKING:
     from automedsam_lab.quantization.calibration import Calibration

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.atomic import atomic_write
+from automedsam.quantization.hiera import for_export
+from automedsam.quantization.memory_attention import FusedMemoryAttention
 from automedsam.runtime.session import open_session
 from automedsam.sam2.torch_networks import ImageEncoder, MaskDecoder, MemoryAttention, MemoryEncoder
-from automedsam_lab.export.hiera import for_export
-from automedsam_lab.export.memory_attention import FusedMemoryAttention
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
