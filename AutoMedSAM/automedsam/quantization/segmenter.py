@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,13 +33,17 @@ from automedsam.quantization.quantizer import (
 from automedsam.runtime.session import open_session
 from automedsam.sam2.onnx_networks import NETWORK_NAMES
 
-if TYPE_CHECKING:
-    from automedsam_lab.quantization.calibration import Calibration
-
 logger = logging.getLogger(__name__)
 
 ENCODER, ATTENTION = "image_encoder", "memory_attention"
 TRUNK, NECK = "/trunk/", "/laterals."
+
+
+class Calibration(Protocol):
+    """What holds normalised slices `(n, 3, S, S)`."""
+
+    @property
+    def slices(self) -> NDArray[np.float32]: ...
 
 
 def quantize_segmenter(
