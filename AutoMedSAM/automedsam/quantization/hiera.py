@@ -103,8 +103,8 @@ class _Lateral(nn.Module):
 
     def forward(self, cells: Tensor) -> Tensor:
         """`(B, N, in)` to `(B, out, side, side)`."""
-        found = self.layer(cells).index_select(1, self.back)
-        found: Tensor = found.reshape(-1, self.side, self.side, self.layer.out_features).permute(0, 3, 1, 2)
+        found: Tensor = self.layer(cells).index_select(1, self.back)
+        found = found.reshape(-1, self.side, self.side, self.layer.out_features).permute(0, 3, 1, 2)
         return found
 
 
