@@ -41,6 +41,11 @@ def parse_channel(text: str, modalities: Sequence[str]) -> Channel | None:
     return Channel(modalities.index(stepped[1]), int(stepped[2]))
 
 
+def channel_text(channel: Channel, modalities: Sequence[str]) -> str:
+    """A channel as `parse_channel` reads it."""
+    return modalities[channel.modality] + (f"{channel.step:+d}" if channel.step else "")
+
+
 def detector_channels(manifest: Mapping[str, Any]) -> tuple[Channel, ...]:
     """The detector's input channels: as declared, else for each modality the slice between its two neighbors."""
     modalities, declared = manifest["modalities"], manifest["detector"].get("channels")

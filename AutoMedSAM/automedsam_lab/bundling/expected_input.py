@@ -16,7 +16,7 @@ from automedsam.core.volume import Plane, Volume
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.volume_reader import read_volume
 from automedsam.pipeline.input_check import check_input
-from automedsam_lab.data.builtin_tasks import GLIOMA, check_task
+from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS, check_task
 
 # How far beyond the training images a volume may be, as factors of the lowest and the highest value. A handful of
 # training patients does not show how large heads become; twice the distance between slices still works.
@@ -115,13 +115,15 @@ def right_and_wrong(task: str, root: Path) -> tuple[list[Path], list[Path]]:
         root: The folder that holds `brats2018`, `msd_task04_hippocampus`, `whole_head_flair` ...
 
     Raises:
-        AutoMedSAMError: If the lab does not know the task.
+        AutoMedSAMError: If the lab does not know the task, or its model takes several images at once.
     """
     check_task(task)
+    if task not in _IS_RIGHT:
+        message = f"The model {task} takes several images at once; check one of {' or '.join(_IS_RIGHT)}."
+        raise AutoMedSAMError(message)
     files = {path for path in root.rglob("*") if path.name.lower().endswith(_VOLUME_SUFFIXES) and not _is_label(path)}
     images = sorted(files | {path.parent for path in root.rglob("*.dcm")})
-    is_right = _is_stripped_flair if task == GLIOMA else _is_hippocampus
-    right = [path for path in images if is_right(path.relative_to(root))]
+    right = [path for path in images if _IS_RIGHT[task](path.relative_to(root))]
     return right, [path for path in images if path not in set(right)]
 
 
@@ -135,6 +137,9 @@ def _is_stripped_flair(path: Path) -> bool:
 
 def _is_hippocampus(path: Path) -> bool:
     return path.parts[0] == "msd_task04_hippocampus"
+
+
+_IS_RIGHT = {HIPPOCAMPUS: _is_hippocampus, GLIOMA: _is_stripped_flair}
 
 
 def _range(values: Sequence[float], margin: tuple[float, float]) -> Range:

@@ -6,10 +6,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from automedsam import __version__
 from automedsam.bundle import MANIFEST_NAME, SCHEMA_VERSION, Bundle, file_hash, load_bundle
+from automedsam.contract.channels import channel_text
 from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.onnx_networks import NETWORK_NAMES
 from automedsam_lab.bundling.detector_source import DetectorSource, open_detector_source
@@ -104,6 +106,7 @@ def build_starter(
     """
     from automedsam_lab.data.segmenter_clips import calibration_slices
     from automedsam_lab.data.sets.clip_sets import UNIVERSAL_SHARES
+    from automedsam_lab.evaluation.threshold import threshold_of_best_dice
 
     weights = runs.segmenter
     detectors = {name: runs.detector(task) for name, task in tasks.items() if task.recipe is not None}
@@ -117,7 +120,12 @@ def build_starter(
         folder = bundles / name
         folder.mkdir(parents=True, exist_ok=True)
         threshold = _add_detector(runs, task, detectors[name], folder) if name in detectors else 0.5
-        bundle = write_manifest(task, folder, segmenter, detectors.get(name), threshold, _facts(runs, task))
+        facts = _facts(runs, task)
+        bundle = write_manifest(task, folder, segmenter, detectors.get(name), threshold, facts)
+        if name in detectors and (cases := runs.dataset(task).cases("val")):
+            selected, *_ = threshold_of_best_dice(bundle, cases)
+            logger.info("%s: mean Dice %.3f on validation at %.2f", name, fmean(selected.dice), selected.threshold)
+            bundle = write_manifest(task, folder, segmenter, detectors.get(name), selected.threshold, facts)
         finished.append(_measured(runs, task, bundle, out) if name in detectors else bundle)
     return finished
 
@@ -156,7 +164,9 @@ def write_manifest(
         "modalities": list(task.modalities),
         "window": None,
         "plane": task.plane.value,
-        "segments": [asdict(segment) for segment in task.segments],
+        "segments": [
+            {**asdict(segment), "segmented_on": task.segmented_on.get(segment.value)} for segment in task.segments
+        ],
         "detector": {
             "input_size": list(detector.input_size) if detector else [640, 640],
             "labels": [segment.value for segment in task.segments],
@@ -166,6 +176,7 @@ def write_manifest(
             "mirror": task.mirror and task.mirror.value,
             "files": detectors,
             **({"fit": detector.fit.value} if detector else {}),
+            **_declared_channels(task),
         },
         "linking": task.linking,
         "tracking": task.tracking,
@@ -212,7 +223,7 @@ def _add_detector(runs: StarterRuns, task: StarterTask, source: DetectorSource, 
     from automedsam_lab.data.detector_slices import DETECTOR_TASKS, read_stack
     from automedsam_lab.models.onnx_predictor import onnx_predictor
     from automedsam_lab.quantization.detector import calibration_frames, draw_calibration
-    from automedsam_lab.training.detector.validation import measure_detector, measure_on_images
+    from automedsam_lab.training.detector.validation import measure_detector, measure_on_images, score_offsets
 
     path = folder / DETECTORS["int8"]
     if task.recipe is Recipe.IMAGES:
@@ -227,7 +238,12 @@ def _add_detector(runs: StarterRuns, task: StarterTask, source: DetectorSource, 
             part: [read_stack(spec, case) for case in builtin_tasks.cases_of(task.name, runs.data, part)]
             for part in ("train", "val")
         }
-        check = write_detector_files(source, calibration_frames(spec, stacks["train"]), folder)
+
+        def offsets(exported: Path) -> list[float]:
+            return score_offsets(spec, onnx_predictor(exported), stacks["val"], task.mirror)
+
+        balanced = offsets if stacks["val"] and len(task.segments) > 1 else None
+        check = write_detector_files(source, calibration_frames(spec, stacks["train"]), folder, balanced)
         # The hippocampus's split has no validation part.
         scores = measure_detector(spec, onnx_predictor(path), stacks["val"] or stacks["train"], task.mirror)
     logger.info(
@@ -237,13 +253,25 @@ def _add_detector(runs: StarterRuns, task: StarterTask, source: DetectorSource, 
     return round(scores.threshold, 3)
 
 
+def _declared_channels(task: StarterTask) -> dict[str, list[str]]:
+    """The detector's input channels where they are not those of a manifest without such a field."""
+    from automedsam_lab.data.detector_slices import DETECTOR_TASKS
+
+    spec = DETECTOR_TASKS.get(task.name)
+    if spec is None or len(task.modalities) == 1:
+        return {}
+    return {"channels": [channel_text(channel, task.modalities) for channel in spec.channels]}
+
+
 def _facts(runs: StarterRuns, task: StarterTask) -> dict[str, Any]:
     """What the training data were, and what a volume must look like."""
     training: dict[str, Any] = {"data": task.data, "history": SEGMENTER_HISTORY, "seed": builtin_tasks.SPLIT_SEED}
     if task.recipe is None:
         return {"training": training}
     dataset = runs.dataset(task)
-    training["split"] = {part: sorted(patients) for part, patients in dataset.patients.items()}
+    # Not every glioma has the second sequence of "brats".
+    there = {part: {case.patient for case in dataset.cases(part)} for part in dataset.patients}
+    training["split"] = {part: sorted(there[part] & set(patients)) for part, patients in dataset.patients.items()}
     if task.recipe is Recipe.IMAGES:
         return {"training": training}
     volumes = [builtin_tasks.load(case)[0] for case in builtin_tasks.cases_of(task.name, runs.data, "train")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,17 +61,24 @@ def write_segmenter_files(weights: Path, slices: NDArray[np.float32], folder: Pa
     return SegmenterFiles(architecture.to_manifest(), differences, record_golden(files))
 
 
-def write_detector_files(source: DetectorSource, images: NDArray[np.float32], folder: Path) -> QuantizationCheck:
+def write_detector_files(
+    source: DetectorSource,
+    images: NDArray[np.float32],
+    folder: Path,
+    offsets_of: Callable[[Path], Sequence[float]] | None = None,
+) -> QuantizationCheck:
     """Writes the detector in both precisions.
 
     Args:
         source: A trained detector.
         images: Inputs `(n, 3, H, W)` in 0 to 1 of training patients, for calibration.
         folder: Where to write; made if it is missing.
+        offsets_of: What to add to the logit of each class, given the exported FP32 file; nothing if None.
 
     Returns:
         How closely INT8 follows FP32.
     """
+    from automedsam_lab.export.detector import shift_scores
     from automedsam_lab.quantization.detector import quantize_detector
 
     assert source.write_fp32 is not None, "a detector that was trained here"
@@ -79,6 +86,8 @@ def write_detector_files(source: DetectorSource, images: NDArray[np.float32], fo
     with tempfile.TemporaryDirectory() as temporary:
         exported = Path(temporary) / "detector.onnx"
         source.write_fp32(exported)
+        if offsets_of is not None:
+            shift_scores(exported, offsets_of(exported))
         check = quantize_detector(exported, images, folder / DETECTORS["int8"])
         write_half_precision_graph(exported, folder / DETECTORS["fp32"])
     return check

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -45,6 +46,7 @@ class StarterTask:
         task: what it finds.
         modalities: what the volume's channels must be.
         segments: the labels, in the order of the detector's classes.
+        segmented_on: the modality on which a label is segmented, by its value; that of the segmenter for all others.
         linking: what differs from the defaults of `automedsam.detection.linking.LinkSettings`.
         mirror: see `automedsam.detection.detector.FlipAugmentation`.
         tracking: see `automedsam.bundle.TrackingSettings`.
@@ -67,12 +69,22 @@ class StarterTask:
     recipe: Recipe | None = Recipe.SLICES
     plane: Plane = Plane.AXIAL
     skull: str = "any"
+    segmented_on: Mapping[int, str] = field(default_factory=dict)
 
 
 POLYP, ANYTHING = "polyp", "anything"
 
 LESION_TRACKING = {"fill": 0.6, "prompt_score": 0.5, "reach_mm": 2.0, "margin": 0.15}
 """Tracking of objects whose extent the boxes leave open; the hippocampus has settings of its own."""
+
+
+def _in_brain(kind: str) -> str:
+    """Slicer's serialized codes of a lesion of the brain."""
+    return f"{MASTER_LIST}~SCT^49755003^Morphologically Altered Structure~{kind}~^^~{REGION_LIST}~SCT^12738006^Brain~^^"
+
+
+NEOPLASM = _in_brain("SCT^108369006^Neoplasm")
+ENHANCING_LESION = _in_brain("NCIt^C113842^Enhancing Lesion")
 
 
 def _hippocampus(modifier: str) -> str:
@@ -102,20 +114,29 @@ STARTER_TASKS = {
         name=builtin_tasks.GLIOMA,
         task="Whole tumour of a glioma in skull-stripped FLAIR MR",
         modalities=("FLAIR",),
-        segments=(
-            Segment(
-                1,
-                "Glioma, whole tumour",
-                (0.95, 0.77, 0.06),
-                f"{MASTER_LIST}~SCT^49755003^Morphologically Altered Structure~SCT^108369006^Neoplasm~^^"
-                f"~{REGION_LIST}~SCT^12738006^Brain~^^",
-            ),
-        ),
+        segments=(Segment(1, "Glioma, whole tumour", (0.95, 0.77, 0.06), NEOPLASM),),
         mirror=FlipAugmentation.COLUMNS,
         linking={"max_gap_mm": 5.0, "min_extent_mm": 8.0},
         tracking=LESION_TRACKING,
         license=f"Research only (CC BY-NC-SA 3.0, as BraTS). {SEGMENTER_LICENSE}",
         data="BraTS 2013, 2015, 2018 and 2021 patients, also placed into heads with skull, and healthy heads",
+    ),
+    builtin_tasks.BRATS: StarterTask(
+        name=builtin_tasks.BRATS,
+        task="Whole tumour, core and enhancing part of a glioma in skull-stripped FLAIR and contrast-enhanced T1 MR",
+        modalities=("FLAIR", "T1c"),
+        segments=(
+            Segment(1, "Glioma, whole tumour", (0.95, 0.77, 0.06), NEOPLASM),
+            Segment(2, "Glioma, tumour core", (0.90, 0.45, 0.10), NEOPLASM, inside=1),
+            Segment(3, "Glioma, enhancing tumour", (0.85, 0.10, 0.15), ENHANCING_LESION, inside=2),
+        ),
+        segmented_on={2: "T1c", 3: "T1c"},
+        mirror=FlipAugmentation.COLUMNS,
+        linking={"max_gap_mm": 5.0, "min_extent_mm": 8.0},
+        tracking=LESION_TRACKING,
+        license=f"Research only (CC BY-NC-SA 3.0, as BraTS). {SEGMENTER_LICENSE}",
+        data="BraTS 2013, 2018 and 2021 patients of whom FLAIR and contrast-enhanced T1 are there",
+        skull="stripped",
     ),
     POLYP: StarterTask(
         name=POLYP,

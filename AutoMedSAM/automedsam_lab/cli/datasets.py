@@ -15,7 +15,7 @@ from automedsam_lab.data.splits import SPLITS, UNSEEN
 if TYPE_CHECKING:
     from automedsam_lab.data.dataset import Dataset
 
-TASK_NAMES = "hippocampus, glioma or glioma-with-skull"
+TASK_NAMES = "hippocampus, glioma, brats or glioma-with-skull"
 
 DataFolder = Annotated[
     Path | None,

@@ -14,7 +14,7 @@ from automedsam.cli.terminal import STOPPED
 from automedsam.errors import AutoMedSAMError
 from automedsam_lab.cli.small_segmenter import SmallSegmenter, train_small_segmenter
 from automedsam_lab.common.optional_dependencies import require
-from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS
+from automedsam_lab.data.builtin_tasks import BRATS, GLIOMA, HIPPOCAMPUS
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +28,7 @@ class Task(str, Enum):
 
     HIPPOCAMPUS = HIPPOCAMPUS
     GLIOMA = GLIOMA
+    BRATS = BRATS
 
 
 class DetectorRecipe(str, Enum):

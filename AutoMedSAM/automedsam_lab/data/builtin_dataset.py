@@ -21,7 +21,7 @@ class BuiltinDataset:
     """A built-in task.
 
     Attributes:
-        task: "hippocampus" or "glioma".
+        task: "hippocampus", "glioma" or "brats".
         root: The folder that contains the published datasets.
     """
 

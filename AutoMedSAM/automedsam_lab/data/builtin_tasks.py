@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from importlib import resources
 from pathlib import Path
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 HIPPOCAMPUS = "hippocampus"
 GLIOMA = "glioma"
+BRATS = "brats"
 GLIOMA_WITH_SKULL = "glioma-with-skull"
-TASKS = (HIPPOCAMPUS, GLIOMA)
+TASKS = (HIPPOCAMPUS, GLIOMA, BRATS)
 SPLIT_SEED = 20261121
 
 
@@ -41,17 +42,30 @@ class TaskSpec:
         plane: The plane of the slices.
         labels: Names by label value, from 1 without gaps, in the order of a detector's classes.
         boxes: Which boxes a label asks for on a slice.
+        nested: Whether each label lies inside the one before it, so that its voxels are those of all later ones, too.
     """
 
     name: str
     plane: Plane
     labels: Mapping[int, str]
     boxes: BoxRule
+    nested: bool = False
+
+    def mask(self, labels: np.ndarray, value: int) -> np.ndarray:
+        """Where a label is, bool of the shape of `labels`."""
+        return labels >= value if self.nested else labels == value
 
 
 TASK_SPECS = {
     HIPPOCAMPUS: TaskSpec(HIPPOCAMPUS, Plane.SAGITTAL, {1: "anterior", 2: "posterior"}, ONE_BOX),
     GLIOMA: TaskSpec(GLIOMA, Plane.AXIAL, {1: "whole tumour"}, BOX_PER_PIECE),
+    BRATS: TaskSpec(
+        BRATS,
+        Plane.AXIAL,
+        {1: "whole tumour", 2: "tumour core", 3: "enhancing tumour"},
+        BOX_PER_PIECE,
+        nested=True,
+    ),
 }
 
 
@@ -106,7 +120,7 @@ class Case:
         images: The image files, one a modality.
         label: The label file on the same grid.
         scheme: What the label's values mean.
-        modality: The modality of the images, "T1", "FLAIR" or "T1c".
+        modality: The modality of the images, "T1", "FLAIR", "T1c", or "FLAIR, T1c" for both in this order.
         expert: False where the label is a fusion of algorithms ("silver"): train on it, never report it.
     """
 
@@ -119,15 +133,17 @@ class Case:
 
     @property
     def task(self) -> str:
-        """The task that the label belongs to."""
-        return HIPPOCAMPUS if self.scheme is LabelScheme.MSD_HIPPOCAMPUS else GLIOMA
+        """The task that the files belong to."""
+        if self.scheme is LabelScheme.MSD_HIPPOCAMPUS:
+            return HIPPOCAMPUS
+        return GLIOMA if len(self.images) == 1 else BRATS
 
 
 def cases(task: str, root: Path) -> list[Case]:
     """Every labelled case of a task.
 
     Args:
-        task: "hippocampus" or "glioma" (FLAIR).
+        task: "hippocampus", "glioma" (FLAIR) or "brats" (FLAIR and contrast-enhanced T1).
         root: The folder that holds `msd_task04_hippocampus`, `brats2015`, ...
 
     Returns:
@@ -137,7 +153,8 @@ def cases(task: str, root: Path) -> list[Case]:
         AutoMedSAMError: The task is unknown or the folder holds none of its cases.
     """
     check_task(task)
-    found = _hippocampus_cases(root) if task == HIPPOCAMPUS else _glioma_cases(root)
+    read = {HIPPOCAMPUS: _hippocampus_cases, GLIOMA: _glioma_cases, BRATS: _brats_cases}
+    found = read[task](root)
     if not found:
         message = f"No {task} cases were found in {root}; give the folder that holds the downloaded datasets."
         raise AutoMedSAMError(message)
@@ -225,7 +242,7 @@ def region_mask(labels: np.ndarray, scheme: LabelScheme, region: Region = Region
 
 
 def task_labels(case: Case, labels: np.ndarray) -> np.ndarray:
-    """Stored labels as the task's own values: 1 anterior and 2 posterior, or 1 whole tumour.
+    """Stored labels as the task's own values: 1 anterior and 2 posterior, 1 whole tumour, or 1 to 3 of nested regions.
 
     Args:
         case: The case, which declares the scheme.
@@ -236,7 +253,11 @@ def task_labels(case: Case, labels: np.ndarray) -> np.ndarray:
     """
     if case.scheme is LabelScheme.MSD_HIPPOCAMPUS:
         return labels.astype(np.uint8)
-    return region_mask(labels, case.scheme).astype(np.uint8)
+    regions = list(Region) if case.task == BRATS else [Region.WHOLE_TUMOUR]
+    nested = np.zeros(labels.shape, np.uint8)
+    for region in regions:
+        nested += region_mask(labels, case.scheme, region)
+    return nested
 
 
 def split(task: str) -> dict[str, list[str]]:
@@ -246,7 +267,9 @@ def split(task: str) -> dict[str, list[str]]:
         Patients by split: "train", "val", "test" and, for glioma, "train_silver".
     """
     check_task(task)
-    text = resources.files("automedsam_lab").joinpath("splits", f"{task}.json").read_text("utf-8")
+    # The patients are those of the gliomas.
+    file = f"{GLIOMA if task == BRATS else task}.json"
+    text = resources.files("automedsam_lab").joinpath("splits", file).read_text("utf-8")
     return {current_name(name): patients for name, patients in json.loads(text)["parts"].items()}
 
 
@@ -327,6 +350,16 @@ def _glioma_cases(root: Path) -> list[Case]:
         image, label = (silver / f"{silver.name}_{part}.nii.gz" for part in ("fla_bet", "fusion_simple"))
         found.append(Case(silver.name, (image,), label, LabelScheme.BRATS_2017_2021, "FLAIR", expert=False))
     return [*found, *_recent_gliomas(root, "flair", "FLAIR")]
+
+
+def _brats_cases(root: Path) -> list[Case]:
+    """The patients of whom both sequences are there."""
+    contrast = {case.patient: case for case in t1c_cases(root)}
+    return [
+        replace(flair, images=(*flair.images, *contrast[flair.patient].images), modality="FLAIR, T1c")
+        for flair in _glioma_cases(root)
+        if flair.patient in contrast
+    ]
 
 
 def _recent_gliomas(root: Path, suffix: str, modality: str) -> list[Case]:

@@ -7,23 +7,26 @@ orientation, stretched to the input size with antialiasing. Boxes are xyxy, half
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 
+from automedsam.contract.channels import Channel
 from automedsam.core.resize import resize_linear
+from automedsam.detection.channels import detector_frames
 from automedsam.detection.detector import (
+    ADJACENT_SLICES,
     MIN_SCORE,
     DetectorSettings,
     FlipAugmentation,
     ResizeMode,
     detector_input,
-    stack_adjacent_slices,
 )
 from automedsam_lab.data import synthetic_lesions as lesions
 from automedsam_lab.data.augmentation import Geometry, change_intensities, cut_field_of_view, sampling_map, warp
 from automedsam_lab.data.builtin_tasks import (
+    BRATS,
     GLIOMA,
     HIPPOCAMPUS,
     TASK_SPECS,
@@ -48,6 +51,7 @@ class DetectorTask:
         context_mm: Distance to the two context slices.
         geometry: The limits of the geometric augmentation.
         contexts: Slice distances that training draws from.
+        channels: What the input's three channels show.
     """
 
     spec: TaskSpec
@@ -55,6 +59,12 @@ class DetectorTask:
     context_mm: float
     geometry: Geometry
     contexts: tuple[int, ...]
+    channels: tuple[Channel, ...] = ADJACENT_SLICES
+
+    @property
+    def middle(self) -> int:
+        """The first channel that shows the slice itself."""
+        return next(index for index, channel in enumerate(self.channels) if channel.step == 0)
 
     @property
     def name(self) -> str:
@@ -67,6 +77,14 @@ class DetectorTask:
         return tuple(self.spec.labels.values())
 
 
+_GLIOMA = DetectorTask(
+    TASK_SPECS[GLIOMA],
+    (192, 192),
+    2.0,
+    Geometry(25, 0.17, 0.08, 0.12, 0.06, 0.06, flip=True),
+    (0, 1, 2, 2, 2, 3, 5),
+)
+
 DETECTOR_TASKS = {
     HIPPOCAMPUS: DetectorTask(
         TASK_SPECS[HIPPOCAMPUS],
@@ -75,13 +93,9 @@ DETECTOR_TASKS = {
         Geometry(8, 0.1, 0.1, 0.08, 0.06, 0.03, flip=False),
         (1, 2, 2, 2, 3),
     ),
-    GLIOMA: DetectorTask(
-        TASK_SPECS[GLIOMA],
-        (192, 192),
-        2.0,
-        Geometry(25, 0.17, 0.08, 0.12, 0.06, 0.06, flip=True),
-        (0, 1, 2, 2, 2, 3, 5),
-    ),
+    GLIOMA: _GLIOMA,
+    # The same heads, seen in two sequences.
+    BRATS: replace(_GLIOMA, spec=TASK_SPECS[BRATS], channels=(Channel(0), Channel(1), Channel(1, 1))),
 }
 
 
@@ -91,7 +105,7 @@ class FrameStack:
 
     Attributes:
         patient: The patient's name.
-        frames: `(N, H, W)` uint8 in canonical orientation.
+        frames: `(M, N, H, W)` uint8 of each modality in canonical orientation.
         labels: `(N, H, W)` uint8, the task's label values.
         between_mm: Distance between slices.
         weight: How often training draws this patient, relative to the others.
@@ -118,14 +132,17 @@ def read_stack(task: DetectorTask, case: Case) -> FrameStack:
 
     volume, stored = load(case)
     plane = task.spec.plane
+    channels = volume.array if volume.array.ndim == 4 else volume.array[np.newaxis]
     grid = type(volume)(
-        array=np.stack([to_uint8(volume.array), task_labels(case, stored)]),
+        array=np.stack([*map(to_uint8, channels), task_labels(case, stored)]),
         spacing=volume.spacing,
         origin=volume.origin,
         direction=volume.direction,
     )
-    frames, labels = grid.to_frames(plane)
-    return make_stack(task, case.patient, frames, labels, volume.frame_spacing(plane)[0], 1.0 if case.expert else 0.6)
+    *frames, labels = grid.to_frames(plane)
+    return make_stack(
+        task, case.patient, np.stack(frames), labels, volume.frame_spacing(plane)[0], 1.0 if case.expert else 0.6
+    )
 
 
 def make_stack(
@@ -141,7 +158,7 @@ def make_stack(
     Args:
         task: The detector's task.
         patient: The patient's name.
-        frames: `(N, H, W)` uint8.
+        frames: `(M, N, H, W)` uint8 of each modality, or `(N, H, W)` of a single one.
         labels: `(N, H, W)` uint8, the task's label values.
         between_mm: Distance between slices.
         weight: How often training draws this patient.
@@ -149,20 +166,16 @@ def make_stack(
     Returns:
         The stack.
     """
-    counts = np.stack([(labels == c + 1).sum((1, 2)) for c in range(len(task.classes))])
+    frames = frames if frames.ndim == 4 else frames[np.newaxis]
+    counts = np.stack([task.spec.mask(labels, value).sum((1, 2)) for value in task.spec.labels])
     doubtful = ((counts > 0) & (counts < task.spec.boxes.min_pixels)).any(0)
     filled = np.flatnonzero((counts >= task.spec.boxes.min_pixels).any(0) & ~doubtful)
     # Slices without image teach nothing more after the first few.
-    seen = (frames > 0).mean((1, 2)) > 0.01
+    seen = (frames[0] > 0).mean((1, 2)) > 0.01
     empty = np.flatnonzero((counts.sum(0) == 0) & seen)
     return FrameStack(
         patient, np.ascontiguousarray(frames), np.ascontiguousarray(labels), between_mm, weight, filled, empty
     )
-
-
-def context(stack: FrameStack, index: int, step: int) -> np.ndarray:
-    """The slice numbers (k-n, k, k+n), clamped at the ends."""
-    return np.clip([index - step, index, index + step], 0, len(stack.frames) - 1)
 
 
 def boxes_of(task: DetectorTask, labels: np.ndarray, scale: float = 1.0) -> np.ndarray | None:
@@ -180,7 +193,7 @@ def boxes_of(task: DetectorTask, labels: np.ndarray, scale: float = 1.0) -> np.n
     least = task.spec.boxes.min_pixels * scale * scale
     boxes, doubtful = [], False
     for index in range(len(task.classes)):
-        mask = (labels == index + 1).astype(np.uint8)
+        mask = task.spec.mask(labels, index + 1).astype(np.uint8)
         total = int(mask.sum())
         if total == 0:
             continue
@@ -195,7 +208,7 @@ def boxes_of(task: DetectorTask, labels: np.ndarray, scale: float = 1.0) -> np.n
 
 def plain_input(task: DetectorTask, stack: FrameStack, index: int) -> np.ndarray:
     """A slice as the engine prepares it: `(3, H, W)` float32 in 0..1."""
-    frames = stack_adjacent_slices(stack.frames, stack.between_mm, task.context_mm)
+    frames = detector_frames(stack.frames, stack.between_mm, task.context_mm, task.channels)
     return detector_input(frames[index : index + 1], task.input_size, ResizeMode.STRETCH)[0]
 
 
@@ -238,7 +251,7 @@ class BatchStream:
 
     def sample(self) -> tuple[np.ndarray, np.ndarray] | None:
         """One augmented slice `(H, W, 3)` with its boxes `(n, 5)`, or None when it is too little to teach."""
-        return self._hippocampus() if self._task.name == HIPPOCAMPUS else self._glioma()
+        return {HIPPOCAMPUS: self._hippocampus, GLIOMA: self._glioma, BRATS: self._brats}[self._task.name]()
 
     def _draw(self, filled_share: float) -> tuple[np.ndarray, np.ndarray]:
         rng = self._rng
@@ -248,16 +261,18 @@ class BatchStream:
         # The distances are those of slices of a millimetre; in thicker ones the engine looks at the next slice.
         drawn = int(rng.choice(self._task.contexts))
         step = max(min(drawn, 1), round(drawn / max(1.0, stack.between_mm)))
-        picks = context(stack, int(rng.choice(pool)), step)
+        index = int(rng.choice(pool))
         if rng.random() < 0.5:
-            picks = picks[::-1]
-        image = np.ascontiguousarray(stack.frames[picks].transpose(1, 2, 0), np.float32) / 255
+            step = -step
+        modalities, steps = np.transpose(self._task.channels)
+        picks = np.clip(index + step * steps, 0, len(stack.labels) - 1)
+        image = np.ascontiguousarray(stack.frames[modalities, picks].transpose(1, 2, 0), np.float32) / 255
         return image, np.ascontiguousarray(stack.labels[picks].transpose(1, 2, 0))
 
     def _hippocampus(self) -> tuple[np.ndarray, np.ndarray] | None:
         rng = self._rng
         image, labels = self._draw(0.85)
-        middle = np.ascontiguousarray(labels[..., 1])
+        middle = np.ascontiguousarray(labels[..., self._task.middle])
         image, middle, scale = self._moved(image, middle, replicate=rng.random() < 0.7)
         return self._finished(image, middle, scale, 0.7)
 
@@ -271,9 +286,17 @@ class BatchStream:
             self._vary_lesions(image, mask)
         if rng.random() < 0.15:
             lesions.add_skull(rng, image)
-        image, middle, scale = self._moved(image, mask[..., 1].astype(np.uint8), replicate=False)
+        image, middle, scale = self._moved(image, mask[..., self._task.middle].astype(np.uint8), replicate=False)
         if rng.random() < 0.12:
             cut_field_of_view(rng, image, middle)
+        return self._finished(image, middle, scale)
+
+    def _brats(self) -> tuple[np.ndarray, np.ndarray] | None:
+        image, labels = self._draw(0.7)
+        middle = np.ascontiguousarray(labels[..., self._task.middle])
+        image, middle, scale = self._moved(image, middle, replicate=False)
+        if self._rng.random() < 0.12:
+            cut_field_of_view(self._rng, image, middle)
         return self._finished(image, middle, scale)
 
     def _moved(self, image: np.ndarray, labels: np.ndarray, *, replicate: bool) -> tuple[np.ndarray, np.ndarray, float]:
@@ -299,7 +322,10 @@ class BatchStream:
             image = np.ascontiguousarray(resize_linear(image.transpose(2, 0, 1), size).transpose(1, 2, 0))
             boxes[:, [1, 3]] *= size[1] / labels.shape[1]
             boxes[:, [2, 4]] *= size[0] / labels.shape[0]
-        return change_intensities(self._rng, image, strength), boxes
+        # Each modality is an image of its own; some filters drop the axis of a single channel, so all three are given.
+        modalities = np.array([channel.modality for channel in self._task.channels])
+        changed = {one: change_intensities(self._rng, image, strength) for one in dict.fromkeys(modalities.tolist())}
+        return np.stack([changed[one][..., at] for at, one in enumerate(modalities)], axis=-1), boxes
 
     def _vary_lesions(self, image: np.ndarray, mask: np.ndarray) -> None:
         rng = self._rng

@@ -155,7 +155,8 @@ def evaluate_case(
     reference_frames = replace(volume, array=loaded.reference).to_frames(run.plane)[0]
     prediction_frames = replace(volume, array=segmentation.labels).to_frames(run.plane)[0]
     spacing, voxel_ml = volume.frame_spacing(run.plane), volume.voxel_volume_ml
-    reference_boxes = true_boxes(reference_frames, [segment.value for segment in bundle.segments], BoxRule.of(bundle))
+    labels = [segment.value for segment in bundle.segments]
+    reference_boxes = true_boxes(reference_frames, labels, BoxRule.of(bundle), bundle.inside)
 
     rows: list[CaseScores] = []
     methods: list[MethodRow] = []

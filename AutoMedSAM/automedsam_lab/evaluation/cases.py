@@ -130,7 +130,8 @@ def check_fits(bundle: Bundle, case: DatasetCase, loaded: LoadedCase) -> None:
 def _same_words(modality: str, wanted: Sequence[str]) -> bool:
     # A dataset may say no more than "MRI" of what a bundle calls T1.
     general = {"mri", "mr", "ct", "any", "unknown"}
-    return modality.lower() in general or modality.lower() in {name.lower() for name in wanted}
+    named = {name.lower() for name in wanted}
+    return modality.lower() in general or {name.strip().lower() for name in modality.split(",")} <= named
 
 
 def _training(bundle: Bundle) -> Iterable[tuple[str, str]]:

@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from automedsam_lab.models.yolo_nas import fuse, load_detector
 OPSET = 17
 # How slices are fitted and which classes there are is stored in the file itself, under this name.
 _SETTINGS = "automedsam_detector"
+_CLASS_BIAS = "cls_pred.bias"
 _BOX_TOLERANCE = 0.02
 _SCORE_TOLERANCE = 1e-3
 
@@ -119,6 +120,30 @@ def export_model(
         with atomic_write(out_onnx) as unfinished:
             shutil.copyfile(exported, unfinished)
     return check
+
+
+def shift_scores(exported: Path, offsets: Sequence[float]) -> None:
+    """Adds to the logits of a detector's classes, in place.
+
+    Args:
+        exported: A file of `export_detector`.
+        offsets: One for each class.
+
+    Raises:
+        AutoMedSAMError: If the file has no biases of that many classes.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(exported)
+    biases = [one for one in model.graph.initializer if one.name.endswith(_CLASS_BIAS)]
+    if not biases or any(list(one.dims) != [len(offsets)] for one in biases):
+        message = f"{exported} scores no {len(offsets)} classes as a YOLO-NAS does: export it again."
+        raise AutoMedSAMError(message)
+    for bias in biases:
+        shifted = numpy_helper.to_array(bias) + np.asarray(offsets, np.float32)
+        bias.CopyFrom(numpy_helper.from_array(shifted, bias.name))
+    onnx.save(model, exported)
 
 
 def read_settings(model: Any) -> dict[str, Any]:

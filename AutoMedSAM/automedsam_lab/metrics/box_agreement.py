@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.core.boxes import Box, Tracklet
+from automedsam.core.segmentation import mask_of
 from automedsam_lab.metrics.masks import Mask
 from automedsam_lab.metrics.reference_boxes import tight_box
 
@@ -79,20 +80,23 @@ class SliceBoxes:
     reference: list[NDArray[np.float64]]
 
 
-def true_boxes(reference: NDArray[np.uint8], labels: Sequence[int], rule: BoxRule) -> dict[int, list[Box]]:
+def true_boxes(
+    reference: NDArray[np.uint8], labels: Sequence[int], rule: BoxRule, inside: Mapping[int, int] | None = None
+) -> dict[int, list[Box]]:
     """What a perfect detector would draw.
 
     Args:
         reference: `(N, H, W)`, label values.
         labels: the values that are looked for.
         rule: which boxes they ask for.
+        inside: for each label that lies inside another, that one.
 
     Returns:
         By slice; slices on which a label is too small to judge a detector by are left out.
     """
     reference_boxes = {}
     for index, labeled in enumerate(reference):
-        by_label = [rule.boxes(labeled == label, label) for label in labels]
+        by_label = [rule.boxes(mask_of(labeled, inside or {}, label), label) for label in labels]
         if all(boxes is not None for boxes in by_label):
             reference_boxes[index] = [box for boxes in by_label for box in boxes or ()]
     return reference_boxes

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from automedsam.errors import AutoMedSAMError
 from automedsam_lab.bundling.expected_input import right_and_wrong
 from automedsam_lab.cli.app import main
 from automedsam_lab.data.builtin_tasks import split
@@ -90,6 +91,11 @@ def test_images_that_the_check_misjudges_are_listed(command: Command, data: Path
 def test_an_unknown_task_is_refused(command: Command, data: Path) -> None:
     code, _, error = command("input-check", data, "--task", "liver")
     assert code == 2 and len(error.strip().splitlines()) == 1 and "liver" in error
+
+
+def test_a_model_of_several_images_is_not_checked_on_single_ones(data: Path) -> None:
+    with pytest.raises(AutoMedSAMError, match="takes several images at once"):
+        right_and_wrong("brats", data)
 
 
 @pytest.mark.parametrize("task", ["glioma", "hippocampus"])

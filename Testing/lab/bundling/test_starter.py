@@ -17,15 +17,26 @@ from prepared_files import write_prepared  # noqa: E402
 from tiny_segmenter import SIZE, TINY, tiny_model  # noqa: E402
 
 from automedsam.bundle import Bundle  # noqa: E402
+from automedsam.contract.channels import label_channels, segmenter_channels  # noqa: E402
 from automedsam.core.boxes import Box, Tracklet  # noqa: E402
 from automedsam.core.segmentation import Segment  # noqa: E402
 from automedsam.core.volume import Volume  # noqa: E402
 from automedsam.detection.detector import DetectorSettings, ResizeMode  # noqa: E402
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam.pipeline.run import segment  # noqa: E402
-from automedsam_lab.bundling.starter import StarterRuns, build_starter  # noqa: E402
+from automedsam.sam2.onnx_networks import NETWORK_NAMES  # noqa: E402
+from automedsam_lab.bundling.detector_source import DetectorSource  # noqa: E402
+from automedsam_lab.bundling.starter import (  # noqa: E402
+    SEGMENTER_NAME,
+    SEGMENTERS,
+    StarterRuns,
+    build_starter,
+    write_manifest,
+)
+from automedsam_lab.bundling.starter_files import CHECKPOINT, DETECTORS, SegmenterFiles  # noqa: E402
 from automedsam_lab.bundling.starter_tasks import STARTER_TASKS  # noqa: E402
 from automedsam_lab.data import segmenter_clips  # noqa: E402
+from automedsam_lab.data.detector_slices import DETECTOR_TASKS  # noqa: E402
 from automedsam_lab.data.prepared.dataset import PreparedDataset  # noqa: E402
 from automedsam_lab.training.detector.validation import measure_on_images  # noqa: E402
 from automedsam_lab.training.detector.yolo_nas_recipe import YoloNasSettings, train_yolo_nas_detector  # noqa: E402
@@ -92,6 +103,23 @@ def test_a_detector_of_images_is_calibrated_on_its_own_and_measured_on_held_out_
     assert split["train"] and split["test"] and not set(split["train"]) & set(split["test"])
     assert bundle.manifest["measured"], "figures of the test part"
     assert (tmp_path / "out" / "evaluation-drawn").is_dir()
+
+
+def test_brats_declares_its_channels_its_nested_segments_and_what_each_is_segmented_on(tmp_path: Path) -> None:
+    folder, shared = tmp_path / "brats", tmp_path / SEGMENTERS / SEGMENTER_NAME
+    for path in [*(folder / name for name in DETECTORS.values()), shared / CHECKPOINT]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"weights")
+    for part in NETWORK_NAMES:
+        (shared / f"{part}.int8.onnx").write_bytes(b"weights")
+    detector = DetectorSource("a detector", 3, (192, 192), 2.0, None, {})
+    segmenter = SegmenterFiles(TINY.to_manifest(), {}, {})
+    facts = {"training": {"data": "none", "split": {"train": [], "validation": [], "test": []}}}
+    bundle = write_manifest(STARTER_TASKS["brats"], folder, segmenter, detector, 0.3, facts)
+    assert bundle.modalities == ("FLAIR", "T1c") and bundle.inside == {2: 1, 3: 2}
+    assert bundle.detector.channels == DETECTOR_TASKS["brats"].channels
+    assert label_channels(bundle.manifest) == {2: (1, 1, 1), 3: (1, 1, 1)}
+    assert segmenter_channels(bundle.manifest) == (0, 0, 0)
 
 
 def test_a_missing_training_is_named_with_its_command_and_nothing_is_written(runs: StarterRuns, tmp_path: Path) -> None:

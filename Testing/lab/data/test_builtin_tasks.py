@@ -104,3 +104,19 @@ def test_contrast_enhanced_cases_name_their_scheme(shared_data: Path) -> None:
     schemes = {case.patient: case.scheme for case in builtin_tasks.t1c_cases(shared_data)}
     assert schemes["Brats17_CBICA_ARF_1"] is LabelScheme.BRATS_2017_CBICA_4C
     assert len(schemes) == 52
+
+
+def test_the_regions_of_a_glioma_lie_inside_each_other(shared_data: Path) -> None:
+    case = next(c for c in builtin_tasks.cases("brats", shared_data) if c.patient == "Brats18_CBICA_AME_1")
+    volume, stored = builtin_tasks.load(case)
+    labels, spec = builtin_tasks.task_labels(case, stored), builtin_tasks.TASK_SPECS["brats"]
+    assert volume.channels == 2 and case.modality == "FLAIR, T1c"
+    for value, region in enumerate(Region, start=1):
+        np.testing.assert_array_equal(spec.mask(labels, value), builtin_tasks.region_mask(stored, case.scheme, region))
+    assert spec.mask(labels, 1).sum() > spec.mask(labels, 2).sum() > spec.mask(labels, 3).sum() > 0
+
+
+def test_gliomas_with_both_sequences_are_in_the_same_parts(shared_data: Path) -> None:
+    both = {case.patient for case in builtin_tasks.cases("brats", shared_data)}
+    assert both < {case.patient for case in builtin_tasks.cases("glioma", shared_data)} and len(both) == 51
+    assert builtin_tasks.split("brats") == builtin_tasks.split("glioma")

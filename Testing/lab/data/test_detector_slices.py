@@ -16,6 +16,7 @@ from automedsam.detection.detector import (
 )
 from automedsam_lab.data import synthetic_lesions
 from automedsam_lab.data.augmentation import Geometry, change_intensities, sampling_map, warp
+from automedsam_lab.data.builtin_tasks import BRATS
 from automedsam_lab.data.detector_slices import (
     DETECTOR_TASKS,
     BatchStream,
@@ -27,7 +28,7 @@ from automedsam_lab.data.detector_slices import (
 )
 from automedsam_lab.metrics.average_precision import best_threshold
 from automedsam_lab.metrics.box_agreement import SliceBoxes
-from automedsam_lab.training.detector.validation import measure_detector
+from automedsam_lab.training.detector.validation import measure_detector, score_offsets
 
 GLIOMA = DETECTOR_TASKS["glioma"]
 HIPPOCAMPUS = DETECTOR_TASKS["hippocampus"]
@@ -178,6 +179,27 @@ def test_the_threshold_is_chosen_on_the_scores_that_the_engine_gives() -> None:
     assert columns == (0.4, 1.0)
 
 
+def test_the_classes_of_lower_scores_are_raised_to_a_common_threshold() -> None:
+    task = replace(DETECTOR_TASKS[BRATS], input_size=(64, 64))
+    frames = np.zeros((2, 4, 64, 64), np.uint8)
+    labels = np.zeros((4, 64, 64), np.uint8)
+    for value, (low, high) in enumerate([(8, 40), (12, 36), (16, 32)], start=1):
+        frames[:, :, low:high, low:high] = 60 * value
+        labels[:, low:high, low:high] = value
+    stack = make_stack(task, "one", frames, labels, 1.0)
+
+    def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        corners, scores = np.zeros((len(images), 84, 4)), np.zeros((len(images), 84, 3))
+        for index, (low, high, score) in enumerate([(8, 40, 0.8), (12, 36, 0.5), (16, 32, 0.2)]):
+            corners[:, index] = (low, low, high, high)
+            scores[:, index, index] = score
+        return corners, scores
+
+    offsets = score_offsets(task, predict, [stack])
+    logits = [np.log(score / (1 - score)) for score in (0.8, 0.5, 0.2)]
+    assert offsets == pytest.approx([0, logits[0] - logits[1], logits[0] - logits[2]])
+
+
 def test_missed_boxes_cost_f1_and_false_ones_raise_the_threshold() -> None:
     reference = [np.array([[1, 0, 0, 10, 10], [2, 20, 20, 40, 40.0]])] * 4
     found = [np.array([[1, 0.9, 0, 0, 10, 10], [2, 0.8, 20, 20, 40, 40], [2, 0.3, 50, 50, 60, 60.0]])] * 4
@@ -186,3 +208,29 @@ def test_missed_boxes_cost_f1_and_false_ones_raise_the_threshold() -> None:
     threshold, f1 = best_threshold([SliceBoxes("one", half, reference)], [1, 2])
     assert (threshold, round(f1, 3)) == (0.9, 0.667)
     assert best_threshold([SliceBoxes("one", [np.zeros((0, 6))] * 4, reference)], [1, 2]) == (0.5, 0.0)
+
+
+def test_each_channel_shows_its_modality_and_its_slice() -> None:
+    brats = DETECTOR_TASKS["brats"]
+    frames = np.zeros((2, 5, 192, 192), np.uint8)
+    frames[0] = (10 * np.arange(5))[:, None, None]
+    frames[1] = (100 + 10 * np.arange(5))[:, None, None]
+    labels = np.zeros((5, 192, 192), np.uint8)
+    labels[2, 40:90, 40:90], labels[2, 50:80, 50:80], labels[2, 60:70, 60:70] = 1, 2, 3
+    stack = make_stack(brats, "one", frames, labels, 1.0)
+    shown = plain_input(brats, stack, 2)[:, 0, 0] * 255
+    np.testing.assert_allclose(shown, [20, 120, 140], atol=0.5)
+    boxes = boxes_of(brats, labels[2])
+    assert boxes is not None
+    assert boxes.tolist() == [[0, 40, 40, 90, 90], [1, 50, 50, 80, 80], [2, 60, 60, 70, 70]]
+
+
+def test_batches_of_several_modalities_have_boxes_of_every_region() -> None:
+    brats, rng = DETECTOR_TASKS["brats"], np.random.default_rng(4)
+    frames = rng.integers(60, 200, (2, 5, 96, 96)).astype(np.uint8)
+    labels = np.zeros((5, 96, 96), np.uint8)
+    labels[:, 20:70, 20:70], labels[:, 30:60, 30:60], labels[:, 36:50, 36:50] = 1, 2, 3
+    stack = make_stack(brats, "one", frames, labels, 1.0)
+    images, targets = next(iter(BatchStream(brats, [stack], 6, seed=1)))
+    assert images.shape == (6, 3, 192, 192) and images.min() >= 0 and images.max() <= 1
+    assert set(targets[:, 1].astype(int)) == {0, 1, 2}

@@ -17,10 +17,10 @@ from automedsam.pipeline.backends import LoadedModel
 from automedsam_lab.cli.app import app
 from automedsam_lab.data.builtin_dataset import dataset_case
 from automedsam_lab.data.builtin_tasks import Case, LabelScheme
-from automedsam_lab.data.dataset import DatasetCase
+from automedsam_lab.data.dataset import DatasetCase, LoadedCase
 from automedsam_lab.data.prepared.dataset import PreparedDataset
 from automedsam_lab.data.prepared.native_dataset import NativeDataset
-from automedsam_lab.evaluation.threshold import compare_thresholds
+from automedsam_lab.evaluation.threshold import compare_thresholds, threshold_of_best_dice
 from automedsam_lab.metrics.average_precision import best_threshold, f1_at
 from automedsam_lab.metrics.box_agreement import SliceBoxes
 
@@ -55,6 +55,30 @@ def test_a_threshold_that_accepts_false_boxes_differs_from_the_one_of_the_best_f
     assert found.best.f1 == 1
     assert found.best.dice[0] > 0.9 and found.gain == pytest.approx(found.best.dice[0] - found.own.dice[0])
     assert found.interval is None
+
+
+def test_the_selected_threshold_is_the_middle_of_those_of_the_best_dice(
+    a_manifest: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = draw_truth()
+    head = draw_head(reference)
+    # Something bright that is no lesion, and that the detector boxes with a lower score.
+    head.array[5:12, 8:20, 8:20] = 300
+
+    class Detector:
+        def detect(self, frames: np.ndarray) -> Iterator[list[Box]]:
+            for index in range(len(frames)):
+                shown = [Box(24, 20, 24, 20, 0.9, 1), Box(8, 8, 12, 12, 0.5, 1)]
+                yield shown if 5 <= index < 12 else []
+
+    model = LoadedModel(Detector(), BrightNetworks(), "nothing")  # type: ignore[arg-type]
+    monkeypatch.setattr("automedsam_lab.evaluation.threshold.load_model", lambda *_: model)
+    case = DatasetCase("one", "one", "FLAIR", lambda: LoadedCase(head, reference))
+    selected, *candidates = threshold_of_best_dice(a_manifest, [case])
+    # 0.55 to 0.7 accept the lesion alone.
+    assert selected.threshold == 0.6 and selected.dice[0] > 0.9
+    assert [one.threshold for one in candidates] == sorted(one.threshold for one in candidates)
+    assert all(one.dice[0] < 0.9 for one in candidates if one.threshold <= 0.5)
 
 
 def test_the_validation_cases_of_a_prepared_dataset_select_the_threshold(

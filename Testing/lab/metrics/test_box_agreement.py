@@ -125,6 +125,16 @@ def test_slices_with_too_little_of_a_label_judge_nobody() -> None:
     assert [len(found) for found in case.prediction] == [1, 0] and [len(true) for true in case.reference] == [0, 1]
 
 
+def test_a_label_that_encloses_another_asks_for_a_box_around_both() -> None:
+    reference = np.zeros((1, 20, 20), np.uint8)
+    reference[0, 2:18, 2:18] = 1
+    reference[0, 2:10, 2:10] = 2
+    around = {box.label: box.corners for box in true_boxes(reference, [1, 2], WHOLE, inside={2: 1})[0]}
+    assert around == {1: (2, 2, 18, 18), 2: (2, 2, 10, 10)}
+    reference[reference == 1] = 2
+    assert [box.label for box in true_boxes(reference, [1, 2], WHOLE, inside={2: 1})[0]] == [1, 2]
+
+
 def test_the_lab_s_detectors_were_taught_these_boxes() -> None:
     pytest.importorskip("cv2", reason="the extra 'train' is not installed")
     from automedsam_lab.data.detector_slices import DETECTOR_TASKS, boxes_of

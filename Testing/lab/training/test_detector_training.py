@@ -17,7 +17,7 @@ if importlib.util.find_spec("super_gradients") is None:
 from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam_lab.data import synthetic_lesions  # noqa: E402
 from automedsam_lab.data.detector_slices import DETECTOR_TASKS, FrameStack, make_stack  # noqa: E402
-from automedsam_lab.export.detector import export_detector  # noqa: E402
+from automedsam_lab.export.detector import export_detector, shift_scores  # noqa: E402
 from automedsam_lab.models.onnx_predictor import onnx_predictor  # noqa: E402
 from automedsam_lab.models.yolo_nas import load_detector, read_checkpoint  # noqa: E402
 from automedsam_lab.quantization.detector import calibration_frames, quantize_detector  # noqa: E402
@@ -101,6 +101,22 @@ def test_the_exported_and_the_quantized_detector_give_boxes_and_scores(
         assert scores.min() >= 0 and scores.max() <= 1
     assert 0 <= measure_detector(TASK, onnx_predictor(int8), [a_stack]).ap50 <= 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [fp32.name, int8.name]
+
+
+def test_what_is_added_to_a_class_moves_its_scores_alone(
+    a_checkpoint: Path, a_stack: FrameStack, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    exported, images = tmp_path / "detector.onnx", calibration_frames(TASK, [a_stack], count=8)
+    export_detector(a_checkpoint, exported)
+    before = onnx_predictor(exported)(images)
+    shift_scores(exported, [1.5])
+    after = onnx_predictor(exported)(images)
+    np.testing.assert_array_equal(after[0], before[0])
+    logits_before, logits_after = (np.log(scores / (1 - scores)) for scores in (before[1], after[1]))
+    np.testing.assert_allclose(logits_after - logits_before, 1.5, atol=1e-3)
+    with pytest.raises(AutoMedSAMError, match="scores no 2 classes"):
+        shift_scores(exported, [1.0, 1.0])
 
 
 def test_too_few_calibration_slices_are_refused(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def train_detector(
     """Train a task's detector on the training patients of its split.
 
     Args:
-        task: "hippocampus" or "glioma".
+        task: "hippocampus", "glioma" or "brats".
         data_root: The folder of datasets.
         out: The folder for checkpoints, `log.jsonl` and TensorBoard events; made if absent.
         settings: How to train.

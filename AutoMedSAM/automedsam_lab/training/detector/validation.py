@@ -8,13 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from automedsam.core.color import image_luminance
-from automedsam.detection.detector import (
-    DetectorSettings,
-    FlipAugmentation,
-    Predict,
-    YoloNasDetector,
-    stack_adjacent_slices,
-)
+from automedsam.detection.channels import detector_frames
+from automedsam.detection.detector import MIN_SCORE, DetectorSettings, FlipAugmentation, Predict, YoloNasDetector
 from automedsam_lab.data.detector_slices import DetectorTask, FrameStack, boxes_of, engine_settings
 from automedsam_lab.data.prepared.dataset import PreparedImage
 from automedsam_lab.metrics.average_precision import average_precision, best_threshold
@@ -55,20 +50,48 @@ def measure_detector(
     Returns:
         The scores over all slices.
     """
+    return _scores(_slice_boxes(task, predict, stacks, mirror), list(task.spec.labels))
+
+
+def score_offsets(
+    task: DetectorTask, predict: Predict, stacks: Sequence[FrameStack], mirror: FlipAugmentation | None = None
+) -> list[float]:
+    """What to add to the logit of each class so that one threshold suits all of them.
+
+    Classes that compete for the same anchors, such as a tumour and its core, have scores of different height, and a
+    user chooses a single threshold.
+
+    Args:
+        task: As all arguments, see `measure_detector`.
+        predict: The network.
+        stacks: Patients that may select a threshold.
+        mirror: The bundle's test-time flip.
+
+    Returns:
+        By class, 0 or more: the difference in logits between its threshold of the best F1 and the highest of these.
+    """
+    cases = _slice_boxes(task, predict, stacks, mirror)
+    best = np.clip([best_threshold(cases, [label])[0] for label in task.spec.labels], MIN_SCORE, 1 - MIN_SCORE)
+    logits = np.log(best / (1 - best))
+    return [float(offset) for offset in logits.max() - logits]
+
+
+def _slice_boxes(
+    task: DetectorTask, predict: Predict, stacks: Sequence[FrameStack], mirror: FlipAugmentation | None
+) -> list[SliceBoxes]:
     detector = YoloNasDetector(predict, engine_settings(task, mirror))
-    labels = [index + 1 for index in range(len(task.classes))]
     cases = []
     for stack in stacks:
         judged = [(index, boxes_of(task, labels_of)) for index, labels_of in enumerate(stack.labels)]
-        shown = {index: real for index, real in judged if real is not None and stack.frames[index].any()}
-        frames = stack_adjacent_slices(stack.frames, stack.between_mm, task.context_mm)[list(shown)]
+        shown = {index: real for index, real in judged if real is not None and stack.frames[:, index].any()}
+        frames = detector_frames(stack.frames, stack.between_mm, task.context_mm, task.channels)[list(shown)]
         found = [
             np.array([(box.label, box.score, *box.corners) for box in boxes], np.float64).reshape(-1, 6)
             for boxes in detector.detect(frames)
         ]
         reference = [np.column_stack([real[:, :1] + 1, real[:, 1:]]).astype(np.float64) for real in shown.values()]
         cases.append(SliceBoxes(stack.patient, found, reference))
-    return _scores(cases, labels)
+    return cases
 
 
 def measure_on_images(images: Sequence[PreparedImage], predict: Predict, settings: DetectorSettings) -> DetectorScores:
