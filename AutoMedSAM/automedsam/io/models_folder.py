@@ -17,6 +17,7 @@ DOWNLOADS = ".downloads"
 # What installing and removing call their unfinished folders.
 _LEFTOVER = re.compile(r"\.(import|removed|automedsam)-")
 _DAY_SECONDS = 86_400
+_SPARE_BYTES = 50_000_000
 
 
 def models_folder() -> Path:
@@ -77,3 +78,19 @@ def installed_folders() -> dict[str, Path]:
         return bundle_folders(models_folder())
     except AutoMedSAMError:
         return {}
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Finds out whether a folder's disk has room for some bytes, and a little more.
+
+    Raises:
+        AutoMedSAMError: If it has not.
+        OSError: If there is no such folder.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed + _SPARE_BYTES:
+        message = (
+            f"This needs {needed / 1e6:.0f} MB, and {folder} has {free / 1e6:.0f} MB free: free space there, "
+            "or set AUTOMEDSAM_MODELS to a folder on another disk."
+        )
+        raise AutoMedSAMError(message)
