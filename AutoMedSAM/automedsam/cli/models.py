@@ -132,7 +132,7 @@ def import_model(
 def make_int8_files(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A downloaded or imported checkpoint.")],
     volume: Annotated[
-        list[str],
+        list[Path],
         typer.Option(
             metavar="FILE", help="What to calibrate with: a volume as for 'automedsam segment', or ROLE=FILE each."
         ),
@@ -151,7 +151,7 @@ def make_int8_files(
     if bundle.has(Backend.INT8):
         say(f"{bundle.name} has INT8 files already.")
         return
-    image = read_modalities([parse_input(Path(one)) for one in volume], bundle.roles, bundle.name)
+    image = read_modalities([parse_input(one) for one in volume], bundle.roles, bundle.name)
     run = SegmentationRun(image, bundle, backend=Backend.INT8)
     terms.ask(bundle)
     with stoppable(), RunProgress() as progress:

@@ -14,8 +14,8 @@ from automedsam.errors import AutoMedSAMError
 
 DOWNLOADS = ".downloads"
 
-# What installing and removing call their unfinished folders.
-_LEFTOVER = re.compile(r"\.(import|removed|automedsam)-")
+# What installing, removing and making INT8 files call their unfinished folders.
+_LEFTOVER = re.compile(r"\.(import|removed|automedsam|int8)-")
 _DAY_SECONDS = 86_400
 _SPARE_BYTES = 50_000_000
 
@@ -66,7 +66,7 @@ def make_models_folder() -> Path:
 
 def _remove_leftovers(folder: Path) -> None:
     """Removes what a process that was killed has left half-written, once it is surely gone."""
-    for path in folder.glob(".*-*"):
+    for path in [*folder.glob(".*-*"), *folder.glob("*/.int8-*")]:
         with suppress(OSError):
             if path.is_dir() and _LEFTOVER.match(path.name) and time.time() - path.stat().st_mtime > _DAY_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
