@@ -58,12 +58,30 @@ class Model:
     int8_can_be_made: bool = False
 
     @property
+    def backends(self) -> frozenset[str]:
+        """The panel's backends that can be chosen: those whose files are here, and INT8 where a run makes them."""
+        return self.precisions | ({Backend.INT8.value} if self.int8_can_be_made else frozenset())
+
+    @property
+    def making_note(self) -> str:
+        """What the first run in INT8 does, where it makes the INT8 files; empty if they are here or cannot be made."""
+        if not self.int8_can_be_made:
+            return ""
+        message = _(
+            "The first run in INT8 makes the INT8 files of {model} with the chosen volume. It happens once, takes "
+            "minutes and needs PyTorch; later runs in INT8 do not."
+        )
+        return message.format(model=self.name)
+
+    @property
     def no_comparison(self) -> str:
         """Why INT8 and FP32 cannot be compared, as a sentence; empty if the files of both are here."""
         if self.reference and Backend.INT8.value in self.precisions:
             return ""
         missing = Backend.FP32_TORCH if Backend.INT8.value in self.precisions else Backend.INT8
         message = _("The model {model} has no {backend} files here, so INT8 and FP32 cannot be compared.")
+        if self.int8_can_be_made:
+            message = _("The model {model} has no {backend} files yet: run it in INT8 once, which makes them.")
         return message.format(model=self.name, backend=missing.value.upper())
 
     @property
