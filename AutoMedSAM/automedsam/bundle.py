@@ -224,6 +224,14 @@ class Bundle:
             "another model."
         )
 
+    @property
+    def int8_command(self) -> str:
+        """The command that makes the INT8 files of a bundle with PyTorch weights; empty where there is none to make."""
+        if not can_make_int8(self.manifest):
+            return ""
+        known = installed_folders().get(self.name) == self.folder
+        return f"automedsam models int8 {self.name if known else self.folder} --volume FILE"
+
     def with_memories(self, memories: int, stride: int) -> Bundle:
         """The same model, propagating with another number of memories and another stride between them."""
         segmenter = {**self.manifest["segmenter"], "memories": memories, "memory_stride": stride}
@@ -299,8 +307,8 @@ class Bundle:
             lacks = "model" if not named else "segmenter" if "detector" in named else "detector"
             others = [other.value for other in Backend if required_for(self.manifest, other)]
             todo = f"choose the backend {' or '.join(others)}" if others else "install the bundle again"
-            if backend is Backend.INT8 and can_make_int8(self.manifest):
-                todo = f"make it with 'automedsam models int8 {self.name} --volume FILE', or {todo}"
+            if backend is Backend.INT8 and self.int8_command:
+                todo = f"make it with '{self.int8_command}', or {todo}"
             message = f"The bundle {self.name} has no {backend.value.upper()} {lacks}: {todo}."
             raise AutoMedSAMError(message)
         return named

@@ -75,7 +75,7 @@ def test_first_run_makes_the_files_and_keeps_the_box(widget, wait_until, checkpo
     propagate(widget)
     wait_until(lambda: not widget.logic.is_running, SECONDS)
     assert "failed" not in widget.ui.statusLabel.text, widget.ui.statusLabel.text
-    assert "Making the INT8 files, once: step 5 of 10 is done" in texts
+    assert "Making the INT8 files, once: step 5 of 14 is done" in texts
     assert widget.inputs.model.precisions == {"int8", "fp32"} and widget.inputs.model.hash == model.hash
     assert widget.ui.deviceLabel.text.startswith("CPU: INT8")
     segmentation = widget.parameters.segmentation

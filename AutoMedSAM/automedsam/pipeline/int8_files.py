@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import shutil
@@ -34,8 +35,8 @@ CALIBRATION_SLICES = 16
 Progress = Callable[[int, int], object]
 """Called with the steps that are done and all steps; may raise to stop, which leaves the bundle as it was."""
 
-# Reading the weights, exporting each network, quantizing each, and recording what they compute.
-_STEPS = 2 + 2 * len(NETWORK_NAMES)
+# Reading the weights; exporting, comparing and quantizing each network; recording what they compute.
+_STEPS = 2 + 3 * len(NETWORK_NAMES)
 # The exported networks are as large as the weights, and quantizing one writes copies of it.
 _SPACE_OF_WEIGHTS = 2.5
 _LOCK, _UNFINISHED = ".int8.lock", ".int8-"
@@ -153,6 +154,14 @@ def _write_files(
     differences = export_segmenter(model, exported, begin)
     fp32 = {part: exported / f"{part}.onnx" for part in NETWORK_NAMES}
     files, plan = quantize_by_plan(fp32, folder, slices, default_plan(fp32), begin=begin)
+    for part, path in files.items():
+        # Where no layer at all can be quantized, the part is a copy.
+        if filecmp.cmp(path, fp32[part], shallow=False):
+            message = (
+                f"ONNX Runtime {version('onnxruntime')} cannot quantize the {part.replace('_', ' ')} of {bundle.name}: "
+                "update onnxruntime and onnx, or choose FP32."
+            )
+            raise AutoMedSAMError(message)
     begin()
     golden = record_golden(files)
     made = {

@@ -45,7 +45,7 @@ def export_segmenter(model: SAM2Base, out: Path, begin: Callable[[str], object] 
     Args:
         model: a SAM 2 model in evaluation mode, on the CPU.
         out: the folder to write to; it is made if need be.
-        begin: called with the name of each part before it is exported; may raise to stop.
+        begin: called with the name of each part before it is exported, and before it is compared; may raise to stop.
 
     Returns:
         The greatest difference of each part's outputs from torch, as a share of an output's greatest value where
@@ -75,6 +75,7 @@ def export_segmenter(model: SAM2Base, out: Path, begin: Callable[[str], object] 
                     opset_version=OPSET,
                     dynamo=False,
                 )
+            begin(name)
             differences[name] = _difference(model, name, exported)
             if not differences[name] <= TOLERANCE:
                 message = (

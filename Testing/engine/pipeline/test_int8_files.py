@@ -26,6 +26,7 @@ from tiny_checkpoint import install_tiny
 
 from automedsam.models.checkpoint_manifest import add_detector
 from automedsam.pipeline import int8_files
+from automedsam.pipeline.comparison import reference_backend
 from automedsam.pipeline.int8_files import calibration_slices, make_int8, needs_int8
 from automedsam.pipeline.run import SegmentationRun
 from automedsam.quantization import segmenter as quantization
@@ -40,7 +41,8 @@ def volume() -> Volume:
 
 
 @pytest.fixture
-def bundle(tmp_path: Path) -> Bundle:
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    monkeypatch.setenv("AUTOMEDSAM_MODELS", str(tmp_path / "models"))
     return install_tiny(tmp_path / "models" / "tiny-sam")
 
 
@@ -142,12 +144,12 @@ class _StoppedError(Exception):
     pass
 
 
-@pytest.mark.parametrize("step", range(11))
+@pytest.mark.parametrize("step", range(15))
 def test_stopped_at_any_step_nothing_has_changed(bundle: Bundle, step: int) -> None:
     before = content(bundle.folder)
 
     def stop(done: int, total: int) -> None:
-        assert total == 10
+        assert total == 14
         if done == step:
             raise _StoppedError
 
@@ -204,6 +206,29 @@ def test_onnx_that_fails_on_a_full_disk_leaves_no_layer_in_fp32(
     monkeypatch.setattr(quantization, "is_full", lambda folder: True)
     with pytest.raises(AutoMedSAMError, match="No space left on device"):
         make(bundle)
+
+
+def test_network_that_cannot_be_quantized_is_not_called_int8(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        message = "Type inference failed"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(quantization.Quantizer, "write", fail)
+    before = content(bundle.folder)
+    with pytest.raises(AutoMedSAMError, match=r"cannot quantize the image encoder of tiny-sam: update onnxruntime"):
+        make(bundle)
+    assert content(bundle.folder) == before
+
+
+def test_too_little_memory_leaves_no_layer_in_fp32(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(quantization.Quantizer, "write", fail)
+    before = content(bundle.folder)
+    with pytest.raises(MemoryError):
+        make(bundle)
+    assert content(bundle.folder) == before
 
 
 def test_too_little_room_is_noticed_before_any_work(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,3 +304,11 @@ def test_calibration_looks_at_the_slices_that_show_something(bundle: Bundle) -> 
 def test_run_without_the_files_names_the_command_that_makes_them(bundle: Bundle) -> None:
     with pytest.raises(AutoMedSAMError, match=r"models int8 tiny-sam --volume FILE.*or choose the backend fp32"):
         segmented(bundle, Backend.INT8)
+    with pytest.raises(AutoMedSAMError, match=r"has no INT8 files here.*models int8 tiny-sam --volume FILE"):
+        reference_backend(bundle)
+
+
+def test_command_names_the_folder_of_a_model_that_is_not_installed(tmp_path: Path) -> None:
+    bundle = install_tiny(tmp_path / "elsewhere")
+    assert bundle.int8_command == f"automedsam models int8 {tmp_path / 'elsewhere'} --volume FILE"
+    assert load_bundle("glioma").int8_command == ""
