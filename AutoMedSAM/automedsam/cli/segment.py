@@ -197,6 +197,8 @@ def _execute(
 ) -> tuple[RunReport | None, int]:
     """Runs to the end, or to Ctrl-C; gives the report, or None, and how many slices were segmented."""
     if needs_int8(run.bundle, run.backend):
+        if objects is None and not run.bundle.has_detector:
+            raise AutoMedSAMError(run.bundle.no_detector_message)
         say(f"{run.bundle.name} has no INT8 files yet: they are made now, once.")
         run.bundle = make_int8(run.bundle, run.channels, progress.quantize)
     report: RunReport | None = None

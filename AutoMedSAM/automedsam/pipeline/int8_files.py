@@ -78,7 +78,9 @@ def make_int8(bundle: Bundle, channels: NDArray[np.uint8], progress: Progress) -
                 shutil.rmtree(leftover, ignore_errors=True)
             weights = bundle.files(Backend.FP32_TORCH, detector=False)["checkpoint"]
             check_space(bundle.folder, int(_SPACE_OF_WEIGHTS * weights.stat().st_size))
-            with tempfile.TemporaryDirectory(dir=bundle.folder, prefix=_UNFINISHED) as temporary:
+            with tempfile.TemporaryDirectory(
+                dir=bundle.folder, prefix=_UNFINISHED, ignore_cleanup_errors=True
+            ) as temporary:
                 folder = Path(temporary)
                 slices = calibration_slices(bundle, channels)
                 made, golden = _write_files(bundle, weights, slices, folder, progress)
@@ -129,7 +131,7 @@ def _check(bundle: Bundle) -> None:
         _ = onnx, sam2, torch
     except ImportError as error:
         message = (
-            f"Making the INT8 files of {bundle.name} needs {error.name}, which is not installed: "
+            f"Making the INT8 files of {bundle.name} needs {error.name or error}, which is not installed: "
             "pip install 'automedsam[fp32]'. The files are made once, and running them does not need it."
         )
         raise AutoMedSAMError(message) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.util import find_spec
@@ -40,7 +40,7 @@ from automedsam.pipeline.run import SegmentationRun, check_threshold, link_frame
 from automedsam.worker.channel import Send
 from automedsam.worker.cohort_requests import answer_cohort_request, reopen
 from automedsam.worker.comparison import answer_comparison
-from automedsam.worker.int8_files import Int8Maker, MakingCancelledError, refuse_to_make
+from automedsam.worker.int8_files import Int8Maker, MakingCancelledError
 from automedsam.worker.label_file import create_label_file, reopen_label_file, write_mask_file
 from automedsam.worker.messages import (
     MessageCodec,
@@ -123,14 +123,17 @@ class RequestHandler:
 
     def _segment(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
         asked = RunRequest.read(request)
-        run = self._new_run(asked, Int8Maker(request["id"], self._send, cancelled).make)
+        bundle = load_bundle(asked.model)
+        if not bundle.has_detector:
+            raise AutoMedSAMError(bundle.no_detector_message)
+        run = self._new_run(asked, Int8Maker(request["id"], self._send, cancelled))
         codec = MessageCodec(run.volume, run.plane)
         labels = create_label_file(Path(request["labels"]), run.volume.shape)
         self._execute(request, run, run.events(), codec, labels, cancelled)
 
     def _propagate(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
         asked = RunRequest.read(request)
-        run = self._same_run(asked) or self._new_run(asked, Int8Maker(request["id"], self._send, cancelled).make)
+        run = self._same_run(asked) or self._new_run(asked, Int8Maker(request["id"], self._send, cancelled))
         codec = MessageCodec(run.volume, run.plane)
         tracklets = _read_objects(request, run, codec)
         crops = read_crops(request, run.slices.shape[1:])
@@ -148,7 +151,7 @@ class RequestHandler:
             self._send("cancelled", id=request["id"], confidence=[], crops={})
             return
         asked = RunRequest.read(request)
-        run = self._same_run(asked) or self._new_run(asked, refuse_to_make)
+        run = self._same_run(asked) or self._new_run(asked)
         codec = MessageCodec(run.volume, run.plane)
         tracklet = _read_objects(request, run, codec)[0]
         frame, _ = codec.grid.frame_range((request["slice"], request["slice"]))
@@ -280,7 +283,7 @@ class RequestHandler:
         fields = {"spacing": volume.spacing, "origin": volume.origin, "direction": volume.direction}
         self._send("phantom", id=request["id"], volume={"path": path, "name": volume.name, **fields})
 
-    def _new_run(self, asked: RunRequest, make_int8: Callable[[SegmentationRun], Bundle]) -> SegmentationRun:
+    def _new_run(self, asked: RunRequest, int8: Int8Maker | None = None) -> SegmentationRun:
         # The last run's memory is given back before the next takes its own.
         self._run = None
         bundle = load_bundle(asked.model)
@@ -296,8 +299,11 @@ class RequestHandler:
             slices=None if asked.slices is None else IjkBoxConverter(volume, plane).frame_range(asked.slices),
         )
         if needs_int8(bundle, asked.backend):
+            if int8 is None:
+                # Of a preview, which each click supersedes.
+                raise AutoMedSAMError(_no_int8_yet(bundle))
             self._engine = None
-            bundle = make_int8(through(bundle))
+            bundle = int8.make(through(bundle))
         run = through(bundle, engine=self._warm_engine(bundle, asked.backend, asked.device))
         # The grey levels have been taken from it; a mapped file could not be removed on Windows.
         run.release_voxels()
@@ -344,6 +350,13 @@ def _read_objects(request: Mapping[str, Any], run: SegmentationRun, codec: Messa
 def _run_key(asked: RunRequest, bundle: Bundle) -> object:
     """What a run's masks depend on, its plane, slices and objects apart."""
     return volume_fingerprint(asked.volume), bundle.folder.resolve(), bundle.hash, asked.backend, asked.device
+
+
+def _no_int8_yet(bundle: Bundle) -> str:
+    return (
+        f"The model {bundle.name} has no INT8 files yet: its first run makes them. Propagate once, or choose FP32; "
+        "then each click shows its mask."
+    )
 
 
 def _on_frames(run: SegmentationRun, labels: Voxels) -> Voxels:

@@ -6,7 +6,6 @@ import threading
 
 from automedsam.bundle import Bundle
 from automedsam.core.events import Stage
-from automedsam.errors import AutoMedSAMError
 from automedsam.pipeline.int8_files import make_int8
 from automedsam.pipeline.run import SegmentationRun
 from automedsam.worker.channel import Send
@@ -44,16 +43,3 @@ class Int8Maker:
             self._send("stage", id=self._number, stage=Stage.QUANTIZE.value, total=total)
         else:
             self._send("progress", id=self._number, done=done)
-
-
-def refuse_to_make(run: SegmentationRun) -> Bundle:
-    """Takes the place of `Int8Maker.make` for a preview, which each click supersedes.
-
-    Raises:
-        AutoMedSAMError: Always.
-    """
-    message = (
-        f"The model {run.bundle.name} has no INT8 files yet: its first run makes them. Propagate once, or choose FP32; "
-        "then each click shows its mask."
-    )
-    raise AutoMedSAMError(message)

@@ -87,3 +87,9 @@ def test_volume_that_cannot_be_read_is_one_sentence(command: Command, bundle: Bu
     code, _, error = command("models", "int8", "tiny-sam", "--volume", tmp_path / "absent.nii.gz")
     assert code == 2 and "absent.nii.gz" in error and len(error.splitlines()) == 1
     assert not load_bundle("tiny-sam").has(Backend.INT8)
+
+
+def test_nothing_is_made_for_a_run_that_cannot_find_objects(command: Command, bundle: Bundle, head: Path) -> None:
+    code, _, error = command("segment", head, "-o", head.with_name("out.seg.nrrd"), "--model", "tiny-sam")
+    assert code == 2 and "has no detector" in error and "made now" not in error
+    assert not load_bundle("tiny-sam").has(Backend.INT8)

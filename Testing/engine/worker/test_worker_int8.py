@@ -111,3 +111,10 @@ def test_full_disk_is_one_sentence_for_the_user(
     with pytest.raises(AutoMedSAMError, match=r"No space left on device.*free space"):
         answer(RequestHandler, 0, op="propagate", **fields)
     assert not load_bundle(model).has(Backend.INT8)
+
+
+def test_nothing_is_made_for_a_run_that_cannot_find_objects(fields: "Message", model: Path) -> None:
+    asked = {key: value for key, value in fields.items() if key not in ("boxes", "tracklets")}
+    with pytest.raises(AutoMedSAMError, match="has no detector"):
+        answer(RequestHandler, 0, op="segment", **asked)
+    assert not load_bundle(model).has(Backend.INT8)
