@@ -322,7 +322,7 @@ class AutoMedSAMLogic(ScriptedLoadableModuleLogic):
         if self.is_running:
             raise AutoMedSAMError(_another_run())
         check_request(request)
-        installation.ensure(request.backend)
+        installation.ensure_run(request.model, request.backend)
         is_same = self._complete_copy(VolumeIdentity.of(request.volumes)) is not None
         copy = self._copy_of(request)
         again = message["op"] == "propagate" and not request.beside

@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from automedsam.contract.backend_files import named_for, required_for
+from automedsam.contract.backend_files import can_make_int8, named_for, required_for
 from automedsam.contract.backends import Backend
 from automedsam.contract.channels import detector_channels, enclosing_segments, label_channels, segmenter_channels
-from automedsam.contract.manifest import MANIFEST_NAME, SCHEMA_VERSION, read_manifest
+from automedsam.contract.manifest import MANIFEST_NAME, SCHEMA_VERSION, manifest_hash, read_manifest
 from automedsam.contract.roles import Role
 from automedsam.core.expected_input import ExpectedInput
 from automedsam.core.segmentation import Segment
@@ -201,8 +201,8 @@ class Bundle:
 
     @cached_property
     def hash(self) -> str:
-        """The SHA-256 of its manifest, which names the SHA-256 of every other file: two bundles alike agree in it."""
-        return file_hash(self.folder / MANIFEST_NAME)
+        """The SHA-256 of its manifest as it was installed, which names that of each file; see `manifest_hash`."""
+        return manifest_hash(self.folder, self.manifest)
 
     @property
     def size_bytes(self) -> int:
@@ -223,6 +223,14 @@ class Bundle:
             "segments only inside boxes that a user gives it: convert or download it again with --detector, or choose "
             "another model."
         )
+
+    @property
+    def int8_command(self) -> str:
+        """The command that makes the INT8 files of a bundle with PyTorch weights; empty where there is none to make."""
+        if not can_make_int8(self.manifest):
+            return ""
+        known = installed_folders().get(self.name) == self.folder
+        return f"automedsam models int8 {self.name if known else self.folder} --volume FILE"
 
     def with_memories(self, memories: int, stride: int) -> Bundle:
         """The same model, propagating with another number of memories and another stride between them."""
@@ -293,12 +301,14 @@ class Bundle:
         named = named_for(self.manifest, backend)
         if not detector and named.keys() - {"detector"}:
             return {component: relative for component, relative in named.items() if component != "detector"}
-        if not self.has_detector:
+        if detector and not self.has_detector:
             raise AutoMedSAMError(self.no_detector_message)
         if "detector" not in named or len(named) < 2:
             lacks = "model" if not named else "segmenter" if "detector" in named else "detector"
             others = [other.value for other in Backend if required_for(self.manifest, other)]
             todo = f"choose the backend {' or '.join(others)}" if others else "install the bundle again"
+            if backend is Backend.INT8 and self.int8_command:
+                todo = f"make it with '{self.int8_command}', or {todo}"
             message = f"The bundle {self.name} has no {backend.value.upper()} {lacks}: {todo}."
             raise AutoMedSAMError(message)
         return named

@@ -49,7 +49,7 @@ def tiny_model() -> SAM2Base:
 
 def export(model: SAM2Base, folder: Path) -> dict[str, Path]:
     """The exported graph of each part."""
-    from automedsam_lab.export.segmenter import export_segmenter
+    from automedsam.quantization.export import export_segmenter
 
     export_segmenter(model, folder)
     return {part: folder / f"{part}.onnx" for part in NETWORK_NAMES}

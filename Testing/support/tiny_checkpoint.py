@@ -1,8 +1,12 @@
 """A published checkpoint of a tiny SAM 2.1, with random weights."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+from automedsam.bundle import Bundle, load_bundle
+from automedsam.contract.catalog import CHECKPOINT, CatalogFile, CatalogModel
+from automedsam.models.checkpoint_manifest import checkpoint_manifest
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.published_networks import PublishedNetwork
 
@@ -37,3 +41,26 @@ def write_checkpoint(path: Path) -> Path:
     weights: Any = build_sam2(TINY.architecture).state_dict()
     torch.save({"model": weights}, path)
     return path
+
+
+def install_tiny(folder: Path, name: str = "tiny-sam") -> Bundle:
+    """Installs the checkpoint as a download does."""
+    folder.mkdir(parents=True)
+    weights = write_checkpoint(folder / "tiny.pt")
+    model = CatalogModel(
+        name=name,
+        version="1",
+        kind=CHECKPOINT,
+        about="A tiny SAM 2.1",
+        labels=("Lesion",),
+        modalities=("any",),
+        window=None,
+        plane="axial",
+        network="tiny",
+        terms="Apache-2.0",
+        page="https://example.org",
+        megabytes=weights.stat().st_size / 1e6,
+        file=CatalogFile("tiny.pt", "https://example.org/tiny.pt", None, None),
+    )
+    (folder / "bundle.json").write_text(json.dumps(checkpoint_manifest(model, TINY, weights)), encoding="utf-8")
+    return load_bundle(folder)

@@ -15,10 +15,12 @@ from slicer.i18n import tr as _
 
 from automedsam.contract.backends import Backend
 from AutoMedSAMLib.errors import AutoMedSAMError
+from AutoMedSAMLib.model.bundle_info import Model, read_model
 
 _RESOURCES = Path(__file__).resolve().parents[2] / "Resources"
 REQUIREMENTS = _RESOURCES / "requirements.txt"
 FOR_DOWNLOADS = _RESOURCES / "requirements-models.txt"
+FOR_INT8 = _RESOURCES / "requirements-int8.txt"
 
 # Slicer's own, which no installation may replace.
 _SLICERS_OWN = ("numpy", "SimpleITK", "vtk")
@@ -48,7 +50,39 @@ def ensure(backend: str) -> None:
     with _constraints() as constraints:
         _ensure_requirements(constraints, REQUIREMENTS, _("the engine"))
         if backend == Backend.FP32_TORCH:
-            _ensure_pytorch(constraints)
+            _ensure_pytorch(
+                constraints,
+                _("The FP32 backend"),
+                _(
+                    "The FP32 backend needs PyTorch: install the extension PyTorch in the Extensions Manager and "
+                    "restart Slicer, or choose INT8, which does not need it."
+                ),
+            )
+
+
+def ensure_run(model: Model, backend: str) -> None:
+    """Installs what a run lacks, and asks before; also what makes INT8 files, where the run has to make them first.
+
+    Args:
+        model: the model.
+        backend: "int8" or "fp32".
+
+    Raises:
+        AutoMedSAMError: As `ensure` does, or if the model cannot be read any more.
+    """
+    ensure(backend)
+    if slicer.app.testingEnabled() or backend in model.precisions or backend in read_model(model.folder).precisions:
+        return
+    with _constraints() as constraints:
+        _ensure_pytorch(
+            constraints,
+            _("Making INT8 files"),
+            _(
+                "Making INT8 files needs PyTorch: install the extension PyTorch in the Extensions Manager and restart "
+                "Slicer. Once they are made, it is not needed any more."
+            ),
+        )
+        _ensure_requirements(constraints, FOR_INT8, _("making INT8 files"))
 
 
 def ensure_downloads() -> None:
@@ -102,16 +136,13 @@ def _ensure_requirements_without_packaging(constraints: Path, path: Path, purpos
     _attempt(", ".join(missing), lambda: slicer.util.pip_install([*options, *missing]))
 
 
-def _ensure_pytorch(constraints: Path) -> None:
+def _ensure_pytorch(constraints: Path, purpose: str, no_extension: str) -> None:
+    """Installs PyTorch and sam2; `no_extension` is the sentence for Slicer without its PyTorch extension."""
     if importlib.util.find_spec("torch") is None:
         try:
             import PyTorchUtils
         except ImportError as error:
-            message = _(
-                "The FP32 backend needs PyTorch: install the extension PyTorch in the Extensions Manager and restart "
-                "Slicer, or choose INT8, which does not need it."
-            )
-            raise AutoMedSAMError(message) from error
+            raise AutoMedSAMError(no_extension) from error
 
         torch = "PyTorch"
 
@@ -121,8 +152,8 @@ def _ensure_pytorch(constraints: Path) -> None:
 
         _attempt(torch, install_torch)
     if importlib.util.find_spec("sam2") is None:
-        question = _("The FP32 backend needs sam2 and {packages}. Install them into Slicer's Python now?")
-        _ask(question.format(packages=", ".join(_SAM2_NEEDS)))
+        question = _("{purpose} needs sam2 and {packages}. Install them into Slicer's Python now?")
+        _ask(question.format(purpose=purpose, packages=", ".join(_SAM2_NEEDS)))
         options = ["--constraint", str(constraints)]
         wheels = ["--only-binary=:all:", f"--no-binary={_SOURCE_ONLY}"]
 

@@ -1,6 +1,5 @@
 """The models there are to choose from, read from their bundles' manifests."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +7,9 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from automedsam.contract.backend_files import required_for
+from automedsam.contract.backend_files import can_make_int8, required_for
 from automedsam.contract.backends import Backend
-from automedsam.contract.manifest import MANIFEST_NAME, read_manifest
+from automedsam.contract.manifest import MANIFEST_NAME, manifest_hash, read_manifest
 from automedsam.contract.roles import Role
 from AutoMedSAMLib.errors import AutoMedSAMError
 
@@ -36,9 +35,10 @@ class Model:
         threshold: the score, 0 to 1, from which it accepts a box.
         has_detector: whether it finds objects by itself.
         precisions: the panel's backends ("int8", "fp32") whose files are here.
-        hash: SHA-256 of the manifest, which names the hashes of all other files.
+        hash: SHA-256 of the manifest as it was installed, which names the hashes of all other files.
         reference: the FP32 backend whose files are here, "fp32-onnx" or "fp32", to compare INT8 with; empty if none.
         words: the manifest's "roles": what modalities are also called.
+        int8_can_be_made: whether a run in INT8 makes the INT8 files first, from the PyTorch weights that are here.
     """
 
     name: str
@@ -55,6 +55,23 @@ class Model:
     hash: str
     reference: str = ""
     words: dict[str, Any] = field(default_factory=dict)
+    int8_can_be_made: bool = False
+
+    @property
+    def backends(self) -> frozenset[str]:
+        """The panel's backends that can be chosen: those whose files are here, and INT8 where a run makes them."""
+        return self.precisions | ({Backend.INT8.value} if self.int8_can_be_made else frozenset())
+
+    @property
+    def making_note(self) -> str:
+        """What the first run in INT8 does, where it makes the INT8 files; empty if they are here or cannot be made."""
+        if not self.int8_can_be_made:
+            return ""
+        message = _(
+            "The first run in INT8 makes the INT8 files of {model} with the chosen volume. It happens once, takes "
+            "minutes and needs PyTorch; later runs in INT8 do not."
+        )
+        return message.format(model=self.name)
 
     @property
     def no_comparison(self) -> str:
@@ -63,6 +80,8 @@ class Model:
             return ""
         missing = Backend.FP32_TORCH if Backend.INT8.value in self.precisions else Backend.INT8
         message = _("The model {model} has no {backend} files here, so INT8 and FP32 cannot be compared.")
+        if self.int8_can_be_made:
+            message = _("The model {model} has no {backend} files yet: run it in INT8 once, which makes them.")
         return message.format(model=self.name, backend=missing.value.upper())
 
     @property
@@ -107,7 +126,7 @@ def read_model(folder: Path) -> Model:
     manifest = _manifest_of(folder)
     here = [backend.value for backend in Backend if _runs_on(backend, manifest, folder)]
     try:
-        content = (folder / MANIFEST_NAME).read_bytes()
+        hash_ = manifest_hash(folder, manifest)
     except OSError as error:
         raise _unreadable(folder, error) from error
     return Model(
@@ -122,9 +141,10 @@ def read_model(folder: Path) -> Model:
         threshold=float(manifest["detector"]["score_threshold"]),
         has_detector=bool(manifest["detector"]["files"]),
         precisions=frozenset(backend.value for backend in PANEL_BACKENDS if backend.value in here),
-        hash=hashlib.sha256(content).hexdigest(),
+        hash=hash_,
         reference=next((one.value for one in (Backend.FP32_ONNX, Backend.FP32_TORCH) if one.value in here), ""),
         words=manifest.get("roles", {}),
+        int8_can_be_made=Backend.FP32_TORCH.value in here and can_make_int8(manifest),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ class InputsPanel:
         problem = grid_problem(self._chosen_volumes())
         if problem:
             return problem
-        if self._parameters.backend not in self._model.precisions:
+        if self._parameters.backend not in self._model.backends:
             message = _("The model {model} has no {backend} files here. Choose the other backend.")
             return message.format(model=self._model.name, backend=self._parameters.backend.upper())
         return ""
@@ -181,6 +182,11 @@ class InputsPanel:
                 known = self._add_model(Path(wanted))
             except AutoMedSAMError as error:
                 self._unreadable, self._model_problem = wanted, str(error)
+        if known is not None and known.int8_can_be_made:
+            # A run may have made its INT8 files since.
+            with suppress(AutoMedSAMError):
+                if not read_model(known.folder).int8_can_be_made:
+                    known = self._add_model(known.folder)
         return known
 
     def _add_model(self, folder: Path) -> Model:
@@ -200,10 +206,12 @@ class InputsPanel:
         for index, backend in enumerate(_BACKENDS):
             item = selector.model().item(index)
             tip = ""
-            if model is not None and backend not in model.precisions:
+            if model is not None and backend not in model.backends:
                 tip = _("The model {model} has no {backend} files here.")
                 tip = tip.format(model=model.name, backend=backend.upper())
             item.setEnabled(not tip)
+            if model is not None and not tip and backend not in model.precisions:
+                tip = model.making_note
             item.setToolTip(tip)
 
     def _make_volume_selectors(self, modalities: tuple[str, ...]) -> None:
@@ -260,7 +268,8 @@ class InputsPanel:
                 self._ui.deviceLabel.text = text
 
         if self._parameters.backend not in self._model.precisions:
-            answer(_("Files not installed"))
+            made = self._parameters.backend in self._model.backends
+            answer(_("The first run makes the INT8 files, once") if made else _("Files not installed"))
             return
         answer(_("Looking for a GPU ..."))
         self._logic.describe_device(self._parameters.backend, answer)

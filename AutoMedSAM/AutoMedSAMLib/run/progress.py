@@ -7,9 +7,11 @@ from slicer.i18n import tr as _
 from AutoMedSAMLib.model.run import Message
 
 # The parts' shares of a run's time, measured on a glioma case.
-_WEIGHTS = {"copy": 3.0, "load": 3.0, "detect": 44.0, "link": 0.0, "segment": 47.0, "surface": 3.0}
+_WEIGHTS = {"copy": 3.0, "load": 3.0, "quantize": 0.0, "detect": 44.0, "link": 0.0, "segment": 47.0, "surface": 3.0}
 # Propagating detects nothing.
 _WEIGHTS_AGAIN = _WEIGHTS | {"detect": 0.0}
+# A first run that makes INT8 files spends most of its time on them, in steps of unequal length.
+_WEIGHT_OF_INT8 = 150.0
 _SURE_AFTER_SECONDS = 0.5
 
 
@@ -25,7 +27,9 @@ class Progress:
         self._part, self._total, self._done, self._began = "copy", 0, 0, time.perf_counter()
 
     def enter(self, part: str, total: int = 0) -> None:
-        """Goes to the next part: "copy", "load", "detect", "link", "segment" or "surface"."""
+        """Goes to the next part: "copy", "load", "quantize", "detect", "link", "segment" or "surface"."""
+        if part == "quantize":
+            self._weights = self._weights | {part: _WEIGHT_OF_INT8}
         self._part, self._total, self._done, self._began = part, total, 0, time.perf_counter()
 
     def count(self, event: Message) -> None:
@@ -46,7 +50,7 @@ class Progress:
         """The present part, and, once it can be estimated, how many seconds the rest of the run will take."""
         text = _description(self._part).format(done=self._done, total=self._total)
         gone, weight = time.perf_counter() - self._began, self._weights[self._part]
-        if self._done and gone > _SURE_AFTER_SECONDS and weight:
+        if self._done and self._part != "quantize" and gone > _SURE_AFTER_SECONDS and weight:
             seconds_per_weight = gone / (weight * self._done / self._total)
             left = round(seconds_per_weight * self._weight_left)
             if left:
@@ -65,6 +69,7 @@ def _description(part: str) -> str:
     return {
         "copy": _("Copying the volume"),
         "load": _("Loading the model"),
+        "quantize": _("Making the INT8 files, once: step {done} of {total} is done"),
         "detect": _("Detecting slice {done} of {total}"),
         "link": _("Linking boxes to objects"),
         "segment": _("Segmenting slice {done} of {total}"),

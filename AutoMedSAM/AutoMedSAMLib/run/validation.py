@@ -51,7 +51,7 @@ def check_request(request: RunRequest) -> None:
     if request.backend not in PANEL_BACKENDS:
         message = _("There is no backend {backend}: choose INT8 or FP32.")
         raise AutoMedSAMError(message.format(backend=request.backend))
-    if request.backend not in request.model.precisions:
+    if request.backend not in request.model.backends:
         message = _("The model {model} has no {backend} files here; choose the other backend.")
         raise AutoMedSAMError(message.format(model=request.model.name, backend=request.backend.upper()))
     if request.threshold is not None and not 0 < request.threshold <= 1:

@@ -25,7 +25,12 @@ from automedsam.core.events import Event, RunReport, SliceDetected, SliceSegment
 
 _T = TypeVar("_T")
 
-_DOING = {Stage.DETECT: "Detecting", Stage.LINK: "Linking", Stage.SEGMENT: "Segmenting"}
+_DOING = {
+    Stage.DETECT: "Detecting",
+    Stage.LINK: "Linking",
+    Stage.SEGMENT: "Segmenting",
+    Stage.QUANTIZE: "Making INT8 files",
+}
 
 
 class RunProgress(ProgressBar):
@@ -56,6 +61,12 @@ class RunProgress(ProgressBar):
         """Begins a bar; the function that it returns moves it on by one thing."""
         self._begin(doing, total)
         return lambda _: self._progress.advance(self._task)
+
+    def quantize(self, done: int, total: int) -> None:
+        """Shows the steps in which INT8 files are made."""
+        if done == 0:
+            self._begin(_DOING[Stage.QUANTIZE], total)
+        self._progress.update(self._task, completed=done)
 
     def show(self, event: Event) -> None:
         """Moves the bar on by one event."""

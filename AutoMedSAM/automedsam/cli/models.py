@@ -128,6 +128,37 @@ def import_model(
     _print_installed(installed, accept_terms)
 
 
+@app.command("int8")
+def make_int8_files(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A downloaded or imported checkpoint.")],
+    volume: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="FILE", help="What to calibrate with: a volume as for 'automedsam segment', or ROLE=FILE each."
+        ),
+    ],
+) -> None:
+    """Make the INT8 files of a published checkpoint, which then runs without PyTorch."""
+    from automedsam.bundle import load_bundle
+    from automedsam.cli import terms
+    from automedsam.cli.console import RunProgress
+    from automedsam.contract.backends import Backend
+    from automedsam.io.role_reader import parse_input, read_modalities
+    from automedsam.pipeline.int8_files import make_int8
+    from automedsam.pipeline.run import SegmentationRun
+
+    bundle = load_bundle(name)
+    if bundle.has(Backend.INT8):
+        say(f"{bundle.name} has INT8 files already.")
+        return
+    image = read_modalities([parse_input(one) for one in volume], bundle.roles, bundle.name)
+    run = SegmentationRun(image, bundle, backend=Backend.INT8)
+    terms.ask(bundle)
+    with stoppable(), RunProgress() as progress:
+        made = make_int8(bundle, run.channels, progress.quantize)
+    typer.echo(f"{made.name} runs in INT8: {made.size_mb(Backend.INT8):.1f} MB in {made.folder}")
+
+
 @app.command()
 def remove(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Downloaded or imported models.")],
@@ -153,6 +184,7 @@ def _print_plain(console: Console, text: str) -> None:
 
 def _print_installed(installed: Installed, accepted: bool) -> None:
     from automedsam.cli import terms
+    from automedsam.contract.backend_files import can_make_int8
     from automedsam.models.checkpoint_check import has_torch
 
     bundle = installed.bundle
@@ -167,11 +199,8 @@ def _print_installed(installed: Installed, accepted: bool) -> None:
     typer.echo(f"It runs in FP32 on PyTorch (--backend fp32){without}.")
     if not bundle.has_detector:
         typer.echo("It has no detector: it segments inside boxes that you give it.")
-    published = bundle.manifest.get("published", {})
-    checkpoint = segmenter.get("torch", {}).get("checkpoint")
-    if published and checkpoint:
+    if can_make_int8(bundle.manifest):
         typer.echo(
-            "For INT8, convert it with volumes of your own: "
-            f"automedsam-lab convert '{bundle.folder / checkpoint}' --config {published['network']} "
-            f"--calibration FOLDER -o BUNDLE"
+            "Its first run in INT8 (--backend int8) makes its INT8 files; "
+            f"'automedsam models int8 {bundle.name} --volume FILE' makes them beforehand."
         )

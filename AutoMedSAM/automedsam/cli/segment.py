@@ -27,6 +27,7 @@ from automedsam.io.image_reader import is_image_file
 from automedsam.io.role_reader import InputImage, files_of, parse_input, read_modalities
 from automedsam.io.segmentation_writer import check_output, write_segmentation
 from automedsam.io.volume_reader import is_dicom
+from automedsam.pipeline.int8_files import make_int8, needs_int8
 from automedsam.pipeline.prompt_file import read_prompts
 from automedsam.pipeline.run import SegmentationRun, check_prompted
 from automedsam.video.clip import FRAME_PLANE, open_frames, parse_frames, read_clip
@@ -195,6 +196,11 @@ def _execute(
     run: SegmentationRun, progress: RunProgress, objects: list[Tracklet] | None
 ) -> tuple[RunReport | None, int]:
     """Runs to the end, or to Ctrl-C; gives the report, or None, and how many slices were segmented."""
+    if needs_int8(run.bundle, run.backend):
+        if objects is None and not run.bundle.has_detector:
+            raise AutoMedSAMError(run.bundle.no_detector_message)
+        say(f"{run.bundle.name} has no INT8 files yet: they are made now, once.")
+        run.bundle = make_int8(run.bundle, run.channels, progress.quantize)
     report: RunReport | None = None
     finished: set[int] = set()
     try:

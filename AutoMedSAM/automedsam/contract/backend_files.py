@@ -7,7 +7,7 @@ from typing import Any
 
 from automedsam.contract.backends import Backend
 
-__all__ = ["DETECTOR", "named_for", "required_for"]
+__all__ = ["DETECTOR", "can_make_int8", "has_detector_for", "named_for", "required_for"]
 
 DETECTOR = "detector"
 """The component that finds objects; all others are the segmenter's."""
@@ -38,5 +38,23 @@ def required_for(manifest: Mapping[str, Any], backend: Backend) -> dict[str, str
     A bundle without any detector needs the segmenter alone: it segments inside boxes that a user draws.
     """
     named = named_for(manifest, backend)
-    complete = named.keys() - {DETECTOR} and (DETECTOR in named or not manifest["detector"]["files"])
+    complete = named.keys() - {DETECTOR} and has_detector_for(manifest, backend)
     return named if complete else None
+
+
+def has_detector_for(manifest: Mapping[str, Any], backend: Backend) -> bool:
+    """Whether a backend has a detector, or the bundle has none at all and needs none."""
+    return not manifest["detector"]["files"] or DETECTOR in named_for(manifest, backend)
+
+
+def can_make_int8(manifest: Mapping[str, Any]) -> bool:
+    """Whether a manifest names no INT8 segmenter, and what one can be made from: PyTorch weights.
+
+    A detector has to be there in INT8: it cannot be made here.
+    """
+    segmenter = manifest["segmenter"]["files"]
+    return (
+        Backend.INT8.files_key not in segmenter
+        and Backend.FP32_TORCH.files_key in segmenter
+        and has_detector_for(manifest, Backend.INT8)
+    )

@@ -5,6 +5,7 @@ Standard library only, so that every side that reads bundles can use it.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -38,6 +39,8 @@ from automedsam.contract.roles import DICOM_KEYWORDS
 
 MANIFEST_NAME = "bundle.json"
 SCHEMA_VERSION = 2
+# How INT8 files were added to a bundle after it was installed, and what its hash was before.
+INT8_MADE_HERE = "int8_made_here"
 # What schema 1 called differently.
 _SCHEMA_1_NAMES = {"license": "licence", "tracking": "following"}
 
@@ -114,6 +117,18 @@ def _check(manifest: Mapping[str, Any], fields: dict[str, Check]) -> None:
     for relative in named_files(manifest):
         if relative not in manifest["files"]:
             fail("files", f"{shown(relative)[1:-1]} has no hash")
+
+
+def manifest_hash(folder: Path, manifest: Mapping[str, Any]) -> str:
+    """The SHA-256 of a bundle's manifest as it was installed; INT8 files that were made since do not change it.
+
+    Results, drawn boxes and cohorts are kept with this hash.
+
+    Raises:
+        OSError: If the manifest cannot be read.
+    """
+    made = manifest.get(INT8_MADE_HERE)
+    return str(made["installed_hash"]) if made else hashlib.sha256((folder / MANIFEST_NAME).read_bytes()).hexdigest()
 
 
 def named_files(manifest: Mapping[str, Any]) -> list[str]:
@@ -266,6 +281,7 @@ _TOP_OPTIONAL: dict[str, Check] = {
     "training": _TRAINING,
     "roles": map_of(_ROLE),
     "windows": map_of(nullable(_window)),
+    INT8_MADE_HERE: Fields({"installed_hash": is_sha256, "hash": is_sha256}),
 }
 _TOP: dict[str, Check] = {
     "schema": integer(SCHEMA_VERSION, SCHEMA_VERSION),

@@ -101,7 +101,8 @@ class ConfidenceFields(TypedDict):
 class SegmentRequest(RunFields):
     """Detect and segment.
 
-    Answered by started, stage, boxes, tracklets, slice and progress, then finished or cancelled.
+    Answered by started, stage, boxes, tracklets, slice and progress, then finished or cancelled. A downloaded model
+    without INT8 files gets them first, which comes before started as the stage "quantize" with its progress.
     """
 
     op: Literal["segment"]
@@ -227,7 +228,7 @@ class StartedEvent(TypedDict):
 
 
 class StageEvent(TypedDict):
-    """A stage begins: "detect" or "segment", of `total` slices."""
+    """A stage begins: "detect" or "segment", of `total` slices, or "quantize", of `total` steps."""
 
     event: Literal["stage"]
     id: int
@@ -263,7 +264,7 @@ class SliceEvent(TypedDict):
 
 
 class ProgressEvent(TypedDict):
-    """A slice was computed, and its labels are as they were."""
+    """A slice was computed, and its labels are as they were; or a step of the stage "quantize" is done."""
 
     event: Literal["progress"]
     id: int

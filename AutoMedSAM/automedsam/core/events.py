@@ -19,6 +19,8 @@ class Stage(str, Enum):
     DETECT = "detect"
     LINK = "link"
     SEGMENT = "segment"
+    QUANTIZE = "quantize"
+    """INT8 files of a downloaded model are made, once; see `automedsam.pipeline.int8_files`."""
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def write_error_message(path: Path, error: OSError | RuntimeError | MemoryError)
     if is_out_of_memory(error):
         return not_enough_memory(f"write {path}")
     number = getattr(error, "errno", None)
-    if number is None and _is_full(path.parent):
+    if number is None and is_full(path.parent):
         # ITK's writers do not name a reason.
         number, reason = errno.ENOSPC, os.strerror(errno.ENOSPC)
     else:
@@ -123,7 +123,8 @@ def _temporary_sibling(path: Path) -> Path:
     return path.with_name(f".automedsam-{uuid.uuid4().hex}{suffix}")
 
 
-def _is_full(folder: Path) -> bool:
+def is_full(folder: Path) -> bool:
+    """Whether the disk of a folder has no room any more."""
     try:
         return shutil.disk_usage(folder).free < _FULL
     except OSError:

@@ -14,9 +14,10 @@ from automedsam.errors import AutoMedSAMError
 
 DOWNLOADS = ".downloads"
 
-# What installing and removing call their unfinished folders.
-_LEFTOVER = re.compile(r"\.(import|removed|automedsam)-")
+# What installing, removing and making INT8 files call their unfinished folders.
+_LEFTOVER = re.compile(r"\.(import|removed|automedsam|int8)-")
 _DAY_SECONDS = 86_400
+_SPARE_BYTES = 50_000_000
 
 
 def models_folder() -> Path:
@@ -65,7 +66,7 @@ def make_models_folder() -> Path:
 
 def _remove_leftovers(folder: Path) -> None:
     """Removes what a process that was killed has left half-written, once it is surely gone."""
-    for path in folder.glob(".*-*"):
+    for path in [*folder.glob(".*-*"), *folder.glob("*/.int8-*")]:
         with suppress(OSError):
             if path.is_dir() and _LEFTOVER.match(path.name) and time.time() - path.stat().st_mtime > _DAY_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
@@ -77,3 +78,19 @@ def installed_folders() -> dict[str, Path]:
         return bundle_folders(models_folder())
     except AutoMedSAMError:
         return {}
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Finds out whether a folder's disk has room for some bytes, and a little more.
+
+    Raises:
+        AutoMedSAMError: If it has not.
+        OSError: If there is no such folder.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed + _SPARE_BYTES:
+        message = (
+            f"This needs {needed / 1e6:.0f} MB, and {folder} has {free / 1e6:.0f} MB free: free space there, "
+            "or set AUTOMEDSAM_MODELS to a folder on another disk."
+        )
+        raise AutoMedSAMError(message)

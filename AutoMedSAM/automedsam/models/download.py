@@ -6,10 +6,9 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,8 @@ from automedsam.bundle import file_hash
 from automedsam.contract.catalog import CatalogFile, may_download_from
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.atomic import write_error_message
+from automedsam.io.file_lock import file_lock
+from automedsam.io.models_folder import check_space
 from automedsam.models.download_errors import connection_message, status_message
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ _CONNECT_SECONDS, _READ_SECONDS = 15, 60
 # Lost connections in a row that brought nothing new.
 _MAX_FAILURES = 4
 _LOCK = "lock"
-_SPARE_BYTES = 50_000_000
 _OK, _PARTIAL, _BEYOND_END = 200, 206, 416
 
 
@@ -212,7 +212,7 @@ def download(
         folder.mkdir(parents=True, exist_ok=True)
         if file.bytes is not None and not unfinished_file(file, folder).exists():
             check_space(folder, file.bytes)
-        with _locked(folder / _LOCK, file.name):
+        with file_lock(folder / _LOCK, f"downloading {file.name}"):
             return _retrieve(pooch, file, folder, downloader)
     except OSError as error:
         with suppress(OSError):
@@ -259,43 +259,6 @@ def _import_pooch() -> Any:
         raise AutoMedSAMError(message) from error
     pooch.get_logger().setLevel("WARNING")
     return pooch
-
-
-@contextmanager
-def _locked(path: Path, name: str) -> Iterator[None]:
-    """Keeps two processes from writing one file."""
-    with path.open("a", encoding="utf-8") as file:
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            message = f"Another process is downloading {name} already: wait until it has finished."
-            raise AutoMedSAMError(message) from error
-        except OSError:
-            pass  # a network drive that has no locks
-        yield
-
-
-def check_space(folder: Path, needed: int) -> None:
-    """Finds out whether a folder's disk has room for some bytes, and a little more.
-
-    Raises:
-        AutoMedSAMError: If it has not.
-        OSError: If there is no such folder.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < needed + _SPARE_BYTES:
-        message = (
-            f"This needs {needed / 1e6:.0f} MB, and {folder} has {free / 1e6:.0f} MB free: free space there, "
-            "or set AUTOMEDSAM_MODELS to a folder on another disk."
-        )
-        raise AutoMedSAMError(message)
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -16,7 +16,7 @@ from automedsam.contract.catalog import CHECKPOINT, CatalogModel, is_model_name
 from automedsam.contract.manifest import MANIFEST_NAME
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.atomic import atomic_folder, write_error_message
-from automedsam.io.models_folder import DOWNLOADS, installed_folders, make_models_folder, models_folder
+from automedsam.io.models_folder import DOWNLOADS, check_space, installed_folders, make_models_folder, models_folder
 from automedsam.models.archive import has_bundle, unpack_bundle
 from automedsam.models.checkpoint_check import (
     KnownCheckpoint,
@@ -26,7 +26,7 @@ from automedsam.models.checkpoint_check import (
     identify_checkpoint,
 )
 from automedsam.models.checkpoint_manifest import add_detector, checkpoint_manifest
-from automedsam.models.download import Progress, check_space, download
+from automedsam.models.download import Progress, download
 from automedsam.models.pins import pin, pinned_sha256
 from automedsam.sam2.checkpoint_file import check_whole
 

@@ -78,9 +78,8 @@ def reference_backend(bundle: Bundle) -> Backend:
         AutoMedSAMError: If INT8 or FP32 files are missing, or PyTorch is.
     """
     if not bundle.has(Backend.INT8):
-        message = (
-            f"The model {bundle.name} has no INT8 files here, so there is nothing to compare: choose another model."
-        )
+        todo = f"make them with '{bundle.int8_command}'" if bundle.int8_command else "choose another model"
+        message = f"The model {bundle.name} has no INT8 files here, so there is nothing to compare: {todo}."
         raise AutoMedSAMError(message)
     if bundle.has(Backend.FP32_ONNX):
         return Backend.FP32_ONNX

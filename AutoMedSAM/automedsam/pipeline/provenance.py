@@ -11,6 +11,7 @@ import numpy as np
 
 from automedsam import __version__
 from automedsam.contract.backends import Backend
+from automedsam.contract.manifest import INT8_MADE_HERE
 from automedsam.core.boxes import Box, Tracklet
 from automedsam.core.prompts import EditedMask, Point
 from automedsam.sam2.propagation import CropBox
@@ -26,6 +27,12 @@ def versions(backend: Backend) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def made_here(manifest: Mapping[str, Any], backend: Backend) -> dict[str, str]:
+    """The SHA-256 of INT8 files that were made on this computer, which the model's own hash does not cover."""
+    made = manifest.get(INT8_MADE_HERE)
+    return {"int8_hash": made["hash"]} if made and backend is Backend.INT8 else {}
 
 
 def prompts_of(tracklets: Sequence[Tracklet], crops: Mapping[str, CropBox]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from automedsam.pipeline.run import SegmentationRun
 _NAMES = {
     "model_version": "version of the model",
     "model_hash": "SHA-256 of the model's manifest",
+    "int8_hash": "SHA-256 of the INT8 files that were made on the computer",
     "input_sha256": "SHA-256 of the input's voxels and grid",
     "automedsam": "version of AutoMedSAM",
     "onnxruntime": "version of ONNX Runtime",

@@ -40,7 +40,7 @@ from automedsam.measure.objects import Measures, measure_with_segments
 from automedsam.pipeline.backends import LoadedModel, load_model, open_detector
 from automedsam.pipeline.confidence import SliceConfidence, object_confidence, slice_confidence
 from automedsam.pipeline.input_check import UNTRUSTED, check_input
-from automedsam.pipeline.provenance import prompts_of, versions
+from automedsam.pipeline.provenance import made_here, prompts_of, versions
 from automedsam.pipeline.run_inputs import check_channels, frames_within, gray_levels, label_rules
 from automedsam.sam2.propagation import CropBox
 from automedsam.tracking.tracker import ObjectTracker, TrackedObject
@@ -238,6 +238,7 @@ class SegmentationRun:
             **({"prompted_objects": len(self.tracklets)} if undetected else {"threshold": self.linking.threshold}),
             "licence": self.bundle.license,
             "input_sha256": self._input_sha256,
+            **made_here(self.bundle.manifest, self.backend),
             **versions(self.backend),
             **({} if loaded is None else {"device": loaded.device, "threads": loaded.threads}),
             **({"prompts": prompts_of(self.tracklets, self.crops)} if self._is_prompted else {}),

@@ -1,7 +1,7 @@
 """SAM 2's networks on PyTorch: the FP32 backend, and what the lab exports to ONNX.
 
-Only the FP32 backend and the lab import this module. The modules wrap the `sam2` package's own layers; what
-they change is the form, so that an ONNX exporter accepts it: rotary encodings without complex numbers
+Only the FP32 backend, what makes INT8 files and the lab import this module. The modules wrap the `sam2` package's own
+layers; what they change is the form, so that an ONNX exporter accepts it: rotary encodings without complex numbers
 (`sam2.modeling.position_encoding.apply_rotary_enc`), and selections that are left to the propagation.
 """
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,12 @@ from automedsam.demo.phantom import phantom_head
 from automedsam.errors import AutoMedSAMError
 from automedsam.pipeline.backends import LoadedModel, load_model
 from automedsam.pipeline.input_check import check_input
+from automedsam.pipeline.int8_files import needs_int8
 from automedsam.pipeline.run import SegmentationRun, check_threshold, link_frames
 from automedsam.worker.channel import Send
 from automedsam.worker.cohort_requests import answer_cohort_request, reopen
 from automedsam.worker.comparison import answer_comparison
+from automedsam.worker.int8_files import Int8Maker, MakingCancelledError
 from automedsam.worker.label_file import create_label_file, reopen_label_file, write_mask_file
 from automedsam.worker.messages import (
     MessageCodec,
@@ -84,6 +87,12 @@ class RequestHandler:
             FieldError: if the request is none.
         """
         check_request(request)
+        try:
+            self._answer(request, cancelled)
+        except MakingCancelledError:
+            self._send("cancelled", id=request["id"], confidence=[], crops={})
+
+    def _answer(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
         match request["op"]:
             case "segment":
                 self._segment(request, cancelled)
@@ -114,14 +123,17 @@ class RequestHandler:
 
     def _segment(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
         asked = RunRequest.read(request)
-        run = self._new_run(asked)
+        bundle = load_bundle(asked.model)
+        if not bundle.has_detector:
+            raise AutoMedSAMError(bundle.no_detector_message)
+        run = self._new_run(asked, Int8Maker(request["id"], self._send, cancelled))
         codec = MessageCodec(run.volume, run.plane)
         labels = create_label_file(Path(request["labels"]), run.volume.shape)
         self._execute(request, run, run.events(), codec, labels, cancelled)
 
     def _propagate(self, request: Mapping[str, Any], cancelled: threading.Event) -> None:
         asked = RunRequest.read(request)
-        run = self._same_run(asked) or self._new_run(asked)
+        run = self._same_run(asked) or self._new_run(asked, Int8Maker(request["id"], self._send, cancelled))
         codec = MessageCodec(run.volume, run.plane)
         tracklets = _read_objects(request, run, codec)
         crops = read_crops(request, run.slices.shape[1:])
@@ -271,22 +283,28 @@ class RequestHandler:
         fields = {"spacing": volume.spacing, "origin": volume.origin, "direction": volume.direction}
         self._send("phantom", id=request["id"], volume={"path": path, "name": volume.name, **fields})
 
-    def _new_run(self, asked: RunRequest) -> SegmentationRun:
+    def _new_run(self, asked: RunRequest, int8: Int8Maker | None = None) -> SegmentationRun:
         # The last run's memory is given back before the next takes its own.
         self._run = None
         bundle = load_bundle(asked.model)
         volume = replace(read_volume(asked.volume), described=asked.names)
         plane = asked.plane or volume.default_plane(bundle.plane)
-        run = SegmentationRun(
+        through = partial(
+            SegmentationRun,
             volume,
-            bundle,
             backend=asked.backend,
             threshold=asked.threshold,
             plane=plane,
             device=asked.device,
             slices=None if asked.slices is None else IjkBoxConverter(volume, plane).frame_range(asked.slices),
-            engine=self._warm_engine(bundle, asked.backend, asked.device),
         )
+        if needs_int8(bundle, asked.backend):
+            if int8 is None:
+                # Of a preview, which each click supersedes.
+                raise AutoMedSAMError(_no_int8_yet(bundle))
+            self._engine = None
+            bundle = int8.make(through(bundle))
+        run = through(bundle, engine=self._warm_engine(bundle, asked.backend, asked.device))
         # The grey levels have been taken from it; a mapped file could not be removed on Windows.
         run.release_voxels()
         self._run = _run_key(asked, bundle), run
@@ -332,6 +350,13 @@ def _read_objects(request: Mapping[str, Any], run: SegmentationRun, codec: Messa
 def _run_key(asked: RunRequest, bundle: Bundle) -> object:
     """What a run's masks depend on, its plane, slices and objects apart."""
     return volume_fingerprint(asked.volume), bundle.folder.resolve(), bundle.hash, asked.backend, asked.device
+
+
+def _no_int8_yet(bundle: Bundle) -> str:
+    return (
+        f"The model {bundle.name} has no INT8 files yet: its first run makes them. Propagate once, or choose FP32; "
+        "then each click shows its mask."
+    )
 
 
 def _on_frames(run: SegmentationRun, labels: Voxels) -> Voxels:

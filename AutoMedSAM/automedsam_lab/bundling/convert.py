@@ -15,6 +15,7 @@ from automedsam.bundle import MANIFEST_NAME, Bundle, file_hash, load_bundle
 from automedsam.detection.detector import ResizeMode
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.atomic import write_error_message
+from automedsam.quantization.quantizer import Plan
 from automedsam.runtime.golden_outputs import record_golden
 from automedsam.sam2.architecture import Sam2Architecture
 from automedsam.sam2.build import build_sam2
@@ -34,7 +35,6 @@ from automedsam_lab.checkpoints.model_zoo import Config, PublishedFile, find_fil
 from automedsam_lab.common.json_files import write_json
 from automedsam_lab.quantization.calibration import Calibration, PreprocessingSpec, read_calibration
 from automedsam_lab.quantization.detector import MIN_CALIBRATION
-from automedsam_lab.quantization.quantizer import Plan
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -143,8 +143,8 @@ def quantize_parts(
     Returns:
         The plan, with what stayed in FP32; its record has the files' golden outputs.
     """
+    from automedsam.quantization.segmenter import default_plan, quantize_by_plan
     from automedsam_lab.quantization.fidelity import clips_of_calibration
-    from automedsam_lab.quantization.segmenter import default_plan, quantize_by_plan
     from automedsam_lab.quantization.sensitivity import choose_and_quantize
 
     clips = [clip for clip in clips_of_calibration(calibration) if len(clip.frames) > 1]
@@ -314,7 +314,7 @@ def _write_segmenter(folder: Path, sources: _Sources) -> tuple[dict[str, float],
     """
     import torch
 
-    from automedsam_lab.export.segmenter import export_segmenter
+    from automedsam.quantization.export import export_segmenter
 
     request, architecture, state = sources.request, sources.architecture, sources.state
     model = build_sam2(architecture).eval()

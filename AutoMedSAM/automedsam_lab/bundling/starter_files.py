@@ -46,9 +46,9 @@ def write_segmenter_files(weights: Path, slices: NDArray[np.float32], folder: Pa
         slices: Normalized slices `(n, 3, S, S)` of training patients, for calibration.
         folder: Where to write; made if it is missing.
     """
+    from automedsam.quantization.export import export_segmenter
+    from automedsam.quantization.segmenter import quantize_segmenter
     from automedsam.sam2.torch_networks import load_model
-    from automedsam_lab.export.segmenter import export_segmenter
-    from automedsam_lab.quantization.segmenter import quantize_segmenter
 
     model, architecture = load_model(weights)
     folder.mkdir(parents=True, exist_ok=True)

@@ -29,8 +29,8 @@ Folder = Annotated[Path, typer.Option("--out", "-o", help="Output folder.")]
 def export_segmenter_command(checkpoint: Checkpoint, out: Folder) -> None:
     """Export the four networks of a segmenter."""
     with require("train", "Exporting the segmenter"):
+        from automedsam.quantization.export import export_segmenter
         from automedsam.sam2.torch_networks import load_model
-        from automedsam_lab.export.segmenter import export_segmenter
 
     model, _ = load_model(checkpoint)
     for part, difference in export_segmenter(model, out).items():
@@ -59,11 +59,11 @@ def quantize_segmenter_command(
     The convolutions are calibrated on slices of training patients: of both built-in tasks, or of a prepared dataset.
     """
     with require("train", "Quantizing the segmenter"):
+        from automedsam.quantization.segmenter import quantize_segmenter
         from automedsam.runtime.session import open_session
         from automedsam.sam2.onnx_networks import NETWORK_NAMES
         from automedsam_lab.data.segmenter_clips import calibration_slices
         from automedsam_lab.quantization.calibration import PreprocessingSpec, calibration_of_dataset
-        from automedsam_lab.quantization.segmenter import quantize_segmenter
 
     check_one_dataset(data, prepared)
     fp32 = {part: exported / f"{part}.onnx" for part in NETWORK_NAMES}

@@ -49,11 +49,11 @@ def sensitivity(
 ) -> None:
     """Evaluate quantization schemes for each network and layer group; write the best plan and its files."""
     with require("train", "The sensitivity scan"):
+        from automedsam.quantization.export import export_segmenter
         from automedsam.sam2.onnx_networks import NETWORK_NAMES
         from automedsam.sam2.propagation import SegmenterSettings
         from automedsam.sam2.torch_networks import load_model
         from automedsam_lab.common.json_files import write_json
-        from automedsam_lab.export.segmenter import export_segmenter
         from automedsam_lab.quantization.sensitivity import FidelityEvaluator, choose_and_quantize
 
     model, architecture = load_model(checkpoint)

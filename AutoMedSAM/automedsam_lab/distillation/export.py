@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.atomic import atomic_folder
+from automedsam.quantization.quantizer import Method, PartPlan, Quantizer, Scheme
 from automedsam.runtime.session import open_session
 from automedsam.sam2.efficient_blocks import reparameterized
 from automedsam.sam2.propagation import IMAGENET_MEAN, IMAGENET_STD
 from automedsam_lab.data.sets.images import Part
 from automedsam_lab.distillation.pack import Pack, unit_range
 from automedsam_lab.models.student.network import SIDE, Levels, Prompts, Student
-from automedsam_lab.quantization.quantizer import Method, PartPlan, Quantizer, Scheme
 
 ENCODER, DECODER = "image_encoder", "mask_decoder"
 OPSET, TOLERANCE = 17, 1e-3

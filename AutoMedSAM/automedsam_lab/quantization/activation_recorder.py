@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.errors import AutoMedSAMError
+from automedsam.quantization.quantizer import OrtInputs
 from automedsam.runtime.session import open_session
 from automedsam.sam2.networks import DecoderPrompt, Floats, ImageEmbedding, MaskPrediction
 from automedsam.sam2.onnx_networks import NETWORK_NAMES, OnnxNetworks
 from automedsam.sam2.propagation import SegmenterSettings
 from automedsam_lab.quantization.fidelity import PromptedClip, propagate_clips
-from automedsam_lab.quantization.quantizer import OrtInputs
 
 MAX_FEEDS = 24
 

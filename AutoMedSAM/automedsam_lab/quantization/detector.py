@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from automedsam.errors import AutoMedSAMError
+from automedsam.quantization.quantizer import ALL_OPERATORS, PartPlan, Quantizer, Scheme
 from automedsam_lab.data.detector_slices import DetectorTask, FrameStack, plain_input
 from automedsam_lab.data.prepared.dataset import PreparedDataset
 from automedsam_lab.models.onnx_predictor import onnx_predictor
-from automedsam_lab.quantization.quantizer import ALL_OPERATORS, PartPlan, Quantizer, Scheme
 
 MIN_CALIBRATION = 32
 _HEADS = ("/head1/", "/head2/", "/head3/")

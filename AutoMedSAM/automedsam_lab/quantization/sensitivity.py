@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from automedsam.runtime.golden_outputs import record_golden
-from automedsam.runtime.session import open_session
-from automedsam.sam2.onnx_networks import NETWORK_NAMES, OnnxNetworks
-from automedsam.sam2.propagation import SegmenterSettings
-from automedsam_lab.quantization.activation_recorder import record_inputs
-from automedsam_lab.quantization.fidelity import CachedEncoder, Fidelity, PromptedClip, agreement, propagate_clips
-from automedsam_lab.quantization.quantizer import (
+from automedsam.quantization.quantizer import (
     CONVOLUTIONS,
     PRODUCTS,
     Method,
@@ -28,13 +22,19 @@ from automedsam_lab.quantization.quantizer import (
     Quantizer,
     Scheme,
 )
-from automedsam_lab.quantization.segmenter import (
+from automedsam.quantization.segmenter import (
     ENCODER,
     default_plan,
     is_convolutional,
     quantize_by_plan,
     quantize_part,
 )
+from automedsam.runtime.golden_outputs import record_golden
+from automedsam.runtime.session import open_session
+from automedsam.sam2.onnx_networks import NETWORK_NAMES, OnnxNetworks
+from automedsam.sam2.propagation import SegmenterSettings
+from automedsam_lab.quantization.activation_recorder import record_inputs
+from automedsam_lab.quantization.fidelity import CachedEncoder, Fidelity, PromptedClip, agreement, propagate_clips
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto

@@ -290,9 +290,10 @@ def test_folder_that_cannot_be_made_is_one_sentence(
 
 
 def test_what_a_killed_process_left_is_removed_after_a_day(model: CatalogModel, folder: Path) -> None:
-    for name in (".import-old", ".removed-old", ".import-new", ".mine-old"):
+    for name in (".import-old", ".removed-old", ".import-new", ".mine-old", "mine/.int8-old", "mine/.int8-new"):
         (folder / name).mkdir(parents=True)
         if name.endswith("old"):
             os.utime(folder / name, (0, 0))
     fetch(model)
-    assert {path.name for path in folder.iterdir()} == {"tiny-sam", ".import-new", ".mine-old"}
+    assert {path.name for path in folder.iterdir()} == {"tiny-sam", "mine", ".import-new", ".mine-old"}
+    assert [path.name for path in (folder / "mine").iterdir()] == [".int8-new"]

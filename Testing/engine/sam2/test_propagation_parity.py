@@ -165,8 +165,8 @@ def test_memories_that_the_model_does_not_know_are_refused(memories: int | None,
 @pytest.mark.parametrize("temporal", [True, False])
 def test_onnx_logits_equal_torch(slices: np.ndarray, tmp_path: Path, temporal: bool) -> None:
     pytest.importorskip("onnx", reason="the lab is not installed")
+    from automedsam.quantization.export import export_segmenter
     from automedsam.sam2.torch_networks import TorchNetworks
-    from automedsam_lab.export.segmenter import export_segmenter
 
     architecture = replace(TINY, temporal_pointers=temporal, multimask=temporal)
     model = a_model(architecture)

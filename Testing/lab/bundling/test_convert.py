@@ -26,14 +26,14 @@ from automedsam.errors import AutoMedSAMError  # noqa: E402
 from automedsam.io.volume_reader import read_volume  # noqa: E402
 from automedsam.pipeline.backends import load_model  # noqa: E402
 from automedsam.pipeline.run import SegmentationRun  # noqa: E402
+from automedsam.quantization import segmenter as quantize_segmenter  # noqa: E402
+from automedsam.quantization.quantizer import OrtInputs, PartPlan, Plan, Quantizer  # noqa: E402
 from automedsam.sam2.networks import Sam2Networks  # noqa: E402
 from automedsam.sam2.propagation import Prompt, Sam2Segmenter  # noqa: E402
 from automedsam_lab.bundling.convert import Request, convert  # noqa: E402
 from automedsam_lab.bundling.metadata import BundleMetadata  # noqa: E402
 from automedsam_lab.checkpoints.model_zoo import CONFIGS, CT_WINDOW, PublishedFile  # noqa: E402
 from automedsam_lab.cli.app import main  # noqa: E402
-from automedsam_lab.quantization import segmenter as quantize_segmenter  # noqa: E402
-from automedsam_lab.quantization.quantizer import OrtInputs, PartPlan, Plan, Quantizer  # noqa: E402
 
 DETECTOR_SIZE = (64, 96)
 

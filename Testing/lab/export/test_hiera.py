@@ -8,10 +8,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="the FP32 backend is not installed")
 pytest.importorskip("sam2", reason="the FP32 backend is not installed")
 
+from automedsam.quantization.export import export_segmenter  # noqa: E402
+from automedsam.quantization.hiera import for_export  # noqa: E402
 from automedsam.sam2.architecture import Sam2Architecture  # noqa: E402
 from automedsam.sam2.build import build_sam2  # noqa: E402
-from automedsam_lab.export.hiera import for_export  # noqa: E402
-from automedsam_lab.export.segmenter import export_segmenter  # noqa: E402
 
 # At 128 px the grids have 32, 16, 8 and 4 cells a side: windows of 6 and 3 cells fit none of theirs.
 CUT = Sam2Architecture(

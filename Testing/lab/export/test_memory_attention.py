@@ -8,10 +8,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="the FP32 backend is not installed")
 pytest.importorskip("sam2", reason="the FP32 backend is not installed")
 
+from automedsam.quantization.memory_attention import FusedMemoryAttention  # noqa: E402
 from automedsam.sam2.architecture import Sam2Architecture  # noqa: E402
 from automedsam.sam2.build import build_sam2  # noqa: E402
 from automedsam.sam2.torch_networks import MemoryAttention  # noqa: E402
-from automedsam_lab.export.memory_attention import FusedMemoryAttention  # noqa: E402
 
 SMALL = Sam2Architecture(
     image_size=96,

@@ -23,8 +23,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random convolutional model, exported and quantized."""
     from tiny_segmenter import SIZE, tiny_model
 
-    from automedsam_lab.export.segmenter import export_segmenter
-    from automedsam_lab.quantization.segmenter import quantize_segmenter
+    from automedsam.quantization.export import export_segmenter
+    from automedsam.quantization.segmenter import quantize_segmenter
 
     folder = tmp_path_factory.mktemp("segmenter")
     assert all(difference <= 1e-3 for difference in export_segmenter(tiny_model(), folder).values())

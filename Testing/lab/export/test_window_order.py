@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from automedsam_lab.export.window_order import pooled_order, regions, window_order
+from automedsam.quantization.window_order import pooled_order, regions, window_order
 
 # Height, width, window: whole windows, cut ones, one larger than the grid, an uneven grid, and everything at once.
 GRIDS = [(8, 8, 4), (32, 32, 14), (12, 12, 14), (9, 7, 4), (16, 8, 0), (1, 5, 2)]

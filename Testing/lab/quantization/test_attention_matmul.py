@@ -10,8 +10,8 @@ onnx = pytest.importorskip("onnx", reason="the lab is not installed")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
+from automedsam.quantization.attention_matmul import MIN_KEYS, quantize_scores  # noqa: E402
 from automedsam.runtime.session import open_session  # noqa: E402
-from automedsam_lab.quantization.attention_matmul import MIN_KEYS, quantize_scores  # noqa: E402
 
 WIDTH, QUERIES = 64, 48
 

@@ -87,7 +87,7 @@ def test_a_segmenter_is_quantized_with_a_prepared_dataset(prepared: Path, tmp_pa
     pytest.importorskip("sam2", reason="the package sam2 is not installed")
     from tiny_segmenter import tiny_model
 
-    from automedsam_lab.export.segmenter import export_segmenter
+    from automedsam.quantization.export import export_segmenter
 
     export_segmenter(tiny_model(), tmp_path / "fp32")
     asked = ["quantize", "segmenter", tmp_path / "fp32", "--prepared", prepared, "-o", tmp_path / "int8"]

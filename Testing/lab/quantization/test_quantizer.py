@@ -15,12 +15,7 @@ onnx = pytest.importorskip("onnx", reason="the lab is not installed")
 from tiny_segmenter import SETTINGS, SIZE, export, some_clips, tiny_model  # noqa: E402
 
 from automedsam.errors import AutoMedSAMError  # noqa: E402
-from automedsam.runtime.golden_outputs import record_golden  # noqa: E402
-from automedsam.runtime.session import open_session  # noqa: E402
-from automedsam.sam2.onnx_networks import NETWORK_NAMES, OnnxNetworks  # noqa: E402
-from automedsam_lab.quantization.activation_recorder import record_inputs  # noqa: E402
-from automedsam_lab.quantization.fidelity import agreement, propagate_clips  # noqa: E402
-from automedsam_lab.quantization.quantizer import (  # noqa: E402
+from automedsam.quantization.quantizer import (  # noqa: E402
     PRODUCTS,
     Method,
     OrtInputs,
@@ -30,7 +25,12 @@ from automedsam_lab.quantization.quantizer import (  # noqa: E402
     Scheme,
     weighted_layers,
 )
-from automedsam_lab.quantization.segmenter import default_plan, quantize_part, quantize_segmenter  # noqa: E402
+from automedsam.quantization.segmenter import default_plan, quantize_part, quantize_segmenter  # noqa: E402
+from automedsam.runtime.golden_outputs import record_golden  # noqa: E402
+from automedsam.runtime.session import open_session  # noqa: E402
+from automedsam.sam2.onnx_networks import NETWORK_NAMES, OnnxNetworks  # noqa: E402
+from automedsam_lab.quantization.activation_recorder import record_inputs  # noqa: E402
+from automedsam_lab.quantization.fidelity import agreement, propagate_clips  # noqa: E402
 
 SLICES = np.random.default_rng(0).normal(size=(4, 3, SIZE, SIZE)).astype(np.float32)
 
@@ -131,7 +131,7 @@ def test_each_calibration_keeps_the_memory_encoder_close(
 def test_a_percentile_range_is_narrower_than_the_extremes(
     fp32: dict[str, Path], recorded: dict[str, list[OrtInputs]], tmp_path: Path
 ) -> None:
-    from automedsam_lab.quantization.quantizer import find_ranges
+    from automedsam.quantization.quantizer import find_ranges
 
     def width(method: Method) -> float:
         found = find_ranges(fp32["memory_encoder"], recorded["memory_encoder"], method, ("Conv",))

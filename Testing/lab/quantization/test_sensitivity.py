@@ -13,9 +13,9 @@ pytest.importorskip("onnx", reason="the lab is not installed")
 
 from tiny_segmenter import SETTINGS, export, some_clips, tiny_model  # noqa: E402
 
+from automedsam.quantization.quantizer import OrtInputs, PartPlan, Plan, Quantizer, Scheme  # noqa: E402
+from automedsam.quantization.segmenter import quantize_part  # noqa: E402
 from automedsam_lab.quantization.activation_recorder import record_inputs  # noqa: E402
-from automedsam_lab.quantization.quantizer import OrtInputs, PartPlan, Plan, Quantizer, Scheme  # noqa: E402
-from automedsam_lab.quantization.segmenter import quantize_part  # noqa: E402
 from automedsam_lab.quantization.sensitivity import (  # noqa: E402
     FidelityEvaluator,
     GroupLoss,

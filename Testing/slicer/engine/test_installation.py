@@ -5,6 +5,7 @@ import sys
 import types
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -195,3 +196,59 @@ def test_fp32_installs_pytorch_through_its_extension_and_sam2_without_what_it_dr
     assert done[0] == ("torch", True)
     assert "--no-deps" in done[1] and done[1][-1].startswith("sam2")
     assert not any("torch" in argument for argument in done[2])
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Any:
+    """The panel's model of a published checkpoint."""
+    from tiny_checkpoint import install_tiny
+
+    from AutoMedSAMLib.model.bundle_info import read_model
+
+    pytest.importorskip("torch", reason="the checkpoint is written by PyTorch")
+    pytest.importorskip("sam2", reason="the checkpoint is written by PyTorch")
+    return read_model(install_tiny(tmp_path / "tiny-sam").folder)
+
+
+def test_making_int8_files_installs_onnx_and_nothing_else_does(
+    scene: Any, in_earnest: None, asked: list[Any], checkpoint: Any
+) -> None:
+    from AutoMedSAMLib.engine import installation
+    from AutoMedSAMLib.model.bundle_info import find_model
+
+    def names() -> list[set[str]]:
+        found = [{requirement.name for requirement in call.requirements} for call, _ in asked]
+        asked.clear()
+        return found
+
+    installation.ensure_run(find_model("glioma"), "int8")
+    assert names() == [{"onnxruntime", "scipy"}]
+    installation.ensure_run(checkpoint, "fp32")
+    assert names() == [{"onnxruntime", "scipy"}]
+    installation.ensure_run(checkpoint, "int8")
+    assert names() == [{"onnxruntime", "scipy"}, {"onnx"}]
+
+
+def test_files_that_were_made_since_need_nothing_more(
+    scene: Any, in_earnest: None, asked: list[Any], checkpoint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    from AutoMedSAMLib.engine import installation
+
+    made = replace(checkpoint, precisions=frozenset(("int8", "fp32")))
+    monkeypatch.setattr(installation, "read_model", lambda folder: made)
+    installation.ensure_run(checkpoint, "int8")
+    assert len(asked) == 1
+
+
+def test_making_int8_files_without_the_pytorch_extension_explains_which_to_install(
+    scene: Any, in_earnest: None, asked: list[Any], checkpoint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from AutoMedSAMLib.engine import installation
+    from AutoMedSAMLib.errors import AutoMedSAMError
+
+    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    with pytest.raises(AutoMedSAMError, match=r"Making INT8 files needs PyTorch: .* it is not needed any more"):
+        installation.ensure_run(checkpoint, "int8")

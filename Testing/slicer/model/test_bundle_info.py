@@ -63,9 +63,13 @@ def test_published_checkpoint_runs_in_fp32_without_a_detector_of_its_own(
     (bundle / "bundle.json").write_text(json.dumps(manifest))
     model = read_model(bundle)
     assert model.precisions == {"fp32"} and model.has_detector == bool(detectors)
+    # Its first run in INT8 makes the files.
+    assert model.backends == {"fp32", "int8"} and "once" in model.making_note and "yet" in model.no_comparison
     for name in detectors.values():
         (bundle / name).unlink()
         assert read_model(bundle).precisions == frozenset()
+    (bundle / "weights.pt").unlink()
+    assert read_model(bundle).backends == frozenset()
 
 
 @pytest.mark.parametrize("detectors", [{}, {"int8": "detector.int8.onnx"}, {"fp32": "detector.fp32.onnx"}])
@@ -87,6 +91,7 @@ def test_panel_and_engine_agree_on_backends_of_converted_bundles(bundle: Path, d
     model, loaded = read_model(bundle), load_bundle(bundle)
     assert model.precisions == {backend.value for backend in PANEL_BACKENDS if loaded.has(backend)}
     assert ("int8" in model.precisions) == ("fp32" not in detectors)
+    assert model.backends == model.precisions and model.making_note == ""
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,21 @@ def test_time_left_is_that_of_the_whole_run(clock: Any) -> None:
     assert at(clock, progress, 6.75, 30)[1] == "Segmenting slice 30 of 60, 3 s left"
 
 
+def test_making_int8_files_is_most_of_the_run_and_promises_no_time(clock: Any) -> None:
+    from AutoMedSAMLib.run.progress import Progress
+
+    progress = Progress(again=True)
+    progress.enter("load")
+    progress.enter("quantize", 10)
+    begun = progress.fraction
+    half, words = at(clock, progress, 60.0, 5)
+    assert words == "Making the INT8 files, once: step 5 of 10 is done"
+    assert half - begun > 0.3 and half < 0.5
+    # The model is loaded after it.
+    progress.enter("segment", 10)
+    assert progress.fraction > 0.6 and at(clock, progress, 65.0, 5)[1] == "Segmenting slice 5 of 10, 6 s left"
+
+
 def test_nothing_is_left_at_the_end(clock: Any) -> None:
     from AutoMedSAMLib.run.progress import Progress
 

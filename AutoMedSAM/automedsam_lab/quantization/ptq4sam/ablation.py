@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from automedsam.quantization.export import export_segmenter
+from automedsam.quantization.quantizer import CONVOLUTIONS, PRODUCTS, PartPlan, Plan, Scheme
+from automedsam.quantization.segmenter import ENCODER, default_plan, is_convolutional, quantize_segmenter
 from automedsam.sam2.onnx_networks import NETWORK_NAMES, OnnxNetworks
 from automedsam.sam2.propagation import SegmenterSettings
 from automedsam.sam2.torch_networks import TorchNetworks
 from automedsam_lab.common.table import Table
-from automedsam_lab.export.segmenter import export_segmenter
 from automedsam_lab.quantization.activation_recorder import record_inputs
 from automedsam_lab.quantization.fidelity import Fidelity, PromptedClip, agreement, propagate_clips
 from automedsam_lab.quantization.ptq4sam.bimodal_integration import Integration, integrate_bimodal
 from automedsam_lab.quantization.ptq4sam.fake_quantization import observe, search_softmax, simulated_parts
-from automedsam_lab.quantization.quantizer import CONVOLUTIONS, PRODUCTS, PartPlan, Plan, Scheme
-from automedsam_lab.quantization.segmenter import ENCODER, default_plan, is_convolutional, quantize_segmenter
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
+    from automedsam.quantization.quantizer import OrtInputs
     from automedsam.sam2.networks import Sam2Networks
-    from automedsam_lab.quantization.quantizer import OrtInputs
 
 logger = logging.getLogger(__name__)
 

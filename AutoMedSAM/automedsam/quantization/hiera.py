@@ -2,7 +2,7 @@
 
 Four things change (Ryali et al., 2023, arXiv:2306.00989, as in `sam2.modeling.backbones.hieradet`):
 
-- Cells are a list in which the windows lie side by side (`export.window_order`), and are put into another order only
+- Cells are a list in which the windows lie side by side (see `window_order`), and are put into another order only
   where a stage has other windows: no window is cut out of a grid and put back, and pooling takes four neighbours
   together.
 - Queries, keys and values come from layers of their own: cutting one result in three copies all of it.
@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from automedsam_lab.export.window_order import Region, pooled_order, regions, window_order
+from automedsam.quantization.window_order import Region, pooled_order, regions, window_order
 
 if TYPE_CHECKING:
     from sam2.modeling.backbones.hieradet import MultiScaleAttention, MultiScaleBlock
@@ -103,8 +103,9 @@ class _Lateral(nn.Module):
 
     def forward(self, cells: Tensor) -> Tensor:
         """`(B, N, in)` to `(B, out, side, side)`."""
-        found = self.layer(cells).index_select(1, self.back)
-        return found.reshape(-1, self.side, self.side, self.layer.out_features).permute(0, 3, 1, 2)
+        found: Tensor = self.layer(cells).index_select(1, self.back)
+        found = found.reshape(-1, self.side, self.side, self.layer.out_features).permute(0, 3, 1, 2)
+        return found
 
 
 class _Trunk(nn.Module):

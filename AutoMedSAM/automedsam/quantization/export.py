@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from automedsam.errors import AutoMedSAMError
-from automedsam.io.atomic import atomic_write
+from automedsam.quantization.hiera import for_export
+from automedsam.quantization.memory_attention import FusedMemoryAttention
 from automedsam.runtime.session import open_session
 from automedsam.sam2.torch_networks import ImageEncoder, MaskDecoder, MemoryAttention, MemoryEncoder
-from automedsam_lab.export.hiera import for_export
-from automedsam_lab.export.memory_attention import FusedMemoryAttention
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -37,7 +36,7 @@ class Graph:
     free_axes: dict[str, dict[int, str]]
 
 
-def export_segmenter(model: SAM2Base, out: Path) -> dict[str, float]:
+def export_segmenter(model: SAM2Base, out: Path, begin: Callable[[str], object] = lambda _: None) -> dict[str, float]:
     """Writes `image_encoder.onnx`, `memory_attention.onnx`, `mask_decoder.onnx` and `memory_encoder.onnx`.
 
     The numbers of memories, pointers and points stay free. Each graph is compared with torch on random
@@ -46,6 +45,7 @@ def export_segmenter(model: SAM2Base, out: Path) -> dict[str, float]:
     Args:
         model: a SAM 2 model in evaluation mode, on the CPU.
         out: the folder to write to; it is made if need be.
+        begin: called with the name of each part before it is exported, and before it is compared; may raise to stop.
 
     Returns:
         The greatest difference of each part's outputs from torch, as a share of an output's greatest value where
@@ -53,12 +53,14 @@ def export_segmenter(model: SAM2Base, out: Path) -> dict[str, float]:
 
     Raises:
         AutoMedSAMError: if a graph differs from torch by more than 1e-3.
+        OSError: if a file cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
     differences = {}
     graphs = _graphs(for_export(model), FusedMemoryAttention, memories=2, pointers=3, points=2)
     for name, graph in graphs.items():
-        with tempfile.TemporaryDirectory() as folder:
+        begin(name)
+        with tempfile.TemporaryDirectory(dir=out) as folder:
             exported = Path(folder) / f"{name}.onnx"
             with warnings.catch_warnings(), torch.inference_mode():
                 # The legacy exporter warns that it is old; it needs no onnxscript and knows every operator here.
@@ -73,6 +75,7 @@ def export_segmenter(model: SAM2Base, out: Path) -> dict[str, float]:
                     opset_version=OPSET,
                     dynamo=False,
                 )
+            begin(name)
             differences[name] = _difference(model, name, exported)
             if not differences[name] <= TOLERANCE:
                 message = (
@@ -80,8 +83,7 @@ def export_segmenter(model: SAM2Base, out: Path) -> dict[str, float]:
                     "torch and onnxruntime."
                 )
                 raise AutoMedSAMError(message)
-            with atomic_write(out / exported.name) as unfinished:
-                shutil.copyfile(exported, unfinished)
+            exported.replace(out / exported.name)
     return differences
 
 

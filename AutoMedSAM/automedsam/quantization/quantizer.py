@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.quantization.attention_matmul import quantize_scores
+from automedsam.quantization.attention_matmul import quantize_scores
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto

@@ -7,21 +7,23 @@ of convolutions is quantized statically instead, with calibration slices, as the
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from automedsam.core.memory import is_out_of_memory
 from automedsam.errors import AutoMedSAMError
-from automedsam.runtime.session import open_session
-from automedsam.sam2.onnx_networks import NETWORK_NAMES
-from automedsam_lab.quantization.quantizer import (
+from automedsam.io.atomic import is_full
+from automedsam.quantization.quantizer import (
     CONVOLUTIONS,
     GEMM_SUFFIX,
     PRODUCTS,
@@ -32,14 +34,20 @@ from automedsam_lab.quantization.quantizer import (
     Scheme,
     weighted_layers,
 )
-
-if TYPE_CHECKING:
-    from automedsam_lab.quantization.calibration import Calibration
+from automedsam.runtime.session import open_session
+from automedsam.sam2.onnx_networks import NETWORK_NAMES
 
 logger = logging.getLogger(__name__)
 
 ENCODER, ATTENTION = "image_encoder", "memory_attention"
 TRUNK, NECK = "/trunk/", "/laterals."
+
+
+class Calibration(Protocol):
+    """What holds normalised slices `(n, 3, S, S)`."""
+
+    @property
+    def slices(self) -> NDArray[np.float32]: ...
 
 
 def quantize_segmenter(
@@ -66,6 +74,7 @@ def quantize_segmenter(
 
     Raises:
         AutoMedSAMError: if a static scheme has no inputs to be calibrated with.
+        OSError: if a file cannot be written.
     """
     return quantize_by_plan(fp32, out, calibration, plan or default_plan(fp32), recorded)[0]
 
@@ -76,13 +85,18 @@ def quantize_by_plan(
     calibration: Calibration | NDArray[np.float32],
     plan: Plan,
     recorded: Mapping[str, Sequence[OrtInputs]] | None = None,
+    begin: Callable[[str], object] = lambda _: None,
 ) -> tuple[dict[str, Path], Plan]:
-    """As `quantize_segmenter`; gives the plan too, with the layers that could not be quantized in it."""
+    """As `quantize_segmenter`; gives the plan too, with the layers that could not be quantized in it.
+
+    `begin` is called with the name of each part before it is quantized, and may raise to stop.
+    """
     out.mkdir(parents=True, exist_ok=True)
     slices = calibration if isinstance(calibration, np.ndarray) else calibration.slices
     feeds: dict[str, Sequence[OrtInputs]] = {**(recorded or {}), ENCODER: [{"image": image[None]} for image in slices]}
     written, parts = {}, {}
     for name in NETWORK_NAMES:
+        begin(name)
         written[name] = out / f"{name}.int8.onnx"
         with tempfile.TemporaryDirectory(dir=out) as folder:
             temporary = Path(folder) / "quantized.onnx"
@@ -125,7 +139,7 @@ def _neck(encoder: Path) -> tuple[str, ...]:
 
 def trunk_plan(encoder: Path) -> PartPlan:
     """Static convolutions of an image encoder's trunk but the first; the neck stays in FP32."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=encoder.parent) as folder:
         graph = Quantizer(encoder, (), Path(folder)).graph(Scheme.STATIC)
     names = [node.name for node in weighted_layers(graph, CONVOLUTIONS)]
     left = dict.fromkeys(names[:1] + [name for name in names if TRUNK not in name])
@@ -172,16 +186,26 @@ def is_convolutional(path: Path) -> bool:
 
 
 def _works(quantizer: Quantizer, out: Path, plan: PartPlan, only: Sequence[str], feeds: Sequence[OrtInputs]) -> bool:
-    """Whether these layers can be quantized: it is written, opens, and answers with numbers."""
+    """Whether these layers can be quantized: it is written, opens, and answers with numbers.
+
+    A full disk and too little memory do not depend on the layers, and are raised.
+    """
     try:
         quantizer.write(out, plan, only)
         session = open_session(out)
         answers = session.run(None, dict(feeds[0])) if feeds else []
-    except AutoMedSAMError:
-        if plan.scheme is Scheme.STATIC and not feeds:
+    except OSError:
+        raise
+    except AutoMedSAMError as error:
+        if is_out_of_memory(error) or (plan.scheme is Scheme.STATIC and not feeds):
             raise
         return False
-    except Exception:  # ONNX Runtime's quantizer raises whatever Python does.
+    except Exception as error:  # ONNX Runtime's quantizer raises whatever Python does.
+        if is_out_of_memory(error):
+            raise
+        if is_full(out.parent):
+            # What ONNX writes by itself fails in its own way there.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out)) from error
         return False
     return all(np.isfinite(values).all() for values in answers)
 

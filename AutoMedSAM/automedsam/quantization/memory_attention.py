@@ -57,7 +57,8 @@ class FusedMemoryAttention(MemoryAttention):
             current = current + own(layer.norm1(current), turns)
             current = current + cross(layer.norm2(current), keys, pointer_keys, values, turns)
             current = current + layer.linear2(layer.activation(layer.linear1(layer.norm3(current))))
-        return self.norm(current).T.reshape(1, self.width, self.cells, self.cells)
+        found: Tensor = self.norm(current).T.reshape(1, self.width, self.cells, self.cells)
+        return found
 
     def give_back(self, model: SAM2Base) -> None:
         """Gives a SAM 2 model weights with which its memory attention computes what this one does.
