@@ -111,7 +111,7 @@ STARTER_TASKS = {
     ),
     builtin_tasks.GLIOMA: StarterTask(
         name=builtin_tasks.GLIOMA,
-        task="Whole tumour of a glioma in skull-stripped FLAIR MR",
+        task="Whole tumour of a glioma in FLAIR MR, with or without skull",
         modalities=("FLAIR",),
         segments=(Segment(1, "Glioma, whole tumour", (0.95, 0.77, 0.06), NEOPLASM),),
         mirror=FlipAugmentation.COLUMNS,
