@@ -73,7 +73,7 @@ class StarterTask:
 
 POLYP, ANYTHING = "polyp", "anything"
 
-LESION_TRACKING = {"fill": 0.6, "prompt_score": 0.5, "reach_mm": 2.0, "margin": 0.15}
+LESION_TRACKING = {"fill": 0.6, "prompt_score": 0.7, "reach_mm": 2.0, "margin": 0.15}
 """Tracking of objects whose extent the boxes leave open; the hippocampus has settings of its own."""
 
 
@@ -104,7 +104,7 @@ STARTER_TASKS = {
         ),
         mirror=FlipAugmentation.SLICES,
         linking={"member_share": 0.4, "max_objects": 1},
-        tracking={"fill": 0.4, "prompt_score": 0.5, "reach_mm": 0.0, "margin": 0.1},
+        tracking={"fill": 0.4, "prompt_score": 0.7, "reach_mm": 0.0, "margin": 0.1},
         license=f"CC BY-SA 4.0 (MSD Task04) for the detector. {SEGMENTER_LICENSE}",
         data="Medical Segmentation Decathlon, Task04 Hippocampus",
         plane=Plane.SAGITTAL,
