@@ -103,7 +103,7 @@ def open_detector_source(
 
 
 def _of_bundle(bundle: Bundle) -> DetectorSource:
-    there = [backend for backend in (Backend.INT8, Backend.FP32_ONNX) if _has_detector(bundle, backend)]
+    there = [backend for backend in Backend if _has_detector(bundle, backend)]
     ready = {backend.detector_key: bundle.file("detector", backend) for backend in there}
     if Backend.INT8 not in there:
         message = f"The bundle {bundle.name} has no INT8 detector here: choose another, or give a checkpoint."
@@ -116,8 +116,8 @@ def _of_bundle(bundle: Bundle) -> DetectorSource:
 
 
 def _has_detector(bundle: Bundle, backend: Backend) -> bool:
-    path = bundle.paths(backend).get("detector")
-    return path is not None and path.is_file()
+    paths = bundle.paths(backend)
+    return "detector" in paths and len(paths) > 1 and paths["detector"].is_file()
 
 
 def _of_checkpoint(path: Path, input_size: tuple[int, int] | None, fit: ResizeMode | None) -> DetectorSource:

@@ -145,7 +145,6 @@ def test_training_begins_with_the_weights_of_another(a_dataset: Path, a_run: Pat
         ({"width": 0.5}, "is a YOLO-NAS-S of width 0.5, not S of 0.25: give --model s --width 0.5"),
         ({"size": "m"}, "is a YOLO-NAS-M of width 0.25"),
         ({"classes": ["tumour"]}, "finds tumour, not bright, brighter"),
-        ({"fused": True}, "were fused for INT8"),
     ],
 )
 def test_weights_of_another_detector_are_no_beginning(
