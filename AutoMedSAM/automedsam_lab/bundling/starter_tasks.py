@@ -22,8 +22,9 @@ SEGMENTER_HISTORY = (
     "The segmenter of version 0.3.0 was trained on two CPU cores shared with other work. Its image encoder and mask "
     "decoder were distilled from LiteMedSAM (recipe `train efficient`, preset M, 995 steps). The memory attention and "
     "the memory encoder begin with what version 0.2.0's INT8 files hold of its weights. All parts were then trained on "
-    "all sets (recipe `universal`, 7,000 steps) and on longer clips (`universal-tracking`, 5,000 steps), on training "
-    "patients only. The detectors were trained from scratch: polyp by the recipe `yolo-nas`, the others by `starter`."
+    "all sets (recipe `universal`, 7,000 steps) and on longer clips (`universal-tracking`, 5,000 steps and once more "
+    "1,640, then with hippocampus and contrast-enhanced T1 more often), on training patients only. The detectors were "
+    "trained from scratch: polyp by the recipe `yolo-nas`, the others by `starter`."
 )
 
 
