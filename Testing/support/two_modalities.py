@@ -145,10 +145,10 @@ def phantom(shape: tuple[int, int, int] = (30, 64, 60)) -> tuple[Volume, np.ndar
     noise = np.random.default_rng(3).normal(0, 2, (2, *shape))
     head = (np.abs(grid[1] - 32) < 28) & (np.abs(grid[2] - 30) < 26)
     truth = np.zeros(shape, np.uint8)
-    for value, radius in ((WHOLE, 13), (CORE, 9), (ENHANCING, 5)):
+    for value, radius in ((WHOLE, 13), (CORE, 8), (ENHANCING, 5)):
         truth[distance <= radius] = value
     flair = np.where(head, 60.0, 0.0) + 140 * (truth > 0)
-    dye = np.where(head, 60.0, 0.0) + 90 * (truth >= CORE) + 50 * (truth >= ENHANCING)
+    dye = np.where(head, 60.0, 0.0) + 85 * (truth >= CORE) + 55 * (truth >= ENHANCING)
     channels = np.stack([flair, dye]) + np.where(head, noise, 0)
     matrix = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
     return Volume(channels.astype(np.float32), (1.0, 1.0, 1.0), (-30.0, -32.0, 10.0), matrix, "phantom"), truth
