@@ -309,7 +309,7 @@ def test_the_engine_process_checks_without_a_run(
 def test_real_images_are_told_apart(name: str, shared_data: Path) -> None:
     bundle = load_bundle(name)
     right, wrong = {
-        "glioma": ("brats2018/Brats18_2013_3_1/*flair*", "whole_head_flair/isbi2015_training01_flair*"),
+        "glioma": ("brats2018/Brats18_2013_3_1/*flair*", "msd_task04_hippocampus/imagesTr/hippocampus_00*"),
         "hippocampus": ("msd_task04_hippocampus/imagesTr/hippocampus_00*", "brats2018/Brats18_2013_3_1/*flair*"),
     }[name]
     for pattern, expected in ((right, False), (wrong, True)):
