@@ -43,24 +43,32 @@ def write_checkpoint(path: Path) -> Path:
     return path
 
 
-def install_tiny(folder: Path, name: str = "tiny-sam") -> Bundle:
-    """Installs the checkpoint as a download does."""
-    folder.mkdir(parents=True)
-    weights = write_checkpoint(folder / "tiny.pt")
-    model = CatalogModel(
+def catalog_model(
+    file: CatalogFile, size: int, name: str = "tiny-sam", labels: tuple[str, ...] = ("Lesion",)
+) -> CatalogModel:
+    """The catalog's entry of the checkpoint, whose size is given in bytes."""
+    return CatalogModel(
         name=name,
         version="1",
         kind=CHECKPOINT,
         about="A tiny SAM 2.1",
-        labels=("Lesion",),
+        labels=labels,
         modalities=("any",),
         window=None,
         plane="axial",
         network="tiny",
         terms="Apache-2.0",
         page="https://example.org",
-        megabytes=weights.stat().st_size / 1e6,
-        file=CatalogFile("tiny.pt", "https://example.org/tiny.pt", None, None),
+        megabytes=size / 1e6,
+        file=file,
     )
+
+
+def install_tiny(folder: Path, name: str = "tiny-sam") -> Bundle:
+    """Installs the checkpoint as a download does."""
+    folder.mkdir(parents=True)
+    weights = write_checkpoint(folder / "tiny.pt")
+    file = CatalogFile("tiny.pt", "https://example.org/tiny.pt", None, None)
+    model = catalog_model(file, weights.stat().st_size, name)
     (folder / "bundle.json").write_text(json.dumps(checkpoint_manifest(model, TINY, weights)), encoding="utf-8")
     return load_bundle(folder)

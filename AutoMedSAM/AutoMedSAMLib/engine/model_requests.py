@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from AutoMedSAMLib.engine.client import EngineClient, PendingRequest, engine_stopped
 from AutoMedSAMLib.model.run import Message
@@ -38,11 +38,11 @@ class ModelRequests:
 
     def ask(self, done: Callable[[Message], None], failed: Callable[[str], None]) -> None:
         """Asks for the installed models; `done` is called with the protocol's "models" event."""
-        self._send({"op": "models"}, done, failed)
+        self._engine.ask({"op": "models"}, done, failed)
 
     def remove(self, name: str, done: Callable[[int], None], failed: Callable[[str], None]) -> None:
         """Removes a model; `done` is called with the bytes that are free again."""
-        self._send({"op": "remove", "name": name}, lambda event: done(event["freed"]), failed)
+        self._engine.ask({"op": "remove", "name": name}, lambda event: done(event["freed"]), failed)
 
     def download(self, name: str, detector: str | None, listener: TransferListener) -> None:
         """Downloads a model of the catalog, whose terms the user has accepted."""
@@ -76,12 +76,3 @@ class ModelRequests:
             listener.on_failed(engine_stopped())
 
         self._transfer = self._engine.send(message, heard, died)
-
-    def _send(self, message: Message, done: Callable[[Any], None], failed: Callable[[str], None]) -> None:
-        def heard(event: Message) -> None:
-            if event["event"] == "error":
-                failed(event["message"])
-            elif event["event"] != "cancelled":
-                done(event)
-
-        self._engine.send(message, heard, lambda _: failed(engine_stopped()))

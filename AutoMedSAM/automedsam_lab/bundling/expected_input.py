@@ -32,7 +32,12 @@ _FLAIR = re.compile(r"flair|t2f|_fla_", re.IGNORECASE)
 
 
 def expected_input(
-    volumes: Iterable[Volume], plane: Plane, window: tuple[float, float] | None, *, skull: str
+    volumes: Iterable[Volume],
+    plane: Plane,
+    window: tuple[float, float] | None,
+    *,
+    skull: str,
+    composites: Iterable[Volume] = (),
 ) -> tuple[ExpectedInput, int]:
     """Measures training volumes.
 
@@ -41,6 +46,7 @@ def expected_input(
         plane: The plane of the model's slices.
         window: The model's intensity window.
         skull: "stripped" if all of them show the brain alone, else "any".
+        composites: Training volumes made of two persons' images: of their size, but with intensities of no scanner.
 
     Returns:
         The section of the manifest, and the number of volumes.
@@ -54,6 +60,7 @@ def expected_input(
         raise AutoMedSAMError(message)
     mean = np.mean([one.histogram for one in measured], axis=0)
     distance = max(histogram_distance(one.histogram, mean) for one in measured)
+    measured += [measure_input(volume, plane, window) for volume in composites]
     first, second, third = (_range([one.extent[axis] for one in measured], _EXTENT_MARGIN) for axis in range(3))
     found = ExpectedInput(
         skull=skull,

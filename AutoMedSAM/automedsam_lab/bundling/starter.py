@@ -89,10 +89,13 @@ class StarterRuns:
 
     def all_cases(self, task: StarterTask, part: str) -> list[DatasetCase]:
         """The cases of a part, "train" or "val"; gliomas without and with skull, and heads without glioma."""
+        return [*self.dataset(task).cases(part), *self.in_heads(task, part)]
+
+    def in_heads(self, task: StarterTask, part: str) -> list[DatasetCase]:
+        """The gliomas of a part in heads with skull, and the heads; none for other tasks."""
         from automedsam_lab.data.head_dataset import HeadDataset
 
-        cases = self.dataset(task).cases(part)
-        return [*cases, *HeadDataset(self.data).cases(part)] if task.name == builtin_tasks.GLIOMA else cases
+        return HeadDataset(self.data).cases(part) if task.name == builtin_tasks.GLIOMA else []
 
 
 def build_starter(
@@ -281,12 +284,10 @@ def _facts(runs: StarterRuns, task: StarterTask) -> dict[str, Any]:
     training["split"] = {part: sorted(there[part] & set(patients)) for part, patients in dataset.patients.items()}
     if task.recipe is Recipe.IMAGES:
         return {"training": training}
-    volumes = (case.load().volume for case in runs.all_cases(task, "train"))
-    expected, count = expected_input(volumes, task.plane, None, skull=task.skull)
-    # A glioma in another person's head has the size of a head, but intensities that no scanner gives.
-    images = (case.load().volume for case in dataset.cases("train"))
-    real, _ = expected_input(images, task.plane, None, skull=task.skull)
-    expected = replace(expected, histogram=real.histogram, max_histogram_distance=real.max_histogram_distance)
+    images, composites = (
+        (case.load().volume for case in cases) for cases in (dataset.cases("train"), runs.in_heads(task, "train"))
+    )
+    expected, count = expected_input(images, task.plane, None, skull=task.skull, composites=composites)
     return {"expected_input": expected.to_manifest(count), "training": training}
 
 

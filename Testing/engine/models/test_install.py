@@ -12,7 +12,7 @@ from model_server import ServedFile
 
 from automedsam.bundle import Bundle, faulty_bundles, list_bundles, load_bundle
 from automedsam.contract.backends import Backend
-from automedsam.contract.catalog import BUNDLE, CHECKPOINT, CatalogFile, CatalogModel
+from automedsam.contract.catalog import BUNDLE, CatalogFile, CatalogModel
 from automedsam.core.boxes import Box, Tracklet
 from automedsam.core.events import Finished
 from automedsam.core.volume import Plane, Volume
@@ -23,7 +23,7 @@ from automedsam.models.remove import remove_model, unfinished_downloads
 torch = pytest.importorskip("torch", reason="the FP32 backend is not installed")
 pytest.importorskip("sam2", reason="the FP32 backend is not installed")
 
-from tiny_checkpoint import TINY, write_checkpoint  # noqa: E402
+from tiny_checkpoint import TINY, catalog_model, write_checkpoint  # noqa: E402
 
 from automedsam.pipeline.run import SegmentationRun  # noqa: E402
 
@@ -37,21 +37,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def model(server: ServedFile, weights: bytes, monkeypatch: pytest.MonkeyPatch) -> CatalogModel:
     monkeypatch.setitem(__import__("automedsam.sam2.published_networks", fromlist=["NETWORKS"]).NETWORKS, "tiny", TINY)
     server.content = weights
-    return CatalogModel(
-        name="tiny-sam",
-        version="1",
-        kind=CHECKPOINT,
-        about="A tiny SAM 2.1",
-        labels=("Lesion", "Heart"),
-        modalities=("any",),
-        window=None,
-        plane="axial",
-        network="tiny",
-        terms="Apache-2.0",
-        page="https://example.org",
-        megabytes=len(weights) / 1e6,
-        file=CatalogFile("tiny.pt", server.url, len(weights), hashlib.sha256(weights).hexdigest()),
-    )
+    file = CatalogFile("tiny.pt", server.url, len(weights), hashlib.sha256(weights).hexdigest())
+    return catalog_model(file, len(weights), labels=("Lesion", "Heart"))
 
 
 def fetch(model: CatalogModel, detector: str | None = None) -> Installed:
