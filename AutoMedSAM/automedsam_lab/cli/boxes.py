@@ -18,7 +18,10 @@ app = typer.Typer()
 def boxes(
     weights: Annotated[
         list[str],
-        typer.Argument(help="Models: names of bundles, their folders, or segmenter.pt files of trainings."),
+        typer.Argument(
+            help="Models: names of bundles, their folders, segmenter.pt files of trainings, or folders of "
+            "`train efficient`."
+        ),
     ],
     cache: Annotated[Path, typer.Option(help="Folder of packed images and teacher's scores of `train efficient`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.json, results.md and results.html.")],
@@ -30,31 +33,28 @@ def boxes(
     images_per_set: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of images of each set.", show_default="all")
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Name of a set, such as kvasir; can be repeated.", show_default="all"),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            help="A bundle whose detector's boxes are segmented as well.", show_default="reference boxes only"
+        ),
+    ] = None,
+    cost: Annotated[bool, typer.Option("--cost", help="Measure parameters, MACs, times and sizes as well.")] = False,
     teacher: Annotated[bool, typer.Option(help="Measure LiteMedSAM as well.")] = True,
 ) -> None:
     """Dice of segmenters from one box per object, on every set, beside LiteMedSAM and the filled box."""
     with require("train", "Measuring segmenters"):
         from automedsam_lab.data.sets.images import Part
-        from automedsam_lab.distillation.engine_segmenter import open_engine_segmenter
-        from automedsam_lab.distillation.evaluate import evaluate, rows_with_masks
-        from automedsam_lab.distillation.pipeline import Sources, prepare_pack, teacher_evaluation
-        from automedsam_lab.distillation.report import results, write_report
-        from automedsam_lab.distillation.segmenters import FilledBox
-        from automedsam_lab.distillation.teacher import load_teacher
+        from automedsam_lab.distillation.box_study import BoxStudy, measure_boxes
 
     if split not in (Part.VALIDATION.value, Part.TEST.value):
         message = f"There is no split {split}: choose val or test."
         raise AutoMedSAMError(message)
-    segmenters = [open_engine_segmenter(one, backend) for one in weights]
-    pack = prepare_pack(Sources(data, cache))
-    rows = rows_with_masks(pack, Part(split), images_per_set)
-    if not rows:
-        message = f"The images in {cache} have no masks of {split} patients: nothing can be measured."
-        raise AutoMedSAMError(message)
-    evaluations = [evaluate(FilledBox(), pack, rows)]
-    if teacher:
-        evaluations.append(teacher_evaluation(pack, rows, load_teacher(), cache))
-    evaluations += [evaluate(one, pack, rows) for one in segmenters]
-    out.mkdir(parents=True, exist_ok=True)
-    write_report(results(evaluations, [], {"Models": ", ".join(weights)}, split), out)
-    typer.echo((out / "results.md").read_text("utf-8"))
+    study = BoxStudy(
+        tuple(weights), cache, data, backend, Part(split), images_per_set, tuple(only or ()), detector, cost, teacher
+    )
+    typer.echo(measure_boxes(study, out).read_text("utf-8"))

@@ -78,7 +78,11 @@ def fastest(
 
 
 def student_cost(
-    student: Student, folder: Path, precisions: tuple[str, ...] = ("fp32", "int8"), repeats: int = REPEATS
+    student: Student,
+    folder: Path,
+    precisions: tuple[str, ...] = ("fp32", "int8"),
+    repeats: int = REPEATS,
+    name: str = "",
 ) -> Cost:
     """Measures a student.
 
@@ -87,6 +91,7 @@ def student_cost(
         folder: of its export.
         precisions: to measure.
         repeats: runs of each measurement.
+        name: for tables; made of the architecture's if empty.
     """
     from automedsam_lab.models.student.network import box_prompts
 
@@ -106,7 +111,7 @@ def student_cost(
         rate[precision] = 1000 / whole
         size[precision] = sum((folder / f"{part}.{precision}.onnx").stat().st_size for part in (ENCODER, DECODER)) / 1e6
     return Cost(
-        f"Student {student.architecture.name}".strip(),
+        name or f"Student {student.architecture.name}".strip(),
         sum(one.numel() for one in merged.parameters()),
         macs(lambda: merged.encode(image)),
         macs(lambda: merged.decode(levels, box_prompts(box))),

@@ -12,6 +12,7 @@ from automedsam.io.atomic import atomic_write
 from automedsam_lab.common.json_files import write_json
 from automedsam_lab.common.system_info import describe_machine
 from automedsam_lab.common.table import MISSING, Cell, Column, Table
+from automedsam_lab.distillation.automatic import Automatic
 from automedsam_lab.distillation.cost import Cost
 from automedsam_lab.distillation.evaluate import AP_SET, EXACT, JITTERED, PROMPTS, Evaluation
 from automedsam_lab.evaluation.report.page import Section, write_page
@@ -24,7 +25,11 @@ RESULTS, MARKDOWN, HTML = "results.json", "results.md", "results.html"
 
 
 def results(
-    evaluations: Sequence[Evaluation], costs: Sequence[Cost], about: Mapping[str, Any], part: str = "test"
+    evaluations: Sequence[Evaluation],
+    costs: Sequence[Cost],
+    about: Mapping[str, Any],
+    part: str = "test",
+    automatic: Sequence[Automatic] = (),
 ) -> dict[str, Any]:
     """Everything that the tables show, as plain JSON values.
 
@@ -33,6 +38,7 @@ def results(
         costs: of those whose cost was measured.
         about: how the student came about.
         part: of the split that was measured on.
+        automatic: of the segmenters with a detector, if there is one.
     """
     first = evaluations[0]
     sets = list(dict.fromkeys(score.set for score in first.scores))
@@ -55,6 +61,10 @@ def results(
             one.name: {prompt: _numbers(one.average_precision(AP_SET, prompt)) for prompt in PROMPTS}
             for one in evaluations
             if AP_SET in sets
+        },
+        "automatic": {
+            one.name: {"dice": round(one.dice, 4), "ap50": _number(one.ap50), "ap": _number(one.ap)}
+            for one in automatic
         },
         "costs": [asdict(cost) for cost in costs],
     }
@@ -82,6 +92,17 @@ def precision_table(found: Mapping[str, Any]) -> Table:
     for name, by_prompt in found["average_precision"].items():
         cells = [_text(value) for prompt in (EXACT, JITTERED) for value in by_prompt[prompt]]
         table.add(name, *cells)
+    return table
+
+
+def automatic_table(found: Mapping[str, Any]) -> Table:
+    """What the segmenters reach with a detector's boxes."""
+    table = Table(
+        [Column("Segmenter", is_text=True), "Dice", "AP50", "AP50:95"],
+        caption="Automatic: from the boxes of a detector; average precision of the masks over all boxes",
+    )
+    for name, one in found["automatic"].items():
+        table.add(name, *(_text(one[key]) for key in ("dice", "ap50", "ap")))
     return table
 
 
@@ -120,6 +141,8 @@ def write_report(found: Mapping[str, Any], out: Path) -> None:
     parts = [("Accuracy", dice_table(found))]
     if found["average_precision"]:
         parts.append(("Kvasir", precision_table(found)))
+    if found["automatic"]:
+        parts.append(("Automatic", automatic_table(found)))
     if found["costs"]:
         parts.append(("Cost", cost_table(found)))
     facts = {
@@ -152,8 +175,12 @@ def _marked(found: Mapping[str, Any], names: Sequence[str], name: str | None) ->
 
 
 def _numbers(values: Sequence[float]) -> list[float | None]:
+    return [_number(value) for value in values]
+
+
+def _number(value: float) -> float | None:
     """JSON has no NaN."""
-    return [None if math.isnan(value) else round(value, 4) for value in values]
+    return None if math.isnan(value) else round(value, 4)
 
 
 def _text(value: float | None) -> str:

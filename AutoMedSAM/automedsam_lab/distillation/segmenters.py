@@ -75,13 +75,14 @@ class OnnxStudent:
         folder: what `export_student` wrote.
         precision: "fp32" or "int8".
         threads: within an operator; all cores if None.
+        name: for tables.
 
     Raises:
         AutoMedSAMError: if the folder holds no such graphs.
     """
 
-    def __init__(self, folder: Path, precision: str, threads: int | None = None) -> None:
-        self.name = f"Student, {precision.upper()}"
+    def __init__(self, folder: Path, precision: str, threads: int | None = None, name: str = "Student") -> None:
+        self.name = f"{name}, {precision.upper()}"
         self._encoder, self._decoder = (
             open_session(_graph(folder, part, precision), threads) for part in (ENCODER, DECODER)
         )

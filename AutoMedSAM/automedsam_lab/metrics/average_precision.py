@@ -105,6 +105,32 @@ def mask_average_precision(ious: NDArray[np.float64], scores: NDArray[np.float64
     return _mean_of_classes([Matches(scores[order], hits, alone, np.array([len(ious)]))], np.ones(1, np.int_))
 
 
+def detected_mask_average_precision(
+    overlaps: Sequence[NDArray[np.float64]], scores: Sequence[NDArray[np.float64]]
+) -> tuple[float, float]:
+    """AP50 and AP50:95 of masks that a detector found, matched as boxes are, but by the IoU of masks.
+
+    Args:
+        overlaps: of each image, the IoU `(n, m)` of its n masks with its m objects.
+        scores: of each image, `(n,)`, by which its masks are ranked.
+
+    Returns:
+        Both, NaN where there are no objects.
+    """
+    hits: list[NDArray[np.bool_]] = []
+    ranked: list[NDArray[np.float64]] = []
+    for overlap, score in zip(overlaps, scores, strict=True):
+        order = np.argsort(-score, kind="stable")[:_MAX_BOXES]
+        hits.append(_match_slice(overlap[order]))
+        ranked.append(score[order])
+    flat = np.concatenate(ranked) if ranked else np.zeros(0)
+    order = np.argsort(-flat, kind="stable")
+    every = np.concatenate(hits, axis=1) if hits else np.zeros((len(THRESHOLDS), 0), np.bool_)
+    total = sum(overlap.shape[1] for overlap in overlaps)
+    alone = np.zeros(len(flat), np.int_)
+    return _mean_of_classes([Matches(flat[order], every[:, order], alone, np.array([total]))], np.ones(1, np.int_))
+
+
 def match(cases: Sequence[SliceBoxes], label: int, patients: Sequence[str]) -> Matches:
     """Matches the boxes of one class, slice by slice.
 
@@ -124,7 +150,8 @@ def match(cases: Sequence[SliceBoxes], label: int, patients: Sequence[str]) -> M
             boxes = boxes[np.argsort(-boxes[:, 1], kind="stable")][:_MAX_BOXES]
             totals[place[case.patient]] += len(real)
             scores.append(boxes[:, 1])
-            hits.append(_match_slice(boxes[:, 2:], real))
+            overlaps = [box_iou(box, real) for box in boxes[:, 2:]]
+            hits.append(_match_slice(np.array(overlaps).reshape(len(boxes), len(real))))
             owners += [place[case.patient]] * len(boxes)
     flat = np.concatenate(scores) if scores else np.zeros(0)
     order = np.argsort(-flat, kind="stable")
@@ -177,14 +204,19 @@ def box_iou(one: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np
     return np.asarray(common / np.maximum(union, 1e-9))
 
 
-def _match_slice(boxes: NDArray[np.float64], real: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether each of the boxes, given by falling score, finds a true one, `(10, n)`."""
-    hits = np.zeros((len(THRESHOLDS), len(boxes)), np.bool_)
-    if not len(real):
+def _match_slice(overlaps: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which predictions find an object at each threshold, `(10, n)`.
+
+    Args:
+        overlaps: IoU `(n, m)` of the predictions, in descending order of score, with the objects.
+    """
+    count, objects = overlaps.shape
+    hits = np.zeros((len(THRESHOLDS), count), np.bool_)
+    if not objects:
         return hits
-    free = np.ones((len(THRESHOLDS), len(real)), np.bool_)
-    for index, box in enumerate(boxes):
-        overlap = np.where(free, box_iou(box, real), -1.0)
+    free = np.ones((len(THRESHOLDS), objects), np.bool_)
+    for index, row in enumerate(overlaps):
+        overlap = np.where(free, row, -1.0)
         # Of equal overlaps COCO takes the last.
         best = overlap.shape[1] - 1 - overlap[:, ::-1].argmax(1)
         hit = overlap[np.arange(len(THRESHOLDS)), best] >= THRESHOLDS - 1e-10
