@@ -13,7 +13,7 @@ from automedsam.errors import AutoMedSAMError
 from automedsam_lab.cli.datasets import DataFolder, PreparedFolder, Split, open_dataset
 from automedsam_lab.cli.options import progress
 from automedsam_lab.common.optional_dependencies import require
-from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS
+from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS, TASK_SPECS
 from automedsam_lab.data.dataset import select_cases
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def fastsam(
 
     _check_device(device)
     settings = SliceSettings(device, threads, python, weights, _sampled(weights, slices))
-    _run(fastsam_of(size), open_dataset(task, data, prepared), split, limit, output, settings)
+    _run(fastsam_of(size), _dataset(task, data, prepared), split, limit, output, settings)
 
 
 @app.command()
@@ -105,7 +105,7 @@ def mobilesam(
 
     _check_device(device)
     settings = SliceSettings(device, threads, python, weights, _sampled(weights, slices))
-    _run(the_mobilesam(), open_dataset(task, data, prepared), split, limit, output, settings)
+    _run(the_mobilesam(), _dataset(task, data, prepared), split, limit, output, settings)
 
 
 @app.command()
@@ -132,7 +132,7 @@ def sam2(
 
     _check_device(device)
     settings = SliceSettings(device, threads, python, weights, _sampled(weights, slices))
-    _run(sam2_of(config), open_dataset(task, data, prepared), split, limit, output, settings)
+    _run(sam2_of(config), _dataset(task, data, prepared), split, limit, output, settings)
 
 
 @app.command()
@@ -156,7 +156,7 @@ def universeg(
         from automedsam_lab.baselines.slice_baseline import SliceSettings
 
     _check_device(device)
-    dataset = open_dataset(task, data, prepared)
+    dataset = _dataset(task, data, prepared)
     chosen = select_cases(dataset, split, limit)
     out = output or Path(f"baseline-universeg-{dataset.name}")
     settings = SliceSettings(device, threads, python, weights, _sampled(weights, slices))
@@ -197,7 +197,7 @@ def nnunet_train(
 
     _check_device(device)
     settings = nnunet.TrainingSettings(device, threads, python, minutes, configuration, bfloat16, memory)
-    trained = nnunet.train(open_dataset(task, data, prepared), work, settings)
+    trained = nnunet.train(_dataset(task, data, prepared), work, settings)
     kind = "CPU" if device == "cpu" else "GPU"
     typer.echo(f"Trained {trained['iterations']} iterations in {trained['used_minutes']:g} {kind} minutes: {work}")
 
@@ -223,7 +223,7 @@ def nnunet_predict(
         from automedsam_lab.baselines import nnunet
 
     _check_device(device)
-    dataset = open_dataset(task, data, prepared)
+    dataset = _dataset(task, data, prepared)
     chosen = select_cases(dataset, split, limit)
     out = output or Path(f"baseline-nnunet-{dataset.name}")
     settings = nnunet.PredictionSettings(device, threads, python, mirror)
@@ -249,6 +249,14 @@ def _run(
     with _progress(baseline.worker.baseline, len(chosen)) as on_done:
         written = predict(baseline, chosen, out, settings, on_done=on_done)
     _report(written, out)
+
+
+def _dataset(task: str, data: Path | None, prepared: Path | None) -> Dataset:
+    """The dataset of a baseline, which segments one image into regions that do not overlap."""
+    if prepared is None and task in TASK_SPECS and TASK_SPECS[task].nested:
+        message = f"The labels of {task} lie inside each other, which baselines cannot segment: choose another --task."
+        raise AutoMedSAMError(message)
+    return open_dataset(task, data, prepared)
 
 
 def _sampled(weights: Path | None, slices: int | None) -> int | None:

@@ -233,3 +233,11 @@ def test_an_nnunet_that_was_trained_on_a_test_case_is_refused(
 def test_one_dataset_is_named_and_no_more(options: tuple[str, ...], tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["baseline", "mobilesam", *options])
     assert isinstance(result.exception, AutoMedSAMError) and "either --data" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    "command", [("mobilesam",), ("nnunet", "train", "--work", "w"), ("nnunet", "predict", "--work", "w")]
+)
+def test_labels_inside_each_other_are_refused(command: tuple[str, ...], tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["baseline", *command, "--task", "brats", "--data", str(tmp_path)])
+    assert isinstance(result.exception, AutoMedSAMError) and "brats lie inside each other" in str(result.exception)
