@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from automedsam.errors import AutoMedSAMError
 from automedsam_lab.distillation.batches import Batch
 from automedsam_lab.distillation.losses import run
 from automedsam_lab.search.differentiable import Search
@@ -61,11 +62,18 @@ def train_random(task: Search, seconds: float, rng: np.random.Generator) -> int:
 
 
 def searched_candidates(task: Search, rng: np.random.Generator, count: int = CANDIDATES) -> list[Candidate]:
-    """Networks drawn by the architecture weights, best first."""
+    """Networks drawn by the architecture weights, best first.
+
+    They cost nearly as much as the target allows, unless the search has settled on cheaper ones.
+    """
     operations, widths = task.weights.probabilities()
     numbers = operations.detach().double().numpy(), [one.detach().double().numpy() for one in widths]
     normalized = numbers[0] / numbers[0].sum(1, keepdims=True), [one / one.sum() for one in numbers[1]]
-    return _ranked(task, SEARCHED, affordable_choices(task.costs, _budget(task), count, rng, normalized))
+    try:
+        choices = affordable_choices(task.costs, _budget(task), count, rng, normalized)
+    except AutoMedSAMError:
+        choices = affordable_choices(task.costs, (0.0, task.settings.target), count, rng, normalized)
+    return _ranked(task, SEARCHED, choices)
 
 
 def random_candidates(task: Search, rng: np.random.Generator, count: int = CANDIDATES) -> list[Candidate]:

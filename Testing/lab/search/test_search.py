@@ -169,6 +169,15 @@ def test_controls_are_of_the_same_budget_and_are_ranked(costs: SpaceCosts, pack)
     assert all(len(set(one.choice.operations)) == 1 and one.cost <= 3.0 for one in singles)
 
 
+def test_a_search_that_settled_on_a_cheap_network_gives_that_network(costs: SpaceCosts, pack):
+    task = Search(pack, None, costs, QUICK)
+    with torch.no_grad():
+        task.weights.operations[:, 2] = 50.0  # identity everywhere
+        task.weights.widths[1][0] = 50.0
+    found = searched_candidates(task, np.random.default_rng(0), 3)
+    assert [one.choice for one in found] == [Choice((2, 2, 2, 2), (0, 0, 0, 0))] and found[0].cost < 2.4
+
+
 def test_a_study_writes_the_best_network_and_compares_the_search_with_its_controls(
     costs: SpaceCosts, pack, tmp_path: Path
 ):
