@@ -112,7 +112,9 @@ class VideoSearch(StagedSearch):
         field, options = drawn._fields[number], self.costs.space.options[number]
         with torch.no_grad():
             losses = torch.stack([self.loss(drawn._replace(**{field: option}), clips) for option in options])
-        task = self.weights.gumbel_softmax(number, self.temperature(phase), self.generator) @ losses
+        # About their mean, since Adam would take the rounding of equal losses for a gradient.
+        mixed = self.weights.gumbel_softmax(number, self.temperature(phase), self.generator) @ (losses - losses.mean())
+        task = mixed + losses.mean()
         loss = self.regularized(phase, task, self.weights.expected_cost(), self.weights.entropy())
         self.architecture.zero_grad()
         loss.backward()
