@@ -261,7 +261,7 @@ def test_a_table_is_measured_once_and_continued(tmp_path: Path):
         (None, ["--steps", "4", "--target", "0"], "a cost above 0"),
         ("{", ["--steps", "4"], "no latency table"),
         ('{"machine": {}, "entries": {"rep 16@8": {"ms": 1, "macs": 1}}}', ["--steps", "4"], "another search space"),
-        (None, ["--steps", "4", "--start-from", "missing.pt"], "no segmenter"),
+        (None, ["--steps", "4", "--start-from", "missing.pt"], "not a segmenter"),
         (None, ["--steps", "4", "--start-from", "missing.pt", "--student", "missing.pt"], "not both"),
     ],
 )
