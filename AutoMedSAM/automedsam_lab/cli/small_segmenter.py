@@ -89,8 +89,8 @@ def train_small_segmenter(
     if plan.recipe is SmallRecipe.UNIVERSAL:
         validation, shares, times = UNIVERSAL_VALIDATION, UNIVERSAL_SHARES, universal_schedule(**schedule)
         begin = plan.out / "initial.pt"
-        wanted = None if plan.architecture is None else StudentArchitecture.read(plan.architecture)
-        architecture = write_initial_weights(plan.student, start_from, begin, wanted)
+        searched = None if plan.architecture is None else StudentArchitecture.read(plan.architecture)
+        architecture = write_initial_weights(plan.student, start_from, begin, searched)
         start_from = begin
     elif plan.recipe is SmallRecipe.TRACKING:
         from automedsam.sam2.torch_networks import load_model
