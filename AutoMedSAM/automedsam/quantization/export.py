@@ -57,7 +57,7 @@ def export_segmenter(model: SAM2Base, out: Path, begin: Callable[[str], object] 
     """
     out.mkdir(parents=True, exist_ok=True)
     differences = {}
-    graphs = _graphs(for_export(model), FusedMemoryAttention, memories=2, pointers=3, points=2)
+    graphs = part_graphs(for_export(model), FusedMemoryAttention, memories=2, pointers=3, points=2)
     for name, graph in graphs.items():
         begin(name)
         with tempfile.TemporaryDirectory(dir=out) as folder:
@@ -92,7 +92,7 @@ def _difference(model: SAM2Base, name: str, path: Path) -> float:
     wanted = [node.name for node in session.get_inputs()]
     worst = 0.0
     for memories, pointers, points in ((1, 1, 1), (2, 3, 2), (5, 4, 6)):
-        graph = _graphs(model, MemoryAttention, memories=memories, pointers=pointers, points=points)[name]
+        graph = part_graphs(model, MemoryAttention, memories=memories, pointers=pointers, points=points)[name]
         with torch.inference_mode():
             expected = graph.module.eval()(*graph.inputs.values())
         expected = expected if isinstance(expected, tuple) else (expected,)
@@ -105,7 +105,7 @@ def _apart(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
 
 
-def _graphs(
+def part_graphs(
     model: SAM2Base, attention: type[MemoryAttention], *, memories: int, pointers: int, points: int
 ) -> dict[str, Graph]:
     """The four parts, with memory attention in the given form, and random example inputs of the given numbers."""

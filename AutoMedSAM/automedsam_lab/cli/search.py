@@ -1,4 +1,7 @@
-"""`automedsam-lab search`: the encoder of a small segmenter, by a differentiable search with its controls."""
+"""`automedsam-lab search`: the encoder of a small segmenter, by a differentiable search with its controls.
+
+`search_video` has the command for the video part.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ from typing import Annotated
 import typer
 
 from automedsam.errors import AutoMedSAMError
+from automedsam_lab.cli.search_video import video
 from automedsam_lab.cli.train import stoppable
 from automedsam_lab.common.optional_dependencies import require
 
-app = typer.Typer(no_args_is_help=True, help="Search the architecture of the small segmenter's encoder.")
+app = typer.Typer(no_args_is_help=True, help="Search the architecture of the small segmenter's encoder and video part.")
+app.command()(video)
 
 
 class Size(str, Enum):

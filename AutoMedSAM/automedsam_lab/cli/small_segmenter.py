@@ -39,12 +39,14 @@ class SmallSegmenter:
         out: the run's folder.
         recipe: how.
         student: `student.pt`, for the universal one.
+        architecture: the JSON file of a search, for the universal one.
     """
 
     data: Path
     out: Path
     recipe: SmallRecipe
     student: Path | None
+    architecture: Path | None = None
 
 
 def train_small_segmenter(
@@ -67,6 +69,7 @@ def train_small_segmenter(
         from automedsam_lab.data.segmenter_clips import training_clips, validation_clips
         from automedsam_lab.data.sets.clip_sets import STARTER_SHARES, TRACKING_SHARES, UNIVERSAL_SHARES
         from automedsam_lab.models.starter_segmenter import STARTER
+        from automedsam_lab.models.student.architecture import StudentArchitecture
         from automedsam_lab.models.universal_segmenter import write_initial_weights
         from automedsam_lab.training.options import RunOptions
         from automedsam_lab.training.segmenter.starter_recipe import (
@@ -86,7 +89,8 @@ def train_small_segmenter(
     if plan.recipe is SmallRecipe.UNIVERSAL:
         validation, shares, times = UNIVERSAL_VALIDATION, UNIVERSAL_SHARES, universal_schedule(**schedule)
         begin = plan.out / "initial.pt"
-        architecture = write_initial_weights(plan.student, start_from, begin)
+        searched = None if plan.architecture is None else StudentArchitecture.read(plan.architecture)
+        architecture = write_initial_weights(plan.student, start_from, begin, searched)
         start_from = begin
     elif plan.recipe is SmallRecipe.TRACKING:
         from automedsam.sam2.torch_networks import load_model

@@ -214,6 +214,14 @@ def segmenter(
             rich_help_panel=UNIVERSAL_PANEL,
         ),
     ] = None,
+    architecture: Annotated[
+        Path | None,
+        typer.Option(
+            help="An architecture.json of `search video` or `search run`.",
+            show_default="the student's, or size M",
+            rich_help_panel=UNIVERSAL_PANEL,
+        ),
+    ] = None,
     prepared: Annotated[Path | None, _prepared(MEDSAM2_PANEL)] = None,
     root: Annotated[
         Path | None,
@@ -248,11 +256,13 @@ def segmenter(
     if recipe is not SegmenterRecipe.MEDSAM2:
         _refuse(recipe.value, {"prepared": prepared, "root": root, "config": config, **medsam2})
         if recipe is not SegmenterRecipe.UNIVERSAL:
-            _refuse(recipe.value, {"student": student})
-        plan = SmallSegmenter(_required(data, "data", recipe.value), out, SmallRecipe(recipe.value), student)
+            _refuse(recipe.value, {"student": student, "architecture": architecture})
+        folder = _required(data, "data", recipe.value)
+        plan = SmallSegmenter(folder, out, SmallRecipe(recipe.value), student, architecture)
         train_small_segmenter(plan, given({"steps": steps, "minutes": minutes}), device, resume, start_from)
         return
-    _refuse(recipe.value, {"data": data, "steps": steps, "minutes": minutes, "student": student})
+    starter = {"data": data, "steps": steps, "minutes": minutes}
+    _refuse(recipe.value, {**starter, "student": student, "architecture": architecture})
     folder = _required(prepared, "prepared", recipe.value)
     checkpoint = _required(start_from, "start-from", recipe.value)
     with require("train", "Training the segmenter"):

@@ -56,6 +56,7 @@ class LabeledVolume:
         max_step: the largest distance between frames in voxels, where the frames of a clip lie at equal distances.
         kinds: what each object is, as an index of `OBJECT_KINDS`, or -1 for something generated.
         together: whether the engine looks at all the objects in one crop.
+        patient: unique over all sets; empty if it was generated.
     """
 
     image: Tensor
@@ -64,6 +65,7 @@ class LabeledVolume:
     max_step: float
     kinds: Sequence[int] = ()
     together: bool = True
+    patient: str = ""
 
     @property
     def single_image(self) -> bool:

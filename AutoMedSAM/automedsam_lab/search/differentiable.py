@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,13 +120,13 @@ class ArchitectureWeights(nn.Module):
         """Two operations of each block, drawn by Gumbel noise and weighted; of each stage one width."""
         drawn = []
         for logits in self.operations:
-            noisy = (logits + _gumbel(len(logits), generator)) / temperature
+            noisy = (logits + gumbel(len(logits), generator)) / temperature
             best = noisy.topk(2).indices
             weights = noisy[best].softmax(0)
             drawn.append([(int(index), weight) for index, weight in zip(best, weights, strict=True)])
         widths = []
         for logits in self.widths:
-            soft = ((logits + _gumbel(len(logits), generator)) / temperature).softmax(0)
+            soft = ((logits + gumbel(len(logits), generator)) / temperature).softmax(0)
             hard = torch.eye(len(logits))[int(soft.argmax())]
             widths.append(hard + soft - soft.detach())
         return Paths(drawn, widths)
@@ -161,32 +162,20 @@ def starting_logits(costs: SpaceCosts, wanted: float) -> tuple[NDArray[np.float6
     return logits(high if expected(0.0) > wanted else 0.0)
 
 
-class Search:
-    """A search in progress.
+class StagedSearch(ABC):
+    """What searches have in common: a fair warm-up, then the search, of so many steps or so much CPU time.
 
     Args:
-        pack: the images.
-        targets: of the teacher; None searches by references alone.
-        costs: of the space.
         settings: how.
+
+    Attributes:
+        step: how many steps were taken.
+        spent: seconds of CPU time that they took.
+        history: a row for each step of the search.
     """
 
-    def __init__(self, pack: Pack, targets: Targets | None, costs: SpaceCosts, settings: SearchSettings) -> None:
-        torch.manual_seed(settings.seed)
-        self.costs, self.settings = costs, settings
-        self.supernet = Supernet(costs.space).train()
-        self.head = EmbeddingHead(self.supernet.student.architecture.d_model)
-        self.weights = ArchitectureWeights(costs, settings.target / 2)
-        parameters = [*self.supernet.parameters(), *self.head.parameters()]
-        self.optimiser = torch.optim.AdamW(parameters, settings.rate, weight_decay=0.02)
-        self.architecture = torch.optim.Adam(self.weights.parameters(), settings.architecture_rate, betas=(0.5, 0.999))
-        self.halves = patient_halves(pack, settings.seed)
-        self.sources = [
-            BatchSource(pack, rows, targets, seed=settings.seed + place) for place, rows in enumerate(self.halves)
-        ]
-        self.terms = SHARED_TERMS if targets is not None else frozenset()
-        self.parameters = parameters
-        self.generator = torch.Generator().manual_seed(settings.seed)
+    def __init__(self, settings: SearchSettings) -> None:
+        self.settings = settings
         self.step, self.spent = 0, 0.0
         self.history: list[dict[str, float]] = []
 
@@ -200,13 +189,86 @@ class Search:
         """A step of the warm-up, or of the search: one of the network's weights and one of the architecture's."""
         began, progress, share = time.process_time(), self.progress, self.settings.warmup_share
         if progress < share:
-            self.train_weights(fair_choices(self.costs.space, self.step, self.settings.seed))
+            self.warm_up()
         else:
-            phase = (progress - share) / (1 - share)
-            self.train_weights(self.weights.draw(self.generator))
-            self._train_architecture(phase)
+            self.search((progress - share) / (1 - share))
         self.step += 1
         self.spent += time.process_time() - began
+
+    @abstractmethod
+    def warm_up(self) -> None:
+        """Trains the weights of a network that the step's number chooses, fairly."""
+
+    @abstractmethod
+    def search(self, phase: float) -> None:
+        """Trains weights and architecture, at a `phase` of 0..1 of the search."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What `restore` takes, of tensors and numbers alone."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from where `state` was taken."""
+
+    def temperature(self, phase: float) -> float:
+        """Of the Gumbel-softmax: it falls by the same factor in equal times."""
+        hot, cold = self.settings.temperature
+        return hot * (cold / hot) ** phase
+
+    def regularized(self, phase: float, task: Tensor, cost: Tensor, entropy: Tensor) -> Tensor:
+        """The architecture's loss: the task's, the penalty on cost beyond the target and, late, the entropy.
+
+        It also goes into the history.
+        """
+        settings = self.settings
+        late = max(0.0, (phase - settings.entropy_begin) / (1 - settings.entropy_begin))
+        beyond = (cost / settings.target - 1).clamp(min=0)
+        row = {
+            "step": self.step,
+            "loss": task,
+            "cost": cost,
+            "entropy": entropy,
+            "temperature": self.temperature(phase),
+        }
+        self.history.append({name: float(torch.as_tensor(value).detach()) for name, value in row.items()})
+        return task + settings.cost_weight * beyond + settings.entropy_weight * late * entropy
+
+
+class Search(StagedSearch):
+    """A search of the encoder in progress.
+
+    Args:
+        pack: the images.
+        targets: of the teacher; None searches by references alone.
+        costs: of the space.
+        settings: how.
+    """
+
+    def __init__(self, pack: Pack, targets: Targets | None, costs: SpaceCosts, settings: SearchSettings) -> None:
+        super().__init__(settings)
+        torch.manual_seed(settings.seed)
+        self.costs = costs
+        self.supernet = Supernet(costs.space).train()
+        self.head = EmbeddingHead(self.supernet.student.architecture.d_model)
+        self.weights = ArchitectureWeights(costs, settings.target / 2)
+        parameters = [*self.supernet.parameters(), *self.head.parameters()]
+        self.optimiser = torch.optim.AdamW(parameters, settings.rate, weight_decay=0.02)
+        self.architecture = torch.optim.Adam(self.weights.parameters(), settings.architecture_rate, betas=(0.5, 0.999))
+        self.halves = patient_halves(pack, settings.seed)
+        self.sources = [
+            BatchSource(pack, rows, targets, seed=settings.seed + place) for place, rows in enumerate(self.halves)
+        ]
+        self.terms = SHARED_TERMS if targets is not None else frozenset()
+        self.parameters = parameters
+        self.generator = torch.Generator().manual_seed(settings.seed)
+
+    def warm_up(self) -> None:
+        self.train_weights(fair_choices(self.costs.space, self.step, self.settings.seed))
+
+    def search(self, phase: float) -> None:
+        self.train_weights(self.weights.draw(self.generator))
+        self._train_architecture(phase)
 
     def train_weights(self, choice: Choice) -> None:
         """One step of the weights of a single network of the space."""
@@ -218,19 +280,12 @@ class Search:
         self.optimiser.step()
 
     def _train_architecture(self, phase: float) -> None:
-        settings, (hot, cold) = self.settings, self.settings.temperature
-        temperature = hot * (cold / hot) ** phase
-        self.supernet.set_paths(self.weights.two_paths(temperature, self.generator))
-        task = self._loss(self.sources[1].batch(self.step, settings.batch))
-        cost, entropy = self.weights.expected_cost(), self.weights.entropy()
-        late = max(0.0, (phase - settings.entropy_begin) / (1 - settings.entropy_begin))
-        beyond = (cost / settings.target - 1).clamp(min=0)
-        loss = task + settings.cost_weight * beyond + settings.entropy_weight * late * entropy
+        self.supernet.set_paths(self.weights.two_paths(self.temperature(phase), self.generator))
+        task = self._loss(self.sources[1].batch(self.step, self.settings.batch))
+        loss = self.regularized(phase, task, self.weights.expected_cost(), self.weights.entropy())
         self.architecture.zero_grad()
         loss.backward()
         self.architecture.step()
-        row = {"step": self.step, "loss": task, "cost": cost, "entropy": entropy, "temperature": temperature}
-        self.history.append({name: float(torch.as_tensor(value).detach()) for name, value in row.items()})
 
     def _loss(self, batch: Batch) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16):
@@ -242,7 +297,6 @@ class Search:
         return loss
 
     def state(self) -> dict[str, Any]:
-        """What `restore` takes, of tensors and numbers alone."""
         parts: dict[str, Any] = {"supernet": self.supernet, "head": self.head, "weights": self.weights}
         optimisers = {"optimiser": self.optimiser, "architecture": self.architecture}
         return {
@@ -254,7 +308,6 @@ class Search:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from where `state` was taken."""
         for name in ("supernet", "head", "weights", "optimiser", "architecture"):
             getattr(self, name).load_state_dict(state[name])
         self.generator.set_state(state["generator"])
@@ -282,7 +335,8 @@ def patient_halves(pack: Pack, seed: int) -> tuple[list[int], list[int]]:
     return halves
 
 
-def _gumbel(count: int, generator: torch.Generator) -> Tensor:
+def gumbel(count: int, generator: torch.Generator) -> Tensor:
+    """Gumbel noise `(count,)`."""
     uniform = torch.rand(count, generator=generator).clamp(1e-9, 1 - 1e-7)
     return -(-uniform.log()).log()
 

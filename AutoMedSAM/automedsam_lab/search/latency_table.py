@@ -107,13 +107,20 @@ def table_keys(space: SearchSpace) -> list[str]:
     return keys
 
 
-def measure_table(keys: Iterable[str], path: Path, *, repeats: int = REPEATS) -> None:
+def measure_table(
+    keys: Iterable[str],
+    path: Path,
+    *,
+    repeats: int = REPEATS,
+    measure: Callable[[str, int], dict[str, float]] | None = None,
+) -> None:
     """Measures what a table lacks; it is written after each part, and so may be stopped at any time.
 
     Args:
         keys: of `table_keys`.
         path: a JSON file, which is made or continued.
         repeats: runs of each graph.
+        measure: gives the milliseconds and millions of multiply-accumulates of a key; of the encoder's parts if None.
 
     Raises:
         AutoMedSAMError: if the file is no table, or was measured on another machine.
@@ -129,7 +136,7 @@ def measure_table(keys: Iterable[str], path: Path, *, repeats: int = REPEATS) ->
     wanted = list(keys)
     for place, key in enumerate(wanted):
         if key not in table["entries"]:
-            table["entries"][key] = _measure(key, repeats)
+            table["entries"][key] = (measure or _measure)(key, repeats)
             write_json(table, path)
             logger.info(f"{place + 1} of {len(wanted)}: {key}: {table['entries'][key]['ms']:.3f} ms")
 
@@ -145,10 +152,10 @@ def read_table(path: Path) -> dict[str, Any]:
         entries = table["entries"]
         whole = all(entry["ms"] >= 0 and entry["macs"] >= 0 for entry in entries.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        message = f"{path} is no latency table ({error}): measure one with `automedsam-lab search table`."
+        message = f"{path} is no latency table ({error}): remove it, and measure one anew."
         raise AutoMedSAMError(message) from error
     if not whole or not isinstance(table.get("machine"), dict):
-        message = f"{path} is no latency table: measure one with `automedsam-lab search table`."
+        message = f"{path} is no latency table: remove it, and measure one anew."
         raise AutoMedSAMError(message)
     return table
 

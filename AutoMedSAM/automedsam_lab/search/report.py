@@ -46,13 +46,14 @@ def write_search_report(folders: Sequence[Path], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     networks = [network for study in studies for network in study["networks"]]
     unit = str(studies[0].get("unit", "ms"))
-    _write_png(networks, unit, out / PLOT)
+    axis = f"Stem and stages ({unit})"
+    write_plot(networks, axis, out / PLOT)
     described = "Mean validation Dice from exact boxes over the cost of stem and stages, of each network trained alone."
     sections = [
         Section(
             "Dice against cost",
             text=[study["verdict"] for study in studies],
-            figures=[(to_svg(_plot(networks, unit), described), described)],
+            figures=[(to_svg(plot_networks(networks, axis), described), described)],
             tables=[networks_table(study) for study in studies],
         ),
         Section("What the search learnt", tables=[probabilities_table(study) for study in studies]),
@@ -101,7 +102,8 @@ def _facts(studies: Sequence[dict[str, Any]]) -> dict[str, str]:
     }
 
 
-def _plot(networks: Sequence[dict[str, Any]], unit: str) -> Any:
+def plot_networks(networks: Sequence[dict[str, Any]], axis: str) -> Any:
+    """A figure of Dice against cost, which `axis` describes, with the front that nothing beats in both."""
     figure, axes = new_figure(7.0, 4.4)
     origins = list(dict.fromkeys(one["origin"] for one in networks))
     for place, origin in enumerate(origins):
@@ -117,7 +119,7 @@ def _plot(networks: Sequence[dict[str, Any]], unit: str) -> Any:
     front = pareto_front([(one["cost"], one["dice"]["validation"]) for one in networks])
     axes.plot(*zip(*front, strict=True), color=INK, lw=0.8, ls="--", zorder=0)
     axes.grid(True, color=INK, alpha=0.14)
-    axes.set_xlabel(f"Stem and stages ({unit})")
+    axes.set_xlabel(axis)
     axes.set_ylabel("Mean validation Dice")
     figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=9)
     return figure
@@ -132,10 +134,11 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return front
 
 
-def _write_png(networks: Sequence[dict[str, Any]], unit: str, path: Path) -> None:
+def write_plot(networks: Sequence[dict[str, Any]], axis: str, path: Path) -> None:
+    """The same as a PNG file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = _plot(networks, unit)
+    figure = plot_networks(networks, axis)
     figure.patch.set_alpha(1)
     with atomic_write(path) as unfinished:
         FigureCanvasAgg(figure).print_png(unfinished, metadata={"Software": None})

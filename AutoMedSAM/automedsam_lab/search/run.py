@@ -33,7 +33,7 @@ from automedsam_lab.search.controls import (
     single_candidates,
     train_random,
 )
-from automedsam_lab.search.differentiable import Search, SearchSettings
+from automedsam_lab.search.differentiable import Search, SearchSettings, StagedSearch
 from automedsam_lab.search.space import Choice, SpaceCosts
 
 RESULT, CHECKPOINT, ARCHITECTURE = "search.json", "search.pt", "architecture.json"
@@ -106,12 +106,12 @@ def run_study(
     pack, targets = images
     task = Search(pack, targets, costs, settings.search)
     if resume:
-        _restore(task, out / CHECKPOINT)
+        restore_search(task, out / CHECKPOINT)
     elif (out / CHECKPOINT).exists():
         message = f"There is a search in {out} already: go on with it by --resume, or name another folder."
         raise AutoMedSAMError(message)
     out.mkdir(parents=True, exist_ok=True)
-    _run_search(task, out)
+    run_search(task, out)
     chosen = _winners(pack, targets, task, out, settings.singles)
     trained = [_train(one, pack, targets, costs, out, settings) for one in chosen]
     trained.sort(key=lambda one: -one.dice["validation"])
@@ -139,7 +139,8 @@ def _origins(trained: list[Trained]) -> list[str]:
     return list(dict.fromkeys(one.origin for one in trained))
 
 
-def _run_search(task: Search, out: Path) -> None:
+def run_search(task: StagedSearch, out: Path) -> None:
+    """Takes all steps that are left; writes `warmup.pt` after the warm-up, `search.pt` now and then and at the end."""
     saved = time.monotonic()
     share = task.settings.warmup_share
     while task.progress < 1:
@@ -147,18 +148,18 @@ def _run_search(task: Search, out: Path) -> None:
         try:
             task.advance()
         except KeyboardInterrupt:
-            _save(task, out / CHECKPOINT)
+            save_search(task, out / CHECKPOINT)
             raise
         if before and task.progress >= share:
-            _save(task, out / WARMUP)
+            save_search(task, out / WARMUP)
         if time.monotonic() - saved > _CHECKPOINT_SECONDS:
-            _save(task, out / CHECKPOINT)
+            save_search(task, out / CHECKPOINT)
             saved = time.monotonic()
             row = task.history[-1] if task.history else {}
             logger.info(f"step {task.step}, {task.progress:.0%}: " + ", ".join(f"{k} {v:.3f}" for k, v in row.items()))
     if not (out / WARMUP).is_file():
-        _save(task, out / WARMUP)
-    _save(task, out / CHECKPOINT)
+        save_search(task, out / WARMUP)
+    save_search(task, out / CHECKPOINT)
 
 
 def _winners(pack: Pack, targets: Targets | None, task: Search, out: Path, singles: int) -> list[Candidate]:
@@ -178,11 +179,11 @@ def _controls(pack: Pack, targets: Targets | None, task: Search, out: Path, sing
     """The best of random networks, and of those of one operation, by a supernet of as much CPU time."""
     control = Search(pack, targets, task.costs, task.settings)
     if (out / CONTROL).is_file():
-        _restore(control, out / CONTROL)
+        restore_search(control, out / CONTROL)
     else:
-        _restore(control, out / WARMUP)
+        restore_search(control, out / WARMUP)
         train_random(control, max(0.0, task.spent - control.spent), np.random.default_rng(task.settings.seed + 1))
-        _save(control, out / CONTROL)
+        save_search(control, out / CONTROL)
     rng = np.random.default_rng(task.settings.seed + 2)
     return [*random_candidates(control, rng)[:1], *single_candidates(control)[:singles]]
 
@@ -245,13 +246,19 @@ def _write_result(
     write_json(result, out / RESULT)
 
 
-def _save(task: Search, path: Path) -> None:
+def save_search(task: StagedSearch, path: Path) -> None:
+    """Writes a search's state."""
     unfinished = path.with_suffix(".part")
     torch.save(task.state(), unfinished)
     unfinished.replace(path)
 
 
-def _restore(task: Search, path: Path) -> None:
+def restore_search(task: StagedSearch, path: Path) -> None:
+    """Goes on from a written state.
+
+    Raises:
+        AutoMedSAMError: if there is none, or it is of another search.
+    """
     if not path.is_file():
         message = f"There is no search to resume at {path}: start without --resume."
         raise AutoMedSAMError(message)

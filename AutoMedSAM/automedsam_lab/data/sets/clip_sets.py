@@ -17,9 +17,14 @@ from automedsam_lab.data import builtin_tasks
 from automedsam_lab.data.builtin_tasks import Case, Region
 from automedsam_lab.data.clips import OBJECT_KINDS, LabeledVolume
 from automedsam_lab.data.sets import image_sets
-from automedsam_lab.data.sets.image_sets import Wanted
+from automedsam_lab.data.sets.image_sets import Wanted, deeplesion_patient
 from automedsam_lab.data.sets.images import LabeledImage, Part, part_of
-from automedsam_lab.data.sets.volume_sets import Frames, acdc_volumes, ct_lesion_volumes
+from automedsam_lab.data.sets.volume_sets import (
+    Frames,
+    acdc_patient,
+    acdc_volumes,
+    ct_lesion_volumes,
+)
 
 SAGITTAL_AXIS, AXIAL_AXIS = 2, 0
 MIN_VOXELS = 50
@@ -106,8 +111,10 @@ def clip_sets(root: Path, part: Part, shares: Mapping[str, float]) -> list[ClipS
         "hippocampus": lambda: _hippocampus(root, part),
         "glioma_flair": lambda: (_flair(case) for case in _gliomas(root, part) if case.modality == "FLAIR"),
         "glioma_t1c": lambda: (_t1c(case) for case in _gliomas(root, part) if case.modality == "T1c"),
-        "acdc": lambda: _frames(acdc_volumes(root, _wanted(part)), ("right ventricle", "myocardium", "left ventricle")),
-        "ct_lesion": lambda: _frames(ct_lesion_volumes(root, _wanted(part)), ("CT lesion",)),
+        "acdc": lambda: _frames(
+            acdc_volumes(root, _wanted(part)), ("right ventricle", "myocardium", "left ventricle"), acdc_patient
+        ),
+        "ct_lesion": lambda: _frames(ct_lesion_volumes(root, _wanted(part)), ("CT lesion",), deeplesion_patient),
         **{name: _image_reader(name, root, part) for name in _IMAGE_KINDS},
     }
     read = [ClipSet(name, list(readers[name]()), share) for name, share in shares.items()]
@@ -125,7 +132,7 @@ def _hippocampus(root: Path, part: Part) -> Iterator[LabeledVolume]:
             image, labels = _anatomical(case)
             masks = [labels == 1, labels == 2, labels > 0]
             kinds = ("anterior hippocampus", "posterior hippocampus", "hippocampus")
-            yield _volume(image, masks, kinds, SAGITTAL_AXIS, 1.6)
+            yield _volume(case.patient, image, masks, kinds, SAGITTAL_AXIS, 1.6)
 
 
 def _gliomas(root: Path, part: Part) -> Iterator[Case]:
@@ -137,13 +144,14 @@ def _gliomas(root: Path, part: Part) -> Iterator[Case]:
 
 def _flair(case: Case) -> LabeledVolume:
     image, labels = _anatomical(case)
-    return _volume(image, [builtin_tasks.region_mask(labels, case.scheme)], ("whole tumour",), AXIAL_AXIS, 4.0)
+    masks = [builtin_tasks.region_mask(labels, case.scheme)]
+    return _volume(case.patient, image, masks, ("whole tumour",), AXIAL_AXIS, 4.0)
 
 
 def _t1c(case: Case) -> LabeledVolume:
     image, labels = _anatomical(case)
     masks = [builtin_tasks.region_mask(labels, case.scheme, region) for region in Region]
-    return _volume(image, masks, [region.value for region in Region], AXIAL_AXIS, 3.0)
+    return _volume(case.patient, image, masks, [region.value for region in Region], AXIAL_AXIS, 3.0)
 
 
 def _anatomical(case: Case) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -155,7 +163,12 @@ def _anatomical(case: Case) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def _volume(
-    image: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]], kinds: Sequence[str], axis: int, max_step: float
+    patient: str,
+    image: NDArray[np.uint8],
+    masks: Sequence[NDArray[np.bool_]],
+    kinds: Sequence[str],
+    axis: int,
+    max_step: float,
 ) -> LabeledVolume:
     """Crops to the objects and their surroundings, so that a clip touches little memory."""
     kept = [(mask, kind) for mask, kind in zip(masks, kinds, strict=True) if mask.sum() > MIN_VOXELS]
@@ -168,14 +181,16 @@ def _volume(
     objects = [torch.from_numpy(np.ascontiguousarray(mask[region])) for mask, _ in kept]
     pixels = torch.from_numpy(np.ascontiguousarray(image[region]))
     numbers = tuple(OBJECT_KINDS.index(kind) for _, kind in kept)
-    return LabeledVolume(pixels, objects, axis, max_step, numbers)
+    return LabeledVolume(pixels, objects, axis, max_step, numbers, patient=patient)
 
 
-def _frames(volumes: Iterator[Frames], kinds: Sequence[str]) -> Iterator[LabeledVolume]:
+def _frames(
+    volumes: Iterator[Frames], kinds: Sequence[str], patient_of: Callable[[str], str]
+) -> Iterator[LabeledVolume]:
     """Stacks of thick slices, of which neither distances nor directions are known."""
-    for _, frames, masks in volumes:
+    for name, frames, masks in volumes:
         if any(mask.sum() > MIN_VOXELS for mask in masks):
-            yield _volume(frames, masks, kinds, AXIAL_AXIS, 1.0)
+            yield _volume(patient_of(name), frames, masks, kinds, AXIAL_AXIS, 1.0)
 
 
 def _image_reader(name: str, root: Path, part: Part) -> Callable[[], Iterator[LabeledVolume]]:
@@ -197,4 +212,5 @@ def _image(image: LabeledImage, kind: str) -> LabeledVolume:
         1.0,
         (OBJECT_KINDS.index(kind),) * len(masks),
         together=False,
+        patient=image.patient,
     )

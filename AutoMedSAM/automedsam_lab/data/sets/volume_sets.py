@@ -57,10 +57,15 @@ def hippocampus(root: Path, wanted: Wanted) -> Iterator[LabeledImage]:
             )
 
 
+def acdc_patient(name: str) -> str:
+    """The patient of an image, by the name of its file."""
+    return f"acdc {name.partition('_')[0]}"
+
+
 def acdc(root: Path, wanted: Wanted) -> Iterator[LabeledImage]:
     """All slices of `acdc_volumes`."""
     for name, frames, regions in acdc_volumes(root, wanted):
-        yield from _slices("acdc", f"acdc {name.partition('_')[0]}", frames, regions, (len(frames), 1), name)
+        yield from _slices("acdc", acdc_patient(name), frames, regions, (len(frames), 1), name)
 
 
 def acdc_volumes(root: Path, wanted: Wanted) -> Iterator[Frames]:
@@ -70,7 +75,7 @@ def acdc_volumes(root: Path, wanted: Wanted) -> Iterator[Frames]:
         with require("train", "Reading HDF5"):
             import h5py
     for path in paths:
-        if not wanted(f"acdc {path.name.partition('_')[0]}"):
+        if not wanted(acdc_patient(path.name)):
             continue
         try:
             with h5py.File(path) as opened:

@@ -28,7 +28,8 @@ class StudentArchitecture:
         d_model: channels of the pyramid and of the mask decoder.
         decoder_feedforward: inner width of the decoder's transformer.
         memory_layers: of the memory attention, when the encoder is trained on in SAM 2's video model.
-        memories: pooled memories that it looks at.
+        memories: slices tracked before that it looks at, beside the prompted ones: the nearest ones, whole. Older
+            ones are dropped, not averaged, so that a bundle's graphs run as they are.
         name: for tables.
     """
 

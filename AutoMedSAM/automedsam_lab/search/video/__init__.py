@@ -1,0 +1,1 @@
+"""Search of the video part: width, memory attention's layers, and how many memories it looks at."""
