@@ -52,6 +52,8 @@ def _text_of(pane: Any) -> str:
         return pane.currentText
     if isinstance(pane, qt.QTextEdit | qt.QPlainTextEdit):
         return pane.toPlainText()
+    if isinstance(pane, qt.QLineEdit):
+        return pane.text or pane.placeholderText
     return pane.text.replace("&", "")
 
 

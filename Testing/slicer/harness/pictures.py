@@ -69,7 +69,7 @@ def composition(window: Any, view: tuple[int, int] = (440, 440)) -> dict[str, An
     views.setDevicePixelRatio(SCALE)
     painter = qt.QPainter(views)
     for index, name in enumerate(("Red", "3D", "Green", "Yellow")):
-        _draw_view(painter, name, qt.QRect(index % 2 * width, index // 2 * height, width, height))
+        draw_view(painter, name, qt.QRect(index % 2 * width, index // 2 * height, width, height))
     painter.end()
     return {theme: _beside(panel, views) for theme, panel in in_both_themes(window).items()}
 
@@ -106,7 +106,14 @@ def _beside(left: Any, right: Any) -> Any:
     return whole
 
 
-def _draw_view(painter: Any, name: str, place: Any) -> None:
+def draw_view(painter: Any, name: str, place: Any) -> None:
+    """Draws a view with its bar.
+
+    Args:
+        painter: of a picture whose pixel ratio is `SCALE`.
+        name: "Red", "Yellow", "Green" or "3D".
+        place: the QRect, in Qt's pixels, bar included.
+    """
     layout = slicer.app.layoutManager()
     size = (place.width() * SCALE, (place.height() - _BAR) * SCALE)
     if name == "3D":
