@@ -121,6 +121,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.warnings.stop()
         self.prompts.stop()
         self.scene_runs.stop()
+        self.cohorts.stop()
         self.logic.close()
         self.confidence.stop()
         self.boxes.stop()

@@ -116,10 +116,12 @@ def test_comparison_of_int8_and_fp32(hippocampus, album, slicer_app, wait_until)
     import slicer
 
     widget = hippocampus.widget
+    widget.ui.slicesRange.setValues(12, 20)
+    slicer_app.processEvents()
     widget.compare.widget.click()
     wait_until(lambda: "FP32" in widget.ui.statusLabel.text, SECONDS)
     album.take(hippocampus.window, "hippocampus/compare-running")
-    wait_until(lambda: not widget.logic.is_running, SECONDS)
+    wait_until(lambda: not widget.logic.is_running, 3 * SECONDS)
     assert "lowest Dice 0." in widget.ui.statusLabel.text
     widget.ui.detailsButton.checked = True
     widget.parameters.segmentation.GetDisplayNode().SetVisibility(False)
@@ -250,4 +252,5 @@ def test_worklist_of_a_cohort(module_widget, album, slicer_app, tmp_path, wait_u
     for button in (widget.ui.inputsButton, widget.ui.boxesButton):
         button.collapsed = True
     slicer_app.processEvents()
+    module_widget.window.resize(SIZE[0], 560)
     album.take(module_widget.window, "windows/worklist")
