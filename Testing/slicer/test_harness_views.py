@@ -104,3 +104,22 @@ def test_a_text_that_cannot_be_read_is_found(slicer_app: Any) -> None:
     assert not faint_texts(panel, taken["light"])
     assert list(faint_texts(panel, taken["dark"])) == ["gray"]
     panel.hide()
+
+
+def test_published_pictures_are_small_and_keep_the_colors_of_segments(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from harness.publish import publish
+
+    taken, root = tmp_path / "taken", tmp_path / "root"
+    (taken / "hippocampus").mkdir(parents=True)
+    (root / "Resources" / "Screenshots").mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 120, (200, 2640, 1), dtype=np.uint8)
+    pixels = np.repeat(noise, 3, axis=2)
+    pixels[90:110, 100:140] = (232, 113, 10)
+    Image.fromarray(pixels).save(taken / "hippocampus" / "composed-dark.png")
+    (path,) = publish(taken, root)
+    assert path == root / "Resources" / "Screenshots" / "hippocampus-dark.png"
+    with Image.open(path) as small:
+        assert small.size == (1320, 100) and len(small.getcolors()) <= 256
+        assert np.abs(np.subtract(small.convert("RGB").getpixel((60, 50)), (232, 113, 10))).max() < 10
