@@ -385,23 +385,3 @@ def test_unreadable_table_in_a_scene_is_told_and_the_panel_works_on(done, text):
     assert "cannot be read" in done.ui.statusLabel.text
     assert len(done.boxes.table) == 0
     assert done.ui.applyButton.enabled
-
-
-def test_rows_of_unused_boxes_are_read_in_the_theme_that_is_chosen_later(done, panel):
-    import qt
-
-    from harness.legibility import faint_texts
-    from harness.pictures import widget_picture
-    from harness.themes import dark
-
-    panel.show()
-    choose(done, "10")
-    done.ui.rejectButton.click()
-    tree = done.ui.boxTree
-    tree.clearSelection()
-    assert row(tree, "10").foreground(SCORE).color().alphaF() == pytest.approx(0.6, abs=0.01)
-    assert not faint_texts(panel.window, widget_picture(panel.window))
-    with dark():
-        assert row(tree, "10").foreground(SCORE).color().rgb() == qt.QColor("white").rgb()
-        assert not faint_texts(panel.window, widget_picture(panel.window))
-        assert not done.boxes.running and row(tree, "10").checkState(ACCEPTED) == qt.Qt.Unchecked

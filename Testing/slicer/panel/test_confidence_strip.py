@@ -191,20 +191,3 @@ def test_saved_confidence_comes_back(running, module):
     assert other.widget.confidence.strip.uncertain == [11, 25]
     assert other.widget.ui.uncertainButton.enabled
     other.close()
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_slices_of_a_run_that_is_not_judged_yet_are_seen_in_each_theme(running, panel, theme):
-    import contextlib
-
-    from harness.themes import dark
-
-    panel.show()
-    label = running.ui.stripLabel
-    with dark() if theme == "dark" else contextlib.nullcontext():
-        running.logic.listener.on_boxes([a_box(1, 20)])
-        running.logic.listener.on_tracklets([a_tracklet([1], 20)])
-        running.logic.listener.on_slices([20])
-        y = running.confidence.strip.bars_height - 6
-        written, empty = (sum(color_at(label, label.width * (at + 0.4) / 40, y)) for at in (20, 30))
-    assert abs(written - empty) > 3 * 40
