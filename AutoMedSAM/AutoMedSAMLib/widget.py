@@ -99,7 +99,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.inputs.choose_defaults()
         self.update()
         self.warnings.listen(True)
-        self.objects.show_database()
+        self.objects.watch_database(True)
         self.confidence.watch()
         self.boxes.steps.listen(True)
         self.prompts.enter()
@@ -108,6 +108,7 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The user goes to another module; a run continues."""
         self._is_open = False
         self.warnings.listen(False)
+        self.objects.watch_database(False)
         self.confidence.unwatch()
         self.boxes.steps.listen(False)
         self.prompts.exit()
@@ -119,8 +120,10 @@ class AutoMedSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
         self._nodes_changed_soon.stop()
         self.warnings.stop()
+        self.objects.watch_database(False)
         self.prompts.stop()
         self.scene_runs.stop()
+        self.cohorts.stop()
         self.logic.close()
         self.confidence.stop()
         self.boxes.stop()

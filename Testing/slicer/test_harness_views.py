@@ -68,15 +68,58 @@ def test_the_surface_is_drawn_in_the_3d_view(slicer_app: Any, a_red_ball: Any) -
 def test_a_composition_is_sharp_and_whole(scene: Any, slicer_app: Any, a_red_ball: Any, tmp_path: Path) -> None:
     import qt
 
-    from harness.pictures import SCALE, save_composition
+    from harness.pictures import SCALE, composition, save
 
     panel = qt.QLabel("A panel")
     panel.resize(300, 200)
     panel.show()
-    save_composition(panel, tmp_path / "folder" / "composed.png", (220, 240))
+    save(composition(panel, (220, 240)), tmp_path / "folder" / "composed.png")
     image = qt.QImage(str(tmp_path / "folder" / "composed.png"))
     assert (image.width(), image.height()) == (SCALE * (300 + 2 * 220), SCALE * 2 * 240)
     # The bars above the slice views have their names' colours.
     bars = [image.pixelColor(SCALE * x, SCALE * y).name() for x, y in ((510, 5), (510, 245), (730, 245))]
     assert bars == ["#f34a33", "#6eb04b", "#edd54c"]
+    # The dark one is the same but for the panel.
+    dark = qt.QImage(str(tmp_path / "folder" / "composed-dark.png"))
+    assert dark.pixelColor(SCALE * 2, SCALE * 2).name() == "#323232" != image.pixelColor(SCALE * 2, SCALE * 2).name()
+    assert dark.copy(SCALE * 300, 0, 880, 960) == image.copy(SCALE * 300, 0, 880, 960)
+    assert panel.palette.color(qt.QPalette.Window).name() != "#323232"
     panel.hide()
+
+
+def test_a_text_that_cannot_be_read_is_found(slicer_app: Any) -> None:
+    import qt
+
+    from harness.legibility import faint_texts
+    from harness.pictures import in_both_themes
+
+    panel = qt.QWidget()
+    layout = qt.QVBoxLayout(panel)
+    for text, style in {"plain": "", "gray": "color: #505050", "amber": "background: #ffd27f; color: #3d2a00"}.items():
+        label = qt.QLabel(text)
+        label.setStyleSheet(style)
+        layout.addWidget(label)
+    panel.show()
+    taken = in_both_themes(panel)
+    assert not faint_texts(panel, taken["light"])
+    assert list(faint_texts(panel, taken["dark"])) == ["gray"]
+    panel.hide()
+
+
+def test_published_pictures_are_small_and_keep_the_colors_of_segments(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from harness.publish import publish
+
+    taken, root = tmp_path / "taken", tmp_path / "root"
+    (taken / "hippocampus").mkdir(parents=True)
+    (root / "Resources" / "Screenshots").mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 120, (200, 2640, 1), dtype=np.uint8)
+    pixels = np.repeat(noise, 3, axis=2)
+    pixels[90:110, 100:140] = (232, 113, 10)
+    Image.fromarray(pixels).save(taken / "hippocampus" / "composed-dark.png")
+    (path,) = publish(taken, root)
+    assert path == root / "Resources" / "Screenshots" / "hippocampus-dark.png"
+    with Image.open(path) as small:
+        assert small.size == (1320, 100) and len(small.getcolors()) <= 256
+        assert np.abs(np.subtract(small.convert("RGB").getpixel((60, 50)), (232, 113, 10))).max() < 10

@@ -1,8 +1,6 @@
 """Prompts through the panel over the real engine, on the made-up head and on a real glioma."""
 
-import os
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +8,8 @@ import pytest
 from prompts import click, drag, show, write_bundle_without_detector
 from runs import labels_in
 
+pytest_plugins = ["picture_fixtures"]
 SECONDS = 60
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return Path(os.environ.get("AUTOMEDSAM_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
 
 
 @pytest.fixture
@@ -240,11 +234,9 @@ def glioma(shared_data):
 
 @pytest.mark.alone
 def test_a_real_glioma_by_box_and_points_in_a_window_that_stays_live(
-    module_widget, glioma, load_volume, slicer_app, wait_until, pictures
+    module_widget, glioma, load_volume, slicer_app, wait_until, album
 ):
     import SimpleITK as sitk
-
-    from harness.pictures import save_composition
 
     flair, truth = (next(glioma.glob(f"*{name}*.nii.gz")) for name in ("flair", "seg"))
     truth = sitk.GetArrayFromImage(sitk.ReadImage(str(truth))) > 0
@@ -266,15 +258,15 @@ def test_a_real_glioma_by_box_and_points_in_a_window_that_stays_live(
 
     longest = longest_waits(draw_box, widget.ui.undoStepButton.click)
     sentence = widget.ui.statusLabel.text
-    save_composition(module_widget.window, pictures / "glioma" / "prompt-box.png")
+    album.take_composition(module_widget.window, "glioma/prompt-box")
     widget.ui.pointButton.checked = True
     click(volume, (np.array(low) + high) / 2)
     previewed(widget, wait_until)
-    save_composition(module_widget.window, pictures / "glioma" / "prompt-points.png")
+    album.take_composition(module_widget.window, "glioma/prompt-points")
     waits = longest, longest_waits(lambda: propagate(widget, wait_until), widget.ui.undoButton.click)
     widget.prompts._choose_mode("")
     found = mask(widget)
-    save_composition(module_widget.window, pictures / "glioma" / "prompt-propagated.png")
+    album.take_composition(module_widget.window, "glioma/prompt-propagated")
     print(
         f"{sentence} Dice on slice {at}: {dice(outlined[at], truth[at]):.3f}; in the volume: {dice(found, truth):.3f}; "
         f"longest computing in the event loop in s: {waits}"

@@ -1,27 +1,20 @@
 """The panel's pictures, of a made-up head and of real cases: idle, running, done, and with the views beside it.
 
-They are written to the folder in AUTOMEDSAM_SCREENSHOTS, or to a temporary one. The tests hold what a picture would
-give away: that there is something to be seen.
+They are written to the folder in AUTOMEDSAM_SCREENSHOTS, or to a temporary one, light and dark. The tests hold what a
+picture would give away: that there is something to be seen, and that every text can be read.
 """
-
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-WIDTH, HEIGHT = 440, 900
+pytest_plugins = ["picture_fixtures"]
+SIZE = 440, 900
 
 # Patients whom no training saw. Their pictures stay where their data's terms leave them: not in the repository.
 _REAL = {
     "glioma": ("brats2017/unnamed_flair/flair.nii.gz", "FLAIR"),
     "hippocampus": ("msd_task04_hippocampus/imagesTr/hippocampus_023.nii.gz", "T1"),
 }
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return Path(os.environ.get("AUTOMEDSAM_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
 
 
 @pytest.fixture(params=["phantom", "glioma", "hippocampus"])
@@ -40,7 +33,7 @@ def case(request, module_widget, load_volume, slicer_app):
         composite.SetBackgroundVolumeID(volume.GetID())
     slicer_app.layoutManager().resetSliceViews()
     slicer_app.processEvents()
-    module_widget.show(WIDTH, HEIGHT)
+    module_widget.show(*SIZE)
     widget = module_widget.widget
     if request.param == "hippocampus":
         widget.parameters.model = "hippocampus"
@@ -59,20 +52,17 @@ def colors_in(path):
     return len({image.pixel(int(x * image.width()), int(y * image.height())) for x in places for y in places})
 
 
-def test_panel_before_during_and_after_a_run(case, pictures, wait_until):
-    from harness.pictures import save_composition, save_widget
-
+def test_panel_before_during_and_after_a_run(case, album, wait_until):
     panel, name = case
     widget, ui = panel.widget, panel.widget.ui
-    folder = pictures / name
     wait_until(lambda: widget.warnings.are_known, 20)
-    save_widget(panel.window, folder / "panel-idle.png")
+    assert colors_in(album.take(panel.window, f"{name}/panel-idle")) > 10
     assert ui.applyButton.enabled
 
     ui.applyButton.click()
     # A run over a few small slices may be over before anybody looks.
     wait_until(lambda: ui.progressBar.value >= (75 if name != "hippocampus" else 1), 60)
-    save_widget(panel.window, folder / "panel-running.png")
+    album.take(panel.window, f"{name}/panel-running")
     assert ui.applyButton.text == "Cancel"
 
     wait_until(lambda: not widget.logic.is_running, 60)
@@ -80,12 +70,20 @@ def test_panel_before_during_and_after_a_run(case, pictures, wait_until):
     wait_until(lambda: has_surface(widget.parameters.segmentation), 20)
     best = widget.boxes.table.objects()[0]
     widget.boxes.tree.select(next(box.id for box in best.boxes if box.slice == best.seed))
-    save_widget(panel.window, folder / "panel-done.png")
-    save_composition(panel.window, folder / "composed.png")
-    sizes = {path.name: colors_in(path) for path in sorted(folder.glob("*.png"))}
-    assert set(sizes) >= {"panel-idle.png", "panel-running.png", "panel-done.png", "composed.png"}
-    assert sizes["panel-idle.png"] > 10
-    assert sizes["composed.png"] > 200
+    album.take(panel.window, f"{name}/panel-done")
+    light = album.take_composition(panel.window, f"{name}/composed")
+    dark = light.with_name("composed-dark.png")
+    assert colors_in(light) > 200 and colors_in(dark) > 200
+    assert brightness_of_the_panel(light) > 200 > 100 > brightness_of_the_panel(dark)
+
+
+def brightness_of_the_panel(path):
+    """The median brightness of the left fifth of a picture, 0 to 255."""
+    import qt
+
+    image = qt.QImage(str(path))
+    xs, ys = np.linspace(1, image.width() / 5, 40), np.linspace(1, image.height() - 2, 80)
+    return np.median([qt.QColor(image.pixel(int(x), int(y))).lightness() for x in xs for y in ys])
 
 
 def has_surface(segmentation):

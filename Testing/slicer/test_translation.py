@@ -274,6 +274,8 @@ def test_translation_reaches_errors_and_progress(other_language, scripted_logic,
 
 
 def test_translation_reaches_the_window_of_models(other_language, panel):
+    import qt
+
     from automedsam.contract.catalog import read_catalog
 
     widget = panel.widget
@@ -284,7 +286,8 @@ def test_translation_reaches_the_window_of_models(other_language, panel):
     buttons = (dialog.download_button, dialog.import_button, dialog.remove_button, dialog.cancel_button)
     shown = [*(button.text for button in buttons), dialog.import_button.toolTip, dialog.detector.toolTip]
     shown += [dialog.detector.itemText(index) for index in range(dialog.detector.count)]
-    shown += [dialog.dialog.windowTitle, dialog.search.placeholderText, dialog.status.text]
+    shown += [dialog.dialog.windowTitle, dialog.search.toolTip, dialog.status.text]
+    shown += [label.text for label in dialog.dialog.findChildren(qt.QLabel) if label.text]
     # The catalog's texts stay in English.
     catalog = {text for one in read_catalog() for text in (one.name, one.about, *one.labels, *one.modalities)}
     shown += [text for text in texts_in_tree(dialog.tree) if text not in catalog and text.strip()]

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import slicer
-from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from AutoMedSAMLib.engine import installation
 from AutoMedSAMLib.engine.client import EngineClient, PendingRequest, engine_stopped
+from AutoMedSAMLib.engine.label_queue import LabelQueue
 from AutoMedSAMLib.engine.shared_files import SharedFiles, no_room
 from AutoMedSAMLib.model.run import Message
-from AutoMedSAMLib.scene.geometry import grid_of
 from AutoMedSAMLib.scene.new_volume import new_volume
 
 Answer = Callable[[Message], None]
@@ -46,6 +45,7 @@ class CohortRequests:
 
     def __init__(self, engine: EngineClient, files: SharedFiles) -> None:
         self._engine, self._files = engine, files
+        self._queue = LabelQueue(engine, files)
         self._running: PendingRequest | None = None
 
     @property
@@ -101,42 +101,38 @@ class CohortRequests:
         self,
         folder: Path,
         case: str,
-        result: tuple[NDArray[np.uint8], Iterable[Message]],
+        result: tuple[slicer.vtkMRMLSegmentationNode, Mapping[str, int]],
         volume: slicer.vtkMRMLScalarVolumeNode,
         done: Answer,
         failed: Failure,
     ) -> None:
-        """Puts labels in the place of a case's segmentation, and accepts it; `done` gets the case's line.
+        """Puts segments in the place of a case's segmentation, and accepts it; `done` gets the case's line.
 
         Args:
             folder: The output folder.
             case: The name of the case.
-            result: Labels `(K, J, I)` in the model's values, and what they mean.
+            result: The segmentation, and the model's value of each segment by its ID, outer segments first.
             volume: Its grid is that of the labels.
             done: Called with the case's line.
             failed: Called with a sentence.
 
         Raises:
-            AutoMedSAMError: If there is no room for the labels.
+            AutoMedSAMError: If a segment is on another grid. That there is no room for the labels is found later.
         """
-        path = self._files.new_path("labels")
-        try:
-            np.save(path, result[0], allow_pickle=False)
-        except OSError as error:
-            raise no_room(error) from error
-        labels = {"path": str(path), "name": case, **grid_of(volume)}
+        installation.ensure("int8")
+        labels = self._queue.export(result[0], volume, result[1])
         message = {
-            "op": "save_case", "folder": str(folder), "case": case, "labels": labels, "segments": list(result[1])
-        }  # fmt: skip
+            "op": "save_case",
+            "folder": str(folder),
+            "case": case,
+            "labels": {**labels.description, "name": case},
+            "segments": labels.segments,
+        }
+        self._queue.send(message, (labels,), lambda event: done(event["case"]), failed)
 
-        def ended(then: Callable[[Any], None]) -> Callable[[Any], None]:
-            def call(answer: Any) -> None:
-                self._files.discard(path)
-                then(answer)
-
-            return call
-
-        self._ask(message, ended(lambda event: done(event["case"])), ended(failed))
+    def stop(self) -> None:
+        """Drops what was not sent yet."""
+        self._queue.stop()
 
     def run(self, message: Message, listener: CohortListener) -> None:
         """Segments all cases of a folder.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,16 @@ class LabelExport:
     Args:
         segmentation: The segmentation.
         volume: Its grid is that of the labels.
-        path: The file, a `.npy`: labels `(K, J, I)` from 1 in the order of the segments.
-        segment_ids: The segments wanted; all if None.
+        path: The file, a `.npy`: labels `(K, J, I)`.
+        segments: The IDs of the segments wanted, which get labels from 1 in their order; all segments if None. Or a
+            label for each ID: later ones are painted over earlier ones, and there may be none.
 
     Attributes:
         segments: For each segment "value", "name", "color" and "terminology".
         description: Path, name and grid, as the engine reads them.
 
     Raises:
-        AutoMedSAMError: If a segment lies on another grid, or there is none.
+        AutoMedSAMError: If a segment lies on another grid, or there is none where none were named.
     """
 
     def __init__(
@@ -45,21 +46,21 @@ class LabelExport:
         segmentation: slicer.vtkMRMLSegmentationNode,
         volume: slicer.vtkMRMLScalarVolumeNode,
         path: Path,
-        segment_ids: Sequence[str] | None = None,
+        segments: Sequence[str] | Mapping[str, int] | None = None,
     ) -> None:
         all_segments, name = segmentation.GetSegmentation(), segmentation.GetName()
-        numbers = range(all_segments.GetNumberOfSegments())
-        ids = list(segment_ids or [all_segments.GetNthSegmentID(number) for number in numbers])
-        if not ids or len(ids) > _MAX_SEGMENTS:
+        self._may_overlap = isinstance(segments, Mapping)
+        values = segments if isinstance(segments, Mapping) else _numbered(all_segments, segments)
+        if len(values) > _MAX_SEGMENTS or not (values or self._may_overlap):
             message = _("{segmentation} has {count} segments: choose one with 1 to 255.")
-            raise AutoMedSAMError(message.format(segmentation=name, count=len(ids)))
+            raise AutoMedSAMError(message.format(segmentation=name, count=len(values)))
         self.path, self._name, self._shape = path, name, shape_of(volume)
         self.description: dict[str, Any] = {"path": str(path), "name": name, **grid_of(volume)}
         matrix = ijk_to_segmentation(volume, segmentation)
-        segments = [all_segments.GetSegment(one) for one in ids]
-        self.segments = [described(segment, value) for value, segment in enumerate(segments, 1)]
+        wanted = [all_segments.GetSegment(one) for one in values]
+        self.segments = [described(segment, value) for segment, value in zip(wanted, values.values(), strict=True)]
         copies: dict[str, NDArray[np.generic]] = {}
-        self._planes = [SegmentPlanes(segment, self._shape, matrix, 0, copies) for segment in segments]
+        self._planes = [SegmentPlanes(segment, self._shape, matrix, 0, copies) for segment in wanted]
         if not all(planes.is_on_grid and planes.holds_all() for planes in self._planes):
             raise AutoMedSAMError(other_grid(segmentation, volume))
         self._written = 0
@@ -94,9 +95,15 @@ class LabelExport:
         labels = np.zeros(self._shape[1:], np.uint8)
         for segment, planes in zip(self.segments, self._planes, strict=True):
             mask = planes.plane(self._written)
-            if labels[mask].any():
+            if not self._may_overlap and labels[mask].any():
                 message = _("Segments of {segmentation} overlap ({name}): choose one without overlaps.")
                 raise AutoMedSAMError(message.format(segmentation=self._name, name=segment["name"]))
             labels[mask] = segment["value"]
         self._written += 1
         return labels.tobytes()
+
+
+def _numbered(segmentation: slicer.vtkSegmentation, ids: Sequence[str] | None) -> dict[str, int]:
+    numbers = range(segmentation.GetNumberOfSegments())
+    wanted = ids or [segmentation.GetNthSegmentID(number) for number in numbers]
+    return {one: value for value, one in enumerate(wanted, 1)}

@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import slicer
 
 from AutoMedSAMLib.engine.client import EngineClient
-from AutoMedSAMLib.engine.label_export import LabelExport
+from AutoMedSAMLib.engine.label_queue import LabelQueue
 from AutoMedSAMLib.engine.shared_files import SharedFiles
-from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.run import Message
-from AutoMedSAMLib.qt_timers import SingleShot
-
-_SHARE_OF_LOOP_SECONDS = 0.02
-
-
-@dataclass(frozen=True)
-class _Request:
-    """A request whose labels are being written.
-
-    Attributes:
-        message: What is sent then.
-        labels: The files that it needs.
-        done: Called with the answer.
-        failed: Called with a sentence.
-    """
-
-    message: Message
-    labels: tuple[LabelExport, ...]
-    done: Callable[[Message], None]
-    failed: Callable[[str], None]
 
 
 class ResultRequests:
@@ -45,9 +22,7 @@ class ResultRequests:
     """
 
     def __init__(self, engine: EngineClient, files: SharedFiles) -> None:
-        self._engine, self._files = engine, files
-        self._waiting: deque[_Request] = deque()
-        self._timer = SingleShot(0, self._step)
+        self._queue = LabelQueue(engine, files)
 
     def compare(
         self,
@@ -69,7 +44,8 @@ class ResultRequests:
         Raises:
             AutoMedSAMError: If one of them is on another grid or has no segments. That segments overlap is found later.
         """
-        labels, truth = self._exported(found[0], volume, found[1]), self._exported(reference, volume)
+        labels = self._queue.export(found[0], volume, found[1])
+        truth = self._queue.export(reference, volume)
         message = {
             "op": "evaluate",
             "labels": labels.description,
@@ -77,7 +53,7 @@ class ResultRequests:
             "reference": truth.description,
             "reference_segments": truth.segments,
         }
-        self._start(_Request(message, (labels, truth), done, failed))
+        self._queue.send(message, (labels, truth), done, failed)
 
     def export(
         self,
@@ -99,7 +75,7 @@ class ResultRequests:
         Raises:
             AutoMedSAMError: If a segment is on another grid. That segments overlap is found later.
         """
-        labels = self._exported(found[0], volume, found[1])
+        labels = self._queue.export(found[0], volume, found[1])
         message = {
             "op": "export",
             "labels": labels.description,
@@ -107,51 +83,8 @@ class ResultRequests:
             "files": list(files[0]),
             "output": str(files[1]),
         }
-        self._start(_Request(message, (labels,), done, failed))
+        self._queue.send(message, (labels,), done, failed)
 
     def stop(self) -> None:
         """Drops the requests that were not sent yet."""
-        self._timer.stop()
-        while self._waiting:
-            self._discard(self._waiting.popleft())
-
-    def _exported(
-        self,
-        segmentation: slicer.vtkMRMLSegmentationNode,
-        volume: slicer.vtkMRMLScalarVolumeNode,
-        segment_ids: Sequence[str] | None = None,
-    ) -> LabelExport:
-        return LabelExport(segmentation, volume, self._files.new_path("result"), segment_ids)
-
-    def _start(self, request: _Request) -> None:
-        self._waiting.append(request)
-        self._timer.start()
-
-    def _step(self) -> None:
-        """Writes for a moment, so that the window stays live; sends the request once all of it is written."""
-        request = self._waiting[0]
-        try:
-            if all(one.write_chunk(_SHARE_OF_LOOP_SECONDS) for one in request.labels):
-                self._send(self._waiting.popleft())
-        except AutoMedSAMError as error:
-            if self._waiting and self._waiting[0] is request:
-                self._waiting.popleft()
-            self._discard(request)
-            request.failed(str(error))
-        if self._waiting:
-            self._timer.start()
-
-    def _send(self, request: _Request) -> None:
-        def done(event: Message) -> None:
-            self._discard(request)
-            request.done(event)
-
-        def failed(sentence: str) -> None:
-            self._discard(request)
-            request.failed(sentence)
-
-        self._engine.ask(request.message, done, failed)
-
-    def _discard(self, request: _Request) -> None:
-        for one in request.labels:
-            self._files.discard(one.path)
+        self._queue.stop()

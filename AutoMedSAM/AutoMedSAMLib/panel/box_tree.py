@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from AutoMedSAMLib.model.box_record import BoxRecord, ObjectGroup
 from AutoMedSAMLib.model.box_table import BoxTable
 from AutoMedSAMLib.panel.prompts.words import prompts_in_words
+from AutoMedSAMLib.panel.theme import ThemeWatch, faded_text
 
 SLICE, LABEL, SCORE, NOTE, ACCEPTED = range(5)
 _BOX_ID = qt.Qt.UserRole
@@ -20,6 +21,8 @@ _PROMPTS = qt.Qt.UserRole + 3
 _LOOSE = -1
 _SWATCH = 11
 _PADDING = 10
+# How opaque the text of a box is that is not used.
+_NOT_USED = 0.6
 
 
 class BoxTree:
@@ -40,7 +43,8 @@ class BoxTree:
         self._rejected: frozenset[int] = frozenset()
         # Whether the user opened or closed a group, by one of its boxes.
         self._open: dict[int, bool] = {}
-        self._pale = tree.palette.brush(qt.QPalette.Disabled, qt.QPalette.Text)
+        self._pale = qt.QBrush(faded_text(tree, _NOT_USED))
+        self._theme = ThemeWatch(tree, self._recolor)
         self._prepare()
         tree.connect("itemSelectionChanged()", on_selected)
         tree.connect("itemClicked(QTreeWidgetItem*,int)", self._on_clicked)
@@ -70,7 +74,6 @@ class BoxTree:
         unassigned = table.unassigned(objects)
         self._rejected = table.rejected
 
-        self._pale = self._tree.palette.brush(qt.QPalette.Disabled, qt.QPalette.Text)
         blocked = self._tree.blockSignals(True)
         self._tree.setSortingEnabled(False)
         self._tree.clear()
@@ -257,8 +260,7 @@ class BoxTree:
             return item
         accepted = box.id in group.accepted
         if not accepted:
-            for column in (SLICE, LABEL, SCORE, NOTE):
-                item.setForeground(column, self._pale)
+            self._fade(item)
         notes = [_("seed")] if accepted and box.slice == group.seed else []
         notes += [_("drawn")] if box.drawn else []
         notes += [_("ignored")] if box.id in self._rejected else []
@@ -266,6 +268,20 @@ class BoxTree:
             item.setText(NOTE, ", ".join(notes))
         item.setCheckState(ACCEPTED, qt.Qt.Checked if accepted else qt.Qt.Unchecked)
         return item
+
+    def _fade(self, item: Any) -> None:
+        for column in (SLICE, LABEL, SCORE, NOTE):
+            item.setForeground(column, self._pale)
+
+    def _recolor(self) -> None:
+        """Rows of boxes that are not used get the colors of the theme that was chosen."""
+        self._pale = qt.QBrush(faded_text(self._tree, _NOT_USED))
+        blocked = self._tree.blockSignals(True)
+        groups = [self._tree.topLevelItem(n) for n in range(self._tree.topLevelItemCount)]
+        for item in [group.child(n) for group in groups for n in range(group.childCount())]:
+            if self._id_of(item) is not None and item.checkState(ACCEPTED) == qt.Qt.Unchecked:
+                self._fade(item)
+        self._tree.blockSignals(blocked)
 
     def _gap_item(self, gap: tuple[int, int], group: ObjectGroup) -> Any:
         first, last = gap

@@ -8,6 +8,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from AutoMedSAMLib.panel.theme import faded_text
+
 # Below this, box and mask disagree so much that the slice should be checked; the engine's own limit.
 LOW_CONFIDENCE = 0.5
 
@@ -17,6 +19,8 @@ _UNCERTAIN = "#e8710a"
 _UNCERTAIN_BAR = "#7a3600"
 # How much of a colour is left beneath the hatch in it, of 255; the lines alone would not be seen on two pixels.
 _PALE = 80
+# How opaque, 0 to 1: the frame and the slices whose confidence is not known; the hint on an empty strip.
+_FAINT, _HINT = 0.3, 0.6
 
 # Below the bars, in pixels: the slice numbers, and what the colours mean.
 _TICKS, _LEGEND = 14, 14
@@ -144,7 +148,7 @@ class ConfidenceStrip:
         self._draw_bars(painter, width, bars)
         if self.overlay is not None:
             self.overlay(painter, width, bars)
-        painter.setPen(self._label.palette.color(qt.QPalette.Mid))
+        painter.setPen(faded_text(self._label, _FAINT))
         painter.drawRect(0, 0, width - 1, bars - 1)
         if self._last >= self._first:
             painter.setPen(self._label.palette.color(qt.QPalette.WindowText))
@@ -162,11 +166,11 @@ class ConfidenceStrip:
 
     def _draw_bars(self, painter: Any, width: int, height: int) -> None:
         if self._last < self._first:
-            painter.setPen(self._label.palette.color(qt.QPalette.Disabled, qt.QPalette.Text))
+            painter.setPen(faded_text(self._label, _HINT))
             painter.drawText(0, 0, width, height, int(qt.Qt.AlignCenter), _("Confidence, slice by slice"))
             return
         for index in self._written:
-            painter.fillRect(*self._bar(index, 0.35, width, height), self._label.palette.color(qt.QPalette.Mid))
+            painter.fillRect(*self._bar(index, 0.35, width, height), faded_text(self._label, _FAINT))
         for index, confidence in self._confidence.items():
             if confidence >= LOW_CONFIDENCE:
                 self._draw_sure(painter, index, self._bar(index, confidence, width, height))

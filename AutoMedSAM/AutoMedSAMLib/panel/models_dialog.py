@@ -84,9 +84,12 @@ class ModelsDialog:
         self.dialog.resize(_WIDTH, _HEIGHT)
         layout = qt.QVBoxLayout(self.dialog)
         self.search = qt.QLineEdit()
-        self.search.placeholderText = _("Search, such as: ct lesion")
+        self.search.toolTip = _("Words that a model's row contains, such as: ct lesion")
         self.search.clearButtonEnabled = True
-        layout.addWidget(self.search)
+        # A placeholder text would be black in Slicer's dark style, too.
+        searching = qt.QFormLayout()
+        searching.addRow(_("Search:"), self.search)
+        layout.addLayout(searching)
         self.tree = qt.QTreeWidget()
         self.tree.setHeaderLabels([_("Model"), _("Description"), _("Labels"), _("Images"), _("Size"), _("State")])
         self.tree.rootIsDecorated = False

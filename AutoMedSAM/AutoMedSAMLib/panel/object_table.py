@@ -16,7 +16,7 @@ from AutoMedSAMLib.panel.boxes import BoxesPanel
 from AutoMedSAMLib.panel.object_columns import DICE, INDEX, LABEL, OBJECT, header_texts, in_order, item_of
 from AutoMedSAMLib.panel.object_filter import ObjectFilter
 from AutoMedSAMLib.scene import slice_views
-from AutoMedSAMLib.scene.dicom_files import add_to_database, dicom_files_of, why_no_database
+from AutoMedSAMLib.scene.dicom_files import DatabaseWatch, add_to_database, dicom_files_of, why_no_database
 from AutoMedSAMLib.scene.object_tables import to_csv, to_table_node
 from AutoMedSAMLib.scene.segment_ownership import managed_segments
 
@@ -49,6 +49,7 @@ class ObjectTable:
         # The measures in the rows, as they were filled in.
         self._rows: list[Message] = []
         self._filter = ObjectFilter(ui, self._fill)
+        self._database = DatabaseWatch(self.show_database)
         tree = ui.objectTree
         headers = header_texts()
         tree.setColumnCount(len(headers))
@@ -93,6 +94,14 @@ class ObjectTable:
         for button in (self._ui.toTableButton, self._ui.saveCsvButton, self._ui.exportSegButton):
             button.enabled = known
         self.show_database()
+
+    def watch_database(self, watching: bool) -> None:
+        """Follows Slicer's DICOM database while the panel is open."""
+        if watching:
+            self._database.start()
+            self.show_database()
+        else:
+            self._database.stop()
 
     def show_database(self) -> None:
         """Enables the check box of the DICOM database while that is open, or gives the reason why not."""

@@ -17,7 +17,7 @@ from AutoMedSAMLib.errors import AutoMedSAMError
 from AutoMedSAMLib.model.bundle_info import Model
 from AutoMedSAMLib.model.run import Message
 from AutoMedSAMLib.panel import questions
-from AutoMedSAMLib.scene.label_map import model_labels
+from AutoMedSAMLib.scene.label_map import outer_first
 from AutoMedSAMLib.scene.segment_ownership import managed_segments
 
 CASE, STATE, UNCERTAINTY, VOLUME = range(4)
@@ -171,7 +171,8 @@ class Worklist:
             owned = managed_segments(segmentation, shown.model.name, shown.volumes[0], by_name=True)
             segments = {one["value"]: one for one in shown.model.segments}
             inside = {value: one["inside"] for value, one in segments.items() if one.get("inside") is not None}
-            result = model_labels(segmentation, shown.volumes[0], {v: own.id for v, own in owned.items()}, inside)
+            values = outer_first({value: own.id for value, own in owned.items()}, inside)
+            result = segmentation, values
             self._requests.save(folder, name, result, shown.volumes[0], self._on_decided, self._calls.show_status)
 
         self._try(attempt)

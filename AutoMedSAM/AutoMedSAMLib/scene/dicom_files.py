@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,35 @@ def add_to_database(path: Path) -> bool:
     finally:
         database.disconnect("instanceAdded(QString)", note)
     return bool(added)
+
+
+class DatabaseWatch:
+    """Calls a function whenever Slicer's DICOM database has been opened or closed, while it watches.
+
+    Args:
+        on_changed: The function.
+    """
+
+    _SIGNALS = ("opened()", "closed()")
+
+    def __init__(self, on_changed: Callable[[], None]) -> None:
+        self._on_changed = on_changed
+        self._watched: Any = None
+
+    def start(self) -> None:
+        """Watches the database that there is now; Slicer makes it when its DICOM module is first needed."""
+        self.stop()
+        self._watched = _database()
+        if self._watched is not None:
+            for signal in self._SIGNALS:
+                self._watched.connect(signal, self._on_changed)
+
+    def stop(self) -> None:
+        """Watches no more."""
+        watched, self._watched = self._watched, None
+        if watched is not None:
+            for signal in self._SIGNALS:
+                watched.disconnect(signal, self._on_changed)
 
 
 def _database() -> Any:

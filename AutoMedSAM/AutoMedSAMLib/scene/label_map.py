@@ -1,52 +1,23 @@
-"""The segments of a segmentation as labels on a volume's grid, for the engine."""
+"""What the engine is told of segments whose labels it gets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import slicer
 import vtk
-from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from AutoMedSAMLib.errors import AutoMedSAMError
-from AutoMedSAMLib.scene.geometry import ijk_to_segmentation, shape_of
-from AutoMedSAMLib.scene.shared_labelmap import segment_mask_on_grid
 
-
-def model_labels(
-    segmentation: slicer.vtkMRMLSegmentationNode,
-    volume: slicer.vtkMRMLScalarVolumeNode,
-    owned: Mapping[int, str],
-    inside: Mapping[int, int],
-) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
-    """The segments of a model's result in the model's own label values, as they are now.
+def outer_first(owned: Mapping[int, str], inside: Mapping[int, int]) -> dict[str, int]:
+    """The label value of each of a model's segments, inner ones after those that they are painted over.
 
     Args:
-        segmentation: The segmentation.
-        volume: Its grid is that of the labels.
         owned: The ID of the segment of each label value.
-        inside: For each value that lies inside another, that one's value; inner segments are painted over outer ones.
-
-    Returns:
-        Labels `(K, J, I)`, and for each segment "value", "name", "color" and "terminology".
-
-    Raises:
-        AutoMedSAMError: If a segment lies on another grid.
+        inside: For each value that lies inside another, that one's value.
     """
-    shape, matrix = shape_of(volume), ijk_to_segmentation(volume, segmentation)
-    labels = np.zeros(shape, np.uint8)
-    segments = []
-    for value in sorted(owned, key=lambda one: (_depth(one, inside), one)):
-        segment = segmentation.GetSegmentation().GetSegment(owned[value])
-        mask = segment_mask_on_grid(segment, shape, matrix)
-        if mask is None:
-            raise AutoMedSAMError(other_grid(segmentation, volume))
-        labels[mask] = value
-        segments.append(described(segment, value))
-    return labels, segments
+    return {owned[value]: value for value in sorted(owned, key=lambda one: (_depth(one, inside), one))}
 
 
 def _depth(value: int, inside: Mapping[int, int]) -> int:

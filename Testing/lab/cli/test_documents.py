@@ -230,7 +230,7 @@ def test_each_key_of_a_manifest_is_documented() -> None:
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
 def test_links_outside_the_site_lead_somewhere(name: str) -> None:
     """MkDocs checks those between its pages."""
-    for link in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", (ROOT / name).read_text(encoding="utf-8")):
+    for link in re.findall(r"\]\(([^)\s]+)\)|src(?:set)?=\"([^\"]+)\"", (ROOT / name).read_text(encoding="utf-8")):
         path, _, anchor = "".join(link).partition("#")
         if "://" in path:
             continue

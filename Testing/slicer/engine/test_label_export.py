@@ -66,7 +66,7 @@ def test_labels_are_those_of_the_segments_shared_or_not(drawn, volume, tmp_path,
 def test_only_the_segments_wanted_are_in_it(drawn, volume, tmp_path):
     node = drawn(LOW, MIDDLE)
     wanted = [node.GetSegmentation().GetNthSegmentID(1)]
-    np.testing.assert_array_equal(written(export_of(node, volume, tmp_path, segment_ids=wanted)), expected(MIDDLE))
+    np.testing.assert_array_equal(written(export_of(node, volume, tmp_path, segments=wanted)), expected(MIDDLE))
 
 
 def test_what_is_edited_meanwhile_does_not_count(drawn, volume, tmp_path):
@@ -99,7 +99,7 @@ def test_an_image_that_reaches_beyond_the_grid_is_fine_where_it_is_empty(drawn, 
     matrix[:3, 3] += OBLIQUE[:3, 2] * 6
     upper = add_volume(np.zeros((SHAPE[0] - 6, *SHAPE[1:]), np.int16), matrix, "upper")
     high = [node.GetSegmentation().GetNthSegmentID(1)]
-    labels = written(export_of(node, upper, tmp_path, segment_ids=high))
+    labels = written(export_of(node, upper, tmp_path, segments=high))
     np.testing.assert_array_equal(labels, expected(HIGH)[6:])
 
 
@@ -108,6 +108,24 @@ def test_no_segments_are_refused(drawn, volume, tmp_path):
 
     with pytest.raises(AutoMedSAMError, match="by hand has 0 segments"):
         export_of(drawn(), volume, tmp_path)
+
+
+def test_segments_with_the_values_of_a_model_are_painted_inner_ones_last(drawn, volume, tmp_path):
+    from AutoMedSAMLib.scene.label_map import outer_first
+
+    inner = np.s_[3:5, 5:8, 5:9]
+    node = drawn(inner, LOW, HIGH)
+    core, whole, other = ids_of(node)
+    values = outer_first({2: core, 5: whole, 1: other}, {2: 5})
+    assert list(values) == [other, whole, core]
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[HIGH], labels[LOW], labels[inner] = 1, 5, 2
+    np.testing.assert_array_equal(written(export_of(node, volume, tmp_path, segments=values)), labels)
+
+
+def test_a_result_whose_segments_are_all_gone_is_empty(drawn, volume, tmp_path):
+    export = export_of(drawn(LOW), volume, tmp_path, segments={})
+    assert not written(export).any() and export.segments == []
 
 
 class Engine:
@@ -141,7 +159,7 @@ def test_requests_are_sent_in_their_order_with_whole_files_that_go_afterwards(re
     one, other, answers = drawn(LOW), drawn(MIDDLE), []
     for reference in (other, one):
         requests.compare(volume, (one, ids_of(one)), reference, answers.append, pytest.fail)
-    engine = requests._engine
+    engine = requests._queue._engine
     assert not engine.asked, "the window has not been live yet"
     wait_until(lambda: len(engine.asked) == 2)
     for (message, done, _failed), place in zip(engine.asked, (MIDDLE, LOW), strict=True):
@@ -149,7 +167,7 @@ def test_requests_are_sent_in_their_order_with_whole_files_that_go_afterwards(re
         np.testing.assert_array_equal(np.load(message["reference"]["path"]), expected(place))
         done({"event": "evaluated"})
     assert answers == [{"event": "evaluated"}] * 2
-    assert not list(requests._files.folder.iterdir())
+    assert not list(requests._queue._files.folder.iterdir())
 
 
 def test_segments_that_overlap_are_named_and_the_next_request_goes_on(requests, drawn, volume, wait_until, tmp_path):
@@ -157,11 +175,11 @@ def test_segments_that_overlap_are_named_and_the_next_request_goes_on(requests, 
     files = ["a.dcm"], tmp_path / "seg.dcm"
     requests.export(volume, (both, ids_of(both)), files, pytest.fail, failures.append)
     requests.export(volume, (one, ids_of(one)), files, pytest.fail, failures.append)
-    wait_until(lambda: requests._engine.asked)
+    wait_until(lambda: requests._queue._engine.asked)
     assert failures == ["Segments of by hand overlap (part 2): choose one without overlaps."]
-    assert len(list(requests._files.folder.iterdir())) == 1
-    requests._engine.asked[0][2]("The engine stopped.")
-    assert failures[1] == "The engine stopped." and not list(requests._files.folder.iterdir())
+    assert len(list(requests._queue._files.folder.iterdir())) == 1
+    requests._queue._engine.asked[0][2]("The engine stopped.")
+    assert failures[1] == "The engine stopped." and not list(requests._queue._files.folder.iterdir())
 
 
 def test_requests_that_were_not_sent_are_dropped_with_their_files(requests, drawn, volume, slicer_app):
@@ -169,7 +187,33 @@ def test_requests_that_were_not_sent_are_dropped_with_their_files(requests, draw
     requests.compare(volume, (node, ids_of(node)), node, pytest.fail, pytest.fail)
     requests.stop()
     slicer_app.processEvents()
-    assert not requests._engine.asked and not list(requests._files.folder.iterdir())
+    assert not requests._queue._engine.asked and not list(requests._queue._files.folder.iterdir())
+
+
+def test_a_case_is_saved_in_turns_of_the_event_loop(drawn, volume, wait_until, tmp_path, monkeypatch):
+    from AutoMedSAMLib.engine import installation
+    from AutoMedSAMLib.engine.cohort_requests import CohortRequests
+    from AutoMedSAMLib.engine.shared_files import SharedFiles
+
+    monkeypatch.setattr(installation, "ensure", lambda _backend: None)
+    node, engine, files, lines = drawn(LOW), Engine(), SharedFiles(), []
+    requests = CohortRequests(engine, files)
+    result = node, {ids_of(node)[0]: 3}
+    requests.save(tmp_path, "anna", result, volume, lines.append, pytest.fail)
+    assert not engine.asked, "the window has not been live yet"
+    slicer.mrmlScene.RemoveNode(node)
+    wait_until(lambda: engine.asked)
+    ((message, done, _failed),) = engine.asked
+    assert (message["op"], message["case"], message["labels"]["name"]) == ("save_case", "anna", "anna")
+    assert [one["value"] for one in message["segments"]] == [3]
+    np.testing.assert_array_equal(np.load(message["labels"]["path"]), 3 * expected(LOW))
+    done({"case": {"name": "anna"}})
+    assert lines == [{"name": "anna"}] and not list(files.folder.iterdir())
+    requests.save(tmp_path, "anna", (drawn(HIGH), {}), volume, pytest.fail, pytest.fail)
+    requests.stop()
+    slicer.app.processEvents()
+    assert len(engine.asked) == 1 and not list(files.folder.iterdir())
+    files.close()
 
 
 @pytest.mark.alone

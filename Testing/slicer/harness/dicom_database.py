@@ -17,7 +17,9 @@ class ctkDICOMDatabase(QtCore.QObject):
     """A database in a folder; it is closed until `openDatabase`."""
 
     instanceAdded = QtCore.Signal(str)
-    cpp_signals: ClassVar = {"instanceAdded(QString)": "instanceAdded"}
+    opened = QtCore.Signal()
+    closed = QtCore.Signal()
+    cpp_signals: ClassVar = {"instanceAdded(QString)": "instanceAdded", "opened()": "opened", "closed()": "closed"}
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,10 +32,12 @@ class ctkDICOMDatabase(QtCore.QObject):
     def openDatabase(self, file: str) -> bool:
         """Opens the database of that file, in whose folder it keeps its copies."""
         self._folder = Path(file).parent
+        self.opened.emit()
         return True
 
     def closeDatabase(self) -> None:
         self._folder = None
+        self.closed.emit()
 
     def prepareInsert(self) -> None:
         """To be called before `insert` where something may have been removed since the last one."""

@@ -9,6 +9,7 @@ import numpy as np
 import qt
 import slicer
 
+from .themes import dark
 from .views import slice_picture, three_d_picture
 
 # Two pixels for each of Qt's, so that text is sharp on a slide.
@@ -49,44 +50,70 @@ def _rendered(widget: Any) -> Any:
     return image
 
 
-def save_widget(widget: Any, path: Path) -> None:
-    """Writes `widget_picture` as a PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not widget_picture(widget).save(str(path)):
-        message = f"{path} could not be written"
-        raise OSError(message)
-
-
-def save_composition(window: Any, path: Path, view: tuple[int, int] = (440, 440)) -> None:
-    """Writes one PNG: the panel on the left, Red and 3D above Green and Yellow on the right.
+def composition(window: Any, view: tuple[int, int] = (440, 440)) -> dict[str, Any]:
+    """The panel on the left, and on the right Red and 3D above Green and Yellow.
 
     Args:
         window: the panel's Qt widget, shown and laid out; it is resized to the height of the views.
-        path: of the PNG.
         view: width and least height of one view, in Qt's pixels.
+
+    Returns:
+        The picture in each theme, "light" and "dark", as a `qt.QImage`.
     """
     width, height = view
     window.resize(window.width, 2 * height)
     slicer.app.processEvents()
     # A panel that needs more height is shown whole.
     height = max(height, -(-window.height // 2))
-    panel = widget_picture(window)
-    image = qt.QImage((window.width + 2 * width) * SCALE, 2 * height * SCALE, qt.QImage.Format_RGB32)
-    image.setDevicePixelRatio(SCALE)
-    image.fill(qt.QColor("black"))
-    painter = qt.QPainter(image)
-    painter.drawImage(0, 0, panel)
+    views = qt.QImage(2 * width * SCALE, 2 * height * SCALE, qt.QImage.Format_RGB32)
+    views.setDevicePixelRatio(SCALE)
+    painter = qt.QPainter(views)
     for index, name in enumerate(("Red", "3D", "Green", "Yellow")):
-        left, top = window.width + index % 2 * width, index // 2 * height
-        _draw_view(painter, name, qt.QRect(left, top, width, height))
+        draw_view(painter, name, qt.QRect(index % 2 * width, index // 2 * height, width, height))
     painter.end()
+    return {theme: _beside(panel, views) for theme, panel in in_both_themes(window).items()}
+
+
+def in_both_themes(widget: Any) -> dict[str, Any]:
+    """`widget_picture` in each theme, "light" and "dark"."""
+    light = widget_picture(widget)
+    with dark():
+        return {"light": light, "dark": widget_picture(widget)}
+
+
+def save(pictures: dict[str, Any], path: Path) -> None:
+    """Writes a picture as a PNG: the light one as `path`, the dark one beside it, with `-dark` at the end of its name.
+
+    Raises:
+        OSError: if a file cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not image.save(str(path)):
-        message = f"{path} could not be written"
-        raise OSError(message)
+    for theme, image in pictures.items():
+        file = path if theme == "light" else path.with_name(f"{path.stem}-{theme}{path.suffix}")
+        if not image.save(str(file)):
+            message = f"{file} could not be written"
+            raise OSError(message)
 
 
-def _draw_view(painter: Any, name: str, place: Any) -> None:
+def _beside(left: Any, right: Any) -> Any:
+    whole = qt.QImage(left.width() + right.width(), right.height(), qt.QImage.Format_RGB32)
+    whole.setDevicePixelRatio(SCALE)
+    whole.fill(qt.QColor("black"))
+    painter = qt.QPainter(whole)
+    painter.drawImage(0, 0, left)
+    painter.drawImage(left.width() // SCALE, 0, right)
+    painter.end()
+    return whole
+
+
+def draw_view(painter: Any, name: str, place: Any) -> None:
+    """Draws a view with its bar.
+
+    Args:
+        painter: of a picture whose pixel ratio is `SCALE`.
+        name: "Red", "Yellow", "Green" or "3D".
+        place: the QRect, in Qt's pixels, bar included.
+    """
     layout = slicer.app.layoutManager()
     size = (place.width() * SCALE, (place.height() - _BAR) * SCALE)
     if name == "3D":

@@ -204,6 +204,24 @@ def test_a_closed_database_disables_its_box_and_gives_the_reason(measured, datab
     assert box.enabled and box.checked
 
 
+def test_the_box_follows_the_database_while_the_panel_is_open(measured, database, tmp_path):
+    box, file = measured.ui.dicomDatabaseBox, str(tmp_path / "database" / "ctkDICOM.sql")
+    measured.exit()
+    measured.enter()
+    assert box.enabled
+    database.closeDatabase()
+    assert not box.enabled and "is not open" in box.toolTip
+    database.openDatabase(file)
+    assert box.enabled and "Copy the DICOM SEG" in box.toolTip
+    measured.exit()
+    database.closeDatabase()
+    assert box.enabled, "nobody sees it now"
+    measured.enter()
+    assert not box.enabled
+    database.openDatabase(file)
+    assert box.enabled
+
+
 def test_a_database_that_closes_during_the_export_leaves_the_file(measured, database, export, tmp_path):
     export()
     *_asked, done, _failed = measured.logic.result_requests.exports[-1]
