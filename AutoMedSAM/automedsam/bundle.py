@@ -189,6 +189,11 @@ class Bundle:
         )
 
     @property
+    def caution(self) -> str:
+        """Why no result of this model is to be trusted, as a clause; empty if that is not so."""
+        return str(self.manifest.get("caution", ""))
+
+    @property
     def training_split(self) -> dict[str, tuple[str, ...]]:
         """The patients by split ("train", "validation", "test"), as far as the manifest lists them."""
         split = self.manifest.get("training", {}).get("split", {})
@@ -342,7 +347,8 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
 def list_bundles(*, installed: bool = True) -> list[Bundle]:
     """The built-in bundles, then those that were downloaded or imported.
 
-    Of the built-in ones those with a detector come first, and those of one volume before those of several.
+    Of the built-in ones those with a detector come first, and those of one volume before those of several. Models
+    with a `caution` are last.
 
     Args:
         installed: whether downloaded and imported bundles are included. Those with a faulty manifest are left out;
@@ -350,10 +356,10 @@ def list_bundles(*, installed: bool = True) -> list[Bundle]:
 
     Example:
         >>> [bundle.name for bundle in list_bundles(installed=False)]
-        ['glioma', 'hippocampus', 'polyp', 'brats', 'anything']
+        ['glioma', 'hippocampus', 'polyp', 'brats', 'anything', 'chest-xray']
     """
     built_in = [_read(path.parent) for path in BUILT_IN.glob(f"*/{MANIFEST_NAME}")]
-    built_in.sort(key=lambda bundle: (not bundle.has_detector, len(bundle.modalities), bundle.name))
+    built_in.sort(key=lambda one: (bool(one.caution), not one.has_detector, len(one.modalities), one.name))
     return built_in + (_read_installed()[0] if installed else [])
 
 
