@@ -9,9 +9,10 @@ from automedsam.core.input_features import InputFeatures, histogram_distance, im
 from automedsam.core.modality_names import modalities_in, modalities_of
 
 if TYPE_CHECKING:
-    from automedsam.bundle import Bundle
+    import numpy as np
     from numpy.typing import NDArray
 
+    from automedsam.bundle import Bundle
     from automedsam.core.expected_input import ExpectedInput, Range
     from automedsam.core.volume import Volume
 

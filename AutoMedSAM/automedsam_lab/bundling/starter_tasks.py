@@ -195,7 +195,7 @@ STARTER_TASKS = {
     ),
     CHEST_XRAY: StarterTask(
         name=CHEST_XRAY,
-        task="Eight findings on a frontal chest X-ray: an unreliable demonstration, trained on boxes only, so that each "
+        task="Eight findings on a frontal chest X-ray: an unreliable demonstration that learnt boxes only, so each "
         "mask is the segmenter's guess inside a box",
         modalities=("X-ray",),
         segments=(
@@ -213,8 +213,8 @@ STARTER_TASKS = {
         tracking=LESION_TRACKING,
         license="Free with attribution to the NIH Clinical Center (ChestX-ray14, X. Wang et al., CVPR 2017) for the "
         f"detector. {SEGMENTER_LICENSE}",
-        data="NIH ChestX-ray14: 478 of the 880 images with boxes, as copies of 512 x 512 pixels. The references are boxes; "
-        "no mask was learnt or measured. The segmenter's image encoder was distilled on images of training patients.",
+        data="NIH ChestX-ray14: 478 of the 880 images with boxes, as copies of 512 x 512 pixels. No masks were "
+        "learnt or measured, for there are none. The segmenter's image encoder was distilled on images of training patients.",
         recipe=Recipe.IMAGES,
         single_image=True,
         caution="this model's findings are often wrong, and its masks are guesses inside boxes",
