@@ -103,10 +103,8 @@ class Bundle:
     def window_of(self, modality: int) -> tuple[float, float] | None:
         """The intensities of a modality that become 0 and 255; None takes the volume's own percentiles."""
         windows = self.manifest.get("windows", {})
-        name = self.modalities[modality]
-        if name not in windows:
-            return self.window
-        return None if windows[name] is None else (float(windows[name][0]), float(windows[name][1]))
+        window = windows.get(self.modalities[modality], self.window)
+        return None if window is None else (float(window[0]), float(window[1]))
 
     @property
     def measured(self) -> dict[str, Any]:

@@ -152,14 +152,14 @@ def _segmenter(runs: StarterRuns, weights: Path, bundles: Path) -> SegmenterFile
 def _selected(task: StarterTask, bundle: Bundle, cases: Sequence[DatasetCase]) -> float:
     """The threshold that suits validation patients best."""
     from automedsam_lab.evaluation.box_figures import detected_boxes, threshold_within
-    from automedsam_lab.evaluation.threshold import CANDIDATES, threshold_of_best_dice
+    from automedsam_lab.evaluation.threshold import threshold_of_best_dice
 
     if task.most_false_boxes is None:
         selected, *_ = threshold_of_best_dice(bundle, cases)
         logger.info("%s: mean Dice %.3f on validation at %.2f", task.name, fmean(selected.dice), selected.threshold)
         return selected.threshold
     boxes, labels = detected_boxes(bundle, cases), [segment.value for segment in task.segments]
-    point = threshold_within(boxes, labels, CANDIDATES, task.most_false_boxes)
+    point = threshold_within(boxes, labels, task.most_false_boxes)
     logger.info("%s on validation: %s", task.name, point)
     return point.threshold
 

@@ -21,6 +21,9 @@ from automedsam_lab.metrics.average_precision import average_precision, box_iou,
 from automedsam_lab.metrics.bootstrap import Resamples
 from automedsam_lab.metrics.box_agreement import SliceBoxes, slice_boxes
 
+CANDIDATES = tuple(round(0.05 * step, 2) for step in range(1, 19))
+"""Thresholds to choose from: a detector that is seldom right has low scores."""
+
 FALSE_BOXES = (0.25, 0.5, 1.0, 2.0)
 """False boxes an image at which the sensitivity is given, as in a free-response ROC curve."""
 
@@ -51,15 +54,15 @@ def operating_point(cases: Sequence[SliceBoxes], labels: Sequence[int], threshol
 
 
 def threshold_within(
-    cases: Sequence[SliceBoxes], labels: Sequence[int], candidates: Iterable[float], most: float
+    cases: Sequence[SliceBoxes], labels: Sequence[int], most: float, candidates: Iterable[float] = CANDIDATES
 ) -> OperatingPoint:
     """The threshold of the best F1 among those with few false boxes; the highest candidate if none has so few.
 
     Args:
         cases: Boxes on patients that may select the threshold.
         labels: The labels that are looked for.
-        candidates: Thresholds to choose from.
         most: The most false boxes an image.
+        candidates: Thresholds to choose from.
     """
     ranked = _Ranked.of(cases, labels)
     points = [

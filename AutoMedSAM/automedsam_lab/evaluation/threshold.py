@@ -21,9 +21,7 @@ from automedsam_lab.metrics.bootstrap import Interval, Resamples
 from automedsam_lab.metrics.box_agreement import BoxRule, SliceBoxes, slice_boxes, true_boxes
 from automedsam_lab.metrics.masks import dice
 
-CANDIDATES = tuple(round(0.2 + 0.05 * step, 2) for step in range(11))
-"""The thresholds that are tried."""
-
+_CANDIDATES = tuple(round(0.2 + 0.05 * step, 2) for step in range(11))
 _NEAR_BEST = 0.005
 
 
@@ -96,7 +94,7 @@ def threshold_of_best_dice(bundle: Bundle, cases: Iterable[DatasetCase]) -> tupl
         AutoMedSAMError: As `compare_thresholds`.
     """
     detected = _DetectedCases(bundle, cases)
-    candidates = tuple(map(detected.scores_at, CANDIDATES))
+    candidates = tuple(map(detected.scores_at, _CANDIDATES))
     means = np.array([fmean(scores.dice) for scores in candidates])
     near = np.flatnonzero(means >= means.max() - _NEAR_BEST)
     return candidates[near[(len(near) - 1) // 2]], *candidates
