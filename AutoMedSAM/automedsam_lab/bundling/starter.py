@@ -158,7 +158,7 @@ def _selected(task: StarterTask, bundle: Bundle, cases: Sequence[DatasetCase]) -
         selected, *_ = threshold_of_best_dice(bundle, cases)
         logger.info("%s: mean Dice %.3f on validation at %.2f", task.name, fmean(selected.dice), selected.threshold)
         return selected.threshold
-    boxes, labels = detected_boxes(bundle, cases), [segment.value for segment in task.segments]
+    boxes, labels = detected_boxes(bundle, cases, Backend.INT8), [segment.value for segment in task.segments]
     point = threshold_within(boxes, labels, task.most_false_boxes)
     logger.info("%s on validation: %s", task.name, point)
     return point.threshold
@@ -319,6 +319,7 @@ def _facts(runs: StarterRuns, task: StarterTask) -> dict[str, Any]:
 
 
 def _measured(runs: StarterRuns, task: StarterTask, bundle: Bundle, out: Path) -> Bundle:
+    from automedsam_lab.evaluation.box_figures import figures_of_boxes
     from automedsam_lab.evaluation.cases import held_out_cases
     from automedsam_lab.evaluation.run import ComparedMethods, evaluate
     from automedsam_lab.evaluation.summary import manifest_figures, summarize
@@ -327,13 +328,13 @@ def _measured(runs: StarterRuns, task: StarterTask, bundle: Bundle, out: Path) -
     selection = held_out_cases(bundle, runs.dataset(task))
     # Without the folder of the data: the description becomes a part of the bundle.
     selection = replace(selection, description=f"test split of {task.name}, {len(selection.cases)} cases")
-    both, folder = [Backend.INT8, Backend.FP32_TORCH], out / f"evaluation-{task.name}"
-    rows = evaluate(bundle, selection, folder, ComparedMethods(backends=both))
-    figures = manifest_figures(summarize(rows, bundle, selection.description))
-    if task.most_false_boxes is not None:
-        from automedsam_lab.evaluation.box_figures import box_figures
-
-        figures |= {backend.value: box_figures(bundle, selection.cases, backend) for backend in both}
+    backends = [Backend.INT8, Backend.FP32_TORCH]
+    if task.most_false_boxes is None:
+        both = ComparedMethods(backends=backends)
+        rows = evaluate(bundle, selection, out / f"evaluation-{task.name}", both)
+        figures = manifest_figures(summarize(rows, bundle, selection.description))
+    else:
+        figures = figures_of_boxes(bundle, selection, backends)
     record_measured(bundle.folder, figures)
     return load_bundle(bundle.folder)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from statistics import fmean
 from typing import Any
 
@@ -14,9 +15,9 @@ from automedsam.bundle import Bundle
 from automedsam.contract.backends import Backend
 from automedsam.pipeline.backends import load_model
 from automedsam.pipeline.run import SegmentationRun
+from automedsam_lab.common.system_info import describe_machine
 from automedsam_lab.data.dataset import DatasetCase
-from automedsam_lab.evaluation.case import evaluate_boxes_alone
-from automedsam_lab.evaluation.cases import check_fits
+from automedsam_lab.evaluation.cases import CaseSelection, check_fits
 from automedsam_lab.metrics.average_precision import average_precision, box_iou, match
 from automedsam_lab.metrics.bootstrap import Resamples
 from automedsam_lab.metrics.box_agreement import SliceBoxes, slice_boxes
@@ -72,13 +73,13 @@ def threshold_within(
     return max(few, key=lambda point: point.f1)
 
 
-def detected_boxes(bundle: Bundle, cases: Iterable[DatasetCase]) -> list[SliceBoxes]:
-    """The boxes of every case by the engine's own INT8 run, whatever their score, beside the true ones.
+def detected_boxes(bundle: Bundle, cases: Iterable[DatasetCase], backend: Backend) -> list[SliceBoxes]:
+    """The boxes of every case as a run detects them, whatever their score, beside the true ones.
 
     Raises:
         AutoMedSAMError: A case cannot be read, or is of another task than the bundle.
     """
-    model = load_model(bundle, Backend.INT8)
+    model = load_model(bundle, backend)
     found = []
     for case in cases:
         loaded = case.load()
@@ -90,53 +91,46 @@ def detected_boxes(bundle: Bundle, cases: Iterable[DatasetCase]) -> list[SliceBo
     return found
 
 
-def box_figures(bundle: Bundle, cases: Sequence[DatasetCase], backend: Backend) -> dict[str, Any]:
+def figures_of_boxes(bundle: Bundle, selection: CaseSelection, backends: Sequence[Backend]) -> dict[str, Any]:
+    """The section `measured` of the manifest of a model whose references are boxes; see `box_figures`."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": selection.description,
+        "machine": describe_machine(),
+        **{one.value: box_figures(detected_boxes(bundle, selection.cases, one), bundle) for one in backends},
+    }
+
+
+def box_figures(boxes: Sequence[SliceBoxes], bundle: Bundle) -> dict[str, Any]:
     """What a manifest tells of a model whose references are boxes.
 
     Args:
+        boxes: Of held-out cases, as `detected_boxes` returns them.
         bundle: The model.
-        cases: Held-out cases with boxes.
-        backend: What computes.
 
     Returns:
         JSON values. `ap50` is the mean over the labels, with its 95 % interval by patient, and `ap50_by_label` each
         label's; `sensitivity_at_false_boxes` is the share of the true boxes that are found at so many false boxes an
         image; `at_threshold` is what the bundle's own threshold gives, where `iou` is the mean over the true boxes of
         their IoU with the best accepted box of their label, 0 where there is none.
-
-    Raises:
-        AutoMedSAMError: A case cannot be read, or is of another task than the bundle.
     """
-    results = []
-    for case in cases:
-        loaded = case.load()
-        check_fits(bundle, case, loaded)
-        results.append(evaluate_boxes_alone(case, loaded, bundle, backend)[0])
-    boxes, labels = [result.boxes for result in results], [segment.value for segment in bundle.segments]
-    precision = average_precision(boxes, labels, Resamples.draw([case.patient for case in boxes]))
-    interval = precision.ap50_interval
-    at_threshold = operating_point(boxes, labels, bundle.detector.score_threshold)
-    ranked = _Ranked.of(boxes, labels)
+    labels = {segment.value: segment.name for segment in bundle.segments}
+    ranked = _Ranked.of(boxes, list(labels))
+    precision = average_precision(boxes, list(labels), Resamples.draw([case.patient for case in boxes]))
+    point = operating_point(boxes, list(labels), bundle.detector.score_threshold)
+    true = [int(label) for case in boxes for real in case.reference for label in real[:, 0]]
     return {
         "ap50": _rounded(precision.ap50),
-        "ap50_interval": None if interval is None else [_rounded(interval.low), _rounded(interval.high)],
+        "ap50_interval": precision.ap50_interval and [_rounded(end) for end in precision.ap50_interval.to_json()],
         "ap50_95": _rounded(precision.ap),
-        "ap50_by_label": {
-            segment.name: _rounded(average_precision(boxes, [segment.value]).ap50) for segment in bundle.segments
-        },
-        "boxes_by_label": {
-            segment.name: sum(
-                int(np.count_nonzero(real[:, 0] == segment.value)) for one in boxes for real in one.reference
-            )
-            for segment in bundle.segments
-        },
+        "ap50_by_label": {name: _rounded(average_precision(boxes, [label]).ap50) for label, name in labels.items()},
+        "boxes_by_label": {name: true.count(label) for label, name in labels.items()},
         "sensitivity_at_false_boxes": {f"{most:g}": _rounded(ranked.sensitivity_at(most)) for most in FALSE_BOXES},
         "at_threshold": {
-            "sensitivity": _rounded(at_threshold.sensitivity),
-            "false_boxes": _rounded(at_threshold.false_boxes),
-            "iou": _rounded(_mean_iou(boxes, at_threshold.threshold)),
+            "sensitivity": _rounded(point.sensitivity),
+            "false_boxes": _rounded(point.false_boxes),
+            "iou": _rounded(_mean_iou(boxes, point.threshold)),
         },
-        "ms_per_slice": _rounded(fmean(result.rows[0].ms_per_slice for result in results)),
     }
 
 
