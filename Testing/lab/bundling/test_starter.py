@@ -123,7 +123,7 @@ def test_a_model_of_boxes_keeps_the_segmenter_and_has_figures_of_boxes(runs: Sta
     assert {path: path.read_bytes() for path in shared} == shared, "no weights of the segmenter are written again"
     assert bundle.manifest["segmenter"]["golden"]["int8"] and bundle.caution and bundle.expected_input is not None
     assert bundle.expected_input.single_image and bundle.expected_input.histogram is not None
-    for backend in ("int8", "torch"):
+    for backend in ("int8", "fp32"):
         figures = bundle.measured[backend]
         assert "dice" not in figures and 0 <= figures["ap50"] <= 1 and set(figures["ap50_by_label"]) == {"bright"}
         assert figures["boxes_by_label"] == {"bright": 1} and figures["at_threshold"]["false_boxes"] >= 0
