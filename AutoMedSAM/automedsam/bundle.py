@@ -102,8 +102,7 @@ class Bundle:
 
     def window_of(self, modality: int) -> tuple[float, float] | None:
         """The intensities of a modality that become 0 and 255; None takes the volume's own percentiles."""
-        windows = self.manifest.get("windows", {})
-        window = windows.get(self.modalities[modality], self.window)
+        window = self.manifest.get("windows", {}).get(self.modalities[modality], self.window)
         return None if window is None else (float(window[0]), float(window[1]))
 
     @property
