@@ -22,8 +22,8 @@ from automedsam_lab.metrics.average_precision import average_precision, box_iou,
 from automedsam_lab.metrics.bootstrap import Resamples
 from automedsam_lab.metrics.box_agreement import SliceBoxes, slice_boxes
 
-CANDIDATES = tuple(round(0.05 * step, 2) for step in range(1, 19))
-"""Thresholds to choose from: a detector that is seldom right has low scores."""
+CANDIDATES = tuple(round(0.01 * step, 2) for step in range(2, 91))
+"""Thresholds to choose from: the scores of a detector that is seldom right are low, and close to each other."""
 
 FALSE_BOXES = (0.25, 0.5, 1.0, 2.0)
 """False boxes an image at which the sensitivity is given, as in a free-response ROC curve."""

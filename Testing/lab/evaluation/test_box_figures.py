@@ -42,7 +42,7 @@ def test_a_threshold_gives_a_sensitivity_and_false_boxes_an_image(
 
 
 def test_the_threshold_of_the_best_f1_is_taken_among_those_of_few_false_boxes(cases: list[SliceBoxes]) -> None:
-    assert threshold_within(cases, [1, 2], 0.5).threshold in (0.45, 0.5)
+    assert 0.4 < threshold_within(cases, [1, 2], 0.5).threshold <= 0.5
     confused = [case(patient, [(1, 0.7, FALSE), (1, 0.6, TRUE)], 1) for patient in "ab"]
     assert threshold_within(confused, [1], 1.0).f1 == pytest.approx(2 / 3)
     assert threshold_within(confused, [1], 0.5).threshold > 0.7, "each lower one draws a false box into every image"
