@@ -102,11 +102,8 @@ class Bundle:
 
     def window_of(self, modality: int) -> tuple[float, float] | None:
         """The intensities of a modality that become 0 and 255; None takes the volume's own percentiles."""
-        windows = self.manifest.get("windows", {})
-        name = self.modalities[modality]
-        if name not in windows:
-            return self.window
-        return None if windows[name] is None else (float(windows[name][0]), float(windows[name][1]))
+        window = self.manifest.get("windows", {}).get(self.modalities[modality], self.window)
+        return None if window is None else (float(window[0]), float(window[1]))
 
     @property
     def measured(self) -> dict[str, Any]:
@@ -187,6 +184,11 @@ class Bundle:
             memories=segmenter.get("memories"),
             memory_stride=segmenter.get("memory_stride", 1),
         )
+
+    @property
+    def caution(self) -> str:
+        """Why no result of this model is to be trusted, as a clause; empty if that is not so."""
+        return str(self.manifest.get("caution", ""))
 
     @property
     def training_split(self) -> dict[str, tuple[str, ...]]:
@@ -342,7 +344,8 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
 def list_bundles(*, installed: bool = True) -> list[Bundle]:
     """The built-in bundles, then those that were downloaded or imported.
 
-    Of the built-in ones those with a detector come first, and those of one volume before those of several.
+    Of the built-in ones those with a detector come first, and those of one volume before those of several. Models
+    with a `caution` are last.
 
     Args:
         installed: whether downloaded and imported bundles are included. Those with a faulty manifest are left out;
@@ -353,7 +356,7 @@ def list_bundles(*, installed: bool = True) -> list[Bundle]:
         ['glioma', 'hippocampus', 'polyp', 'brats', 'anything']
     """
     built_in = [_read(path.parent) for path in BUILT_IN.glob(f"*/{MANIFEST_NAME}")]
-    built_in.sort(key=lambda bundle: (not bundle.has_detector, len(bundle.modalities), bundle.name))
+    built_in.sort(key=lambda one: (bool(one.caution), not one.has_detector, len(one.modalities), one.name))
     return built_in + (_read_installed()[0] if installed else [])
 
 

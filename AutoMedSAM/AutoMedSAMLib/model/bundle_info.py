@@ -39,6 +39,7 @@ class Model:
         reference: the FP32 backend whose files are here, "fp32-onnx" or "fp32", to compare INT8 with; empty if none.
         words: the manifest's "roles": what modalities are also called.
         int8_can_be_made: whether a run in INT8 makes the INT8 files first, from the PyTorch weights that are here.
+        caution: why none of its results is to be trusted, as the manifest has it; empty if that is not so.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Model:
     reference: str = ""
     words: dict[str, Any] = field(default_factory=dict)
     int8_can_be_made: bool = False
+    caution: str = ""
 
     @property
     def backends(self) -> frozenset[str]:
@@ -94,9 +96,12 @@ class Model:
 
 
 def built_in_models() -> list[Model]:
-    """The models that come with the extension, in the engine's order: automatic ones, then those of prompts."""
+    """The models that come with the extension, in the engine's order: automatic ones, then those of prompts.
+
+    Models with a caution are last.
+    """
     models = [read_model(path.parent) for path in BUILT_IN.glob(f"*/{MANIFEST_NAME}")]
-    return sorted(models, key=lambda model: (not model.has_detector, len(model.modalities), model.name))
+    return sorted(models, key=lambda one: (bool(one.caution), not one.has_detector, len(one.modalities), one.name))
 
 
 def find_model(name_or_folder: str | Path, others: Iterable[Model] = ()) -> Model:
@@ -145,6 +150,7 @@ def read_model(folder: Path) -> Model:
         reference=next((one.value for one in (Backend.FP32_ONNX, Backend.FP32_TORCH) if one.value in here), ""),
         words=manifest.get("roles", {}),
         int8_can_be_made=Backend.FP32_TORCH.value in here and can_make_int8(manifest),
+        caution=manifest.get("caution", ""),
     )
 
 

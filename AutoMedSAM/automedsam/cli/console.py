@@ -154,10 +154,12 @@ def catalog_table(models: Iterable[CatalogModel], installed: set[str], unfinishe
 
 
 def measured_dice(bundle: Bundle) -> str:
-    """The Dice on held-out patients in a bundle's manifest, or a dash."""
+    """The Dice on held-out patients in a bundle's manifest, the AP50 of boxes without masks, or a dash."""
     measured = bundle.measured
     figures = measured.get("int8", measured)
     found = figures.get("dice") if isinstance(figures, dict) else None
     if isinstance(found, dict):
         return ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+    if found is None and isinstance(figures, dict) and isinstance(precision := figures.get("ap50"), int | float):
+        return f"none; AP50 of boxes {precision:.3f}"
     return f"{found:.3f}" if isinstance(found, int | float) else "-"

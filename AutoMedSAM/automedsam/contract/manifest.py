@@ -216,6 +216,7 @@ _EXPECTED_INPUT = Fields(
     {},
     {
         "skull": one_of("stripped", "any"),
+        "single_image": is_boolean,
         "slice_spacing_mm": _RANGE,
         "pixel_spacing_mm": _RANGE,
         "extent_mm": list_of(_RANGE, 3, 3),
@@ -276,6 +277,7 @@ _ROLE = Fields(
     closed=True,
 )
 _TOP_OPTIONAL: dict[str, Check] = {
+    "caution": is_text,
     "expected_input": _EXPECTED_INPUT,
     "measured": _measured,
     "training": _TRAINING,

@@ -18,6 +18,7 @@ class ExpectedInput:
 
     Attributes:
         skull: "stripped" where the training images show the brain alone; "any" is not checked.
+        single_image: Whether the model takes one image alone, such as an X-ray; of it only `histogram` is checked.
         slice_spacing_mm: Lowest and highest distance between slices.
         pixel_spacing_mm: Lowest and highest pixel size on the slices.
         extent_mm: Lowest and highest size of the content along right-left, anterior-posterior, superior-inferior.
@@ -26,6 +27,7 @@ class ExpectedInput:
     """
 
     skull: str = "any"
+    single_image: bool = False
     slice_spacing_mm: Range | None = None
     pixel_spacing_mm: Range | None = None
     extent_mm: tuple[Range, Range, Range] | None = None
@@ -39,6 +41,7 @@ class ExpectedInput:
         histogram = section.get("histogram")
         return cls(
             skull=section.get("skull", "any"),
+            single_image=bool(section.get("single_image", False)),
             slice_spacing_mm=_range(section.get("slice_spacing_mm")),
             pixel_spacing_mm=_range(section.get("pixel_spacing_mm")),
             extent_mm=None if extent is None else _three(extent),
@@ -55,6 +58,7 @@ class ExpectedInput:
         histogram = None if self.histogram is None else [round(float(share), 4) for share in self.histogram]
         section = {
             "skull": self.skull,
+            "single_image": self.single_image or None,
             "slice_spacing_mm": self.slice_spacing_mm,
             "pixel_spacing_mm": self.pixel_spacing_mm,
             "extent_mm": self.extent_mm,

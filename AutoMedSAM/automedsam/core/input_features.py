@@ -15,6 +15,7 @@ HISTOGRAM_BINS = 16
 
 # Pixels of about this size are enough for what is measured here, and keep it quick.
 _PIXEL_MM = 2.0
+_IMAGE_PIXELS = 256
 # An empty background fills at least this fraction of a volume that has one.
 _MIN_BACKGROUND = 0.1
 # A background of noise: corners of this share of each side are nearly all darker than a quarter of the bright voxels,
@@ -64,25 +65,46 @@ def measure_input(volume: Volume, plane: Plane, window: tuple[float, float] | No
     between, down, across = volume.frame_spacing(Plane.AXIAL)
     rows, columns = (max(1, round(_PIXEL_MM / side)) for side in (down, across))
     frames = frames[:, ::rows, ::columns]
-    has_background = bool(np.mean(frames == 0) >= _MIN_BACKGROUND)
-    content = frames > 0 if has_background else _above_noise(frames)
+    content = _content(frames)
     sides = (between, down * rows, across * columns)
     sizes = [_length(content, axis) * side for axis, side in enumerate(sides)]
     slice_spacing, *pixel = volume.frame_spacing(plane)
-    bright = frames[content & (frames > 0)]
-    counts = np.histogram(bright, bins=HISTOGRAM_BINS, range=(1, 256))[0]
     return InputFeatures(
         slice_spacing=slice_spacing,
         pixel_spacing=max(pixel),
         extent=(sizes[2], sizes[1], sizes[0]),
         rim=_rim(frames, content, (sides[1] + sides[2]) / 2),
-        histogram=counts / max(1, bright.size),
+        histogram=_histogram(frames, content),
     )
+
+
+def image_histogram(volume: Volume, window: tuple[float, float] | None = None) -> NDArray[np.float64]:
+    """The histogram of a single image, `(16,)`, as `InputFeatures.histogram`; its size in mm does not matter.
+
+    Args:
+        volume: A volume of one slice; of several channels the first is measured.
+        window: The model's intensity window; None takes the image's percentiles.
+    """
+    frames = to_uint8(volume.to_frames(volume.default_plane())[0], window)
+    step = max(1, min(frames.shape[1:]) // _IMAGE_PIXELS)
+    frames = frames[:, ::step, ::step]
+    return _histogram(frames, _content(frames))
 
 
 def histogram_distance(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """Mean difference of two cumulative histograms, 0 to 1 (the 1-Wasserstein distance in units of their range)."""
     return float(np.abs(np.cumsum(one) - np.cumsum(other)).mean())
+
+
+def _content(frames: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    has_background = bool(np.mean(frames == 0) >= _MIN_BACKGROUND)
+    return frames > 0 if has_background else _above_noise(frames)
+
+
+def _histogram(frames: NDArray[np.uint8], content: NDArray[np.bool_]) -> NDArray[np.float64]:
+    bright = frames[content & (frames > 0)]
+    counts = np.histogram(bright, bins=HISTOGRAM_BINS, range=(1, 256))[0]
+    return np.asarray(counts / max(1, bright.size), np.float64)
 
 
 def _above_noise(frames: NDArray[np.uint8]) -> NDArray[np.bool_]:

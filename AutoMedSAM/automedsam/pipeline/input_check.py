@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from automedsam.core.events import InputWarning
-from automedsam.core.input_features import InputFeatures, histogram_distance, measure_input
+from automedsam.core.input_features import InputFeatures, histogram_distance, image_histogram, measure_input
 from automedsam.core.modality_names import modalities_in, modalities_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from automedsam.bundle import Bundle
     from automedsam.core.expected_input import ExpectedInput, Range
     from automedsam.core.volume import Volume
@@ -34,12 +37,14 @@ def check_input(volume: Volume, bundle: Bundle) -> tuple[InputWarning, ...]:
     """
     found = list(_modality_warnings(volume, bundle))
     expected = bundle.expected_input
+    if expected is not None and expected.single_image:
+        found += _single_image_warnings(volume, expected, bundle)
     # Frames and single images have names, and neither a size in mm nor a distance between slices.
-    if expected is not None and not volume.is_video and min(volume.shape) > 1:
+    elif expected is not None and not volume.is_video and min(volume.shape) > 1:
         features = measure_input(volume, bundle.plane, bundle.window)
         found += _skull_warning(features, expected, bundle)
         found += _size_warnings(features, expected, bundle)
-        found += _intensity_warning(features, expected, bundle)
+        found += _intensity_warning(features.histogram, expected, bundle)
     order = (SKULL, MODALITY, EXTENT, SPACING, INTENSITY)
     return tuple(sorted(found, key=lambda warning: order.index(warning.code)))
 
@@ -104,10 +109,20 @@ def _size_warnings(features: InputFeatures, expected: ExpectedInput, bundle: Bun
     return found
 
 
-def _intensity_warning(features: InputFeatures, expected: ExpectedInput, bundle: Bundle) -> list[InputWarning]:
+def _single_image_warnings(volume: Volume, expected: ExpectedInput, bundle: Bundle) -> list[InputWarning]:
+    if min(volume.shape) == 1:
+        return _intensity_warning(image_histogram(volume, bundle.window), expected, bundle)
+    sentence = (
+        f"This is {'a video' if volume.is_video else 'a volume'}, and the model {bundle.name} was trained on single "
+        f"images ({bundle.modalities[0]}): choose such an image."
+    )
+    return [InputWarning(MODALITY, sentence)]
+
+
+def _intensity_warning(histogram: NDArray[np.float64], expected: ExpectedInput, bundle: Bundle) -> list[InputWarning]:
     if expected.histogram is None:
         return []
-    if histogram_distance(features.histogram, expected.histogram) <= expected.max_histogram_distance:
+    if histogram_distance(histogram, expected.histogram) <= expected.max_histogram_distance:
         return []
     sentence = (
         f"The intensities are distributed unlike those of the images that the model {bundle.name} was trained on: "

@@ -288,7 +288,7 @@ class SegmentationRun:
 
     @property
     def _untrusted(self) -> str:
-        return next((one.sentence for one in self.input_warnings if one.code in UNTRUSTED), "")
+        return next((one.sentence for one in self.input_warnings if one.code in UNTRUSTED), self.bundle.caution)
 
     def _report(self) -> RunReport:
         # Slice by slice, since `bincount` makes integers of eight bytes of what it counts.

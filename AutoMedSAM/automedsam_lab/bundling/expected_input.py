@@ -11,7 +11,7 @@ import numpy as np
 
 from automedsam.bundle import Bundle
 from automedsam.core.expected_input import ExpectedInput, Range
-from automedsam.core.input_features import histogram_distance, measure_input
+from automedsam.core.input_features import histogram_distance, image_histogram, measure_input
 from automedsam.core.volume import Plane, Volume
 from automedsam.errors import AutoMedSAMError
 from automedsam.io.volume_reader import read_volume
@@ -71,6 +71,22 @@ def expected_input(
         max_histogram_distance=max(_MIN_DISTANCE, _DISTANCE_MARGIN * distance),
     )
     return found, len(measured)
+
+
+def expected_image(images: Iterable[Volume]) -> tuple[ExpectedInput, int]:
+    """Measures the training images of a model for single images.
+
+    Args:
+        images: Volumes of one slice.
+
+    Returns:
+        The section of the manifest, and the number of images.
+    """
+    histograms = [image_histogram(image) for image in images]
+    mean = np.mean(histograms, axis=0)
+    distance = max(histogram_distance(one, mean) for one in histograms)
+    limit = max(_MIN_DISTANCE, _DISTANCE_MARGIN * distance)
+    return ExpectedInput(single_image=True, histogram=mean, max_histogram_distance=limit), len(histograms)
 
 
 @dataclass(frozen=True)

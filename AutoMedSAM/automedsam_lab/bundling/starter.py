@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -16,11 +16,12 @@ from automedsam.contract.channels import channel_text
 from automedsam.errors import AutoMedSAMError
 from automedsam.sam2.onnx_networks import NETWORK_NAMES
 from automedsam_lab.bundling.detector_source import DetectorSource, open_detector_source
-from automedsam_lab.bundling.expected_input import expected_input
+from automedsam_lab.bundling.expected_input import expected_image, expected_input
 from automedsam_lab.bundling.starter_files import (
     CHECKPOINT,
     DETECTORS,
     SegmenterFiles,
+    kept_segmenter,
     write_detector_files,
     write_segmenter_files,
 )
@@ -99,7 +100,12 @@ class StarterRuns:
 
 
 def build_starter(
-    runs: StarterRuns, bundles: Path, out: Path, tasks: Mapping[str, StarterTask] = STARTER_TASKS
+    runs: StarterRuns,
+    bundles: Path,
+    out: Path,
+    tasks: Mapping[str, StarterTask] = STARTER_TASKS,
+    *,
+    keep_segmenter: bool = False,
 ) -> list[Bundle]:
     """Makes and measures the built-in bundles.
 
@@ -108,6 +114,7 @@ def build_starter(
         bundles: The folder of all bundles.
         out: The evaluations go to `evaluation-<task>` in it.
         tasks: The bundles to make.
+        keep_segmenter: Use the segmenter that the bundles in `bundles` share already, instead of a trained one.
 
     Returns:
         The bundles, with their held-out figures.
@@ -115,17 +122,9 @@ def build_starter(
     Raises:
         AutoMedSAMError: If a model was not trained; nothing is written then.
     """
-    from automedsam_lab.data.segmenter_clips import calibration_slices
-    from automedsam_lab.data.sets.clip_sets import UNIVERSAL_SHARES
-    from automedsam_lab.evaluation.threshold import threshold_of_best_dice
-
-    weights = runs.segmenter
+    weights = None if keep_segmenter else runs.segmenter
     detectors = {name: runs.detector(task) for name, task in tasks.items() if task.recipe is not None}
-    size = _image_size(weights)
-    slices = calibration_slices(runs.data, size, shares=UNIVERSAL_SHARES)
-    segmenter = write_segmenter_files(weights, slices, bundles / SEGMENTERS / SEGMENTER_NAME)
-    for part, difference in segmenter.differences.items():
-        logger.info("%s: at most %.1e from PyTorch", part, difference)
+    segmenter = kept_segmenter(bundles, SEGMENTER_NAME) if weights is None else _segmenter(runs, weights, bundles)
     finished = []
     for name, task in tasks.items():
         folder = bundles / name
@@ -134,11 +133,35 @@ def build_starter(
         facts = _facts(runs, task)
         bundle = write_manifest(task, folder, segmenter, detectors.get(name), threshold, facts)
         if name in detectors and (cases := runs.all_cases(task, "val")):
-            selected, *_ = threshold_of_best_dice(bundle, cases)
-            logger.info("%s: mean Dice %.3f on validation at %.2f", name, fmean(selected.dice), selected.threshold)
-            bundle = write_manifest(task, folder, segmenter, detectors.get(name), selected.threshold, facts)
+            bundle = write_manifest(task, folder, segmenter, detectors.get(name), _selected(task, bundle, cases), facts)
         finished.append(_measured(runs, task, bundle, out) if name in detectors else bundle)
     return finished
+
+
+def _segmenter(runs: StarterRuns, weights: Path, bundles: Path) -> SegmenterFiles:
+    from automedsam_lab.data.segmenter_clips import calibration_slices
+    from automedsam_lab.data.sets.clip_sets import UNIVERSAL_SHARES
+
+    slices = calibration_slices(runs.data, _image_size(weights), shares=UNIVERSAL_SHARES)
+    segmenter = write_segmenter_files(weights, slices, bundles / SEGMENTERS / SEGMENTER_NAME)
+    for part, difference in segmenter.differences.items():
+        logger.info("%s: at most %.1e from PyTorch", part, difference)
+    return segmenter
+
+
+def _selected(task: StarterTask, bundle: Bundle, cases: Sequence[DatasetCase]) -> float:
+    """The threshold that suits validation patients best."""
+    from automedsam_lab.evaluation.box_figures import detected_boxes, threshold_within
+    from automedsam_lab.evaluation.threshold import threshold_of_best_dice
+
+    if task.most_false_boxes is None:
+        selected, *_ = threshold_of_best_dice(bundle, cases)
+        logger.info("%s: mean Dice %.3f on validation at %.2f", task.name, fmean(selected.dice), selected.threshold)
+        return selected.threshold
+    boxes, labels = detected_boxes(bundle, cases, Backend.INT8), [segment.value for segment in task.segments]
+    point = threshold_within(boxes, labels, task.most_false_boxes)
+    logger.info("%s on validation: %s", task.name, point)
+    return point.threshold
 
 
 def write_manifest(
@@ -202,6 +225,7 @@ def write_manifest(
             path: {"sha256": file_hash(folder / path), "bytes": (folder / path).stat().st_size} for path in named
         },
         **facts,
+        **({"caution": task.caution} if task.caution else {}),
         "measured": {},
     }
     write_json(manifest, folder / MANIFEST_NAME)
@@ -282,6 +306,9 @@ def _facts(runs: StarterRuns, task: StarterTask) -> dict[str, Any]:
     # Not every glioma has the second sequence of "brats".
     there = {part: {case.patient for case in dataset.cases(part)} for part in dataset.patients}
     training["split"] = {part: sorted(there[part] & set(patients)) for part, patients in dataset.patients.items()}
+    if task.single_image:
+        expected, count = expected_image(case.load().volume for case in dataset.cases("train"))
+        return {"expected_input": expected.to_manifest(count), "training": training}
     if task.recipe is Recipe.IMAGES:
         return {"training": training}
     images, composites = (
@@ -292,6 +319,7 @@ def _facts(runs: StarterRuns, task: StarterTask) -> dict[str, Any]:
 
 
 def _measured(runs: StarterRuns, task: StarterTask, bundle: Bundle, out: Path) -> Bundle:
+    from automedsam_lab.evaluation.box_figures import figures_of_boxes
     from automedsam_lab.evaluation.cases import held_out_cases
     from automedsam_lab.evaluation.run import ComparedMethods, evaluate
     from automedsam_lab.evaluation.summary import manifest_figures, summarize
@@ -300,9 +328,14 @@ def _measured(runs: StarterRuns, task: StarterTask, bundle: Bundle, out: Path) -
     selection = held_out_cases(bundle, runs.dataset(task))
     # Without the folder of the data: the description becomes a part of the bundle.
     selection = replace(selection, description=f"test split of {task.name}, {len(selection.cases)} cases")
-    both = ComparedMethods(backends=[Backend.INT8, Backend.FP32_TORCH])
-    rows = evaluate(bundle, selection, out / f"evaluation-{task.name}", both)
-    record_measured(bundle.folder, manifest_figures(summarize(rows, bundle, selection.description)))
+    backends = [Backend.INT8, Backend.FP32_TORCH]
+    if task.most_false_boxes is None:
+        both = ComparedMethods(backends=backends)
+        rows = evaluate(bundle, selection, out / f"evaluation-{task.name}", both)
+        figures = manifest_figures(summarize(rows, bundle, selection.description))
+    else:
+        figures = figures_of_boxes(bundle, selection, backends)
+    record_measured(bundle.folder, figures)
     return load_bundle(bundle.folder)
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from automedsam.bundle import MANIFEST_NAME, load_bundle
+from automedsam.errors import AutoMedSAMError
 from automedsam.runtime.golden_outputs import record_golden
 from automedsam.sam2.onnx_networks import NETWORK_NAMES
 from automedsam_lab.bundling.detector_source import DetectorSource
@@ -59,6 +61,24 @@ def write_segmenter_files(weights: Path, slices: NDArray[np.float32], folder: Pa
         files = quantize_segmenter(fp32, folder, slices)
     write_half_precision_segmenter(weights, folder / CHECKPOINT)
     return SegmenterFiles(architecture.to_manifest(), differences, record_golden(files))
+
+
+def kept_segmenter(bundles: Path, name: str) -> SegmenterFiles:
+    """The segmenter that the built-in bundles share already, as it was written.
+
+    Args:
+        bundles: The folder of all bundles.
+        name: The segmenter's folder in `segmenters`.
+
+    Raises:
+        AutoMedSAMError: If no bundle there uses it.
+    """
+    for manifest in sorted(bundles.glob(f"*/{MANIFEST_NAME}")):
+        segmenter = load_bundle(manifest.parent).manifest["segmenter"]
+        if f"/{name}/" in segmenter["files"]["int8"]["mask_decoder"]:
+            return SegmenterFiles(segmenter["architecture"], {}, segmenter["golden"]["int8"])
+    message = f"No bundle in {bundles} uses the segmenter {name}: build it from its weights, without --keep-segmenter."
+    raise AutoMedSAMError(message)
 
 
 def write_detector_files(

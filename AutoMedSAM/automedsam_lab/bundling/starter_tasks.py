@@ -24,7 +24,7 @@ SEGMENTER_HISTORY = (
     "the memory encoder begin with what version 0.2.0's INT8 files hold of its weights. All parts were then trained on "
     "all sets (recipe `universal`, 7,000 steps) and on longer clips (`universal-tracking`, 5,000 steps and once more "
     "1,640, then with hippocampus and contrast-enhanced T1 more often), on training patients only. The detectors were "
-    "trained from scratch: polyp by the recipe `yolo-nas`, the others by `starter`."
+    "trained from scratch: polyp and chest-xray by the recipe `yolo-nas`, the others by `starter`."
 )
 
 
@@ -55,6 +55,9 @@ class StarterTask:
         recipe: how its detector was trained; None for a model that only follows prompts.
         plane: the plane of the slices, where they have one.
         skull: "stripped" or "any"; see `automedsam.core.expected_input.ExpectedInput`.
+        single_image: the same, for images that are no volumes.
+        caution: why no result is to be trusted, as a clause; empty if that is not so.
+        most_false_boxes: an image, on validation patients, where the references are boxes; None if they are masks.
     """
 
     name: str
@@ -69,10 +72,13 @@ class StarterTask:
     recipe: Recipe | None = Recipe.SLICES
     plane: Plane = Plane.AXIAL
     skull: str = "any"
+    single_image: bool = False
+    caution: str = ""
+    most_false_boxes: float | None = None
     segmented_on: Mapping[int, str] = field(default_factory=dict)
 
 
-POLYP, ANYTHING = "polyp", "anything"
+POLYP, ANYTHING, CHEST_XRAY = "polyp", "anything", "chest-xray"
 
 LESION_TRACKING = {"fill": 0.6, "prompt_score": 0.7, "reach_mm": 2.0, "margin": 0.15}
 """Tracking of objects whose extent the boxes leave open; the hippocampus has settings of its own."""
@@ -93,6 +99,15 @@ def _hippocampus(modifier: str) -> str:
         f"{MASTER_LIST}~SCT^123037004^Anatomical Structure~SCT^5366008^Hippocampus~SCT^{modifier}~{REGION_LIST}~^^~^^"
     )
 
+
+def _in_chest(finding: str, region: str) -> str:
+    """Slicer's serialized codes of a finding on a chest X-ray."""
+    return (
+        f"{MASTER_LIST}~SCT^49755003^Morphologically Altered Structure~SCT^{finding}~^^~{REGION_LIST}~SCT^{region}~^^"
+    )
+
+
+LUNG, HEART, PLEURA = "39607008^Lung", "80891009^Heart", "3120008^Pleura"
 
 STARTER_TASKS = {
     builtin_tasks.HIPPOCAMPUS: StarterTask(
@@ -177,5 +192,33 @@ STARTER_TASKS = {
         license=SEGMENTER_LICENSE,
         data="14 published sets of MR, CT, X-ray, ultrasound and endoscopy",
         recipe=None,
+    ),
+    CHEST_XRAY: StarterTask(
+        name=CHEST_XRAY,
+        task="Eight findings on a frontal chest X-ray: an unreliable demonstration that learnt boxes only, so each "
+        "mask is the segmenter's guess inside a box",
+        modalities=("X-ray",),
+        segments=(
+            Segment(1, "Atelectasis", (0.90, 0.62, 0.16), _in_chest("46621007^Atelectasis", LUNG)),
+            Segment(2, "Cardiomegaly", (0.84, 0.15, 0.24), _in_chest("8186001^Cardiomegaly", HEART)),
+            Segment(3, "Effusion", (0.20, 0.53, 0.90), _in_chest("60046008^Pleural effusion", PLEURA)),
+            Segment(4, "Infiltration", (0.95, 0.90, 0.25), _in_chest("409609008^Pulmonary infiltrate", LUNG)),
+            Segment(5, "Mass", (0.60, 0.31, 0.64), _in_chest("4147007^Mass", LUNG)),
+            Segment(6, "Nodule", (0.97, 0.51, 0.75), _in_chest("27925004^Nodule", LUNG)),
+            Segment(7, "Pneumonia", (0.30, 0.69, 0.29), _in_chest("233604007^Pneumonia", LUNG)),
+            Segment(8, "Pneumothorax", (0.30, 0.85, 0.85), _in_chest("36118008^Pneumothorax", PLEURA)),
+        ),
+        mirror=FlipAugmentation.COLUMNS,
+        linking={},
+        tracking=LESION_TRACKING,
+        license="Free with attribution to the NIH Clinical Center (ChestX-ray14, X. Wang et al., CVPR 2017) for the "
+        f"detector. {SEGMENTER_LICENSE}",
+        data="NIH ChestX-ray14: 478 of the 880 images with boxes, as copies of 512 x 512 pixels. No masks were "
+        "learnt or measured, for there are none. The segmenter's image encoder was distilled on images of training "
+        "patients.",
+        recipe=Recipe.IMAGES,
+        single_image=True,
+        caution="this model's findings are often wrong, and its masks are guesses inside boxes",
+        most_false_boxes=0.5,
     ),
 }

@@ -220,6 +220,9 @@ def starter(
     bundles: Annotated[Path, typer.Option(help="Folder to write the bundles to.")],
     out: Annotated[Path, typer.Option(help="Folder for the evaluations.")],
     only: Annotated[list[str] | None, typer.Option(help="Build this bundle only; may be repeated.")] = None,
+    keep_segmenter: Annotated[
+        bool, typer.Option("--keep-segmenter", help="Use the segmenter that the bundles there share already.")
+    ] = False,
 ) -> None:
     """Build the built-in bundles, FP32 and INT8, from trained models, and evaluate them on held-out patients."""
     with require("train", "Building the starter bundles"):
@@ -231,5 +234,5 @@ def starter(
         message = f"There is no built-in bundle {unknown[0]}: choose among {', '.join(sorted(STARTER_TASKS))}."
         raise AutoMedSAMError(message)
     tasks = {name: task for name, task in STARTER_TASKS.items() if not only or name in only}
-    for bundle in build_starter(StarterRuns(runs, data), bundles, out, tasks):
+    for bundle in build_starter(StarterRuns(runs, data), bundles, out, tasks, keep_segmenter=keep_segmenter):
         typer.echo(f"{bundle.name} {bundle.version}: {bundle.folder}")

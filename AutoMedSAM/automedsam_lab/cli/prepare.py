@@ -66,7 +66,7 @@ def prepare_command(
         str | None,
         typer.Option(
             help="A JSON file with lists of patients under train, val and test; a folder with the dataset's own "
-            "train.txt, val.txt or test.txt (or train_val_list.txt); or hippocampus or glioma.",
+            "train.txt, val.txt or test.txt (or train_val_list.txt); or hippocampus, glioma or chest-xray.",
             show_default="70, 20 and 10 % of the patients, at random",
         ),
     ] = None,

@@ -239,8 +239,46 @@ def test_a_bundle_without_the_section_checks_names_alone(rng: np.random.Generato
     assert codes(volume(head(rng)), Bundle(glioma.folder, manifest)) == []
 
 
+@pytest.fixture
+def single(glioma: Bundle) -> Bundle:
+    """A model of single images of mostly middle gray levels."""
+    histogram = np.histogram(picture(np.random.default_rng(1)), bins=16, range=(1, 256))[0] / 10_000
+    section = {"single_image": True, "histogram": histogram.tolist(), "max_histogram_distance": 0.1}
+    return replace(glioma, manifest={**glioma.manifest, "expected_input": section, "modalities": ["X-ray"]})
+
+
+def picture(rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(128, 30, (1, 100, 100)).clip(1, 255).astype(np.uint8)
+
+
+def test_an_image_of_a_model_of_single_images_is_not_warned_of(rng: np.random.Generator, single: Bundle) -> None:
+    assert codes(volume(picture(rng), "image"), single) == []
+
+
+def test_a_volume_and_a_video_are_no_single_image(rng: np.random.Generator, single: Bundle) -> None:
+    frames = np.concatenate([picture(rng) for _ in range(4)])
+    (warning,) = check_input(volume(frames, "image"), single)
+    assert warning.code == "modality" and "This is a volume" in warning.sentence and "X-ray" in warning.sentence
+    (warning,) = check_input(replace(volume(frames, "image"), is_video=True), single)
+    assert warning.code == "modality" and "This is a video" in warning.sentence
+
+
+def test_other_intensities_of_a_single_image_are_warned_of(rng: np.random.Generator, single: Bundle) -> None:
+    dark = rng.exponential(4.0, (1, 100, 100)).clip(1, 255).astype(np.uint8)
+    assert codes(volume(dark, "image"), single) == ["intensity"]
+
+
 @pytest.mark.parametrize(
-    "section", [{"skull": "maybe"}, {"extent_mm": [[1, 2]]}, {"histogram": [1]}, {"colour": "red"}, [], {"cases": -1}]
+    "section",
+    [
+        {"skull": "maybe"},
+        {"extent_mm": [[1, 2]]},
+        {"histogram": [1]},
+        {"single_image": 1},
+        {"colour": "red"},
+        [],
+        {"cases": -1},
+    ],
 )
 def test_a_faulty_section_is_a_faulty_bundle(section: object, glioma: Bundle) -> None:
     with pytest.raises(ValueError, match="expected_input"):
@@ -254,6 +292,16 @@ def test_a_run_begins_with_the_check_and_keeps_it_with_the_result(rng: np.random
     assert isinstance(first, InputChecked) and first.warnings == run.input_warnings != ()
     list(events)
     assert run.result().provenance["input_warnings"] == [one.sentence for one in run.input_warnings]
+
+
+def test_no_slice_of_a_model_with_a_caution_is_certain(a_head: Volume, glioma: Bundle) -> None:
+    unchecked = {key: value for key, value in glioma.manifest.items() if key != "expected_input"}
+    cautioned = replace(glioma, manifest={**unchecked, "caution": "this model guesses"})
+    run = SegmentationRun(a_head, cautioned)
+    list(run.events())
+    slices = run.confidence()
+    assert not run.input_warnings and slices and all(one.confidence < LOW_CONFIDENCE for one in slices)
+    assert "this model guesses" in {one.reason for one in slices}
 
 
 def test_no_slice_of_a_wrong_input_is_certain(a_head: Volume, glioma: Bundle) -> None:

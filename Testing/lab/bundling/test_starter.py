@@ -106,6 +106,34 @@ def test_a_detector_of_images_is_calibrated_on_its_own_and_measured_on_held_out_
     assert (tmp_path / "out" / "evaluation-drawn").is_dir()
 
 
+@pytest.mark.usefixtures("calibrated")
+def test_a_model_of_boxes_keeps_the_segmenter_and_has_figures_of_boxes(runs: StarterRuns, tmp_path: Path) -> None:
+    bundles = tmp_path / "bundles"
+    build_starter(runs, bundles, tmp_path / "out", {"anything": ANYTHING})
+    shared = {path: path.read_bytes() for path in (bundles / SEGMENTERS).rglob("*") if path.is_file()}
+    boxed = tmp_path / "runs"
+    write_prepared(boxed / "prepared_drawn", masks=False, pictures=True)
+    settings = YoloNasSettings(epochs=1, batch=2, image_size=64, width=0.125)
+    train_yolo_nas_detector(boxed / "prepared_drawn", boxed / "detector_drawn", settings=settings, device="cpu")
+    segments = (Segment(1, "bright", (1.0, 0.0, 0.0), ""),)
+    task = replace(STARTER_TASKS["chest-xray"], name="drawn", segments=segments, modalities=("any",))
+    (bundle,) = build_starter(
+        StarterRuns(boxed, boxed), bundles, tmp_path / "out", {"drawn": task}, keep_segmenter=True
+    )
+    assert {path: path.read_bytes() for path in shared} == shared, "no weights of the segmenter are written again"
+    assert bundle.manifest["segmenter"]["golden"]["int8"] and bundle.caution and bundle.expected_input is not None
+    assert bundle.expected_input.single_image and bundle.expected_input.histogram is not None
+    for backend in ("int8", "fp32"):
+        figures = bundle.measured[backend]
+        assert "dice" not in figures and 0 <= figures["ap50"] <= 1 and set(figures["ap50_by_label"]) == {"bright"}
+        assert figures["boxes_by_label"] == {"bright": 1} and figures["at_threshold"]["false_boxes"] >= 0
+
+
+def test_a_segmenter_that_is_not_there_cannot_be_kept(runs: StarterRuns, tmp_path: Path) -> None:
+    with pytest.raises(AutoMedSAMError, match="without --keep-segmenter"):
+        build_starter(runs, tmp_path, tmp_path / "out", {"anything": ANYTHING}, keep_segmenter=True)
+
+
 def test_brats_declares_its_channels_its_nested_segments_and_what_each_is_segmented_on(tmp_path: Path) -> None:
     folder, shared = tmp_path / "brats", tmp_path / SEGMENTERS / SEGMENTER_NAME
     for path in [*(folder / name for name in DETECTORS.values()), shared / CHECKPOINT]:

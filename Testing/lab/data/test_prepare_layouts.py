@@ -65,6 +65,19 @@ def test_radiographs_boxes_are_scaled_to_the_copy_s_size(tmp_path: Path) -> None
     assert (names["4"], names["5"]) == ("Infiltration", "Mass")
 
 
+def test_jpeg_copies_of_radiographs_are_read(tmp_path: Path) -> None:
+    rows = [f"{patient:08d}_000.png,Nodule,100,200,300,400,,," for patient in range(1, 4)]
+    root = archive_files.chestxray14(tmp_path / "a", rows, side=512)
+    (root / "images_512").mkdir()
+    for path in root.glob("images_00?/images/*.png"):
+        Image.open(path).save(root / "images_512" / f"{path.stem}.jpg")
+        path.unlink()
+    images = run(DatasetFormat.CHESTXRAY14, root, tmp_path / "o")
+    assert len(images) == 3
+    assert all(image["boxes"][0]["native_bbox"] == [50, 100, 150, 200] for image in images.values())
+    assert {Path(image["source"]).parent.name for image in images.values()} == {"images_512"}
+
+
 @pytest.mark.parametrize(
     "header",
     [

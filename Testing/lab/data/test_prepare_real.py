@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections import Counter
 from pathlib import Path
 
 import archive_files
@@ -15,10 +16,12 @@ from automedsam.core.volume import Plane
 from automedsam.io.volume_reader import read_volume
 from automedsam_lab.data.preparation import PreparationSummary
 from automedsam_lab.data.prepare.run import Settings, prepare
-from automedsam_lab.data.readers.base import ReaderOptions
+from automedsam_lab.data.prepare.split import read_parts
+from automedsam_lab.data.readers.base import ReaderOptions, SkippedEntry
 from automedsam_lab.data.readers.chestxray14 import ChestXray14
 from automedsam_lab.data.readers.npz import read_npz
 from automedsam_lab.data.readers.registry import DatasetFormat
+from automedsam_lab.data.sets.image_sets import nih_cxr14
 
 
 def linked(root: Path, *files: Path) -> Path:
@@ -144,8 +147,22 @@ def test_two_radiographs_with_real_boxes_scaled_to_their_512_pixels(shared_data:
         assert checks.pixels(tmp_path / "o", image).ndim == 2
 
 
+def test_patients_that_select_or_test_the_chest_x_ray_model_were_not_seen_by_the_segmenter(shared_data: Path) -> None:
+    archive = ChestXray14(shared_data / "nih_cxr14", ReaderOptions())
+    sources = [source for source in archive.sources() if not isinstance(source, SkippedEntry)]
+    parts = read_parts("chest-xray")
+    assert len(sources) == 478 and {source.patient for source in sources} == parts.keys()
+    distilled_on = {image.patient.removeprefix("nih ") for image in nih_cxr14(shared_data, lambda _: True)}
+    assert {parts[patient] for patient in distilled_on} == {"train"}
+    counts = Counter(parts.values())
+    assert counts == {"train": 282, "val": 80, "test": 40}
+
+
 def test_radiographs_are_taken_from_the_real_table_without_boxes(shared_data: Path, tmp_path: Path) -> None:
-    summary = run(DatasetFormat.CHESTXRAY14, shared_data / "nih_cxr14", tmp_path / "o", unboxed="all")
+    real = shared_data / "nih_cxr14"
+    names = ("BBox_List_2017.csv.gz", "Data_Entry_2017_v2020.csv.gz", "00000001_000.png", "00027426_000.png")
+    root = linked(tmp_path / "a", *(real / name for name in names))
+    summary = run(DatasetFormat.CHESTXRAY14, root, tmp_path / "o", unboxed="all")
     assert summary.made == 2 and sorted(checks.images_of(tmp_path / "o")) == ["00000001_000.png", "00027426_000.png"]
 
 

@@ -31,6 +31,7 @@ def test_the_panel_and_the_engine_read_the_same_models() -> None:
         )
         assert model.modalities == bundle.modalities and model.plane == bundle.plane.value
         assert model.threshold == bundle.detector.score_threshold and model.hash == bundle.hash
+        assert model.caution == bundle.caution
         assert model.precisions == {backend.value for backend in PANEL_BACKENDS if bundle.has(backend)}
         for mine, its in zip(model.segments, bundle.segments, strict=True):
             assert (mine["value"], mine["name"], mine["color"], mine["terminology"]) == (

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from automedsam.errors import AutoMedSAMError
-from automedsam_lab.data.builtin_tasks import TASKS, draw_split
+from automedsam_lab.data.builtin_tasks import GLIOMA, HIPPOCAMPUS, draw_split
 from automedsam_lab.data.splits import SPLITS, current_name
 
 FRACTIONS = (0.7, 0.2, 0.1)
 # Cases of a built-in task whose reference no expert drew: for training only.
 _SILVER = "train_silver"
+# Splits that the lab holds under a name.
+WRITTEN = (HIPPOCAMPUS, GLIOMA, "chest-xray")
 _FEWEST = 3
 # Of an archive that holds out a test and leaves the rest to its user: shared out as 70 to 20.
 TRAIN_OR_VAL = "train_val"
@@ -117,7 +119,7 @@ def in_two_parts(split: str, patients: Sequence[str]) -> str:
 
 
 def _stored(split: str) -> Mapping[str, Any]:
-    if split in TASKS:
+    if split in WRITTEN:
         text = resources.files("automedsam_lab").joinpath("splits", f"{split}.json").read_text("utf-8")
     elif Path(split).is_dir():
         return _listed(Path(split))
@@ -125,7 +127,7 @@ def _stored(split: str) -> Mapping[str, Any]:
         try:
             text = Path(split).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            message = f"The split {split} cannot be read ({error}); name a JSON file or one of {', '.join(TASKS)}."
+            message = f"The split {split} cannot be read ({error}); name a JSON file or one of {', '.join(WRITTEN)}."
             raise AutoMedSAMError(message) from error
     try:
         stored = json.loads(text)

@@ -22,7 +22,7 @@ from automedsam_lab.data.readers.base import (
     relative,
     safe_name,
 )
-from automedsam_lab.data.readers.images import read_still
+from automedsam_lab.data.readers.images import STILL_SUFFIXES, read_still
 
 # The findings of the box list, in the order of their values; it spells one of them otherwise than the rest.
 _FINDINGS = (
@@ -49,7 +49,10 @@ _DATA_ENTRY = (
 
 
 class ChestXray14:
-    """The archive as unpacked, `images_001/images` to `images_012/images`, or all images in one folder."""
+    """The archive as unpacked, `images_001/images` to `images_012/images`, or all images in one folder.
+
+    Smaller copies, also as JPEG, are read as well: boxes are scaled to their size.
+    """
 
     license = "NIH ChestX-ray14: free with attribution"
 
@@ -121,7 +124,8 @@ class ChestXray14:
 
     def _none_boxed(self, boxed: int) -> str:
         """What to say where none of the images with boxes is there: most likely they are in parts not yet unpacked."""
-        there = {path.name for folder in self._folders for path in folder.iterdir() if _IMAGE_NAME.match(path.name)}
+        files = (path for folder in self._folders for path in folder.iterdir())
+        there = {path.stem for path in files if path.suffix in STILL_SUFFIXES and _IMAGE_NAME.match(f"{path.stem}.png")}
         other = f"{len(there)} other radiographs lie there" if there else "no radiographs lie there"
         return (
             f"None of the {boxed} radiographs that the box list names is in {self._root} ({other}); unpack the "
@@ -146,7 +150,10 @@ class ChestXray14:
                 yield self._source(image, ())
 
     def _find(self, name: str) -> Path | None:
-        return next((path for path in (folder / name for folder in self._folders) if path.is_file()), None)
+        """The file of an image, of whatever suffix."""
+        stem = Path(name).stem
+        copies = (folder / f"{stem}{suffix}" for folder in self._folders for suffix in STILL_SUFFIXES)
+        return next((path for path in copies if path.is_file()), None)
 
 
 # The image's name and its box `x, y, width, height, label` in 1024-pixel coordinates.
