@@ -353,7 +353,7 @@ def list_bundles(*, installed: bool = True) -> list[Bundle]:
 
     Example:
         >>> [bundle.name for bundle in list_bundles(installed=False)]
-        ['glioma', 'hippocampus', 'polyp', 'brats', 'anything']
+        ['glioma', 'hippocampus', 'polyp', 'brats', 'anything', 'chest-xray']
     """
     built_in = [_read(path.parent) for path in BUILT_IN.glob(f"*/{MANIFEST_NAME}")]
     built_in.sort(key=lambda one: (bool(one.caution), not one.has_detector, len(one.modalities), one.name))

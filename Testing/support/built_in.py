@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 _BUNDLES = Path(__file__).parents[2] / "AutoMedSAM" / "automedsam" / "bundles"
 _MANIFEST = json.loads((_BUNDLES / "glioma" / "bundle.json").read_text(encoding="utf-8"))
 VERSION: str = _MANIFEST["version"]
-NAMES = ["glioma", "hippocampus", "polyp", "brats", "anything"]
+NAMES = ["glioma", "hippocampus", "polyp", "brats", "anything", "chest-xray"]
 BUILT_IN_NAMES = [f"{name.capitalize()} {VERSION}" for name in NAMES]
 """As the panel lists them."""
 SEGMENTER = str(PurePosixPath(_MANIFEST["segmenter"]["files"]["int8"]["mask_decoder"]).parent.relative_to(".."))

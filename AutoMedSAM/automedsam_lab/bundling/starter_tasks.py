@@ -214,8 +214,8 @@ STARTER_TASKS = {
         license="Free with attribution to the NIH Clinical Center (ChestX-ray14, X. Wang et al., CVPR 2017) for the "
         f"detector. {SEGMENTER_LICENSE}",
         data="NIH ChestX-ray14: 478 of the 880 images with boxes, as copies of 512 x 512 pixels. No masks were "
-        "learnt or measured, for there are none. The segmenter's image encoder was distilled on images of training "
-        "patients.",
+        "learnt or measured, for there are none. The detector's weights are those after 27 epochs, the best of 30. The "
+        "segmenter's image encoder was distilled on images of training patients.",
         recipe=Recipe.IMAGES,
         single_image=True,
         caution="this model's findings are often wrong, and its masks are guesses inside boxes",
