@@ -55,6 +55,15 @@ def boxes(
         message = f"There is no split {split}: choose val or test."
         raise AutoMedSAMError(message)
     study = BoxStudy(
-        tuple(weights), cache, data, backend, Part(split), images_per_set, tuple(only or ()), detector, cost, teacher
+        tuple(weights),
+        cache,
+        data=data,
+        backend=backend,
+        part=Part(split),
+        images_per_set=images_per_set,
+        sets=tuple(only or ()),
+        detector=detector,
+        cost=cost,
+        teacher=teacher,
     )
     typer.echo(measure_boxes(study, out).read_text("utf-8"))

@@ -18,7 +18,7 @@ from automedsam.pipeline.run import SegmentationRun
 from automedsam_lab.common.system_info import describe_machine
 from automedsam_lab.data.dataset import DatasetCase
 from automedsam_lab.evaluation.cases import CaseSelection, check_fits
-from automedsam_lab.metrics.average_precision import average_precision, box_iou, match
+from automedsam_lab.metrics.average_precision import average_precision, box_iou, ranked_hits
 from automedsam_lab.metrics.bootstrap import Resamples
 from automedsam_lab.metrics.box_agreement import SliceBoxes, slice_boxes
 
@@ -152,13 +152,7 @@ class _Ranked:
 
     @classmethod
     def of(cls, cases: Sequence[SliceBoxes], labels: Sequence[int]) -> _Ranked:
-        patients = sorted({case.patient for case in cases})
-        matches = [match(cases, label, patients) for label in labels]
-        scores = np.concatenate([one.scores for one in matches])
-        order = np.argsort(-scores, kind="stable")
-        hits = np.concatenate([one.hits[0] for one in matches])[order].cumsum()
-        total = sum(int(one.totals.sum()) for one in matches)
-        return cls(scores[order], hits, total, sum(len(case.reference) for case in cases))
+        return cls(*ranked_hits(cases, labels), sum(len(case.reference) for case in cases))
 
     def point(self, accepted: int, threshold: float) -> OperatingPoint:
         """What the first boxes give."""

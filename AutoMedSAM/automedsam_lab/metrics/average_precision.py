@@ -123,12 +123,9 @@ def detected_mask_average_precision(
         order = np.argsort(-score, kind="stable")[:_MAX_BOXES]
         hits.append(_match_slice(overlap[order]))
         ranked.append(score[order])
-    flat = np.concatenate(ranked) if ranked else np.zeros(0)
-    order = np.argsort(-flat, kind="stable")
-    every = np.concatenate(hits, axis=1) if hits else np.zeros((len(THRESHOLDS), 0), np.bool_)
-    total = sum(overlap.shape[1] for overlap in overlaps)
-    alone = np.zeros(len(flat), np.int_)
-    return _mean_of_classes([Matches(flat[order], every[:, order], alone, np.array([total]))], np.ones(1, np.int_))
+    total = np.array([sum(overlap.shape[1] for overlap in overlaps)])
+    matches = _joined(ranked, hits, np.zeros(sum(map(len, ranked)), np.int_), total)
+    return _mean_of_classes([matches], np.ones(1, np.int_))
 
 
 def match(cases: Sequence[SliceBoxes], label: int, patients: Sequence[str]) -> Matches:
@@ -153,10 +150,24 @@ def match(cases: Sequence[SliceBoxes], label: int, patients: Sequence[str]) -> M
             overlaps = [box_iou(box, real) for box in boxes[:, 2:]]
             hits.append(_match_slice(np.array(overlaps).reshape(len(boxes), len(real))))
             owners += [place[case.patient]] * len(boxes)
-    flat = np.concatenate(scores) if scores else np.zeros(0)
-    order = np.argsort(-flat, kind="stable")
-    every = np.concatenate(hits, axis=1) if hits else np.zeros((len(THRESHOLDS), 0), np.bool_)
-    return Matches(flat[order], every[:, order], np.array(owners, np.int_)[order], totals)
+    return _joined(scores, hits, np.array(owners, np.int_), totals)
+
+
+def ranked_hits(
+    cases: Sequence[SliceBoxes], labels: Sequence[int]
+) -> tuple[NDArray[np.float64], NDArray[np.int_], int]:
+    """The boxes of all classes together.
+
+    Returns:
+        Scores `(n,)` in descending order, how many of the boxes down to each found a true one at an IoU of 0.5
+        `(n,)`, and the number of true boxes.
+    """
+    patients = tuple(sorted({case.patient for case in cases}))
+    classes = [match(cases, label, patients) for label in labels]
+    scores = np.concatenate([matches.scores for matches in classes])
+    order = np.argsort(-scores, kind="stable")
+    hits = np.concatenate([matches.hits[0] for matches in classes])[order].cumsum()
+    return scores[order], hits, sum(int(matches.totals.sum()) for matches in classes)
 
 
 def best_threshold(cases: Sequence[SliceBoxes], labels: Sequence[int]) -> tuple[float, float]:
@@ -185,15 +196,10 @@ def f1_at(cases: Sequence[SliceBoxes], labels: Sequence[int], threshold: float) 
 
 def _f1_by_score(cases: Sequence[SliceBoxes], labels: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Scores in descending order, and F1 of the boxes down to each; empty where there is nothing to find."""
-    patients = tuple(sorted({case.patient for case in cases}))
-    classes = [match(cases, label, patients) for label in labels]
-    scores = np.concatenate([matches.scores for matches in classes])
-    total = sum(int(matches.totals.sum()) for matches in classes)
+    scores, hits, total = ranked_hits(cases, labels)
     if not total:
         return np.zeros(0), np.zeros(0)
-    order = np.argsort(-scores, kind="stable")
-    hits = np.concatenate([matches.hits[0] for matches in classes])[order].cumsum()
-    return scores[order], 2 * hits / (np.arange(1, len(hits) + 1) + total)
+    return scores, 2 * hits / (np.arange(1, len(hits) + 1) + total)
 
 
 def box_iou(one: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -202,6 +208,19 @@ def box_iou(one: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np
     common = np.clip(high - low, 0, None).prod(1)
     union = (one[2:] - one[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - common
     return np.asarray(common / np.maximum(union, 1e-9))
+
+
+def _joined(
+    scores: Sequence[NDArray[np.float64]],
+    hits: Sequence[NDArray[np.bool_]],
+    owners: NDArray[np.int_],
+    totals: NDArray[np.int_],
+) -> Matches:
+    """The boxes of all slices by falling score; of each slice its scores `(n,)` and hits `(10, n)`."""
+    flat = np.concatenate(scores) if scores else np.zeros(0)
+    order = np.argsort(-flat, kind="stable")
+    every = np.concatenate(hits, axis=1) if hits else np.zeros((len(THRESHOLDS), 0), np.bool_)
+    return Matches(flat[order], every[:, order], owners[order], totals)
 
 
 def _match_slice(overlaps: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -172,12 +172,17 @@ class StagedSearch(ABC):
         step: how many steps were taken.
         spent: seconds of CPU time that they took.
         history: a row for each step of the search.
+        parts: names of the attributes whose state is stored.
+        generator: of the chance in drawing networks.
     """
+
+    parts: tuple[str, ...]
 
     def __init__(self, settings: SearchSettings) -> None:
         self.settings = settings
         self.step, self.spent = 0, 0.0
         self.history: list[dict[str, float]] = []
+        self.generator = torch.Generator().manual_seed(settings.seed)
 
     @property
     def progress(self) -> float:
@@ -203,13 +208,22 @@ class StagedSearch(ABC):
     def search(self, phase: float) -> None:
         """Trains weights and architecture, at a `phase` of 0..1 of the search."""
 
-    @abstractmethod
     def state(self) -> dict[str, Any]:
         """What `restore` takes, of tensors and numbers alone."""
+        return {
+            **{name: getattr(self, name).state_dict() for name in self.parts},
+            "generator": self.generator.get_state(),
+            "step": self.step,
+            "spent": self.spent,
+            "history": self.history,
+        }
 
-    @abstractmethod
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on from where `state` was taken."""
+        for name in self.parts:
+            getattr(self, name).load_state_dict(state[name])
+        self.generator.set_state(state["generator"])
+        self.step, self.spent, self.history = int(state["step"]), float(state["spent"]), list(state["history"])
 
     def temperature(self, phase: float) -> float:
         """Of the Gumbel-softmax: it falls by the same factor in equal times."""
@@ -245,6 +259,8 @@ class Search(StagedSearch):
         settings: how.
     """
 
+    parts = ("supernet", "head", "weights", "optimiser", "architecture")
+
     def __init__(self, pack: Pack, targets: Targets | None, costs: SpaceCosts, settings: SearchSettings) -> None:
         super().__init__(settings)
         torch.manual_seed(settings.seed)
@@ -261,7 +277,6 @@ class Search(StagedSearch):
         ]
         self.terms = SHARED_TERMS if targets is not None else frozenset()
         self.parameters = parameters
-        self.generator = torch.Generator().manual_seed(settings.seed)
 
     def warm_up(self) -> None:
         self.train_weights(fair_choices(self.costs.space, self.step, self.settings.seed))
@@ -295,23 +310,6 @@ class Search(StagedSearch):
             message = f"The loss is not finite at step {self.step}: the search diverged; give another --seed."
             raise AutoMedSAMError(message)
         return loss
-
-    def state(self) -> dict[str, Any]:
-        parts: dict[str, Any] = {"supernet": self.supernet, "head": self.head, "weights": self.weights}
-        optimisers = {"optimiser": self.optimiser, "architecture": self.architecture}
-        return {
-            **{name: part.state_dict() for name, part in {**parts, **optimisers}.items()},
-            "generator": self.generator.get_state(),
-            "step": self.step,
-            "spent": self.spent,
-            "history": self.history,
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        for name in ("supernet", "head", "weights", "optimiser", "architecture"):
-            getattr(self, name).load_state_dict(state[name])
-        self.generator.set_state(state["generator"])
-        self.step, self.spent, self.history = int(state["step"]), float(state["spent"]), list(state["history"])
 
 
 def patient_halves(pack: Pack, seed: int) -> tuple[list[int], list[int]]:

@@ -16,18 +16,23 @@ from automedsam_lab.evaluation.report.plots import COLORS, INK, SHAPES, new_figu
 RESULT, PLOT, PAGE = "search.json", "search.png", "search.html"
 
 
-def read_result(folder: Path) -> dict[str, Any]:
+def read_result(folder: Path, name: str = RESULT, command: str = "run") -> dict[str, Any]:
     """What a study wrote.
+
+    Args:
+        folder: of the study.
+        name: of its file.
+        command: of `automedsam-lab search` that writes it.
 
     Raises:
         AutoMedSAMError: if the folder holds none.
     """
-    path = folder / RESULT
+    path = folder / name
     try:
         result: dict[str, Any] = json.loads(path.read_text("utf-8"))
         _ = result["networks"][0]
     except (OSError, ValueError, LookupError, TypeError) as error:
-        message = f"{path} is no result of a search ({error}): run `automedsam-lab search run` to its end."
+        message = f"{path} is no result of a search ({error}): run `automedsam-lab search {command}` to its end."
         raise AutoMedSAMError(message) from error
     return result
 

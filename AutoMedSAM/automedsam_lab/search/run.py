@@ -105,13 +105,7 @@ def run_study(
     """
     pack, targets = images
     task = Search(pack, targets, costs, settings.search)
-    if resume:
-        restore_search(task, out / CHECKPOINT)
-    elif (out / CHECKPOINT).exists():
-        message = f"There is a search in {out} already: go on with it by --resume, or name another folder."
-        raise AutoMedSAMError(message)
-    out.mkdir(parents=True, exist_ok=True)
-    run_search(task, out)
+    run_search(task, out, resume=resume)
     chosen = _winners(pack, targets, task, out, settings.singles)
     trained = [_train(one, pack, targets, costs, out, settings) for one in chosen]
     trained.sort(key=lambda one: -one.dice["validation"])
@@ -139,8 +133,18 @@ def _origins(trained: list[Trained]) -> list[str]:
     return list(dict.fromkeys(one.origin for one in trained))
 
 
-def run_search(task: StagedSearch, out: Path) -> None:
-    """Takes all steps that are left; writes `warmup.pt` after the warm-up, `search.pt` now and then and at the end."""
+def run_search(task: StagedSearch, out: Path, *, resume: bool) -> None:
+    """Takes all steps that are left; writes `warmup.pt` after the warm-up, `search.pt` now and then and at the end.
+
+    Raises:
+        AutoMedSAMError: if there is nothing to resume from, or there is a search that was not to be resumed.
+    """
+    if resume:
+        restore_search(task, out / CHECKPOINT)
+    elif (out / CHECKPOINT).exists():
+        message = f"There is a search in {out} already: go on with it by --resume, or name another folder."
+        raise AutoMedSAMError(message)
+    out.mkdir(parents=True, exist_ok=True)
     saved = time.monotonic()
     share = task.settings.warmup_share
     while task.progress < 1:

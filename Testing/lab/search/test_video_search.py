@@ -27,10 +27,11 @@ from automedsam_lab.models.student.network import Student
 from automedsam_lab.models.universal_segmenter import universal_architecture, write_initial_weights
 from automedsam_lab.search.differentiable import SearchSettings
 from automedsam_lab.search.latency_table import CostTable, read_table
+from automedsam_lab.search.report import read_result
 from automedsam_lab.search.video.clips import VideoData, clips_of_step
 from automedsam_lab.search.video.differentiable import VideoSearch, fair_choice
 from automedsam_lab.search.video.encoder import segmenter_encoder, student_encoder
-from automedsam_lab.search.video.report import read_video_result, write_video_report
+from automedsam_lab.search.video.report import RESULT, write_video_report
 from automedsam_lab.search.video.run import VideoStudySettings, drawn, run_video_study, train_random
 from automedsam_lab.search.video.space import PRESENT, VideoChoice, VideoCosts, VideoSpace
 from automedsam_lab.search.video.supernet import TRUNK, VideoSupernet
@@ -192,7 +193,7 @@ def test_a_study_compares_the_search_with_its_controls_and_training_takes_its_ar
         run_video_study(data, costs, out, settings=settings)
     assert run_video_study(data, costs, out, settings=settings, resume=True) == trained
     assert {one.origin for one in trained} == {"search", "random", "largest affordable"}
-    result = read_video_result(out)
+    result = read_result(out, RESULT, "video")
     assert result["verdict"] in (out / "video.html").read_text("utf-8")
     assert result["costs"]["64-1-2"] == 4.5 and (out / "video.png").stat().st_size > 5000
 

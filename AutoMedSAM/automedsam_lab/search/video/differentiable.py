@@ -72,6 +72,8 @@ class VideoSearch(StagedSearch):
         frames: of a clip.
     """
 
+    parts = ("supernet", "weights", "optimiser", "architecture")
+
     def __init__(
         self,
         data: VideoData,
@@ -88,7 +90,6 @@ class VideoSearch(StagedSearch):
         self.parameters = [one for one in self.supernet.parameters() if one.requires_grad]
         self.optimiser = torch.optim.AdamW(self.parameters, settings.rate, weight_decay=0.02)
         self.architecture = torch.optim.Adam(self.weights.parameters(), settings.architecture_rate, betas=(0.5, 0.999))
-        self.generator = torch.Generator().manual_seed(settings.seed)
 
     def warm_up(self) -> None:
         self.train_weights(fair_choice(self.costs.space, self.step, self.settings.seed))
@@ -136,21 +137,11 @@ class VideoSearch(StagedSearch):
 
     def state(self) -> dict[str, Any]:
         self.supernet.open_all()
-        parts = ("supernet", "weights", "optimiser", "architecture")
-        return {
-            **{name: getattr(self, name).state_dict() for name in parts},
-            "generator": self.generator.get_state(),
-            "step": self.step,
-            "spent": self.spent,
-            "history": self.history,
-        }
+        return super().state()
 
     def restore(self, state: dict[str, Any]) -> None:
         self.supernet.open_all()
-        for name in ("supernet", "weights", "optimiser", "architecture"):
-            getattr(self, name).load_state_dict(state[name])
-        self.generator.set_state(state["generator"])
-        self.step, self.spent, self.history = int(state["step"]), float(state["spent"]), list(state["history"])
+        super().restore(state)
 
 
 def fair_choice(space: VideoSpace, turn: int, seed: int) -> VideoChoice:

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from automedsam.errors import AutoMedSAMError
 from automedsam_lab.common.table import Column, Table
 from automedsam_lab.evaluation.report.page import Section, write_page
 from automedsam_lab.evaluation.report.plots import to_svg
-from automedsam_lab.search.report import plot_networks, write_plot
+from automedsam_lab.search.report import plot_networks, read_result, write_plot
 
 RESULT, PLOT, PAGE = "video.json", "video.png", "video.html"
-
-
-def read_video_result(folder: Path) -> dict[str, Any]:
-    """What a study of the video part wrote.
-
-    Raises:
-        AutoMedSAMError: if the folder holds none.
-    """
-    path = folder / RESULT
-    try:
-        result: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        _ = result["networks"][0]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        message = f"{path} is no result of a search ({error}): run `automedsam-lab search video` to its end."
-        raise AutoMedSAMError(message) from error
-    return result
 
 
 def write_video_report(folder: Path) -> None:
@@ -37,7 +19,7 @@ def write_video_report(folder: Path) -> None:
     Raises:
         AutoMedSAMError: if the folder holds no study, or nothing can be written.
     """
-    study = read_video_result(folder)
+    study = read_result(folder, RESULT, "video")
     axis = f"Video part of a slice ({study['unit']})"
     write_plot(study["networks"], axis, folder / PLOT)
     described = "Mean validation Dice of propagated slices over the cost of a slice, of each network trained alone."

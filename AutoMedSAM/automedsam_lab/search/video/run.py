@@ -24,7 +24,6 @@ from automedsam_lab.search.controls import RANDOM, SEARCHED
 from automedsam_lab.search.differentiable import SearchSettings
 from automedsam_lab.search.run import (
     ARCHITECTURE,
-    CHECKPOINT,
     CONTROL,
     WARMUP,
     WINNERS,
@@ -129,13 +128,7 @@ def run_video_study(
         message = f"No video part costs {settings.search.target:.3g} or less, the least is {least:.3g}: raise --target."
         raise AutoMedSAMError(message)
     task = VideoSearch(data, costs, settings.search, trunk, settings.frames)
-    if resume:
-        restore_search(task, out / CHECKPOINT)
-    elif (out / CHECKPOINT).exists():
-        message = f"There is a search in {out} already: go on with it by --resume, or name another folder."
-        raise AutoMedSAMError(message)
-    out.mkdir(parents=True, exist_ok=True)
-    run_search(task, out)
+    run_search(task, out, resume=resume)
     chosen = _winners(data, task, out, trunk)
     start = task.supernet.trunk()
     # The same video part may win twice; it is trained once.
